@@ -1,0 +1,339 @@
+//! Condition types and their typed reasons, one enum a type: what `kubectl wait` waits for and what a person
+//! reads when something waits.
+
+use k8s_openapi::{apimachinery::pkg::apis::meta::v1::{Condition, Time}, jiff::Timestamp};
+
+/// A condition type with its reasons.
+pub trait Reason: Copy {
+    /// Value of `type`.
+    const TYPE: &'static str;
+    /// Value of `reason`.
+    fn name(self) -> &'static str;
+    /// Whether the condition is `True` with this reason.
+    fn is_true(self) -> bool;
+
+    /// The condition with this reason; its transition time is set by [`set`].
+    fn condition(self, message: impl Into<String>) -> Observation {
+        Observation {
+            type_: Self::TYPE,
+            status: self.is_true(),
+            reason: self.name(),
+            message: message.into(),
+        }
+    }
+}
+
+/// A condition as decided: without the time of its last change, which only the stored object knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Observation {
+    /// Value of `type`.
+    pub type_: &'static str,
+    /// `True` or `False`.
+    pub status: bool,
+    /// A typed reason.
+    pub reason: &'static str,
+    /// What it is waiting for, or what happened.
+    pub message: String,
+}
+
+/// Longest message that is stored; Kubernetes allows 32,768.
+const MAX_MESSAGE_CHARS: usize = 1024;
+
+/// Writes what was observed into the list, keeping the transition time where the status did not change.
+pub fn set(list: &mut Vec<Condition>, observed: Observation, generation: Option<i64>, now: Timestamp) {
+    let Observation { type_, status, reason, message } = observed;
+    let status = if status { "True" } else { "False" };
+    let message: String = message.chars().take(MAX_MESSAGE_CHARS).collect();
+    let found = list.iter().position(|condition| condition.type_ == type_);
+    let last_transition_time = found
+        .map(|index| list.swap_remove(index))
+        .filter(|old| old.status == status)
+        .map_or(Time(now), |old| old.last_transition_time);
+    list.push(Condition {
+        type_: type_.to_owned(),
+        status: status.to_owned(),
+        reason: reason.to_owned(),
+        message,
+        observed_generation: generation,
+        last_transition_time,
+    });
+    list.sort_by(|a, b| a.type_.cmp(&b.type_));
+}
+
+/// Whether the condition is present and `True`.
+pub fn is_true(list: &[Condition], type_: &str) -> bool {
+    list.iter().any(|condition| condition.type_ == type_ && condition.status == "True")
+}
+
+/// The condition of this type.
+pub fn find<'a>(list: &'a [Condition], type_: &str) -> Option<&'a Condition> {
+    list.iter().find(|condition| condition.type_ == type_)
+}
+
+macro_rules! reasons {
+    ($(#[$doc:meta])* $name:ident = $type_:literal { $($(#[$variant_doc:meta])* $variant:ident: $is_true:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum $name { $($(#[$variant_doc])* $variant,)* }
+
+        impl Reason for $name {
+            const TYPE: &'static str = $type_;
+            fn name(self) -> &'static str {
+                match self { $(Self::$variant => stringify!($variant),)* }
+            }
+            fn is_true(self) -> bool {
+                match self { $(Self::$variant => $is_true,)* }
+            }
+        }
+    };
+}
+
+reasons!(
+    /// Summary of a `CocoonProvider` or a `PaymentChannel`.
+    Ready = "Ready" {
+        /// Everything that it needs is there.
+        Ready: true,
+        /// Another condition is false; its message is repeated.
+        NotReady: false,
+        /// `spec.paused` is set.
+        Paused: false,
+    }
+);
+reasons!(
+    /// Provider: nodes with matching GPUs were found.
+    InventoryReady = "InventoryReady" {
+        /// At least one matching node is ready.
+        NodesMatched: true,
+        /// No node matches selector, product, memory and compute capability.
+        NoMatchingNodes: false,
+        /// Nodes match the selector, but lack the labels that describe their GPUs.
+        LabelsMissing: false,
+    }
+);
+reasons!(
+    /// Provider: agents that are wanted are serving.
+    AgentsAvailable = "AgentsAvailable" {
+        /// All wanted agents serve.
+        AgentsReady: true,
+        /// No work, so no agents are wanted.
+        ScaledToZero: true,
+        /// Agents are starting.
+        Starting: false,
+        /// No node has enough free GPUs.
+        InsufficientGPU: false,
+        /// The image of the agent cannot be pulled.
+        ImagePullFailed: false,
+        /// The agent refuses its model file or fails to start.
+        AgentFailed: false,
+    }
+);
+reasons!(
+    /// Provider: the payout wallet can settle.
+    WalletReady = "WalletReady" {
+        /// The wallet is deployed or can be, and has funds for fees.
+        WalletFunded: true,
+        /// The Secret or its key is missing.
+        SecretMissing: false,
+        /// The Secret's text is neither 24 words nor 64 hexadecimal digits.
+        SecretMalformed: false,
+        /// `payout.address` is no address, or not the one of the wallet's key.
+        AddressInvalid: false,
+        /// No endpoint is configured for `payout.network`, or it serves another network.
+        WrongNetwork: false,
+        /// Too little balance for fees.
+        LowBalance: false,
+        /// The chain could not be asked.
+        EndpointUnavailable: false,
+    }
+);
+reasons!(
+    /// Provider: usage becomes money.
+    SettlementHealthy = "SettlementHealthy" {
+        /// Nothing is overdue.
+        UpToDate: true,
+        /// The last settlement failed; another is tried.
+        SettlementFailed: false,
+        /// The chain cannot be reached or lags behind.
+        EndpointUnavailable: false,
+        /// The wallet is not ready.
+        WalletNotReady: false,
+    }
+);
+reasons!(
+    /// Job: the specification is sound and somebody offers the model.
+    Accepted = "Accepted" {
+        /// The job will run.
+        Accepted: true,
+        /// The input, its `ConfigMap` or Secret cannot be read as requests.
+        InvalidInput: false,
+        /// No provider in the namespace offers the model.
+        ModelUnknown: false,
+        /// The referenced channel does not exist.
+        ChannelNotFound: false,
+        /// `billing.maxNano` is below the least that the requests cost.
+        BudgetTooSmall: false,
+        /// A provider that only takes paid jobs.
+        ProviderUnavailable: false,
+    }
+);
+reasons!(
+    /// Job: the budget is reserved on the channel.
+    FundsReserved = "FundsReserved" {
+        /// Reserved.
+        Reserved: true,
+        /// `billing.mode` is `Free`.
+        Free: true,
+        /// The job ended and what it did not use was released.
+        Released: true,
+        /// The channel does not cover the budget yet.
+        WaitingForFunds: false,
+        /// The voucher of the channel is not valid.
+        VoucherInvalid: false,
+        /// The channel cannot be used yet.
+        ChannelNotReady: false,
+    }
+);
+reasons!(
+    /// Job: an agent has its requests.
+    Scheduled = "Scheduled" {
+        /// An agent works on it.
+        Dispatched: true,
+        /// No node has enough free GPUs for an agent.
+        InsufficientGPU: false,
+        /// An agent is starting and loads the model.
+        ColdStart: false,
+        /// The agents of the model are busy.
+        AgentsBusy: false,
+        /// The agent cannot start.
+        AgentFailed: false,
+        /// The provider is paused or goes away.
+        ProviderUnavailable: false,
+        /// The agent was lost; the rest is dispatched again.
+        AgentLost: false,
+        /// Waiting for an earlier condition.
+        Waiting: false,
+    }
+);
+reasons!(
+    /// Job: held back by `spec.suspend`.
+    Suspended = "Suspended" {
+        /// Held back.
+        Suspended: true,
+        /// Not held back.
+        Resumed: false,
+    }
+);
+reasons!(
+    /// Job: every request has a result.
+    Complete = "Complete" {
+        /// At least one request succeeded and every one has ended.
+        RequestsFinished: true,
+        /// Work is left.
+        InProgress: false,
+    }
+);
+reasons!(
+    /// Job: it ended without completing.
+    Failed = "Failed" {
+        /// The specification is not acceptable.
+        InvalidInput: true,
+        /// Every request failed.
+        RequestsFailed: true,
+        /// The budget was spent before all requests had run.
+        BudgetExceeded: true,
+        /// `activeDeadlineSeconds` passed.
+        DeadlineExceeded: true,
+        /// Agents were lost or failed more often than `backoffLimit`.
+        BackoffLimitExceeded: true,
+    }
+);
+reasons!(
+    /// Job: its cost is paid on chain.
+    Settled = "Settled" {
+        /// The channel's `redeemed` covers the job.
+        Paid: true,
+        /// The job cost nothing.
+        NothingDue: true,
+        /// Its settlement is being signed, sent or confirmed.
+        Settling: false,
+        /// It waits for a threshold, an age, or for the job to end.
+        Pending: false,
+        /// The channel went away before.
+        WrittenOff: false,
+    }
+);
+reasons!(
+    /// Channel: the escrow contract is there and holds a deposit.
+    Funded = "Funded" {
+        /// Deployed with the known code and a deposit.
+        Funded: true,
+        /// No contract at the address.
+        NotDeployed: false,
+        /// Another contract is at the address.
+        ForeignCode: false,
+        /// The contract names another payer key or provider.
+        ForeignParties: false,
+        /// The deposit is used up.
+        InsufficientDeposit: false,
+        /// The chain could not be asked.
+        EndpointUnavailable: false,
+        /// No endpoint is configured for `spec.network`, or it serves another network.
+        WrongNetwork: false,
+        /// The referenced provider does not exist.
+        ProviderNotFound: false,
+    }
+);
+reasons!(
+    /// Channel: the payer's voucher can be redeemed.
+    VoucherValid = "VoucherValid" {
+        /// Signed by the payer for this channel and network, and not expired.
+        Valid: true,
+        /// No voucher yet.
+        Missing: false,
+        /// The signature is not the payer's over this network, contract, cap and epoch.
+        BadSignature: false,
+        /// `validUntil` has passed.
+        Expired: false,
+        /// The epoch is not the contract's.
+        WrongEpoch: false,
+        /// The cap is below what an earlier voucher allowed or what was redeemed.
+        Lowered: false,
+        /// The contract has not been seen.
+        Unknown: false,
+    }
+);
+reasons!(
+    /// Channel: the payer is closing it.
+    Closing = "Closing" {
+        /// The challenge window runs.
+        ChallengeWindow: true,
+        /// Closed.
+        Closed: true,
+        /// Not closing.
+        Open: false,
+    }
+);
+reasons!(
+    /// Settlement: where its message stands.
+    Confirmed = "Confirmed" {
+        /// Every channel's getter shows the claim.
+        Redeemed: true,
+        /// Signed, not yet sent.
+        Signed: false,
+        /// Sent; the chain has not shown it yet.
+        Broadcast: false,
+        /// It cannot take effect any more.
+        Failed: false,
+    }
+);
+reasons!(
+    /// Settlement: it cannot take effect any more.
+    SettlementFailed = "Failed" {
+        /// Expired before the wallet took it.
+        Expired: true,
+        /// The wallet took another message with its number.
+        Superseded: true,
+        /// The wallet took it, and a channel did not move.
+        NotRedeemed: true,
+    }
+);

@@ -1,0 +1,79 @@
+//! The Kubernetes kinds of `cocoon.farm/v1alpha1`.
+//!
+//! A field of the specification is here only if something acts on it. Rules that an object alone can tell are
+//! CEL in the schema; what needs the world is a condition.
+
+pub mod channel;
+pub mod job;
+pub mod provider;
+pub mod settlement;
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt as _;
+use serde_json::Value;
+
+pub use channel::{PaymentChannel, PaymentChannelSpec, PaymentChannelStatus};
+pub use job::{InferenceJob, InferenceJobSpec, InferenceJobStatus};
+pub use provider::{CocoonProvider, CocoonProviderSpec, CocoonProviderStatus};
+pub use settlement::{Settlement, SettlementSpec, SettlementStatus};
+
+/// The four definitions as they are installed, ordered by name.
+pub fn definitions() -> Vec<CustomResourceDefinition> {
+    [CocoonProvider::crd(), InferenceJob::crd(), PaymentChannel::crd(), Settlement::crd()]
+        .map(with_signed_formats)
+        .into()
+}
+
+/// Kubernetes knows only the signed integer formats; unsigned ones become signed with a minimum of zero.
+fn with_signed_formats(definition: CustomResourceDefinition) -> CustomResourceDefinition {
+    let mut value = serde_json::to_value(definition).expect("a definition is JSON");
+    rewrite_formats(&mut value);
+    serde_json::from_value(value).expect("a rewritten definition is still one")
+}
+
+fn rewrite_formats(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            let signed = match fields.get("format").and_then(Value::as_str) {
+                Some("uint8" | "uint16" | "uint32") => Some("int32"),
+                Some("uint64" | "uint") => Some("int64"),
+                _ => None,
+            };
+            if let Some(signed) = signed {
+                fields.insert("format".into(), signed.into());
+                fields.entry("minimum").or_insert_with(|| 0.0.into());
+            }
+            fields.values_mut().for_each(rewrite_formats);
+        }
+        Value::Array(items) => items.iter_mut().for_each(rewrite_formats),
+        _ => {}
+    }
+}
+
+/// Reference to an object of a known kind in the same namespace.
+#[derive(
+    Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "camelCase")]
+pub struct LocalReference {
+    /// Name of the object.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+/// Reference to one key of a `ConfigMap` or Secret in the same namespace.
+#[derive(
+    Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "camelCase")]
+pub struct KeyReference {
+    /// Name of the object.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Key within its data.
+    #[schemars(length(min = 1, max = 253))]
+    pub key: String,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,370 @@
+//! `InferenceJob`: a batch of requests to one model.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::{CustomResource, KubeSchema};
+use serde::{Deserialize, Serialize};
+
+use super::{KeyReference, LocalReference};
+use crate::{
+    agent::Endpoint,
+    units::{NanoTon, Usage},
+};
+
+/// A batch of requests to one model, its budget and where the results go.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, CustomResource, KubeSchema)]
+#[kube(
+    group = "cocoon.farm",
+    version = "v1alpha1",
+    kind = "InferenceJob",
+    plural = "inferencejobs",
+    shortname = "ij",
+    category = "cocoon",
+    namespaced,
+    status = "InferenceJobStatus",
+    derive = "PartialEq",
+    doc = "InferenceJob is a batch of requests to one model. Its results are in a Secret of the job's name.",
+    selectable = ".spec.model",
+    selectable = ".status.phase",
+    printcolumn(name = "Model", type_ = "string", json_path = ".spec.model"),
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
+    printcolumn(name = "Done", type_ = "string", json_path = ".status.progress"),
+    printcolumn(name = "Cost", type_ = "string", json_path = ".status.cost.spent", description = "TON"),
+    printcolumn(name = "Settled", type_ = "string", json_path = ".status.conditions[?(@.type==\"Settled\")].status"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.waitingFor", priority = 1),
+    printcolumn(name = "Tokens", type_ = "integer", json_path = ".status.usage.completionTokens", priority = 1),
+    printcolumn(name = "Provider", type_ = "string", json_path = ".status.provider", priority = 1),
+    printcolumn(name = "Queue", type_ = "integer", json_path = ".status.queuePosition", priority = 1)
+)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(validation = Rule::new("self.model == oldSelf.model && self.endpoint == oldSelf.endpoint && self.input == oldSelf.input && has(self.parameters) == has(oldSelf.parameters) && (!has(self.parameters) || self.parameters == oldSelf.parameters)").message("model, endpoint, input and parameters are immutable: make a new job"))]
+#[x_kube(validation = Rule::new("self.billing.mode == oldSelf.billing.mode && has(self.billing.channelRef) == has(oldSelf.billing.channelRef) && (!has(self.billing.channelRef) || self.billing.channelRef == oldSelf.billing.channelRef) && (!has(oldSelf.billing.maxNano) || self.billing.maxNano >= oldSelf.billing.maxNano)").message("billing is immutable, except that maxNano may grow"))]
+pub struct InferenceJobSpec {
+    /// Name of the model, as a provider in the namespace offers it.
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"))]
+    pub model: String,
+    /// Which API the requests use.
+    #[serde(default = "default_endpoint")]
+    pub endpoint: Endpoint,
+    /// The requests.
+    pub input: Input,
+    /// Sampling of requests that do not say otherwise.
+    #[serde(default)]
+    pub parameters: Parameters,
+    /// Requests that are computed at once.
+    #[serde(default = "default_parallelism")]
+    #[schemars(range(min = 1, max = 256))]
+    pub parallelism: u32,
+    /// Holds the job back, or stops it and keeps what is finished, as in `batch/v1`.
+    #[serde(default)]
+    pub suspend: bool,
+    /// Seconds that the job may run, counted from its first dispatch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 31_536_000))]
+    pub active_deadline_seconds: Option<i64>,
+    /// How often the rest of the job is dispatched again after its agent was lost.
+    #[serde(default = "default_backoff_limit")]
+    #[schemars(range(min = 0, max = 100))]
+    pub backoff_limit: u32,
+    /// Seconds after which a finished and settled job is deleted; absent keeps it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 31_536_000))]
+    pub ttl_seconds_after_finished: Option<i64>,
+    /// Who pays, and how much at most.
+    pub billing: Billing,
+}
+
+fn default_endpoint() -> Endpoint {
+    Endpoint::ChatCompletions
+}
+fn default_parallelism() -> u32 {
+    4
+}
+fn default_backoff_limit() -> u32 {
+    6
+}
+
+/// The requests: exactly one source.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(validation = Rule::new("(has(self.inline) ? 1 : 0) + (has(self.configMapRef) ? 1 : 0) + (has(self.secretRef) ? 1 : 0) == 1").message("exactly one of inline, configMapRef and secretRef must be set"))]
+pub struct Input {
+    /// Request bodies as in the OpenAI API.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
+    pub inline: Option<Vec<RequestBody>>,
+    /// OpenAI batch JSONL in a `ConfigMap`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_map_ref: Option<KeyReference>,
+    /// OpenAI batch JSONL in a Secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<KeyReference>,
+}
+
+/// One request body as in the OpenAI API. Its fields are checked when the job is accepted.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RequestBody(pub serde_json::Map<String, serde_json::Value>);
+
+impl schemars::JsonSchema for RequestBody {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "RequestBody".into()
+    }
+    fn inline_schema() -> bool {
+        true
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "type": "object",
+            "description": "One request body as in the OpenAI API: `messages` for chat completions, `prompt` for completions.",
+            "x-kubernetes-preserve-unknown-fields": true,
+        })
+    }
+}
+
+/// Sampling of requests that do not say otherwise.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Parameters {
+    /// Completion tokens at most; absent: until the context is full.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_048_576))]
+    pub max_tokens: Option<u32>,
+    /// 0 is greedy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 2.0))]
+    pub temperature: Option<f64>,
+    /// Only the likeliest tokens whose probabilities add up to this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub top_p: Option<f64>,
+    /// Only this many of the likeliest tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_048_576))]
+    pub top_k: Option<u32>,
+    /// Seed of the sampler: the same seed gives the same answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 9_007_199_254_740_991_i64))]
+    pub seed: Option<u64>,
+}
+
+/// Who pays, and how much at most.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(validation = Rule::new("self.mode == 'Channel' ? has(self.channelRef) && has(self.maxNano) : !has(self.channelRef) && !has(self.maxNano)").message("mode Channel needs channelRef and maxNano; mode Free takes neither"))]
+pub struct Billing {
+    /// `Channel` pays from a payment channel, `Free` costs nothing.
+    #[serde(default)]
+    pub mode: BillingMode,
+    /// The channel that pays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channel_ref: Option<LocalReference>,
+    /// The most that the job may cost, in nanoTON; reserved on the channel before anything runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("minimum" = 1))]
+    pub max_nano: Option<NanoTon>,
+}
+
+/// How a job is paid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+pub enum BillingMode {
+    /// From a payment channel.
+    #[default]
+    Channel,
+    /// Not at all.
+    Free,
+}
+
+/// Where a job stands.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct InferenceJobStatus {
+    /// Generation of the specification that this status describes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// For people; programs read the conditions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<JobPhase>,
+    /// `Accepted`, `FundsReserved`, `Scheduled`, `Suspended`, `Complete`, `Failed`, `Settled`.
+    #[serde(default)]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+    /// When the first request was dispatched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_time: Option<Time>,
+    /// When the job ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completion_time: Option<Time>,
+    /// Requests by state.
+    #[serde(default)]
+    pub requests: RequestCounts,
+    /// `done/total`, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub progress: Option<String>,
+    /// Jobs before this one at its provider.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue_position: Option<u32>,
+    /// What the job waits for, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub waiting_for: Option<String>,
+    /// Name of the provider that serves it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub provider: Option<String>,
+    /// Tokens of delivered requests.
+    #[serde(default)]
+    pub usage: Usage,
+    /// Completion tokens a second, as the agent last said.
+    #[serde(default)]
+    pub tokens_per_second: i64,
+    /// Money.
+    #[serde(default)]
+    pub cost: JobCost,
+    /// One entry for each attempt, in order.
+    #[serde(default)]
+    #[schemars(length(max = 101), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["attempt"]))]
+    pub assignments: Vec<Assignment>,
+    /// SHA-256 of the requests as they were accepted; a job whose input changes afterwards fails.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    #[serde(rename = "inputSHA256")]
+    pub input_sha256: Option<String>,
+    /// Where the results are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<Output>,
+    /// Digest over all receipts of the job, in the order of its requests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub receipts_root: Option<String>,
+    /// How the cost reaches the chain.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 4), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["channel"]))]
+    pub settlement: Vec<JobSettlement>,
+    /// All usage of the job is in its channel's counters; no more will come.
+    #[serde(default)]
+    pub metered: bool,
+}
+
+/// Where a job stands, for people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub enum JobPhase {
+    /// It waits; `waitingFor` says for what.
+    Pending,
+    /// Held back.
+    Suspended,
+    /// An agent works on it.
+    Running,
+    /// Every request has a result; the cost is not yet on chain.
+    Complete,
+    /// Complete and paid.
+    Settled,
+    /// Ended without completing.
+    Failed,
+}
+
+/// Requests by state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RequestCounts {
+    /// In the input.
+    pub total: u32,
+    /// Being computed.
+    pub in_flight: u32,
+    /// Delivered.
+    pub succeeded: u32,
+    /// Failed for good.
+    pub failed: u32,
+    /// Dispatched again after an agent was lost.
+    pub retried: u32,
+}
+
+/// Money of a job.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct JobCost {
+    /// Reserved on the channel while the job runs.
+    #[serde(default)]
+    pub reserved_nano: NanoTon,
+    /// What the delivered requests cost.
+    #[serde(default)]
+    pub spent_nano: NanoTon,
+    /// `spentNano` in TON, for people.
+    #[serde(default)]
+    #[schemars(length(max = 32))]
+    pub spent: String,
+}
+
+/// One attempt: some requests on one agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Assignment {
+    /// Number of the attempt, from 1.
+    pub attempt: u32,
+    /// Name of the provider.
+    #[schemars(length(max = 253))]
+    pub provider: String,
+    /// Name of the agent's pod.
+    #[schemars(length(max = 253))]
+    pub pod: String,
+    /// UID of the agent's pod.
+    #[schemars(length(max = 36))]
+    pub pod_uid: String,
+    /// The agent's public key, which verifies its receipts.
+    #[schemars(length(max = 64))]
+    pub agent: String,
+    /// Requests delivered by it.
+    pub requests: u32,
+    /// Completion tokens of them.
+    #[serde(default)]
+    pub completion_tokens: i64,
+    /// What they cost.
+    pub nano: NanoTon,
+    /// Where the attempt stands.
+    pub state: AssignmentState,
+}
+
+/// Where an attempt stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub enum AssignmentState {
+    /// The agent works on it.
+    Active,
+    /// All its results are landed.
+    Ended,
+    /// The agent is gone; what it had not delivered runs again.
+    Lost,
+}
+
+/// Where the results are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Output {
+    /// The Secret, in the job's namespace.
+    pub secret_ref: LocalReference,
+    /// SHA-256 of the finished `results.jsonl`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub sha256: Option<String>,
+}
+
+/// How the cost of a job reaches the chain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct JobSettlement {
+    /// Name of the channel.
+    #[schemars(length(max = 253))]
+    pub channel: String,
+    /// Name of the settlement.
+    #[schemars(length(max = 253))]
+    pub settlement: String,
+    /// Where it stands: `Signed`, `Broadcast`, `Confirmed`.
+    #[schemars(length(max = 32))]
+    pub state: String,
+    /// Hash of the wallet's transaction.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub transaction: Option<String>,
+    /// The job's part of the claim.
+    pub nano: NanoTon,
+}

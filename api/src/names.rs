@@ -1,0 +1,48 @@
+//! Names that several processes must agree on: labels, annotations, finalizers, keys of Secrets.
+
+/// API group of the Kubernetes kinds.
+pub const GROUP: &str = "cocoon.farm";
+/// Version of the Kubernetes kinds.
+pub const VERSION: &str = "v1alpha1";
+/// Field manager of every server-side apply.
+pub const FIELD_MANAGER: &str = "cocoon-operator";
+
+/// Finalizer that lets usage be metered and settled before its object goes.
+pub const SETTLEMENT_FINALIZER: &str = "cocoon.farm/settlement";
+/// Set to `"true"`: let the object go and write off what was not settled.
+pub const ABANDON_ANNOTATION: &str = "cocoon.farm/abandon";
+/// When the agents of a model last became idle (RFC 3339), on their Deployment.
+pub const IDLE_SINCE_ANNOTATION: &str = "cocoon.farm/idle-since";
+
+/// Name of the provider, on everything made for it.
+pub const PROVIDER_LABEL: &str = "cocoon.farm/provider";
+/// Name of the model, on agents.
+pub const MODEL_LABEL: &str = "cocoon.farm/model";
+/// Name of the job, on its results.
+pub const JOB_LABEL: &str = "cocoon.farm/job";
+/// Kubernetes' recommended label for the tool that owns an object.
+pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
+/// Kubernetes' recommended label for the part within an application.
+pub const COMPONENT_LABEL: &str = "app.kubernetes.io/component";
+/// Value of [`COMPONENT_LABEL`] on agents.
+pub const AGENT_COMPONENT: &str = "gpu-agent";
+
+/// Key of the wallet Secret whose text is 24 words or 64 hexadecimal digits.
+pub const WALLET_KEY: &str = "key";
+/// Key of the results Secret: one `OpenAI` batch result a line.
+pub const RESULTS_KEY: &str = "results.jsonl";
+/// Key of the results Secret: one receipt a line, in the order of landing.
+pub const RECEIPTS_KEY: &str = "receipts.jsonl";
+/// Key of the results Secret: the latest usage statement of each chain, one a line.
+pub const STATEMENTS_KEY: &str = "statements.jsonl";
+
+/// Port on which an agent serves the operator, with mutual TLS.
+pub const AGENT_PORT: u16 = 8443;
+/// Port on which an agent answers probes and metrics, without TLS and without any job's data.
+pub const AGENT_HEALTH_PORT: u16 = 8080;
+
+/// DNS name in an agent's certificate. It is never resolved: the operator dials the pod's address and checks
+/// this name.
+pub fn agent_server_name(provider: &str, namespace: &str) -> String {
+    format!("{provider}.{namespace}.agent.cocoon.internal")
+}

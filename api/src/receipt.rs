@@ -1,0 +1,349 @@
+//! Usage receipts and usage statements: what an agent signs about the tokens it delivered.
+//!
+//! A receipt records one request. The receipts of one attempt of a job on one agent form a hash chain: each
+//! names the hash of the one before, so none can be dropped, reordered or changed unseen. A usage statement is
+//! the signed sum of a chain up to its head: a counter that only grows, so merging two of the same chain is
+//! taking the later one.
+//!
+//! What is signed is SHA-256 over a tagged, length-prefixed encoding of the fields (see [`Receipt::digest`]);
+//! JSON is only the carrier. Signatures are Ed25519 (RFC 8032).
+
+use ed25519_dalek::{Signature, Signer as _, SigningKey, Verifier as _, VerifyingKey};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::units::{NanoTon, Prices, TokenCount, UnitError, Usage};
+
+mod encoding;
+use encoding::{Encoder, hex_array};
+
+const RECEIPT_TAG: &[u8] = b"cocoon.farm/receipt/v1";
+const STATEMENT_TAG: &[u8] = b"cocoon.farm/usage-statement/v1";
+const GENESIS_TAG: &[u8] = b"cocoon.farm/receipt-chain/v1";
+
+hex_array!(
+    /// An agent's Ed25519 public key. In JSON: 64 hexadecimal digits.
+    AgentKey,
+    32
+);
+hex_array!(
+    /// A SHA-256 digest. In JSON: 64 hexadecimal digits.
+    Sha256Digest,
+    32
+);
+hex_array!(
+    /// An Ed25519 signature. In JSON: 128 hexadecimal digits.
+    Ed25519Signature,
+    64
+);
+
+impl Sha256Digest {
+    /// SHA-256 of the bytes.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(Sha256::digest(bytes).into())
+    }
+}
+
+/// Which chain a receipt or a statement belongs to: one attempt of one job on one agent.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ChainId {
+    /// Key of the agent that signs.
+    pub agent: AgentKey,
+    /// UID of the job.
+    pub job: String,
+    /// Attempt of the job, from 1.
+    pub attempt: u32,
+    /// Address of the payment channel that pays; absent for a job that is free.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channel: Option<String>,
+}
+
+impl ChainId {
+    /// The `previous` of the first receipt: a digest of the chain's identity.
+    pub fn genesis(&self) -> Sha256Digest {
+        let mut encoder = Encoder::new(GENESIS_TAG);
+        self.encode(&mut encoder);
+        encoder.finish()
+    }
+
+    fn encode(&self, encoder: &mut Encoder) {
+        encoder.bytes(&self.agent.0);
+        encoder.bytes(self.job.as_bytes());
+        encoder.integer(u64::from(self.attempt));
+        encoder.bytes(self.channel.as_deref().unwrap_or_default().as_bytes());
+    }
+}
+
+/// One delivered request: what was counted, at which price, and what it costs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Receipt {
+    /// The chain it belongs to.
+    #[serde(flatten)]
+    pub chain: ChainId,
+    /// Place in the chain, from 1.
+    pub sequence: u32,
+    /// Index of the request in the job's input, from 0.
+    pub request: u32,
+    /// SHA-256 of the model file.
+    pub model: Sha256Digest,
+    /// SHA-256 of the result body as delivered (its JSON text).
+    pub result: Sha256Digest,
+    /// Tokens counted at the sampler.
+    pub usage: Usage,
+    /// Prices in force.
+    pub prices: Prices,
+    /// `prices.cost(usage)`; zero for a job that is free.
+    pub nano: NanoTon,
+    /// Digest of the receipt before, or the chain's genesis.
+    pub previous: Sha256Digest,
+    /// Signature over [`Receipt::digest`].
+    pub signature: Ed25519Signature,
+}
+
+impl Receipt {
+    /// What is signed, and what the next receipt names as `previous`.
+    pub fn digest(&self) -> Sha256Digest {
+        let mut encoder = Encoder::new(RECEIPT_TAG);
+        self.chain.encode(&mut encoder);
+        encoder.integer(u64::from(self.sequence));
+        encoder.integer(u64::from(self.request));
+        encoder.bytes(&self.model.0);
+        encoder.bytes(&self.result.0);
+        encoder.usage(&self.usage);
+        encoder.prices(&self.prices);
+        encoder.integer(self.nano.nano());
+        encoder.bytes(&self.previous.0);
+        encoder.finish()
+    }
+}
+
+/// The signed sum of a chain of receipts up to its head.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UsageStatement {
+    /// The chain it sums.
+    #[serde(flatten)]
+    pub chain: ChainId,
+    /// Receipts in the chain so far.
+    pub count: u32,
+    /// Tokens of all of them.
+    pub usage: Usage,
+    /// NanoTON of all of them.
+    pub nano: NanoTon,
+    /// Digest of the last receipt, or the genesis.
+    pub head: Sha256Digest,
+    /// Signature over [`UsageStatement::digest`].
+    pub signature: Ed25519Signature,
+}
+
+impl UsageStatement {
+    /// What is signed.
+    pub fn digest(&self) -> Sha256Digest {
+        let mut encoder = Encoder::new(STATEMENT_TAG);
+        self.chain.encode(&mut encoder);
+        encoder.integer(u64::from(self.count));
+        encoder.usage(&self.usage);
+        encoder.integer(self.nano.nano());
+        encoder.bytes(&self.head.0);
+        encoder.finish()
+    }
+
+    /// Whether the signature is the agent's.
+    pub fn verify(&self) -> Result<(), ReceiptError> {
+        verify(self.chain.agent, self.digest(), self.signature)
+    }
+}
+
+/// Why a receipt or a statement is not believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ReceiptError {
+    /// The agent's key is not a point on the curve.
+    #[error("agent key is not a valid Ed25519 public key")]
+    Key,
+    /// The signature does not fit the content.
+    #[error("signature does not match")]
+    Signature,
+    /// It belongs to another chain.
+    #[error("receipt belongs to another chain")]
+    Chain,
+    /// It is not the next one: `expected` counts from 1.
+    #[error("receipt out of sequence, expected number {expected}")]
+    Sequence {
+        /// The number that the next receipt must have.
+        expected: u32,
+    },
+    /// `previous` is not the digest of the one before.
+    #[error("receipt does not continue the hash chain")]
+    Previous,
+    /// The amount is not what prices and tokens give.
+    #[error("receipt's amount does not equal its price times its tokens")]
+    Amount,
+    /// A sum left the range of an amount.
+    #[error(transparent)]
+    Unit(#[from] UnitError),
+}
+
+fn verify(agent: AgentKey, digest: Sha256Digest, signature: Ed25519Signature) -> Result<(), ReceiptError> {
+    let key = VerifyingKey::from_bytes(&agent.0).map_err(|_| ReceiptError::Key)?;
+    key.verify(&digest.0, &Signature::from_bytes(&signature.0)).map_err(|_| ReceiptError::Signature)
+}
+
+/// A chain as its reader sees it: verifies receipts one by one and keeps their sum.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReceiptChain {
+    chain: ChainId,
+    count: u32,
+    usage: Usage,
+    nano: NanoTon,
+    head: Sha256Digest,
+}
+
+impl ReceiptChain {
+    /// The empty chain.
+    pub fn new(chain: ChainId) -> Self {
+        let head = chain.genesis();
+        Self { chain, count: 0, usage: Usage::default(), nano: NanoTon::ZERO, head }
+    }
+
+    /// Verifies the next receipt and adds it; the chain is unchanged on an error.
+    pub fn push(&mut self, receipt: &Receipt) -> Result<(), ReceiptError> {
+        let expected = self.count.checked_add(1).ok_or(UnitError::Overflow)?;
+        if receipt.chain != self.chain {
+            return Err(ReceiptError::Chain);
+        }
+        if receipt.sequence != expected {
+            return Err(ReceiptError::Sequence { expected });
+        }
+        if receipt.previous != self.head {
+            return Err(ReceiptError::Previous);
+        }
+        if receipt.nano != charge(&receipt.chain, &receipt.prices, receipt.usage)? {
+            return Err(ReceiptError::Amount);
+        }
+        let digest = receipt.digest();
+        verify(self.chain.agent, digest, receipt.signature)?;
+        let usage = self.usage.checked_add(receipt.usage)?;
+        self.nano = self.nano.checked_add(receipt.nano)?;
+        (self.count, self.usage, self.head) = (expected, usage, digest);
+        Ok(())
+    }
+
+    /// Number of receipts.
+    pub fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// Tokens of all receipts.
+    pub fn usage(&self) -> Usage {
+        self.usage
+    }
+
+    /// NanoTON of all receipts.
+    pub fn nano(&self) -> NanoTon {
+        self.nano
+    }
+
+    /// Digest of the last receipt, or the genesis.
+    pub fn head(&self) -> Sha256Digest {
+        self.head
+    }
+
+    /// The chain's identity.
+    pub fn id(&self) -> &ChainId {
+        &self.chain
+    }
+}
+
+/// What a request costs on a chain: nothing without a channel, its price otherwise.
+fn charge(chain: &ChainId, prices: &Prices, usage: Usage) -> Result<NanoTon, UnitError> {
+    if chain.channel.is_none() { Ok(NanoTon::ZERO) } else { prices.cost(usage) }
+}
+
+/// What the agent knows of a request when it asks for a receipt.
+#[derive(Debug, Clone, Copy)]
+pub struct Delivery {
+    /// Index of the request in the job's input.
+    pub request: u32,
+    /// SHA-256 of the model file.
+    pub model: Sha256Digest,
+    /// SHA-256 of the result body's JSON text.
+    pub result: Sha256Digest,
+    /// Tokens counted at the sampler.
+    pub usage: Usage,
+    /// Prices in force.
+    pub prices: Prices,
+}
+
+/// The agent's signing key, made when it starts and never written anywhere.
+pub struct ReceiptSigner(SigningKey);
+
+impl ReceiptSigner {
+    /// From 32 secret bytes of a cryptographic random source.
+    pub fn from_seed(seed: [u8; 32]) -> Self {
+        Self(SigningKey::from_bytes(&seed))
+    }
+
+    /// The public half.
+    pub fn key(&self) -> AgentKey {
+        AgentKey(self.0.verifying_key().to_bytes())
+    }
+
+    /// Signs the receipt that continues `chain`, and appends it.
+    pub fn receipt(&self, chain: &mut ReceiptChain, delivery: Delivery) -> Result<Receipt, ReceiptError> {
+        let Delivery { request, model, result, usage, prices } = delivery;
+        let mut receipt = Receipt {
+            chain: chain.chain.clone(),
+            sequence: chain.count.checked_add(1).ok_or(UnitError::Overflow)?,
+            request,
+            model,
+            result,
+            usage,
+            prices,
+            nano: charge(&chain.chain, &prices, usage)?,
+            previous: chain.head,
+            signature: Ed25519Signature([0; 64]),
+        };
+        receipt.signature = self.sign(receipt.digest());
+        chain.push(&receipt)?;
+        Ok(receipt)
+    }
+
+    /// Signs the sum of `chain` as it stands.
+    pub fn statement(&self, chain: &ReceiptChain) -> UsageStatement {
+        let mut statement = UsageStatement {
+            chain: chain.chain.clone(),
+            count: chain.count,
+            usage: chain.usage,
+            nano: chain.nano,
+            head: chain.head,
+            signature: Ed25519Signature([0; 64]),
+        };
+        statement.signature = self.sign(statement.digest());
+        statement
+    }
+
+    fn sign(&self, digest: Sha256Digest) -> Ed25519Signature {
+        Ed25519Signature(self.0.sign(&digest.0).to_bytes())
+    }
+}
+
+/// Root of a job's receipts: SHA-256 over their digests in the order of the requests.
+pub fn receipts_root<'a>(receipts: impl IntoIterator<Item = &'a Receipt>) -> Sha256Digest {
+    let mut sorted: Vec<&Receipt> = receipts.into_iter().collect();
+    sorted.sort_by_key(|receipt| (receipt.request, receipt.chain.attempt));
+    let mut encoder = Encoder::new(b"cocoon.farm/receipts-root/v1");
+    for receipt in sorted {
+        encoder.bytes(&receipt.digest().0);
+    }
+    encoder.finish()
+}
+
+/// Whether `count` tokens fit a receipt; the agent asks before it counts.
+pub fn tokens(count: usize) -> Result<TokenCount, UnitError> {
+    u64::try_from(count).map_err(|_| UnitError::Overflow).and_then(TokenCount::new)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,99 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::units::TokenPrice;
+
+fn signer() -> ReceiptSigner {
+    ReceiptSigner::from_seed([7; 32])
+}
+
+fn chain(channel: Option<&str>) -> ReceiptChain {
+    ReceiptChain::new(ChainId {
+        agent: signer().key(),
+        job: "0b1e".into(),
+        attempt: 1,
+        channel: channel.map(Into::into),
+    })
+}
+
+fn delivery(request: u32, completion: u64) -> Delivery {
+    Delivery {
+        request,
+        model: Sha256Digest::of(b"model"),
+        result: Sha256Digest::of(b"result"),
+        usage: Usage { completion_tokens: TokenCount::new(completion).unwrap(), ..Usage::default() },
+        prices: Prices {
+            completion: TokenPrice::from_nano_per_million(2_000_000).unwrap(),
+            ..Prices::default()
+        },
+    }
+}
+
+#[test]
+fn a_reader_follows_what_the_signer_wrote() {
+    let (signer, mut written, mut read) = (signer(), chain(Some("EQ")), chain(Some("EQ")));
+    for request in 0..5 {
+        let receipt = signer.receipt(&mut written, delivery(request, 10)).unwrap();
+        let carried: Receipt = serde_json::from_str(&serde_json::to_string(&receipt).unwrap()).unwrap();
+        read.push(&carried).unwrap();
+    }
+    assert_eq!(read, written);
+    assert_eq!(read.nano().nano(), 5 * 20);
+    signer.statement(&written).verify().unwrap();
+}
+
+#[test]
+fn a_free_chain_costs_nothing() {
+    let mut chain = chain(None);
+    signer().receipt(&mut chain, delivery(0, 10)).unwrap();
+    assert_eq!(chain.nano(), NanoTon::ZERO);
+}
+
+#[test]
+fn every_change_to_a_receipt_is_seen() {
+    let receipt = signer().receipt(&mut chain(Some("EQ")), delivery(0, 10)).unwrap();
+    let changes: [fn(&mut Receipt); 7] = [
+        |r| r.request = 1,
+        |r| r.model = Sha256Digest::of(b"other"),
+        |r| r.result = Sha256Digest::of(b"other"),
+        |r| r.usage.prompt_tokens = TokenCount::new(1).unwrap(),
+        |r| r.nano = NanoTon::from_nano(21).unwrap(),
+        |r| r.previous = Sha256Digest::of(b"other"),
+        |r| r.chain.attempt = 2,
+    ];
+    for (number, change) in changes.iter().enumerate() {
+        let mut changed = receipt.clone();
+        change(&mut changed);
+        let mut reader = chain(Some("EQ"));
+        assert!(reader.push(&changed).is_err(), "change {number}");
+        assert_eq!(reader.count(), 0);
+    }
+}
+
+#[test]
+fn receipts_cannot_be_replayed_or_skipped() {
+    let (signer, mut written) = (signer(), chain(Some("EQ")));
+    let first = signer.receipt(&mut written, delivery(0, 1)).unwrap();
+    let second = signer.receipt(&mut written, delivery(1, 1)).unwrap();
+    let mut reader = chain(Some("EQ"));
+    assert_eq!(reader.push(&second), Err(ReceiptError::Sequence { expected: 1 }));
+    reader.push(&first).unwrap();
+    assert_eq!(reader.push(&first), Err(ReceiptError::Sequence { expected: 2 }));
+}
+
+#[test]
+fn the_root_does_not_depend_on_the_order_of_arrival() {
+    let (signer, mut chain) = (signer(), chain(Some("EQ")));
+    let receipts: Vec<Receipt> =
+        [2, 0, 1].map(|request| signer.receipt(&mut chain, delivery(request, 1)).unwrap()).into();
+    assert_eq!(receipts_root(&receipts), receipts_root(receipts.iter().rev()));
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_text_never_panics_the_reader(text in ".{0,400}") {
+        let _ = serde_json::from_str::<Receipt>(&text);
+        let _ = serde_json::from_str::<UsageStatement>(&text);
+        let _ = text.parse::<AgentKey>();
+    }
+}

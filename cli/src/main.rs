@@ -1,0 +1,2 @@
+//! The kubectl plugin: channels, jobs, results and a farm at a glance.
+fn main() {}

@@ -1,0 +1,35 @@
+//! Configuration: arguments and environment of the operator's process.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::Parser;
+
+/// Reconciles Cocoon resources, dispatches jobs to GPU agents and settles usage in TON.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "cocoon-operator", version)]
+pub struct Config {
+    /// Namespace that holds the operator's lease and its certificate authority.
+    #[arg(long, env = "POD_NAMESPACE", default_value = "cocoon-system")]
+    pub namespace: String,
+    /// Name of this process in the lease.
+    #[arg(long, env = "POD_NAME", default_value = "cocoon-operator")]
+    pub identity: String,
+    /// Reconcile objects of this namespace only.
+    #[arg(long, env = "COCOON_WATCH_NAMESPACE")]
+    pub watch_namespace: Option<String>,
+    /// YAML file that names the TON networks: `{networks: [{name, globalId, endpoints: [URL]}]}`.
+    #[arg(long, env = "COCOON_NETWORKS")]
+    pub networks: PathBuf,
+    /// Image of the GPU agent.
+    #[arg(long, env = "COCOON_AGENT_IMAGE")]
+    pub agent_image: String,
+    /// Pull policy of the agent's image.
+    #[arg(long, env = "COCOON_AGENT_IMAGE_PULL_POLICY", default_value = "IfNotPresent")]
+    pub agent_image_pull_policy: String,
+    /// Where `/healthz`, `/readyz` and `/metrics` are served.
+    #[arg(long, env = "COCOON_HEALTH_ADDRESS", default_value = "0.0.0.0:8080")]
+    pub health_address: SocketAddr,
+    /// Log lines as JSON.
+    #[arg(long, env = "COCOON_LOG_JSON")]
+    pub log_json: bool,
+}

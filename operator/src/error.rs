@@ -1,0 +1,115 @@
+//! Why a reconcile did not finish. Each variant says what was attempted, on what; the source says why.
+
+use kube::runtime::reflector::ObjectRef;
+
+/// Why a reconcile did not finish; it is tried again.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A call to the Kubernetes API failed.
+    #[error("could not {action} {object}")]
+    Kube {
+        /// What was attempted: `read`, `apply`, `delete`, …
+        action: &'static str,
+        /// Kind, namespace and name.
+        object: String,
+        /// The cause.
+        #[source]
+        source: Box<kube::Error>,
+    },
+    /// An object came without a field that Kubernetes always sets.
+    #[error("{object} has no {field}")]
+    Incomplete {
+        /// Kind, namespace and name.
+        object: String,
+        /// The field.
+        field: &'static str,
+    },
+    /// A compare-and-swap lost against other writers more often than its limit.
+    #[error("gave up on {object} after {attempts} writes that other writers overtook")]
+    Contended {
+        /// Kind, namespace and name.
+        object: String,
+        /// Writes tried.
+        attempts: u32,
+    },
+    /// An amount left its range: never rounded or wrapped.
+    #[error("amounts of {object} do not add up")]
+    Money {
+        /// Kind, namespace and name.
+        object: String,
+        /// The cause.
+        #[source]
+        source: cocoon_api::units::UnitError,
+    },
+    /// Certificates could not be made or read.
+    #[error("could not {action} the certificates of {object}")]
+    Tls {
+        /// What was attempted.
+        action: &'static str,
+        /// Whose certificates.
+        object: String,
+        /// The cause.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// An agent did not answer as it should.
+    #[error("could not {action} on agent {agent}")]
+    Agent {
+        /// What was attempted.
+        action: &'static str,
+        /// The agent's pod.
+        agent: String,
+        /// The cause.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The chain did not answer as it should.
+    #[error("could not {action} on network {network}")]
+    Chain {
+        /// What was attempted.
+        action: &'static str,
+        /// Name of the network.
+        network: String,
+        /// The cause.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+/// Result of a stage.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Adds what was attempted to an error of the Kubernetes client.
+pub trait KubeContext<T> {
+    /// `action` is a verb; `object` names kind, namespace and name.
+    fn attempt(self, action: &'static str, object: impl ToString) -> Result<T>;
+}
+
+impl<T> KubeContext<T> for kube::Result<T> {
+    fn attempt(self, action: &'static str, object: impl ToString) -> Result<T> {
+        self.map_err(|source| Error::Kube { action, object: object.to_string(), source: Box::new(source) })
+    }
+}
+
+/// Kind, namespace and name of an object, for messages.
+pub fn describe<K>(object: &K) -> String
+where
+    K: kube::Resource<DynamicType = ()>,
+{
+    ObjectRef::from_obj(object).to_string()
+}
+
+/// An error with its causes, on one line.
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let words = error.to_string();
+        if !text.ends_with(&words) {
+            text.push_str(": ");
+            text.push_str(&words);
+        }
+        cause = error.source();
+    }
+    text
+}

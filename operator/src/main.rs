@@ -1,0 +1,2 @@
+//! Reconciles Cocoon resources, dispatches jobs to agents and settles usage in TON.
+fn main() {}
