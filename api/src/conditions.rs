@@ -273,6 +273,8 @@ reasons!(
         ForeignCode: false,
         /// The contract names another payer key or provider.
         ForeignParties: false,
+        /// The challenge window is too short to settle in.
+        ChallengeTooShort: false,
         /// The deposit is used up.
         InsufficientDeposit: false,
         /// The chain could not be asked.

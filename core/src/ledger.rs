@@ -1,1 +1,164 @@
-//! The ledger of one channel: reservations and counters.
+//! The ledger of one channel: budgets of jobs that have not ended, and counters of what was used.
+//!
+//! Wanted properties, each a property test:
+//! - merging counters is commutative, associative and idempotent: replaying any message changes nothing;
+//! - reservations and usage together never exceed what voucher and deposit cover at the moment of reserving;
+//! - folding a finished job changes no total.
+
+use std::collections::BTreeMap;
+
+use cocoon_api::{
+    NanoTon,
+    conditions::{self, Reason as _, VoucherValid},
+    crd::channel::{Counter, MAX_LEDGER_ENTRIES, PaymentChannelStatus, Reservation},
+    units::UnitError,
+};
+
+/// Counters on one channel at most: four attempts for each job of a full ledger.
+pub const MAX_COUNTERS: usize = 4 * MAX_LEDGER_ENTRIES;
+
+/// Why a budget cannot be reserved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// Voucher and deposit leave less than the budget.
+    Insufficient {
+        /// What is left.
+        available: NanoTon,
+        /// What was asked.
+        wanted: NanoTon,
+    },
+    /// The ledger holds [`MAX_LEDGER_ENTRIES`] jobs; one must end or be settled first.
+    Full,
+}
+
+/// Reserves, raises or keeps the budget of a job. Reserving the same budget again changes nothing.
+///
+/// A refusal leaves the ledger as it was.
+pub fn reserve(
+    status: &mut PaymentChannelStatus,
+    job: &str,
+    name: &str,
+    wanted: NanoTon,
+) -> Result<Result<(), Refusal>, UnitError> {
+    let held = status.reservations.iter().position(|reservation| reservation.job == job);
+    if held.is_some_and(|index| status.reservations[index].nano >= wanted) {
+        return Ok(Ok(()));
+    }
+    let mut exposures = exposures(status)?;
+    if held.is_none() && exposures.len() >= MAX_LEDGER_ENTRIES {
+        return Ok(Err(Refusal::Full));
+    }
+    let own = exposures.remove(job).unwrap_or_default();
+    let others = NanoTon::sum(exposures.into_values())?.checked_add(status.finished_nano)?;
+    let available = claimable(status)?.saturating_sub(others);
+    // What the job has used counts against its own budget, which may not fall below it.
+    let wanted = wanted.max(own);
+    if available < wanted {
+        return Ok(Err(Refusal::Insufficient { available, wanted }));
+    }
+    release(status, job);
+    status.reservations.push(Reservation { job: job.to_owned(), name: name.to_owned(), nano: wanted });
+    status.reservations.sort_by(|a, b| a.job.cmp(&b.job));
+    Ok(Ok(()))
+}
+
+/// Releases the budget of a job that has ended; what it used stays in its counters.
+pub fn release(status: &mut PaymentChannelStatus, job: &str) {
+    status.reservations.retain(|reservation| reservation.job != job);
+}
+
+/// The budget that is held for a job.
+pub fn reserved(status: &PaymentChannelStatus, job: &str) -> Option<NanoTon> {
+    status.reservations.iter().find(|reservation| reservation.job == job).map(|reservation| reservation.nano)
+}
+
+/// The ledger holds [`MAX_COUNTERS`]; settled jobs must be folded before more can be metered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the ledger holds {MAX_COUNTERS} counters; some must be settled first")]
+pub struct Full;
+
+/// Merges a counter: of two with the same agent, job and attempt the one with more receipts stays. Answers
+/// whether the ledger changed.
+pub fn merge(status: &mut PaymentChannelStatus, counter: Counter) -> Result<bool, Full> {
+    fn key(counter: &Counter) -> (&str, u32, &str) {
+        (&counter.job, counter.attempt, &counter.agent)
+    }
+    match status.counters.binary_search_by(|held| key(held).cmp(&key(&counter))) {
+        Ok(index) if status.counters[index].count >= counter.count => Ok(false),
+        Ok(index) => {
+            status.counters[index] = counter;
+            Ok(true)
+        }
+        Err(_) if status.counters.len() >= MAX_COUNTERS => Err(Full),
+        Err(index) => {
+            status.counters.insert(index, counter);
+            Ok(true)
+        }
+    }
+}
+
+/// Moves what a settled or deleted job used into the total of finished jobs. Answers whether anything moved.
+pub fn fold(status: &mut PaymentChannelStatus, job: &str) -> Result<bool, UnitError> {
+    let used = used(status, job)?;
+    let before = status.counters.len() + status.reservations.len();
+    status.finished_nano = status.finished_nano.checked_add(used)?;
+    status.counters.retain(|counter| counter.job != job);
+    release(status, job);
+    Ok(before != status.counters.len() + status.reservations.len())
+}
+
+/// What the counters of one job add up to.
+pub fn used(status: &PaymentChannelStatus, job: &str) -> Result<NanoTon, UnitError> {
+    NanoTon::sum(status.counters.iter().filter(|counter| counter.job == job).map(|counter| counter.nano))
+}
+
+/// What all jobs together were metered for, finished ones included.
+pub fn accrued(status: &PaymentChannelStatus) -> Result<NanoTon, UnitError> {
+    NanoTon::sum(status.counters.iter().map(|counter| counter.nano))?.checked_add(status.finished_nano)
+}
+
+/// The most that may ever be claimed as things stand: the voucher's cap, and what the contract has paid or holds.
+pub fn claimable(status: &PaymentChannelStatus) -> Result<NanoTon, UnitError> {
+    if !conditions::is_true(&status.conditions, VoucherValid::TYPE) {
+        return Ok(NanoTon::ZERO);
+    }
+    Ok(status.cap_nano.min(status.redeemed_nano.checked_add(status.deposit_nano)?))
+}
+
+/// What new jobs can reserve.
+pub fn available(status: &PaymentChannelStatus) -> Result<NanoTon, UnitError> {
+    let exposed = NanoTon::sum(exposures(status)?.into_values())?.checked_add(status.finished_nano)?;
+    Ok(claimable(status)?.saturating_sub(exposed))
+}
+
+/// The most that each unsettled job can come to: its budget while it runs, or what it used.
+fn exposures(status: &PaymentChannelStatus) -> Result<BTreeMap<String, NanoTon>, UnitError> {
+    let mut used: BTreeMap<String, NanoTon> = BTreeMap::new();
+    for counter in &status.counters {
+        let sum = used.entry(counter.job.clone()).or_default();
+        *sum = sum.checked_add(counter.nano)?;
+    }
+    for reservation in &status.reservations {
+        let exposure = used.entry(reservation.job.clone()).or_default();
+        *exposure = reservation.nano.max(*exposure);
+    }
+    Ok(used)
+}
+
+/// Brings the derived figures in line with the ledger. `now` is in Unix seconds.
+pub fn recompute(status: &mut PaymentChannelStatus, now: i64) -> Result<(), UnitError> {
+    status.accrued_nano = accrued(status)?;
+    status.reserved_nano = NanoTon::sum(status.reservations.iter().map(|reservation| reservation.nano))?;
+    status.accruing_since = if status.accrued_nano > status.redeemed_nano {
+        status.accruing_since.or(Some(now))
+    } else {
+        None
+    };
+    status.deposit = status.deposit_nano.to_ton_string();
+    status.redeemed = status.redeemed_nano.to_ton_string();
+    status.available = available(status)?.to_ton_string();
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

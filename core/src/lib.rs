@@ -4,5 +4,10 @@
 //! and ids are arguments. The operator observes the world, asks this crate, and acts.
 
 pub mod agents;
+pub mod duration;
+pub mod funds;
+pub mod inventory;
 pub mod job;
 pub mod ledger;
+pub mod placement;
+pub mod settlement;

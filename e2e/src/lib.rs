@@ -1,1 +1,12 @@
-//! End-to-end tests against a cluster.
+//! What the demo and the end-to-end tests share: a running stack, a farm and a payer on it, and waiting for
+//! what should become true.
+//!
+//! A *stack* is a cluster with the chart installed and a TON network that its pods reach. `cargo xtask stack up`
+//! makes one and describes it in a file; the variable `COCOON_STACK` names that file.
+
+pub mod demo;
+pub mod farm;
+pub mod golden;
+pub mod namespace;
+pub mod stack;
+pub mod wait;

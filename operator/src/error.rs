@@ -41,6 +41,22 @@ pub enum Error {
         #[source]
         source: cocoon_api::units::UnitError,
     },
+    /// A ledger takes no more entries.
+    #[error("could not meter {object}")]
+    Ledger {
+        /// Kind, namespace and name.
+        object: String,
+        /// The cause.
+        #[source]
+        source: cocoon_core::ledger::Full,
+    },
+    /// The Secret of a job's results cannot be used.
+    #[error("could not use the results")]
+    Results {
+        /// The cause.
+        #[source]
+        source: crate::dispatch::Unreadable,
+    },
     /// Certificates could not be made or read.
     #[error("could not {action} the certificates of {object}")]
     Tls {

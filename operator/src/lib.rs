@@ -4,11 +4,21 @@
 //! values, *plan* with `cocoon-core`, *apply* the plan, and write the *status* that follows from it.
 //! Decisions live in `cocoon-core`; this crate only looks and acts.
 
+pub mod chain;
+pub mod channel;
 pub mod config;
 pub mod context;
 pub mod error;
+pub mod job;
+pub mod finalizer;
+pub mod events;
+pub mod dispatch;
 pub mod health;
 pub mod leader;
+pub mod ledger;
 pub mod metrics;
+pub mod provider;
+pub mod settlement;
 pub mod status;
 pub mod telemetry;
+pub mod tls;

@@ -1,2 +1,80 @@
-//! Reconciles Cocoon resources, dispatches jobs to agents and settles usage in TON.
-fn main() {}
+//! The operator's process: starts, waits to lead, runs the controllers, stops.
+
+use std::{process::ExitCode, sync::Arc};
+
+use anyhow::Context as _;
+use clap::Parser as _;
+use cocoon_operator::{
+    chain::Networks, channel, config::Config, context::Context, error, health, job, leader::Leadership,
+    metrics::Metrics, provider, settlement, telemetry, tls::AgentTls,
+};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let config = Config::parse();
+    telemetry::start(config.log_json);
+    match run(config).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(cause) => {
+            error!(error = error::chain(cause.as_ref()), "the operator stops");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(config: Config) -> anyhow::Result<()> {
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .map_err(|_| anyhow::anyhow!("a TLS provider is installed already"))?;
+    let metrics = Arc::new(Metrics::new().context("could not register metrics")?);
+    let networks = Networks::load(&config.networks, metrics.clone())
+        .with_context(|| format!("could not read the networks file {}", config.networks.display()))?;
+    let client = kube::Client::try_default().await.context("could not reach the Kubernetes API")?;
+    let stop = CancellationToken::new();
+    let probes = tokio::spawn(health::serve(config.health_address, metrics.clone(), stop.child_token()));
+    let mut leadership = Leadership::campaign(client.clone(), &config.namespace, &config.identity)
+        .await
+        .context("could not take part in the leader election")?;
+    info!(identity = %config.identity, "waiting to lead");
+    let mut interrupt = signal(SignalKind::interrupt()).context("could not listen for SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("could not listen for SIGTERM")?;
+    let stopped = tokio::select! {
+        won = leadership.won() => !won,
+        _ = interrupt.recv() => true,
+        _ = terminate.recv() => true,
+    };
+    if stopped {
+        leadership.resign().await;
+        return Ok(());
+    }
+    info!("leading");
+    metrics.leader.set(1);
+    let tls = AgentTls::load(client.clone(), &config.namespace).await.context("could not load the certificate authority")?;
+    let ctx = Arc::new(Context::new(client, config, metrics.clone(), networks, tls));
+    let controllers = tokio::spawn(controllers(ctx, stop.child_token()));
+    let lost = tokio::select! {
+        () = leadership.lost() => true,
+        _ = interrupt.recv() => false,
+        _ = terminate.recv() => false,
+    };
+    info!(lost, "stopping");
+    metrics.leader.set(0);
+    stop.cancel();
+    controllers.await.context("a controller panicked")?;
+    leadership.resign().await;
+    probes.await.context("the probe server panicked")?.context("could not serve probes")?;
+    anyhow::ensure!(!lost, "the lease was lost: start again and wait for it");
+    Ok(())
+}
+
+async fn controllers(ctx: Arc<Context>, stop: CancellationToken) {
+    tokio::join!(
+        provider::run(ctx.clone(), stop.clone()),
+        job::run(ctx.clone(), stop.clone()),
+        channel::run(ctx.clone(), stop.clone()),
+        settlement::run(ctx, stop),
+    );
+}

@@ -1,5 +1,6 @@
 //! Metrics of the process, in one registry.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use prometheus::{
     HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
@@ -36,6 +37,8 @@ pub struct Metrics {
     pub chain_requests: IntCounterVec,
     /// Free GPUs by provider.
     pub gpus_free: IntGaugeVec,
+    /// 1 where a condition of a provider is true, 0 where it is false: what alerts look at.
+    pub provider_condition: IntGaugeVec,
 }
 
 impl Metrics {
@@ -69,6 +72,10 @@ impl Metrics {
                 Opts::new("cocoon_gpus_free", "Free GPUs on matching nodes"),
                 &["namespace", "provider"],
             )?,
+            provider_condition: IntGaugeVec::new(
+                Opts::new("cocoon_provider_condition", "1 where a condition of a provider is true"),
+                &["namespace", "provider", "type"],
+            )?,
             registry,
         };
         metrics.register_all()?;
@@ -91,6 +98,7 @@ impl Metrics {
             leader,
             chain_requests,
             gpus_free,
+            provider_condition,
         } = self;
         registry.register(Box::new(reconcile_seconds.clone()))?;
         for counters in
@@ -104,7 +112,42 @@ impl Metrics {
         for gauge in [attempts_active, leader] {
             registry.register(Box::new(gauge.clone()))?;
         }
-        registry.register(Box::new(gpus_free.clone()))
+        for gauges in [gpus_free, provider_condition] {
+            registry.register(Box::new(gauges.clone()))?;
+        }
+        Ok(())
+    }
+
+    /// Shows the conditions of a provider.
+    pub fn provider_conditions(&self, namespace: &str, provider: &str, conditions: &[Condition]) {
+        for condition in conditions {
+            let labels = [namespace, provider, &condition.type_];
+            self.provider_condition.with_label_values(&labels).set(i64::from(condition.status == "True"));
+        }
+    }
+
+    /// Forgets a provider that is gone, so that no alert goes on about it.
+    pub fn forget_provider(&self, namespace: &str, provider: &str, conditions: &[Condition]) {
+        // Errors say that the figure was never shown.
+        let _ = self.gpus_free.remove_label_values(&[namespace, provider]);
+        for condition in conditions {
+            let _ = self.provider_condition.remove_label_values(&[namespace, provider, &condition.type_]);
+        }
+    }
+
+    /// Counts one delivered request.
+    pub fn delivered(&self, usage: cocoon_api::Usage) {
+        let cocoon_api::Usage { prompt_tokens, cached_prompt_tokens, completion_tokens, reasoning_tokens } = usage;
+        self.requests_delivered.inc();
+        let classes = [
+            ("prompt", prompt_tokens),
+            ("cachedPrompt", cached_prompt_tokens),
+            ("completion", completion_tokens),
+            ("reasoning", reasoning_tokens),
+        ];
+        for (class, tokens) in classes {
+            self.tokens_delivered.with_label_values(&[class]).inc_by(tokens.get());
+        }
     }
 
     /// Everything in the text format of Prometheus.
@@ -127,6 +170,8 @@ fn vec(name: &str, about: &str, labels: &[&str]) -> prometheus::Result<IntCounte
 
 #[cfg(test)]
 mod tests {
+    use cocoon_api::conditions::{Reason as _, WalletReady, set};
+
     use super::*;
 
     #[test]
@@ -137,5 +182,18 @@ mod tests {
         let text = metrics.render().unwrap();
         assert!(text.contains("cocoon_leader 1"), "{text}");
         assert!(text.contains("cocoon_jobs_finished_total{result=\"Complete\"} 1"), "{text}");
+    }
+
+    #[test]
+    fn a_provider_that_is_gone_leaves_no_figures() {
+        let metrics = Metrics::new().unwrap();
+        let mut conditions = Vec::new();
+        let observed = WalletReady::LowBalance.condition("too little for fees");
+        set(&mut conditions, observed, None, k8s_openapi::jiff::Timestamp::UNIX_EPOCH);
+        metrics.provider_conditions("farm", "p", &conditions);
+        let shown = "cocoon_provider_condition{namespace=\"farm\",provider=\"p\",type=\"WalletReady\"} 0";
+        assert!(metrics.render().unwrap().contains(shown));
+        metrics.forget_provider("farm", "p", &conditions);
+        assert!(!metrics.render().unwrap().contains("provider=\"p\""));
     }
 }

@@ -95,6 +95,9 @@ pub struct PaymentChannelStatus {
     /// Cap of the voucher that was verified last.
     #[serde(default)]
     pub cap_nano: NanoTon,
+    /// Epoch of that voucher: within it, caps only rise.
+    #[serde(default)]
+    pub cap_epoch: u32,
     /// Metered so far: `finishedNano` and the counters.
     #[serde(default)]
     pub accrued_nano: NanoTon,
@@ -118,6 +121,9 @@ pub struct PaymentChannelStatus {
     /// Metered for jobs that left the counters, because they are settled or deleted.
     #[serde(default)]
     pub finished_nano: NanoTon,
+    /// Redeemed before this object first saw the contract; part of `finishedNano`.
+    #[serde(default)]
+    pub earlier_nano: NanoTon,
     /// When the oldest amount that is metered and not redeemed appeared, in Unix seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accruing_since: Option<i64>,

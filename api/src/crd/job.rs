@@ -334,6 +334,8 @@ pub enum AssignmentState {
     Ended,
     /// The agent is gone; what it had not delivered runs again.
     Lost,
+    /// Stopped by `suspend`; what it had not delivered runs later.
+    Suspended,
 }
 
 /// Where the results are.

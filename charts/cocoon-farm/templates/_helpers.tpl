@@ -1,0 +1,48 @@
+{{- define "cocoon-farm.fullname" -}}
+{{- default (printf "%s-operator" .Release.Name) .Values.fullnameOverride | trunc 52 | trimSuffix "-" }}
+{{- end }}
+
+{{- /* Name of objects that belong to no namespace: two releases of one name must not share them. */}}
+{{- define "cocoon-farm.clusterName" -}}
+{{- printf "%s-%s" .Release.Namespace (include "cocoon-farm.fullname" .) }}
+{{- end }}
+
+{{- define "cocoon-farm.selectorLabels" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: operator
+{{- end }}
+
+{{- define "cocoon-farm.labels" -}}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+app.kubernetes.io/part-of: cocoon
+{{- end }}
+
+{{- define "cocoon-farm.serviceAccountName" -}}
+{{- default (include "cocoon-farm.fullname" .) .Values.serviceAccount.name }}
+{{- end }}
+
+{{- define "cocoon-farm.operatorImage" -}}
+{{- default (printf "cocoon.local/operator:%s" .Chart.AppVersion) .Values.images.operator }}
+{{- end }}
+
+{{- define "cocoon-farm.agentImage" -}}
+{{- default (printf "cocoon.local/gpu-agent:%s" .Chart.AppVersion) .Values.images.agent }}
+{{- end }}
+
+{{- /* The ports of all endpoints, each once, as a JSON list. */}}
+{{- define "cocoon-farm.tonPorts" -}}
+{{- $ports := list }}
+{{- range .Values.ton.networks }}
+{{- range .endpoints }}
+{{- $url := urlParse . }}
+{{- $port := regexFind ":[0-9]+$" $url.host | trimPrefix ":" }}
+{{- $ports = append $ports (int (default (ternary "443" "80" (eq $url.scheme "https")) $port)) }}
+{{- end }}
+{{- end }}
+{{- $ports | uniq | toJson }}
+{{- end }}

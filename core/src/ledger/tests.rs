@@ -1,0 +1,151 @@
+use cocoon_api::Usage;
+use k8s_openapi::jiff::Timestamp;
+use proptest::prelude::*;
+
+use super::*;
+
+fn nano(value: u64) -> NanoTon {
+    NanoTon::from_nano(value).unwrap()
+}
+
+/// A channel whose voucher and deposit cover `covered`.
+fn channel(covered: u64) -> PaymentChannelStatus {
+    let mut status =
+        PaymentChannelStatus { cap_nano: nano(covered), deposit_nano: nano(covered), ..Default::default() };
+    conditions::set(
+        &mut status.conditions,
+        VoucherValid::Valid.condition("signed by the payer"),
+        None,
+        Timestamp::UNIX_EPOCH,
+    );
+    status
+}
+
+fn counter(agent: u8, job: u8, attempt: u32, count: u32) -> Counter {
+    Counter {
+        agent: format!("agent-{agent}"),
+        job: format!("job-{job}"),
+        name: format!("name-{job}"),
+        attempt,
+        count,
+        usage: Usage::default(),
+        // A chain only grows, so its sum is a function of its length.
+        nano: nano(u64::from(count) * 10),
+        head: String::new(),
+    }
+}
+
+fn counters() -> impl Strategy<Value = Vec<Counter>> {
+    let one = (0..3u8, 0..3u8, 1..3u32, 0..9u32).prop_map(|(agent, job, attempt, count)| counter(agent, job, attempt, count));
+    proptest::collection::vec(one, 0..20)
+}
+
+fn merged(counters: impl IntoIterator<Item = Counter>) -> PaymentChannelStatus {
+    let mut status = channel(0);
+    for counter in counters {
+        merge(&mut status, counter).unwrap();
+    }
+    status
+}
+
+#[test]
+fn a_budget_beyond_what_is_covered_is_refused() {
+    let mut status = channel(100);
+    assert_eq!(reserve(&mut status, "a", "a", nano(60)).unwrap(), Ok(()));
+    let refused = reserve(&mut status, "b", "b", nano(41)).unwrap();
+    assert_eq!(refused, Err(Refusal::Insufficient { available: nano(40), wanted: nano(41) }));
+    assert_eq!(reserve(&mut status, "b", "b", nano(40)).unwrap(), Ok(()));
+    assert_eq!(reserved(&status, "b"), Some(nano(40)));
+}
+
+#[test]
+fn a_budget_can_be_raised_into_what_is_left() {
+    let mut status = channel(100);
+    reserve(&mut status, "a", "a", nano(60)).unwrap().unwrap();
+    assert_eq!(reserve(&mut status, "a", "a", nano(100)).unwrap(), Ok(()));
+    let refused = reserve(&mut status, "a", "a", nano(101)).unwrap();
+    assert_eq!(refused, Err(Refusal::Insufficient { available: nano(100), wanted: nano(101) }));
+    assert_eq!(reserved(&status, "a"), Some(nano(100)));
+}
+
+#[test]
+fn without_a_valid_voucher_nothing_is_available() {
+    let mut status = channel(100);
+    status.conditions.clear();
+    assert_eq!(available(&status), Ok(NanoTon::ZERO));
+}
+
+#[test]
+fn a_full_ledger_refuses_jobs() {
+    let mut status = channel(1_000_000);
+    for job in 0..MAX_LEDGER_ENTRIES {
+        reserve(&mut status, &job.to_string(), "n", nano(1)).unwrap().unwrap();
+    }
+    assert_eq!(reserve(&mut status, "one more", "n", nano(1)).unwrap(), Err(Refusal::Full));
+}
+
+#[test]
+fn accruing_since_marks_the_oldest_unredeemed_amount() {
+    let mut status = channel(100);
+    recompute(&mut status, 5).unwrap();
+    assert_eq!(status.accruing_since, None);
+    merge(&mut status, counter(0, 0, 1, 2)).unwrap();
+    recompute(&mut status, 7).unwrap();
+    recompute(&mut status, 9).unwrap();
+    assert_eq!(status.accruing_since, Some(7));
+    status.redeemed_nano = nano(20);
+    recompute(&mut status, 11).unwrap();
+    assert_eq!(status.accruing_since, None);
+}
+
+proptest! {
+    #[test]
+    fn merging_is_commutative_associative_and_idempotent(counters in counters(), seed in any::<u64>()) {
+        let straight = merged(counters.clone());
+        let mut shuffled = counters.clone();
+        let length = shuffled.len().max(1) as u64;
+        for index in 0..shuffled.len() {
+            shuffled.swap(index, usize::try_from((seed >> (index % 48)) % length).unwrap());
+        }
+        prop_assert_eq!(&straight.counters, &merged(shuffled).counters);
+        prop_assert_eq!(&straight.counters, &merged(counters.iter().chain(&counters).cloned()).counters);
+        let (left, right) = counters.split_at(counters.len() / 2);
+        let halves = [merged(left.to_vec()).counters, merged(right.to_vec()).counters].concat();
+        prop_assert_eq!(straight.counters, merged(halves).counters);
+    }
+
+    #[test]
+    fn merging_never_lowers_a_counter(counters in counters(), late in 0..20usize) {
+        let before = merged(counters.clone());
+        let mut after = before.clone();
+        if let Some(counter) = counters.get(late) {
+            merge(&mut after, counter.clone()).unwrap();
+        }
+        prop_assert!(accrued(&after).unwrap() >= accrued(&before).unwrap());
+    }
+
+    #[test]
+    fn reservations_never_exceed_what_is_covered(
+        covered in 0..1_000u64, wanted in proptest::collection::vec((0..6u8, 1..400u64), 0..30),
+    ) {
+        let mut status = channel(covered);
+        for (job, amount) in wanted {
+            let _ = reserve(&mut status, &format!("job-{job}"), "n", nano(amount)).unwrap();
+            let sum: u64 = status.reservations.iter().map(|r| r.nano.nano()).sum();
+            prop_assert!(sum <= covered);
+            prop_assert_eq!(available(&status).unwrap().nano(), covered - sum);
+        }
+    }
+
+    #[test]
+    fn folding_changes_no_total(counters in counters(), job in 0..3u8) {
+        let mut status = merged(counters);
+        let job = format!("job-{job}");
+        let before = accrued(&status).unwrap();
+        fold(&mut status, &job).unwrap();
+        prop_assert_eq!(accrued(&status).unwrap(), before);
+        let again = fold(&mut status, &job).unwrap();
+        prop_assert!(!again);
+        prop_assert_eq!(accrued(&status).unwrap(), before);
+    }
+}

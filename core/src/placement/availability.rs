@@ -1,0 +1,190 @@
+//! Whether the agents that are wanted serve, and what the others wait for.
+
+use cocoon_api::{
+    conditions::{AgentsAvailable, Observation, Reason as _},
+    crd::provider::ModelPhase,
+};
+
+use crate::{
+    agents::{AgentPod, AgentState},
+    inventory::{Inventory, Requirements, selector_text},
+};
+
+/// The agents of one model.
+#[derive(Debug, Clone)]
+pub struct Agents<'a> {
+    /// Name of the model.
+    pub model: &'a str,
+    /// GPUs that one agent takes.
+    pub gpus_per_replica: u32,
+    /// Agents wanted.
+    pub wanted: u32,
+    /// Its pods, in any order.
+    pub pods: Vec<&'a AgentPod>,
+    /// Why the Deployment could not make pods, in the API server's words.
+    pub refused: Option<&'a str>,
+}
+
+impl Agents<'_> {
+    /// Agents that serve.
+    pub fn ready(&self) -> u32 {
+        let ready = self.pods.iter().filter(|pod| pod.ready_address().is_some()).count();
+        u32::try_from(ready).unwrap_or(u32::MAX)
+    }
+
+    /// Where the model stands, for its line in the status.
+    pub fn phase(&self, inventory: &Inventory, requirements: &Requirements) -> ModelPhase {
+        if self.ready() > 0 {
+            return ModelPhase::Serving;
+        }
+        if self.wanted == 0 {
+            return ModelPhase::Idle;
+        }
+        match self.wait(inventory, requirements) {
+            Some(Wait { reason: AgentsAvailable::AgentFailed | AgentsAvailable::ImagePullFailed, .. }) => {
+                ModelPhase::Failed
+            }
+            _ => ModelPhase::Starting,
+        }
+    }
+
+    /// What keeps an agent from serving; `None` once all that are wanted serve. The worst comes first.
+    pub fn wait(&self, inventory: &Inventory, requirements: &Requirements) -> Option<Wait> {
+        if self.ready() >= self.wanted {
+            return None;
+        }
+        let mut waits: Vec<Wait> =
+            self.pods.iter().filter_map(|pod| self.pod_wait(pod, inventory, requirements)).collect();
+        if let Some(words) = self.refused {
+            let message = format!("{}: no pod could be made: {words}", self.model);
+            waits.push(Wait { rank: 0, reason: AgentsAvailable::AgentFailed, message });
+        }
+        waits.sort_by(|a, b| (a.rank, &a.message).cmp(&(b.rank, &b.message)));
+        Some(waits.into_iter().next().unwrap_or_else(|| self.starting()))
+    }
+
+    fn pod_wait(&self, pod: &AgentPod, inventory: &Inventory, requirements: &Requirements) -> Option<Wait> {
+        let model = self.model;
+        let (rank, reason, message) = match &pod.state {
+            AgentState::Ready(_) | AgentState::Terminating(_) | AgentState::Gone => return None,
+            AgentState::Crashing(words) => (1, AgentsAvailable::AgentFailed, format!("{model}: {words}")),
+            AgentState::ImagePullFailed(words) => (2, AgentsAvailable::ImagePullFailed, format!("{model}: {words}")),
+            AgentState::Unschedulable(words) => {
+                let need = need(self.gpus_per_replica, inventory, requirements);
+                (3, AgentsAvailable::InsufficientGPU, format!("{model} {need} (scheduler: {words})"))
+            }
+            AgentState::Starting => return Some(self.starting()),
+        };
+        Some(Wait { rank, reason, message })
+    }
+
+    fn starting(&self) -> Wait {
+        let message = format!("{}: {} of {} agents serve, the others are starting", self.model, self.ready(), self.wanted);
+        Wait { rank: 4, reason: AgentsAvailable::Starting, message }
+    }
+}
+
+/// What an agent that is wanted waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wait {
+    rank: u8,
+    /// Typed reason.
+    pub reason: AgentsAvailable,
+    /// For a person.
+    pub message: String,
+}
+
+/// What one agent takes and how much of it there is: `needs 1 nvidia.com/gpu on a node with
+/// nvidia.com/gpu.present=true; 0 of 2 free`.
+pub fn need(gpus: u32, inventory: &Inventory, requirements: &Requirements) -> String {
+    let selector = selector_text(&requirements.node_selector);
+    if gpus == 0 {
+        return format!("needs a node with {selector}; {} of {} ready", inventory.nodes.ready, inventory.nodes.matched);
+    }
+    let counts = inventory.gpus;
+    let mut text = format!(
+        "needs {gpus} {} on a node with {selector}; {} of {} free",
+        requirements.resource_name, counts.free, counts.allocatable
+    );
+    if counts.free >= gpus && inventory.fitting(gpus) == Some(0) {
+        text.push_str(", on no node as many together");
+    }
+    text
+}
+
+/// `AgentsAvailable` over all models.
+pub fn available(
+    agents: &[Agents<'_>],
+    bounded: &[String],
+    inventory: &Inventory,
+    requirements: &Requirements,
+) -> Observation {
+    let wanted: u32 = agents.iter().map(|agents| agents.wanted).fold(0, u32::saturating_add);
+    let worst = agents
+        .iter()
+        .filter_map(|agents| agents.wait(inventory, requirements))
+        .min_by(|a, b| (a.rank, &a.message).cmp(&(b.rank, &b.message)));
+    match worst {
+        Some(wait) => wait.reason.condition(wait.message),
+        None if !bounded.is_empty() => AgentsAvailable::ScaledToZero.condition(bounded.join("; ")),
+        None if wanted == 0 => AgentsAvailable::ScaledToZero.condition("no work, so no agent runs"),
+        None => AgentsAvailable::AgentsReady.condition(format!("{wanted} of {wanted} agents serve")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pod(state: AgentState) -> AgentPod {
+        AgentPod { name: "p".into(), uid: "u".into(), model: "m".into(), state }
+    }
+
+    fn world() -> (Inventory, Requirements) {
+        let requirements = Requirements {
+            resource_name: "nvidia.com/gpu".into(),
+            node_selector: [("nvidia.com/gpu.present".to_owned(), "true".to_owned())].into(),
+            ..Requirements::default()
+        };
+        let mut inventory = Inventory::take([], [], &requirements);
+        inventory.gpus.allocatable = 2;
+        (inventory, requirements)
+    }
+
+    fn judge(wanted: u32, pods: &[AgentPod]) -> Observation {
+        let (inventory, requirements) = world();
+        let agents = Agents { model: "m", gpus_per_replica: 1, wanted, pods: pods.iter().collect(), refused: None };
+        available(&[agents], &[], &inventory, &requirements)
+    }
+
+    #[test]
+    fn a_wait_for_gpus_says_how_many_where_and_what_is_free() {
+        let observed = judge(1, &[pod(AgentState::Unschedulable("Insufficient nvidia.com/gpu".into()))]);
+        assert_eq!((observed.status, observed.reason), (false, "InsufficientGPU"));
+        assert_eq!(
+            observed.message,
+            "m needs 1 nvidia.com/gpu on a node with nvidia.com/gpu.present=true; 0 of 2 free \
+             (scheduler: Insufficient nvidia.com/gpu)"
+        );
+    }
+
+    #[test]
+    fn the_worst_of_several_waits_is_told() {
+        let pods = [
+            pod(AgentState::Starting),
+            pod(AgentState::Unschedulable("x".into())),
+            pod(AgentState::Crashing("sha256 mismatch".into())),
+        ];
+        let observed = judge(3, &pods);
+        assert_eq!((observed.reason, observed.message.as_str()), ("AgentFailed", "m: sha256 mismatch"));
+    }
+
+    #[test]
+    fn agents_serve_start_or_are_not_wanted() {
+        let ready = pod(AgentState::Ready("10.0.0.1".parse().unwrap()));
+        assert_eq!(judge(1, std::slice::from_ref(&ready)).reason, "AgentsReady");
+        assert_eq!(judge(2, &[ready]).reason, "Starting");
+        assert_eq!(judge(1, &[]).reason, "Starting");
+        assert_eq!(judge(0, &[]).reason, "ScaledToZero");
+    }
+}

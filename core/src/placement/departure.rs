@@ -1,0 +1,171 @@
+//! Departure: when a provider that is being deleted may go.
+
+use cocoon_api::{
+    NanoTon,
+    crd::{PaymentChannel, Settlement},
+    units::UnitError,
+};
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+
+/// How long a departing provider waits for its jobs to hand over what they used, and for a settlement of what its
+/// channels owe to be signed. Both take a few calls, so that this covers a dozen tries and still leaves within half a
+/// minute.
+pub const SIGN_LIMIT: SignedDuration = SignedDuration::from_secs(15);
+
+/// How long it waits for signed settlements to be confirmed or to expire. Messages are valid for some minutes; a
+/// chain that shows nothing for ten is not going to.
+pub const CONFIRM_LIMIT: SignedDuration = SignedDuration::from_mins(10);
+
+/// What a departing provider still owes or is owed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Dues {
+    /// Metered on its channels and not redeemed.
+    pub unsettled: NanoTon,
+    /// Settlements that are signed and neither confirmed nor failed.
+    pub in_flight: usize,
+    /// Jobs whose agents may still hand over what they used.
+    pub running: usize,
+}
+
+impl Dues {
+    /// Adds up what the channels toward `provider` say. Fails where amounts leave their range.
+    pub fn of<'a>(
+        provider: &str,
+        channels: impl IntoIterator<Item = &'a PaymentChannel>,
+        settlements: impl IntoIterator<Item = &'a Settlement>,
+        running: usize,
+    ) -> Result<Self, UnitError> {
+        let owed = |channel: &PaymentChannel| {
+            let status = channel.status.as_ref()?;
+            Some(status.accrued_nano.saturating_sub(status.redeemed_nano))
+        };
+        let mine = channels.into_iter().filter(|channel| channel.spec.provider.name == provider);
+        let unsettled = NanoTon::sum(mine.filter_map(owed))?;
+        let in_flight =
+            settlements.into_iter().filter(|stl| stl.spec.provider_ref.name == provider && !has_ended(stl)).count();
+        Ok(Self { unsettled, in_flight, running })
+    }
+}
+
+fn has_ended(settlement: &Settlement) -> bool {
+    use cocoon_api::crd::settlement::SettlementState::{Confirmed, Failed};
+    let state = settlement.status.as_ref().and_then(|status| status.state);
+    matches!(state, Some(Confirmed | Failed))
+}
+
+/// What is known when a provider goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Departing {
+    /// When its deletion was asked for.
+    pub since: Timestamp,
+    /// The annotation that lets go at once is set.
+    pub abandoned: bool,
+    /// The Secret that signs settlements is there.
+    pub has_wallet: bool,
+    /// What is owed.
+    pub dues: Dues,
+}
+
+/// Whether a provider may go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Departure {
+    /// Nothing is owed.
+    Settled,
+    /// Not before this time, unless what is owed is settled earlier.
+    Wait {
+        /// When to give up.
+        until: Timestamp,
+        /// For a person.
+        message: String,
+    },
+    /// It goes without this amount.
+    WriteOff {
+        /// What is given up, unless a provider of the same name settles it later.
+        unsettled: NanoTon,
+        /// For a person.
+        message: String,
+    },
+}
+
+/// Decides whether a provider may go.
+pub fn depart(departing: Departing, now: Timestamp) -> Departure {
+    let Departing { since, abandoned, has_wallet, dues: Dues { unsettled, in_flight, running } } = departing;
+    let ton = unsettled.to_ton_string();
+    let hopeless = if abandoned {
+        Some("abandoned by annotation")
+    } else if has_wallet {
+        None
+    } else {
+        Some("the wallet Secret is gone, so nothing can be signed")
+    };
+    let owes_nothing = unsettled == NanoTon::ZERO;
+    if let Some(why) = hopeless {
+        return if owes_nothing { Departure::Settled } else { write_off(unsettled, why) };
+    }
+    if owes_nothing && running == 0 {
+        return Departure::Settled;
+    }
+    let (limit, awaited) = match (owes_nothing, in_flight) {
+        (false, 1..) => (CONFIRM_LIMIT, format!("the settlement of {ton} TON to be confirmed")),
+        (false, 0) => (SIGN_LIMIT, format!("a settlement of {ton} TON to be signed")),
+        (true, _) => (SIGN_LIMIT, format!("{running} jobs to hand over what they used")),
+    };
+    let until = since.saturating_add(limit).unwrap_or(Timestamp::MAX);
+    if now < until {
+        return Departure::Wait { until, message: format!("waits for {awaited}") };
+    }
+    if owes_nothing { Departure::Settled } else { write_off(unsettled, &format!("waited too long for {awaited}")) }
+}
+
+fn write_off(unsettled: NanoTon, why: &str) -> Departure {
+    let message = format!("{} TON not settled: {why}", unsettled.to_ton_string());
+    Departure::WriteOff { unsettled, message }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn departing(unsettled: u64, in_flight: usize) -> Departing {
+        let dues = Dues { unsettled: NanoTon::from_nano(unsettled).unwrap(), in_flight, running: 0 };
+        Departing { since: Timestamp::UNIX_EPOCH, abandoned: false, has_wallet: true, dues }
+    }
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(seconds).unwrap()
+    }
+
+    #[test]
+    fn a_provider_that_is_owed_nothing_goes_at_once() {
+        assert_eq!(depart(departing(0, 0), at(0)), Departure::Settled);
+        assert_eq!(depart(Departing { has_wallet: false, ..departing(0, 0) }, at(0)), Departure::Settled);
+    }
+
+    #[test]
+    fn it_waits_for_a_settlement_within_limits() {
+        assert!(matches!(depart(departing(1, 0), at(14)), Departure::Wait { until, .. } if until == at(15)));
+        assert!(matches!(depart(departing(1, 0), at(15)), Departure::WriteOff { .. }));
+        assert!(matches!(depart(departing(1, 1), at(15)), Departure::Wait { until, .. } if until == at(600)));
+        assert!(matches!(depart(departing(1, 1), at(600)), Departure::WriteOff { .. }));
+    }
+
+    #[test]
+    fn it_waits_for_jobs_to_hand_over_what_they_used() {
+        let mut busy = departing(0, 0);
+        busy.dues.running = 2;
+        assert!(matches!(depart(busy, at(14)), Departure::Wait { until, .. } if until == at(15)));
+        assert_eq!(depart(busy, at(15)), Departure::Settled);
+        assert_eq!(depart(Departing { has_wallet: false, ..busy }, at(0)), Departure::Settled);
+    }
+
+    #[test]
+    fn without_a_wallet_or_when_abandoned_it_does_not_wait() {
+        for hopeless in
+            [Departing { has_wallet: false, ..departing(5, 1) }, Departing { abandoned: true, ..departing(5, 1) }]
+        {
+            assert!(
+                matches!(depart(hopeless, at(0)), Departure::WriteOff { unsettled, .. } if unsettled.nano() == 5)
+            );
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! When and how usage becomes money: which channels to redeem, and how one signed message is brought to the chain.
+//!
+//! Wanted properties, each a property test:
+//! - a claim never exceeds what was metered, what was vouched for, or what the contract can pay;
+//! - no claim costs more than it brings;
+//! - a message counts as paid only when the wallet's transaction is known and every channel shows its claim;
+//! - a message is replaced only after it can no longer take effect, whatever the endpoint drops, repeats or delays.
+
+mod candidate;
+mod decide;
+mod policy;
+mod retention;
+mod sender;
+
+pub use candidate::{Candidate, Urgency};
+pub use decide::{Decision, MAX_COVERED_JOBS, MAX_REDEEMS, REDEEM_FEE, Setback, Wait, decide, retry_at};
+pub use policy::{FeeRatio, Policy, PolicyError};
+pub use retention::{Ended, KEEP_NEWEST, KEEP_SECONDS, superfluous};
+pub use sender::{InFlight, Landed, MAX_LAG_SECONDS, Next, RESEND_SECONDS, Sighting, VALID_SECONDS, Waiting, lags};
+
+#[cfg(test)]
+mod tests;

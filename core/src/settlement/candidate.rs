@@ -1,0 +1,137 @@
+//! A channel as settlement sees it: what can be claimed, and how much it hurries.
+
+use std::collections::BTreeMap;
+
+use cocoon_api::{
+    NanoTon,
+    crd::{PaymentChannel, PaymentChannelSpec, PaymentChannelStatus, channel::{ChannelState, Counter, MAX_LEDGER_ENTRIES}, settlement::{CoveredJob, Redeem}},
+    units::UnitError,
+};
+
+use crate::{funds, ledger};
+
+/// A voucher this close to its end is redeemed early: five times the 120 s that one settlement may take.
+const VOUCHER_MARGIN_SECONDS: i64 = 600;
+
+/// A ledger this full is settled early, so that a fifth is left for new jobs while the settlement confirms.
+const FULL_LEDGER_JOBS: usize = MAX_LEDGER_ENTRIES * 4 / 5;
+
+/// As [`FULL_LEDGER_JOBS`], for counters.
+const FULL_LEDGER_COUNTERS: usize = ledger::MAX_COUNTERS * 4 / 5;
+
+/// Smallest step that the contract takes; `MIN_STEP` in `contracts/fees.tolk`.
+const MIN_STEP: u64 = 1_000;
+
+/// Why a channel does not wait for threshold, age and fee ratio. The most urgent first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Urgency {
+    /// The payer is closing it.
+    Closing,
+    /// Its object, or the provider's, is being deleted.
+    Leaving,
+    /// Its voucher runs out.
+    VoucherExpiring,
+    /// Its ledger fills up.
+    LedgerFilling,
+}
+
+/// A channel with something to claim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    /// Name of the channel.
+    pub name: String,
+    /// Address of its contract, as its specification gives it.
+    pub contract_address: String,
+    /// What is claimed in all.
+    pub claim: NanoTon,
+    /// What was redeemed before.
+    pub redeemed: NanoTon,
+    /// When the oldest amount appeared, in Unix seconds.
+    pub accruing_since: i64,
+    /// Why it does not wait.
+    pub urgency: Option<Urgency>,
+    /// Jobs that the claim covers wholly.
+    pub jobs: Vec<CoveredJob>,
+}
+
+impl Candidate {
+    /// What a channel offers to claim at `now` (Unix seconds of the chain); none where there is nothing, or the
+    /// contract would not pay. `provider_leaves` says whether the provider is being deleted.
+    pub fn of(channel: &PaymentChannel, provider_leaves: bool, now: i64) -> Result<Option<Self>, UnitError> {
+        let (Some(name), Some(status)) = (&channel.metadata.name, &channel.status) else { return Ok(None) };
+        let spec = &channel.spec;
+        if !funds::redeemable(spec, status, now) {
+            return Ok(None);
+        }
+        let accrued = ledger::accrued(status)?;
+        let claim = claim(status, accrued)?;
+        let redeemed = status.redeemed_nano;
+        if claim.saturating_sub(redeemed).nano() < MIN_STEP {
+            return Ok(None);
+        }
+        let leaves = provider_leaves || channel.metadata.deletion_timestamp.is_some();
+        Ok(Some(Self {
+            name: name.clone(),
+            contract_address: spec.contract_address.clone(),
+            claim,
+            redeemed,
+            accruing_since: status.accruing_since.unwrap_or(now),
+            urgency: urgency(spec, status, leaves, now),
+            jobs: if claim == accrued { covered(&status.counters)? } else { Vec::new() },
+        }))
+    }
+
+    /// What the claim brings.
+    pub fn step(&self) -> NanoTon {
+        self.claim.saturating_sub(self.redeemed)
+    }
+
+    /// The claim as a settlement stores it.
+    pub fn redeem(self) -> Redeem {
+        let Self { name, contract_address, claim, redeemed, jobs, accruing_since: _, urgency: _ } = self;
+        Redeem {
+            channel: name,
+            contract_address,
+            cumulative_nano: claim,
+            redeemed_before_nano: redeemed,
+            jobs,
+        }
+    }
+}
+
+/// The least of what was metered, vouched for, and what the contract paid and holds.
+fn claim(status: &PaymentChannelStatus, accrued: NanoTon) -> Result<NanoTon, UnitError> {
+    let payable = status.redeemed_nano.checked_add(status.deposit_nano)?;
+    Ok(accrued.min(status.cap_nano).min(payable))
+}
+
+fn urgency(spec: &PaymentChannelSpec, status: &PaymentChannelStatus, leaves: bool, now: i64) -> Option<Urgency> {
+    let expiring = spec
+        .voucher
+        .as_ref()
+        .is_some_and(|voucher| i64::from(voucher.valid_until) < now.saturating_add(VOUCHER_MARGIN_SECONDS));
+    let jobs = status.counters.chunk_by(|a, b| a.job == b.job).count().max(status.reservations.len());
+    let filling = jobs >= FULL_LEDGER_JOBS || status.counters.len() >= FULL_LEDGER_COUNTERS;
+    let reasons = [
+        (status.state == Some(ChannelState::Closing), Urgency::Closing),
+        (leaves, Urgency::Leaving),
+        (expiring, Urgency::VoucherExpiring),
+        (filling, Urgency::LedgerFilling),
+    ];
+    reasons.into_iter().find(|(applies, _)| *applies).map(|(_, urgency)| urgency)
+}
+
+/// What each job used over all its agents and attempts, ordered by job; at most as many jobs as a settlement's
+/// schema takes for one channel, which is as many as a ledger takes.
+fn covered(counters: &[Counter]) -> Result<Vec<CoveredJob>, UnitError> {
+    let mut jobs: BTreeMap<&str, CoveredJob> = BTreeMap::new();
+    for counter in counters {
+        let job = jobs.entry(&counter.job).or_insert_with(|| CoveredJob {
+            name: counter.name.clone(),
+            uid: counter.job.clone(),
+            nano: NanoTon::ZERO,
+        });
+        job.nano = job.nano.checked_add(counter.nano)?;
+    }
+    Ok(jobs.into_values().take(MAX_LEDGER_ENTRIES).collect())
+}

@@ -1,0 +1,126 @@
+//! Which channels one message redeems now.
+
+use std::collections::BTreeMap;
+
+use cocoon_api::{NanoTon, units::UnitError};
+
+use super::{Candidate, Policy, Urgency};
+
+/// Claims in one message at most. A wallet's message takes 255 actions and 250 of them cost 183,000 of a million
+/// gas; a hundred keep the stored message near 50 KiB.
+pub const MAX_REDEEMS: usize = 100;
+
+/// Jobs listed in one settlement at most: at 400 bytes each, 800 KB of etcd's 1.5 MiB.
+pub const MAX_COVERED_JOBS: usize = 2_000;
+
+/// What one claim costs the wallet with all its legs: its own transaction (0.0005 TON for a message with one
+/// claim), the channel's, and the excess that comes back. Measured as 0.00073 TON; rounded up by a third, since
+/// the price of gas is the chain's to set.
+pub const REDEEM_FEE: NanoTon = match NanoTon::from_nano(1_000_000) {
+    Ok(fee) => fee,
+    Err(_) => panic!("a constant amount is out of range"),
+};
+
+/// First wait after a claim that the channel did not pay; doubled with each further one in a row. One poll of a
+/// quiet channel fits twice, so that what made it fail is seen first.
+const RETRY_SECONDS: i64 = 60;
+
+/// Doublings of [`RETRY_SECONDS`] at most: a wait of an hour and four minutes, at which a failing channel burns
+/// 0.02 TON a day.
+const MAX_DOUBLINGS: u32 = 6;
+
+/// Claims in a row that a channel did not pay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Setback {
+    /// How many.
+    pub count: u32,
+    /// When the last one failed, in Unix seconds.
+    pub last_at: i64,
+}
+
+/// When a channel that did not pay is asked again.
+pub fn retry_at(setback: Setback) -> i64 {
+    let Setback { count, last_at } = setback;
+    match count.checked_sub(1) {
+        None => last_at,
+        Some(doublings) => last_at.saturating_add(RETRY_SECONDS << doublings.min(MAX_DOUBLINGS)),
+    }
+}
+
+/// What to do about everything that can be claimed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// Redeem these, in one message.
+    Settle(Vec<Candidate>),
+    /// Nothing is due.
+    Wait(Wait),
+}
+
+/// What the claims wait for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Wait {
+    /// What is metered and worth its fee.
+    pub pending: NanoTon,
+    /// What is metered and too small for its fee.
+    pub too_small: NanoTon,
+    /// When something is due by its age or after a failure, in Unix seconds, if nothing is due before.
+    pub due_at: Option<i64>,
+}
+
+/// Decides at `now` (Unix seconds of the chain). `affordable` is the number of claims whose attached value the
+/// wallet holds; `setbacks` names the channels that did not pay lately.
+///
+/// A claim that brings no more than [`REDEEM_FEE`] is never made. All others are made at once where they are
+/// urgent; otherwise those within the fee ratio are made together, when they reach the threshold or the oldest
+/// of them the age.
+pub fn decide(
+    candidates: Vec<Candidate>,
+    setbacks: &BTreeMap<String, Setback>,
+    policy: &Policy,
+    affordable: usize,
+    now: i64,
+) -> Result<Decision, UnitError> {
+    let mut wait = Wait::default();
+    let mut eligible = Vec::new();
+    for candidate in candidates {
+        let step = candidate.step();
+        let worth = step > REDEEM_FEE
+            && (candidate.urgency.is_some() || policy.max_fee_ratio.allows(REDEEM_FEE, step));
+        if !worth {
+            wait.too_small = wait.too_small.checked_add(step)?;
+            continue;
+        }
+        wait.pending = wait.pending.checked_add(step)?;
+        let retry = setbacks.get(&candidate.name).map_or(i64::MIN, |setback| retry_at(*setback));
+        if retry > now {
+            wait.due_at = earliest(wait.due_at, retry);
+        } else {
+            wait.due_at = earliest(wait.due_at, candidate.accruing_since.saturating_add(policy.max_age));
+            eligible.push(candidate);
+        }
+    }
+    let total = NanoTon::sum(eligible.iter().map(Candidate::step))?;
+    let aged = eligible.iter().any(|candidate| candidate.accruing_since.saturating_add(policy.max_age) <= now);
+    let all = total >= policy.threshold || aged;
+    eligible.retain(|candidate| all || candidate.urgency.is_some());
+    // The urgent ones first, then the largest; the name breaks ties.
+    eligible.sort_by(|a, b| rank(a).cmp(&rank(b)));
+    let mut jobs = 0;
+    let chosen: Vec<Candidate> = eligible
+        .into_iter()
+        .take(affordable.min(MAX_REDEEMS))
+        .take_while(|candidate| {
+            jobs += candidate.jobs.len();
+            jobs <= MAX_COVERED_JOBS
+        })
+        .collect();
+    Ok(if chosen.is_empty() { Decision::Wait(wait) } else { Decision::Settle(chosen) })
+}
+
+fn rank(candidate: &Candidate) -> (bool, Option<Urgency>, std::cmp::Reverse<NanoTon>, &str) {
+    (candidate.urgency.is_none(), candidate.urgency, std::cmp::Reverse(candidate.step()), &candidate.name)
+}
+
+fn earliest(known: Option<i64>, other: i64) -> Option<i64> {
+    Some(known.map_or(other, |known| known.min(other)))
+}

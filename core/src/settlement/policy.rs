@@ -1,0 +1,70 @@
+//! `spec.payout.settle`, as typed values.
+
+use cocoon_api::{NanoTon, crd::provider::SettlePolicy};
+
+use crate::duration;
+
+/// Parts of one in a [`FeeRatio`]: six decimals, as many as the API takes.
+const MILLION: u64 = 1_000_000;
+
+/// The most that fees may take of an amount: `0..=1` in millionths.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FeeRatio(u64);
+
+impl FeeRatio {
+    /// Fees may take everything.
+    pub const ONE: Self = Self(MILLION);
+
+    /// Reads a decimal between 0 and 1 with at most six decimals.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (whole, decimals) = text.split_once('.').unwrap_or((text, "0"));
+        let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+        if !digits(whole) || !digits(decimals) || decimals.len() > 6 {
+            return None;
+        }
+        let millionths: u64 = format!("{decimals:0<6}").parse().ok()?;
+        let ratio = whole.parse::<u64>().ok()?.checked_mul(MILLION)?.checked_add(millionths)?;
+        (ratio <= MILLION).then_some(Self(ratio))
+    }
+
+    /// Whether `fee` is at most this part of `amount`.
+    pub fn allows(self, fee: NanoTon, amount: NanoTon) -> bool {
+        // A 63-bit amount times a million stays below 2^83.
+        u128::from(fee.nano()) * u128::from(MILLION) <= u128::from(amount.nano()) * u128::from(self.0)
+    }
+}
+
+/// When usage is settled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Policy {
+    /// Settle at this much, over all channels.
+    pub threshold: NanoTon,
+    /// Settle when the oldest amount is this old, in seconds.
+    pub max_age: i64,
+    /// Channels whose fee takes more wait.
+    pub max_fee_ratio: FeeRatio,
+}
+
+/// A field of `spec.payout.settle` is not what the API asks for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PolicyError {
+    /// `maxAge` is no Go duration up to a hundred years.
+    #[error("payout.settle.maxAge: {0:?} is no duration such as 24h")]
+    MaxAge(String),
+    /// `maxFeeRatio` is no decimal between 0 and 1.
+    #[error("payout.settle.maxFeeRatio: {0:?} is no decimal between 0 and 1")]
+    MaxFeeRatio(String),
+}
+
+impl TryFrom<&SettlePolicy> for Policy {
+    type Error = PolicyError;
+    fn try_from(spec: &SettlePolicy) -> Result<Self, PolicyError> {
+        let SettlePolicy { threshold_nano, max_age, max_fee_ratio } = spec;
+        Ok(Self {
+            threshold: *threshold_nano,
+            max_age: duration::seconds(max_age).ok_or_else(|| PolicyError::MaxAge(max_age.clone()))?,
+            max_fee_ratio: FeeRatio::parse(max_fee_ratio)
+                .ok_or_else(|| PolicyError::MaxFeeRatio(max_fee_ratio.clone()))?,
+        })
+    }
+}

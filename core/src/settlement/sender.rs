@@ -1,0 +1,177 @@
+//! One signed message on its way to the chain.
+//!
+//! ```text
+//! Signed ── Send ──▶ Broadcast ── Send, Wait ──▶ Broadcast ──▶ Confirmed
+//!    │                   │
+//!    └───────────────────┴─▶ Failed: Expired | Superseded | NotRedeemed
+//! ```
+//! An endpoint's answer to a broadcast says nothing: it may drop, repeat or delay the message. Only four facts
+//! count: the chain's time, the wallet's number, the wallet's transaction of this message, and what the channels
+//! show as redeemed.
+
+use cocoon_api::{NanoTon, conditions::SettlementFailed};
+
+/// For how long a message is valid after it is signed. An endpoint may need a minute to recover; every second more
+/// is a second in which a lost message cannot be replaced.
+pub const VALID_SECONDS: u32 = 90;
+
+/// How far the newest block may lie behind the operator's clock. Blocks come every 0.4 s; a minute of difference
+/// is a clock that is set wrong, or an endpoint or chain that stands still.
+pub const MAX_LAG_SECONDS: i64 = 60;
+
+/// The same bytes are sent again after this long: a dozen blocks, in any of which the message could have landed.
+pub const RESEND_SECONDS: i64 = 5;
+
+/// Chain time beyond `valid_until` after which a message is dead: the wallet's own block may be older than the
+/// newest block of the chain, by a second or two at most.
+const EXPIRY_MARGIN_SECONDS: u32 = 10;
+
+/// Chain time within which claims take effect once the wallet has sent them: two hops take two blocks; a minute
+/// covers a hundred and fifty.
+const LANDING_SECONDS: u32 = 60;
+
+/// Chain time after its end within which the transaction of a message that was taken can be found, although the
+/// endpoint's index lags behind its state.
+const HISTORY_SECONDS: u32 = 60;
+
+/// A message that has not ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InFlight {
+    /// Number of the wallet's message.
+    pub seqno: u32,
+    /// Last second of chain time at which the wallet takes it.
+    pub valid_until: u32,
+    /// What it claims of each channel, in order.
+    pub claims: Vec<NanoTon>,
+    /// How often it was sent, as far as is known.
+    pub attempts: u32,
+    /// When it was last sent, in Unix seconds of the operator; none where that is not known.
+    pub sent_at: Option<i64>,
+}
+
+/// The wallet's transaction of the message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Landed {
+    /// Hash, as hexadecimal digits.
+    pub hash: String,
+    /// When, in Unix seconds of the chain.
+    pub at: u32,
+    /// Messages that left the wallet in it.
+    pub messages: usize,
+}
+
+/// One look at the chain, read in this order: time first, so that everything else is at least as new.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sighting {
+    /// Time of the newest block, in Unix seconds.
+    pub chain_time: u32,
+    /// Number of the wallet's next message.
+    pub seqno: u32,
+    /// The wallet's transaction of the message, if it is known.
+    pub landed: Option<Landed>,
+    /// What each channel shows as redeemed, in the order of the claims.
+    pub redeemed: Vec<NanoTon>,
+    /// The operator's clock, in Unix seconds.
+    pub clock: i64,
+}
+
+/// What to do next; the message comes along where it stays in flight.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Next {
+    /// Send the stored bytes, then look again.
+    Send(InFlight),
+    /// Look again.
+    Wait(InFlight, Waiting),
+    /// Paid.
+    Confirmed(Landed),
+    /// It cannot take effect any more, or did not; the words say how.
+    Failed(SettlementFailed, String),
+}
+
+/// What a message in flight waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waiting {
+    /// The chain stands still or the endpoint lags behind: nothing is sent or given up.
+    Lag,
+    /// It was sent a moment ago.
+    Block,
+    /// The wallet sent the claims; the channels do not show them yet.
+    Claims,
+    /// The wallet's number was used; by which message is not known yet.
+    Transaction,
+    /// Its validity is over, by less than the margin.
+    Expiry,
+}
+
+impl Waiting {
+    /// For people.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::Lag => "the chain's newest block is old: nothing is sent or given up until blocks arrive",
+            Self::Block => "sent; waiting for a block",
+            Self::Claims => "the wallet sent the claims; waiting for the channels to show them",
+            Self::Transaction => "the wallet's number was used; waiting for its transaction",
+            Self::Expiry => "its validity is over; making sure that no block took it",
+        }
+    }
+}
+
+/// Whether the chain's time is too old to act on.
+pub fn lags(chain_time: u32, clock: i64) -> bool {
+    clock.saturating_sub(i64::from(chain_time)) > MAX_LAG_SECONDS
+}
+
+impl InFlight {
+    /// Decides by one look at the chain.
+    pub fn next(self, sighting: &Sighting) -> Next {
+        let Sighting { chain_time, seqno, landed, redeemed, clock } = sighting;
+        let paid = redeemed.len() == self.claims.len()
+            && self.claims.iter().zip(redeemed).all(|(claim, redeemed)| redeemed >= claim);
+        if let Some(landed) = landed {
+            return self.landed(landed, paid, *chain_time);
+        }
+        // From here on, what is not seen matters, and an old look does not show it.
+        if lags(*chain_time, *clock) || *seqno < self.seqno {
+            return Next::Wait(self, Waiting::Lag);
+        }
+        if *seqno > self.seqno {
+            return self.number_used(*chain_time);
+        }
+        if *chain_time > self.valid_until.saturating_add(EXPIRY_MARGIN_SECONDS) {
+            let words = format!("valid until {}, and the wallet had not taken it at {chain_time}", self.valid_until);
+            return Next::Failed(SettlementFailed::Expired, words);
+        }
+        if *chain_time > self.valid_until {
+            return Next::Wait(self, Waiting::Expiry);
+        }
+        if self.sent_at.is_some_and(|sent_at| clock.saturating_sub(sent_at) < RESEND_SECONDS) {
+            return Next::Wait(self, Waiting::Block);
+        }
+        Next::Send(Self { attempts: self.attempts.saturating_add(1), sent_at: Some(*clock), ..self })
+    }
+
+    fn landed(self, landed: &Landed, paid: bool, chain_time: u32) -> Next {
+        let sent_all = landed.messages >= self.claims.len();
+        if paid && sent_all {
+            return Next::Confirmed(landed.clone());
+        }
+        if sent_all && chain_time <= landed.at.saturating_add(LANDING_SECONDS) {
+            return Next::Wait(self, Waiting::Claims);
+        }
+        let words = if sent_all {
+            format!("a channel does not show its claim {LANDING_SECONDS} s after transaction {}", landed.hash)
+        } else {
+            let claims = self.claims.len();
+            format!("of {claims} claims, {} left the wallet in transaction {}", landed.messages, landed.hash)
+        };
+        Next::Failed(SettlementFailed::NotRedeemed, words)
+    }
+
+    fn number_used(self, chain_time: u32) -> Next {
+        if chain_time <= self.valid_until.saturating_add(HISTORY_SECONDS) {
+            return Next::Wait(self, Waiting::Transaction);
+        }
+        let words = format!("the wallet used number {} for another message", self.seqno);
+        Next::Failed(SettlementFailed::Superseded, words)
+    }
+}

@@ -1,0 +1,56 @@
+//! The demo: a farm offers a simulated GPU, a payer opens a channel, a job runs and is paid, and every step shows.
+
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+use clap::Parser;
+use e2e::{demo, stack::Stack};
+
+#[derive(Parser)]
+#[command(about)]
+struct Args {
+    /// Description of the running stack
+    #[arg(long)]
+    stack: PathBuf,
+    /// The job to run
+    #[arg(long)]
+    example: PathBuf,
+    /// How long it took to start the stack
+    #[arg(long, default_value_t = 0.0)]
+    setup_seconds: f64,
+    /// Also write the summary as JSON
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let args = Args::parse();
+    let start = Instant::now();
+    let stack = Stack::open(&args.stack).await?;
+    let example = std::fs::read_to_string(&args.example)
+        .with_context(|| format!("could not read {}", args.example.display()))?;
+    let mut summary = demo::run(&stack, &example).await?;
+    summary.phase("setup", Duration::from_secs_f64(args.setup_seconds));
+    summary.seconds = args.setup_seconds + start.elapsed().as_secs_f64();
+    println!("{summary}");
+    println!("\nLook around:");
+    println!("  export KUBECONFIG={}", stack.description.kubeconfig.display());
+    println!("  export PATH={}:{}:$PATH", parent(&stack.description.kubectl), parent(&stack.description.plugin));
+    println!("  kubectl get cocoon -n {}", demo::NAMESPACE);
+    println!("  kubectl cocoon status -n {}", demo::NAMESPACE);
+    println!("  kubectl cocoon results {} -n {}", summary.job, demo::NAMESPACE);
+    println!("  ./x down                    # removes everything");
+    if let Some(path) = args.json {
+        let text = serde_json::to_string_pretty(&summary)?;
+        std::fs::write(&path, text + "\n").with_context(|| format!("could not write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+fn parent(path: &std::path::Path) -> String {
+    path.parent().map(|folder| folder.display().to_string()).unwrap_or_default()
+}

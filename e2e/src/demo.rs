@@ -1,0 +1,151 @@
+//! The demo's story: provider, channel, job, settlement.
+
+mod progress;
+mod summary;
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use cocoon_api::{
+    NanoTon,
+    conditions::{self, Complete, Failed, Ready, Reason as _, Settled},
+    crd::{CocoonProvider, InferenceJob, PaymentChannel},
+};
+use cocoon_ton::{SecretKey, Signer as _, Wallet};
+use k8s_openapi::api::core::v1::{Namespace, Secret};
+use kube::{
+    Api, ResourceExt as _,
+    api::{DeleteParams, Patch, PatchParams},
+};
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+
+use crate::{
+    farm::{CHANNEL, Farm, Offer, PROVIDER, ton},
+    stack::Stack,
+    wait,
+};
+use progress::Progress;
+pub use summary::Summary;
+
+/// Where the demo happens.
+pub const NAMESPACE: &str = "cocoon-demo";
+/// What the payer puts into the channel the first time, in TON.
+const DEPOSIT: &str = "1";
+/// What the payer allows to be claimed, in TON.
+const CAP: &str = "0.9";
+/// The payer tops up and raises the cap when less than this is left, so that the demo can run again and again.
+const LOW: &str = "0.1";
+
+/// Runs the story and answers its summary.
+pub async fn run(stack: &Stack, example: &str) -> Result<Summary> {
+    let mut progress = Progress::new();
+    let mut phases: Vec<(&'static str, Duration)> = Vec::new();
+    let mut lap = Lap(Instant::now());
+
+    progress.say("creating the provider");
+    let farm = provider(stack).await?;
+    phases.push(("provider", lap.lap()));
+
+    progress.say("opening the payment channel");
+    channel(&farm).await?;
+    let before = farm.contract().await?;
+    phases.push(("channel", lap.lap()));
+
+    let mut job: InferenceJob = serde_yaml(example).context("the example is not an InferenceJob")?;
+    let name = job.name_any();
+    job.metadata.namespace = None;
+    let jobs: Api<InferenceJob> = farm.api();
+    if jobs.get_opt(&name).await?.is_some() {
+        progress.say("deleting the job of an earlier demo");
+        jobs.delete(&name, &DeleteParams::default()).await?;
+        wait::gone(&jobs, &name, wait::LIMIT).await?;
+    }
+    lap.lap();
+    progress.say("applying the job");
+    stack.kubectl_with(&["--namespace", NAMESPACE, "apply", "--filename", "-"], example).await?;
+    let complete = progress.follow(&jobs, &name, Complete::TYPE).await?;
+    let to_complete = lap.lap();
+    phases.push(("apply to Complete", to_complete));
+    let done = progress.follow(&jobs, &name, Settled::TYPE).await?;
+    phases.push(("apply to Settled", to_complete + lap.lap()));
+    progress.finish();
+    debug_assert_eq!(complete.metadata.uid, done.metadata.uid);
+    Summary::of(stack, &farm, &done, &before, phases).await
+}
+
+struct Lap(Instant);
+
+impl Lap {
+    fn lap(&mut self) -> Duration {
+        let now = Instant::now();
+        let elapsed = now - self.0;
+        self.0 = now;
+        elapsed
+    }
+}
+
+fn serde_yaml(text: &str) -> Result<InferenceJob> {
+    Ok(serde_saphyr::from_str(text)?)
+}
+
+/// Creates what is missing: a second demo finds its farm.
+async fn provider(stack: &Stack) -> Result<Farm<'_>> {
+    let text = |purpose: &str| hex::encode(Sha256::digest(format!("demo {purpose}")));
+    let address = |text: &str| -> Result<_> {
+        let key = SecretKey::parse(text).context("a digest is a key")?;
+        Ok(Wallet::new(key.public_key(), &stack.network()).address())
+    };
+    let farm = Farm {
+        stack,
+        namespace: NAMESPACE.to_owned(),
+        wallet: address(&text("farm"))?,
+        payer: address(&text("payer"))?,
+        payer_key: text("payer"),
+    };
+    for wallet in [&farm.wallet, &farm.payer] {
+        if stack.balance(wallet).await? < ton("3") {
+            stack.give(wallet, ton("10")).await?;
+        }
+    }
+    let params = PatchParams::apply("cocoon-demo").force();
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}});
+    Api::<Namespace>::all(stack.client.clone()).patch(NAMESPACE, &params, &Patch::Apply(namespace)).await?;
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "farm-wallet"}, "stringData": {"key": text("farm")}});
+    farm.api::<Secret>().patch("farm-wallet", &params, &Patch::Apply(secret)).await?;
+    let manifest = farm.provider(&Offer { min_replicas: 1, ..Offer::of(stack) });
+    farm.api::<CocoonProvider>().patch(PROVIDER, &params, &Patch::Apply(manifest)).await?;
+    let is_ready = |provider: &CocoonProvider| {
+        provider.status.as_ref().is_some_and(|status| conditions::is_true(&status.conditions, Ready::TYPE))
+    };
+    wait::object(&farm.api::<CocoonProvider>(), PROVIDER, "the provider is ready", is_ready).await?;
+    Ok(farm)
+}
+
+async fn channel(farm: &Farm<'_>) -> Result<()> {
+    let channels: Api<PaymentChannel> = farm.api();
+    let Some(channel) = channels.get_opt(CHANNEL).await? else {
+        return farm.open_channel(DEPOSIT, CAP).await;
+    };
+    let left = channel.status.as_ref().and_then(|status| NanoTon::parse_ton(&status.available)).unwrap_or_default();
+    if left >= ton(LOW) {
+        return Ok(());
+    }
+    let namespace = &farm.namespace;
+    farm.stack.plugin(&["channel", "top-up", CHANNEL, "--namespace", namespace, "--deposit", DEPOSIT], &farm.payer_key).await?;
+    let cap = channel.status.map(|status| status.cap_nano).unwrap_or_default().checked_add(ton(CAP))?;
+    let cap = cap.to_ton_string();
+    farm.stack.plugin(&["channel", "authorize", CHANNEL, "--namespace", namespace, "--cap", &cap], &farm.payer_key).await?;
+    let has_room = |channel: &PaymentChannel| {
+        let status = channel.status.as_ref();
+        status.and_then(|status| NanoTon::parse_ton(&status.available)).is_some_and(|left| left >= ton(LOW))
+    };
+    wait::object(&channels, CHANNEL, "the channel has room", has_room).await?;
+    Ok(())
+}
+
+/// Whether the job has failed, and why.
+fn failure(job: &InferenceJob) -> Option<&str> {
+    let conditions = &job.status.as_ref()?.conditions;
+    conditions::find(conditions, Failed::TYPE).filter(|failed| failed.status == "True").map(|failed| failed.message.as_str())
+}

@@ -1,0 +1,205 @@
+//! A farm and a payer in one namespace: wallets with coins, a provider, a channel, and jobs.
+
+use anyhow::{Context as _, Result};
+use cocoon_api::{
+    NanoTon,
+    conditions::{self, Ready, Reason as _},
+    crd::{CocoonProvider, InferenceJob, PaymentChannel},
+};
+use cocoon_ton::{Address, ChannelOnChain, ChannelState, SecretKey, Signer as _, Wallet};
+use k8s_openapi::api::core::v1::Secret;
+use kube::{Api, api::PostParams};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use crate::{stack::Stack, wait};
+
+/// Name of the provider of a test.
+pub const PROVIDER: &str = "farm";
+/// Name of the channel of a test.
+pub const CHANNEL: &str = "payer";
+/// Name of the model of a test.
+pub const MODEL: &str = "smollm2-135m-instruct";
+
+/// What a farm asks for, in nanoTON per million tokens.
+pub fn prices() -> Value {
+    json!({"prompt": 20_000_000, "cachedPrompt": 2_000_000, "completion": 160_000_000, "reasoning": 160_000_000, "minimumNano": 1_000})
+}
+
+/// A farm and a payer in one namespace.
+pub struct Farm<'a> {
+    /// The running stack.
+    pub stack: &'a Stack,
+    /// Where they are.
+    pub namespace: String,
+    /// The farm's wallet.
+    pub wallet: Address,
+    /// The payer's key, as text.
+    pub payer_key: String,
+    /// The payer's wallet.
+    pub payer: Address,
+}
+
+/// How a farm offers its model.
+pub struct Offer {
+    /// GPUs of one agent.
+    pub gpus_per_replica: u32,
+    /// SHA-256 that the model must have.
+    pub sha256: String,
+    /// Agents kept without work.
+    pub min_replicas: u32,
+    /// Settle once this much is metered.
+    pub threshold: NanoTon,
+    /// Text of the wallet's Secret; the farm's key where absent.
+    pub wallet_text: Option<String>,
+}
+
+impl Offer {
+    /// One GPU, settles at once.
+    pub fn of(stack: &Stack) -> Self {
+        Self {
+            gpus_per_replica: 1,
+            sha256: stack.description.model_sha256.clone(),
+            min_replicas: 0,
+            threshold: NanoTon::from_nano(1).expect("one nanoTON"),
+            wallet_text: None,
+        }
+    }
+}
+
+/// A key that only this namespace and purpose has.
+fn key(namespace: &str, purpose: &str) -> Result<(String, SecretKey)> {
+    let text = hex::encode(Sha256::digest(format!("e2e {namespace} {purpose}")));
+    let key = SecretKey::parse(&text).context("a digest is a key")?;
+    Ok((text, key))
+}
+
+impl<'a> Farm<'a> {
+    /// Funds both wallets and applies the provider.
+    pub async fn start(stack: &'a Stack, namespace: &str, offer: &Offer) -> Result<Farm<'a>> {
+        let (wallet_text, wallet_key) = key(namespace, "farm")?;
+        let (payer_key, payer_secret) = key(namespace, "payer")?;
+        let wallet = Wallet::new(wallet_key.public_key(), &stack.network()).address();
+        let payer = Wallet::new(payer_secret.public_key(), &stack.network()).address();
+        let farm = Farm { stack, namespace: namespace.to_owned(), wallet, payer_key, payer };
+        stack.give(&wallet, ton("1")).await?;
+        stack.give(&payer, ton("20")).await?;
+        let text = offer.wallet_text.clone().unwrap_or(wallet_text);
+        let secret: Secret = serde_json::from_value(json!({"metadata": {"name": "farm-wallet"}, "stringData": {"key": text}}))?;
+        farm.api::<Secret>().create(&PostParams::default(), &secret).await?;
+        farm.create::<CocoonProvider>(&farm.provider(offer)).await?;
+        Ok(farm)
+    }
+
+    /// The provider's manifest.
+    pub fn provider(&self, offer: &Offer) -> Value {
+        json!({
+            "apiVersion": "cocoon.farm/v1alpha1", "kind": "CocoonProvider", "metadata": {"name": PROVIDER},
+            "spec": {
+                "backend": "CPU",
+                "nodeSelector": if offer.gpus_per_replica > 0 { json!({"nvidia.com/gpu.present": "true"}) } else { json!({}) },
+                "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}],
+                "models": [{
+                    "name": MODEL,
+                    "source": {"hostPath": self.stack.description.model_path, "sha256": offer.sha256},
+                    "contextLength": 1024,
+                    "gpusPerReplica": offer.gpus_per_replica,
+                    "minReplicas": offer.min_replicas,
+                    "maxReplicas": 1,
+                    "price": prices(),
+                }],
+                "payout": {
+                    "network": self.stack.description.network,
+                    "address": self.wallet.friendly(&self.stack.network(), false),
+                    "walletSecretRef": {"name": "farm-wallet"},
+                    "settle": {"thresholdNano": offer.threshold, "maxAge": "1h", "maxFeeRatio": "1"},
+                },
+            },
+        })
+    }
+
+    /// Opens the payer's channel and waits until it can be used.
+    pub async fn open_channel(&self, deposit: &str, cap: &str) -> Result<()> {
+        let arguments = [
+            "channel", "open", CHANNEL, "--namespace", &self.namespace, "--provider", PROVIDER, "--deposit", deposit, "--cap", cap,
+        ];
+        self.stack.plugin(&arguments, &self.payer_key).await?;
+        let is_ready = |channel: &PaymentChannel| {
+            channel.status.as_ref().is_some_and(|status| conditions::is_true(&status.conditions, Ready::TYPE))
+        };
+        wait::object(&self.api::<PaymentChannel>(), CHANNEL, "the channel is ready", is_ready).await?;
+        Ok(())
+    }
+
+    /// Submits a job of raw completions, greedy, 32 tokens each.
+    pub async fn submit(&self, name: &str, prompts: &[&str], max_nano: u64) -> Result<InferenceJob> {
+        let inline: Vec<Value> = prompts.iter().map(|prompt| json!({"prompt": prompt})).collect();
+        self.create(&json!({
+            "apiVersion": "cocoon.farm/v1alpha1", "kind": "InferenceJob", "metadata": {"name": name},
+            "spec": {
+                "model": MODEL,
+                "endpoint": "/v1/completions",
+                "input": {"inline": inline},
+                "parameters": {"maxTokens": 32, "temperature": 0},
+                "billing": {"mode": "Channel", "channelRef": {"name": CHANNEL}, "maxNano": max_nano},
+            },
+        }))
+        .await
+    }
+
+    /// Waits until the job's condition is true.
+    pub async fn wait_for(&self, job: &str, condition: &str) -> Result<InferenceJob> {
+        let holds = |job: &InferenceJob| {
+            job.status.as_ref().is_some_and(|status| conditions::is_true(&status.conditions, condition))
+        };
+        wait::object(&self.api::<InferenceJob>(), job, &format!("job {job} is {condition}"), holds).await
+    }
+
+    /// Waits until the job's condition is false for this reason; answers its message.
+    pub async fn wait_for_reason(&self, job: &str, condition: &str, reason: &str) -> Result<String> {
+        let found = |job: &InferenceJob| {
+            let conditions = &job.status.as_ref()?.conditions;
+            let condition = conditions::find(conditions, condition)?;
+            (condition.status == "False" && condition.reason == reason).then(|| condition.message.clone())
+        };
+        let what = format!("job {job} has {condition}=False, reason={reason}");
+        let job = wait::object(&self.api::<InferenceJob>(), job, &what, |job| found(job).is_some()).await?;
+        found(&job).context("the condition that was waited for")
+    }
+
+    /// The channel's contract, as its getter shows it.
+    pub async fn contract(&self) -> Result<ChannelState> {
+        let channel = self.api::<PaymentChannel>().get(CHANNEL).await?;
+        let address = Address::parse_for(&self.stack.network(), &channel.spec.contract_address)?;
+        match self.stack.chain.state(&address).await? {
+            ChannelOnChain::Channel { state, .. } => Ok(state),
+            other => anyhow::bail!("the channel's contract is {other:?}"),
+        }
+    }
+
+    /// Objects of a kind in the namespace.
+    pub fn api<K>(&self) -> Api<K>
+    where
+        K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
+    {
+        Api::namespaced(self.stack.client.clone(), &self.namespace)
+    }
+
+    /// Creates an object from its manifest.
+    pub async fn create<K>(&self, manifest: &Value) -> Result<K>
+    where
+        K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+            + Clone
+            + std::fmt::Debug
+            + serde::Serialize
+            + serde::de::DeserializeOwned,
+    {
+        let object: K = serde_json::from_value(manifest.clone()).context("the manifest does not fit its kind")?;
+        Ok(self.api::<K>().create(&PostParams::default(), &object).await?)
+    }
+}
+
+/// Decimal TON.
+pub fn ton(text: &str) -> NanoTon {
+    NanoTon::parse_ton(text).expect("decimal TON")
+}

@@ -1,0 +1,73 @@
+//! A namespace for one test, removed afterwards whatever happens.
+
+use std::{future::Future, panic::AssertUnwindSafe, time::Duration};
+
+use anyhow::{Context as _, Result};
+use cocoon_api::crd::{CocoonProvider, InferenceJob, PaymentChannel};
+use futures::FutureExt as _;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{
+    Api, Resource, ResourceExt as _,
+    api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams},
+};
+use serde::de::DeserializeOwned;
+use serde_json::json;
+
+use crate::{stack::Stack, wait};
+
+/// A namespace is removed within this time, with everything in it.
+const REMOVAL_LIMIT: Duration = Duration::from_secs(90);
+
+/// Runs `test` in a namespace of its own. A test that fails or panics leaves nothing behind.
+pub async fn with_namespace<F>(stack: &Stack, name: &str, test: impl FnOnce(String) -> F) -> Result<()>
+where
+    F: Future<Output = Result<()>>,
+{
+    let namespaces: Api<Namespace> = Api::all(stack.client.clone());
+    let metadata = ObjectMeta { generate_name: Some(format!("e2e-{name}-")), ..ObjectMeta::default() };
+    let namespace = namespaces
+        .create(&PostParams::default(), &Namespace { metadata, ..Namespace::default() })
+        .await
+        .context("could not create a namespace")?
+        .name_any();
+    let outcome = AssertUnwindSafe(test(namespace.clone())).catch_unwind().await;
+    let failed = !matches!(outcome, Ok(Ok(())));
+    if failed {
+        // A failed test may have left the chain paused, and money that cannot be settled.
+        let _ = stack.pause_blocks(false).await;
+        abandon_all(stack, &namespace).await;
+    }
+    let removed = remove(stack, &namespaces, &namespace).await;
+    match outcome {
+        Ok(result) => result.and(removed),
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
+}
+
+async fn remove(stack: &Stack, namespaces: &Api<Namespace>, namespace: &str) -> Result<()> {
+    // Jobs first: the namespace's own deletion takes wallets away before channels are settled.
+    for kind in ["inferencejobs", "paymentchannels", "cocoonproviders"] {
+        stack.kubectl(&["--namespace", namespace, "delete", kind, "--all", "--wait=true", "--timeout=60s"]).await?;
+    }
+    namespaces.delete(namespace, &DeleteParams::default()).await?;
+    wait::gone(namespaces, namespace, REMOVAL_LIMIT).await
+}
+
+async fn abandon_all(stack: &Stack, namespace: &str) {
+    abandon::<PaymentChannel>(stack, namespace).await;
+    abandon::<CocoonProvider>(stack, namespace).await;
+    abandon::<InferenceJob>(stack, namespace).await;
+}
+
+async fn abandon<K>(stack: &Stack, namespace: &str)
+where
+    K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope> + Clone + std::fmt::Debug + DeserializeOwned,
+{
+    let api: Api<K> = Api::namespaced(stack.client.clone(), namespace);
+    let Ok(list) = api.list(&ListParams::default()).await else { return };
+    let patch = json!({"metadata": {"annotations": {cocoon_api::names::ABANDON_ANNOTATION: "true"}}});
+    for object in list {
+        // The test has failed already; what cannot be abandoned shows when the namespace does not go.
+        let _ = api.patch(&object.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await;
+    }
+}

@@ -1,0 +1,72 @@
+//! From `kubectl apply` to paid in TON.
+
+use anyhow::{Context as _, Result, ensure};
+use cocoon_api::{NanoTon, TokenCount, Usage, crd::Settlement, units::Prices};
+use e2e::{
+    farm::{Farm, Offer, prices},
+    golden::Golden,
+};
+use gpu_agent::model::{file::ModelFile, tokenizer::Tokenizer};
+use kube::api::ListParams;
+
+use super::{on_stack, receipts::{Delivered, assert_paid_once}};
+
+#[test]
+fn six_prompts_are_answered_as_the_reference_says_and_paid_to_the_nanoton() -> Result<()> {
+    on_stack("first-job", |stack, namespace| async move {
+        let golden = Golden::smollm2()?;
+        let cases: Vec<_> = golden.prompts().collect();
+        ensure!(cases.len() == 6, "the reference has six prompts as text");
+        let farm = Farm::start(&stack, &namespace, &Offer::of(&stack)).await?;
+        farm.open_channel("1", "0.5").await?;
+        let before = stack.balance(&farm.wallet).await?;
+
+        let prompts: Vec<&str> = cases.iter().map(|(prompt, _)| *prompt).collect();
+        farm.submit("first", &prompts, 10_000_000).await?;
+        for condition in ["Complete", "Settled"] {
+            let wait = format!("--for=condition={condition}");
+            stack.kubectl(&["--namespace", &namespace, "wait", &wait, "inferencejob/first", "--timeout=120s"]).await?;
+        }
+        let job = farm.wait_for("first", "Settled").await?;
+
+        let delivered = Delivered::of(&farm, "first").await?;
+        let model = ModelFile::open(&stack.description.model_path).context("could not read the model")?;
+        let tokenizer = Tokenizer::read(&model).context("could not read the vocabulary")?;
+        let answers = delivered.answers()?;
+        let mut usage = Usage::default();
+        for (index, (prompt, completion)) in (0..).zip(&cases) {
+            let answer = answers.get(&index).with_context(|| format!("no answer to {prompt:?}"))?;
+            let tokens = &completion.tokens[..completion.decided()];
+            let decided = tokens.iter().flat_map(|&token| tokenizer.text_bytes(token)).copied().collect();
+            let decided = String::from_utf8(decided)?;
+            let text = &answer.choices[0].text;
+            ensure!(text.starts_with(&decided), "{prompt:?} gave {text:?}, the reference says {decided:?}");
+            ensure!(answer.usage.prompt_tokens == completion.prompt_tokens.len(), "prompt tokens of {prompt:?}");
+            ensure!(answer.usage.completion_tokens == completion.tokens.len(), "completion tokens of {prompt:?}");
+            usage = usage.checked_add(Usage {
+                prompt_tokens: count(completion.prompt_tokens.len())?,
+                completion_tokens: count(completion.tokens.len())?,
+                ..Usage::default()
+            })?;
+        }
+
+        let status = job.status.clone().context("the job has a status")?;
+        ensure!(status.usage == usage, "usage is {:?}, the reference counts {usage:?}", status.usage);
+        let prices: Prices = serde_json::from_value(prices())?;
+        let costs = delivered.receipts.iter().map(|receipt| prices.cost(receipt.usage)).collect::<Result<Vec<_>, _>>()?;
+        ensure!(status.cost.spent_nano == NanoTon::sum(costs)?, "cost is not price times tokens");
+        assert_paid_once(&farm, &job, cases.len()).await?;
+
+        let settlement = farm.api::<Settlement>().list(&ListParams::default()).await?;
+        let fees: u64 = settlement.items.iter().filter_map(|item| Some(item.status.as_ref()?.fee_nano.nano())).sum();
+        let after = stack.balance(&farm.wallet).await?;
+        let gained = i128::from(after.nano()) - i128::from(before.nano()) + i128::from(fees);
+        ensure!(gained == i128::from(status.cost.spent_nano.nano()), "the wallet gained {gained} and paid {fees} in fees, the job cost {}", status.cost.spent_nano);
+        ensure!(status.settlement.first().is_some_and(|settlement| settlement.transaction.is_some()), "the status names the transaction");
+        Ok(())
+    })
+}
+
+fn count(tokens: usize) -> Result<TokenCount> {
+    Ok(TokenCount::new(u64::try_from(tokens)?)?)
+}

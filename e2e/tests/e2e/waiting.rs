@@ -1,0 +1,57 @@
+//! Jobs that have to wait say for what, and go on by themselves.
+
+use anyhow::{Result, ensure};
+use cocoon_api::crd::InferenceJob;
+use e2e::farm::{CHANNEL, Farm, Offer};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{DeleteParams, ListParams, PostParams};
+use serde_json::json;
+
+use super::{on_stack, receipts::assert_paid_once};
+
+#[test]
+fn a_job_without_a_free_gpu_waits_until_one_is_freed() -> Result<()> {
+    on_stack("no-gpu", |stack, namespace| async move {
+        let farm = Farm::start(&stack, &namespace, &Offer::of(&stack)).await?;
+        farm.open_channel("1", "0.5").await?;
+        // Somebody else's pod takes every GPU.
+        let gpus = stack.description.gpus.to_string();
+        let occupant: Pod = serde_json::from_value(json!({
+            "metadata": {"name": "occupant"},
+            "spec": {
+                "terminationGracePeriodSeconds": 0,
+                "tolerations": [{"operator": "Exists"}],
+                "containers": [{"name": "pause", "image": stack.description.pause_image, "imagePullPolicy": "IfNotPresent",
+                                "resources": {"limits": {"nvidia.com/gpu": gpus}}}],
+            },
+        }))?;
+        farm.api::<Pod>().create(&PostParams::default(), &occupant).await?;
+        let runs = |pod: &Pod| pod.status.as_ref().is_some_and(|status| status.phase.as_deref() == Some("Running"));
+        e2e::wait::object(&farm.api::<Pod>(), "occupant", "the occupant has the GPUs", runs).await?;
+
+        farm.submit("patient", &["Once upon a time"], 10_000_000).await?;
+        let message = farm.wait_for_reason("patient", "Scheduled", "InsufficientGPU").await?;
+        ensure!(message.contains("nvidia.com/gpu"), "the message names what it waits for: {message}");
+        farm.api::<Pod>().delete("occupant", &DeleteParams::default()).await?;
+        let job = farm.wait_for("patient", "Settled").await?;
+        assert_paid_once(&farm, &job, 1).await
+    })
+}
+
+#[test]
+fn a_job_that_the_channel_cannot_cover_starts_after_a_top_up() -> Result<()> {
+    on_stack("no-funds", |stack, namespace| async move {
+        let farm = Farm::start(&stack, &namespace, &Offer::of(&stack)).await?;
+        farm.open_channel("0.1", "5").await?;
+        farm.submit("poor", &["Once upon a time"], 1_000_000_000).await?;
+        let message = farm.wait_for_reason("poor", "FundsReserved", "WaitingForFunds").await?;
+        ensure!(message.contains("top up"), "the message says what to do: {message}");
+        let pods = farm.api::<Pod>().list(&ListParams::default()).await?;
+        ensure!(pods.items.is_empty(), "a job without funds starts nothing");
+
+        let top_up = ["channel", "top-up", CHANNEL, "--namespace", &namespace, "--deposit", "2"];
+        stack.plugin(&top_up, &farm.payer_key).await?;
+        let job: InferenceJob = farm.wait_for("poor", "Settled").await?;
+        assert_paid_once(&farm, &job, 1).await
+    })
+}

@@ -1,0 +1,171 @@
+//! Products of activations with matrices of any encoding, shared out among threads.
+
+use std::{
+    num::NonZeroUsize,
+    sync::{Mutex, PoisonError},
+};
+
+use super::{
+    Isa, Precision, Tensor,
+    activations::Activations,
+    elementwise::dot,
+    packed::{Packed, ROWS, TILE},
+    pool::{Parts, Pool},
+};
+use crate::{
+    backend::ops::Care,
+    model::{file::RawMatrix, quants::dequantise},
+};
+
+/// Chunks of a product for each thread: enough that a thread which lost its core leaves little work behind.
+const CHUNKS_PER_THREAD: usize = 4;
+
+/// A weight matrix.
+#[derive(Debug)]
+pub struct Matrix(Encoding);
+
+#[derive(Debug)]
+enum Encoding {
+    /// As in the file; decoded row by row and multiplied in floats.
+    Raw(RawMatrix),
+    /// Repacked; multiplied in integers.
+    Packed(Packed),
+}
+
+impl Matrix {
+    pub(super) fn new(raw: RawMatrix, precision: Precision, care: Care) -> Self {
+        Self(match precision {
+            Precision::Exact => Encoding::Raw(raw),
+            Precision::Fast => Packed::new(raw, care).map_or_else(Encoding::Raw, Encoding::Packed),
+        })
+    }
+
+    /// How finely products want their activations quantised, if at all.
+    pub(super) fn quantised_care(&self) -> Option<Care> {
+        match &self.0 {
+            Encoding::Raw(_) => None,
+            Encoding::Packed(packed) => Some(packed.care()),
+        }
+    }
+
+    /// Decodes one row.
+    pub(super) fn decode_row(&self, row: usize, out: &mut [f32]) {
+        match &self.0 {
+            Encoding::Raw(raw) => dequantise(raw.kind, raw.row(row), out),
+            Encoding::Packed(packed) => packed.decode_row(row, out),
+        }
+    }
+
+    fn rows(&self) -> usize {
+        match &self.0 {
+            Encoding::Raw(raw) => raw.rows,
+            Encoding::Packed(packed) => packed.rows(),
+        }
+    }
+}
+
+/// Where a product goes.
+pub(super) struct Output<'a> {
+    pub(super) matrix: &'a Matrix,
+    pub(super) bias: Option<&'a [f32]>,
+    /// Whether the product is added to what `out` holds.
+    pub(super) add: bool,
+    /// `[rows of x, rows of matrix]`
+    pub(super) out: &'a mut [f32],
+}
+
+/// A decoded row for each thread.
+pub(super) struct Scratch(Vec<Mutex<Vec<f32>>>);
+
+impl Scratch {
+    pub(super) fn new(threads: NonZeroUsize) -> Self {
+        Self((0..threads.get()).map(|_| Mutex::default()).collect())
+    }
+}
+
+/// One product being computed.
+struct Target<'a> {
+    matrix: &'a Matrix,
+    bias: Option<&'a [f32]>,
+    add: bool,
+    out: Parts<'a, f32>,
+}
+
+/// Computes products that share the input `x`, whose quantised form `activations` is up to date if any matrix needs it.
+pub(super) fn multiply(
+    pool: &Pool,
+    isa: Isa,
+    scratch: &Scratch,
+    x: &Tensor,
+    activations: &Activations,
+    products: &mut [Output<'_>],
+) {
+    let targets: Vec<Target<'_>> = products
+        .iter_mut()
+        .map(|Output { matrix, bias, add, out }| Target { matrix, bias: *bias, add: *add, out: Parts::new(out) })
+        .collect();
+    let groups: usize = targets.iter().map(Target::groups).sum();
+    let per_chunk = groups.div_ceil(pool.threads() * CHUNKS_PER_THREAD).max(1);
+    pool.run(groups.div_ceil(per_chunk), &|thread, chunk| {
+        for index in chunk * per_chunk..groups.min((chunk + 1) * per_chunk) {
+            let mut group = index;
+            for target in &targets {
+                if group < target.groups() {
+                    match &target.matrix.0 {
+                        Encoding::Packed(packed) => target.packed(isa, packed, group, activations, x.rows),
+                        Encoding::Raw(raw) => {
+                            let row = &mut *scratch.0[thread].lock().unwrap_or_else(PoisonError::into_inner);
+                            target.raw(isa, raw, group, x, row);
+                        }
+                    }
+                    break;
+                }
+                group -= target.groups();
+            }
+        }
+    });
+}
+
+impl Target<'_> {
+    /// Groups of 16 rows.
+    fn groups(&self) -> usize {
+        self.matrix.rows().div_ceil(ROWS)
+    }
+
+    fn packed(&self, isa: Isa, packed: &Packed, group: usize, activations: &Activations, tokens: usize) {
+        for first in (0..tokens).step_by(TILE) {
+            let tile = TILE.min(tokens - first);
+            let sums = packed.multiply(isa, group, activations, first, tile);
+            for (token, sums) in sums.iter().enumerate().take(tile) {
+                self.write(first + token, group * ROWS, sums);
+            }
+        }
+    }
+
+    fn raw(&self, isa: Isa, raw: &RawMatrix, group: usize, x: &Tensor, decoded: &mut Vec<f32>) {
+        decoded.resize(raw.columns, 0.0);
+        for row in group * ROWS..raw.rows.min((group + 1) * ROWS) {
+            dequantise(raw.kind, raw.row(row), decoded);
+            for (token, input) in x.values().chunks_exact(raw.columns).enumerate() {
+                self.write(token, row, &[dot(isa, decoded, input)]);
+            }
+        }
+    }
+
+    /// Puts `sums` at rows from `first` on of a token; what lies beyond the matrix is padding.
+    #[expect(unsafe_code, reason = "threads write disjoint rows of one output")]
+    fn write(&self, token: usize, first: usize, sums: &[f32]) {
+        let rows = self.matrix.rows();
+        let length = sums.len().min(rows - first);
+        // SAFETY: every group belongs to one chunk, and these rows to one group.
+        let out = unsafe { self.out.part(token * rows + first, length) };
+        if self.add {
+            out.iter_mut().zip(sums).for_each(|(out, sum)| *out += sum);
+        } else {
+            out.copy_from_slice(&sums[..length]);
+        }
+        if let Some(bias) = self.bias {
+            out.iter_mut().zip(&bias[first..]).for_each(|(out, bias)| *out += bias);
+        }
+    }
+}

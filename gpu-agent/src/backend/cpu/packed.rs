@@ -1,0 +1,238 @@
+//! Weights repacked for integer dot products: 16 rows side by side.
+//!
+//! The dot-product instructions multiply four neighbouring bytes and add them to one 32-bit lane. So a *line* of 64 bytes
+//! holds four consecutive columns of 16 rows, and a *block* of 32 columns is 8 lines, or 4 where two quants share a
+//! byte (columns 0–15 in the low nibbles, 16–31 in the high ones). One broadcast of four activations then serves 16 rows.
+//!
+//! Quants are unsigned; the value is `scale · (quant − zero) + minimum`. With activations `s · a` of sum `Σa`, a
+//! block contributes `scale · s · (Σ quant·a − zero · Σa) + minimum · s · Σa`, whose sums are exact integers. Products that
+//! take more care do the same with the activations' residuals and add a 254th of it.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod scalar;
+
+use half::f16;
+
+use super::{
+    Isa,
+    activations::{Activations, GROUP, RESIDUAL_STEPS},
+};
+use crate::{
+    backend::ops::Care,
+    model::{
+        file::RawMatrix,
+        quants::{affine_group, affine_layout},
+    },
+};
+
+/// Rows side by side.
+pub(super) const ROWS: usize = 16;
+/// Columns of a line.
+const QUAD: usize = 4;
+/// Most tokens that one pass over a row group serves: their sums and the 8 lines of a block fill the 32 registers of AVX-512.
+pub(super) const TILE: usize = 8;
+
+/// Sums of 16 rows for each token of a tile.
+pub(super) type TileSums = [[f32; ROWS]; TILE];
+
+/// 64 bytes on a cache line of their own.
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(64))]
+struct Line([u8; ROWS * QUAD]);
+
+/// How quants lie in lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Width {
+    /// Two quants a byte, 4 lines a block.
+    Four,
+    /// One quant a byte, 8 lines a block.
+    Eight,
+}
+
+/// A repacked matrix.
+#[derive(Debug)]
+pub(super) struct Packed {
+    rows: usize,
+    care: Care,
+    /// Blocks of 32 columns.
+    groups: usize,
+    width: Width,
+    /// Quant that stands for zero.
+    zero: u8,
+    /// `[row groups, groups, 4 or 8]`
+    lines: Vec<Line>,
+    /// `[row groups, groups]`, the bits of half-precision floats
+    scales: Vec<[u16; ROWS]>,
+    /// As `scales`; empty where the format has no minimum.
+    minima: Vec<[u16; ROWS]>,
+}
+
+impl Packed {
+    /// Repacks a matrix, or hands it back where its encoding has no blocks of 32 with one scale.
+    pub(super) fn new(raw: RawMatrix, care: Care) -> Result<Self, RawMatrix> {
+        let Some((bits, zero, has_minimum)) = affine_layout(raw.kind) else { return Err(raw) };
+        let width = if bits == 4 { Width::Four } else { Width::Eight };
+        let groups = raw.columns / GROUP;
+        let blocks = raw.rows.div_ceil(ROWS) * groups;
+        let mut packed = Self {
+            rows: raw.rows,
+            care,
+            groups,
+            width,
+            zero,
+            lines: vec![Line([0; ROWS * QUAD]); blocks * width.lines()],
+            scales: vec![[0; ROWS]; blocks],
+            minima: if has_minimum { vec![[0; ROWS]; blocks] } else { Vec::new() },
+        };
+        let block_bytes = raw.kind.row_bytes(GROUP);
+        for row in 0..raw.rows {
+            for (group, bytes) in raw.row(row).chunks_exact(block_bytes).enumerate() {
+                if let Some(decoded) = affine_group(raw.kind, bytes) {
+                    let block = row / ROWS * groups + group;
+                    packed.place(block, row % ROWS, &decoded.quants);
+                    packed.scales[block][row % ROWS] = decoded.scale.to_bits();
+                    if has_minimum {
+                        packed.minima[block][row % ROWS] = decoded.minimum.to_bits();
+                    }
+                }
+            }
+        }
+        Ok(packed)
+    }
+
+    fn place(&mut self, block: usize, lane: usize, quants: &[u8; GROUP]) {
+        let count = self.width.lines();
+        let lines = &mut self.lines[block * count..][..count];
+        for (column, quant) in quants.iter().enumerate() {
+            let (line, shift) = self.width.locate(column);
+            lines[line].0[lane * QUAD + column % QUAD] |= quant << shift;
+        }
+    }
+
+    /// Decodes one row.
+    pub(super) fn decode_row(&self, row: usize, out: &mut [f32]) {
+        let lane = row % ROWS;
+        let count = self.width.lines();
+        for (group, values) in out.chunks_exact_mut(GROUP).enumerate() {
+            let block = row / ROWS * self.groups + group;
+            let scale = f16::from_bits(self.scales[block][lane]).to_f32();
+            let minimum = self.minima.get(block).map_or(0.0, |minima| f16::from_bits(minima[lane]).to_f32());
+            for (column, value) in values.iter_mut().enumerate() {
+                let (line, shift) = self.width.locate(column);
+                let byte = self.lines[block * count + line].0[lane * QUAD + column % QUAD];
+                let quant = if self.width == Width::Four { byte >> shift & 15 } else { byte };
+                *value = scale * (f32::from(quant) - f32::from(self.zero)) + minimum;
+            }
+        }
+    }
+
+    pub(super) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// How finely products want their activations quantised.
+    pub(super) fn care(&self) -> Care {
+        self.care
+    }
+
+    /// Products of row group `group` with `tokens` rows of activations from `first` on, at most [`TILE`].
+    pub(super) fn multiply(
+        &self,
+        isa: Isa,
+        group: usize,
+        activations: &Activations,
+        first: usize,
+        tokens: usize,
+    ) -> TileSums {
+        let count = self.width.lines();
+        let blocks = group * self.groups..(group + 1) * self.groups;
+        let row_group = RowGroup {
+            lines: &self.lines[blocks.start * count..blocks.end * count],
+            scales: &self.scales[blocks.clone()],
+            minima: if self.minima.is_empty() { &[] } else { &self.minima[blocks] },
+            zero: self.zero,
+            width: self.width,
+        };
+        let columns = first * activations.width..(first + tokens) * activations.width;
+        let groups = columns.start / GROUP..columns.end / GROUP;
+        let inputs = Inputs {
+            quants: &activations.quants[columns.clone()],
+            scales: &activations.scales[groups.clone()],
+            sums: &activations.sums[groups.clone()],
+            rest: (self.care == Care::Fine)
+                .then(|| Rest { quants: &activations.residuals[columns], sums: &activations.residual_sums[groups] }),
+            groups: activations.groups(),
+            tokens,
+        };
+        assert!(inputs.groups == self.groups && (1..=TILE).contains(&tokens), "{tokens} rows of {} groups", inputs.groups);
+        match isa {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512Vnni => avx512::multiply(&row_group, &inputs),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => avx2::multiply(&row_group, &inputs),
+            _ => scalar::multiply(&row_group, &inputs),
+        }
+    }
+}
+
+impl Width {
+    const fn lines(self) -> usize {
+        match self {
+            Self::Four => 4,
+            Self::Eight => 8,
+        }
+    }
+
+    /// Line of a block and bit shift where a column's quants are.
+    const fn locate(self, column: usize) -> (usize, u32) {
+        let quad = column / QUAD;
+        match self {
+            Self::Four if quad >= 4 => (quad - 4, 4),
+            _ => (quad, 0),
+        }
+    }
+}
+
+/// 16 rows of a matrix, as the kernels see them.
+struct RowGroup<'a> {
+    /// `[groups, 4 or 8]`
+    lines: &'a [Line],
+    /// `[groups]`
+    scales: &'a [[u16; ROWS]],
+    /// `[groups]`, or empty
+    minima: &'a [[u16; ROWS]],
+    zero: u8,
+    width: Width,
+}
+
+/// A tile of activations, as the kernels see it.
+struct Inputs<'a> {
+    /// `[tokens, groups, 32]`
+    quants: &'a [i8],
+    /// `[tokens, groups]`
+    scales: &'a [f32],
+    /// `[tokens, groups]`
+    sums: &'a [i32],
+    /// What rounding lost, for products that want it.
+    rest: Option<Rest<'a>>,
+    groups: usize,
+    /// 1 to [`TILE`]
+    tokens: usize,
+}
+
+/// The residuals of a tile, in steps of `1 / RESIDUAL_STEPS`.
+struct Rest<'a> {
+    /// As [`Inputs::quants`]
+    quants: &'a [i8],
+    /// As [`Inputs::sums`]
+    sums: &'a [i32],
+}
+
+/// One step of a residual.
+const RESIDUAL: f32 = 1.0 / RESIDUAL_STEPS;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,57 @@
+//! `gpu-agent eval`: compares a model with recorded reference outputs.
+
+use std::{num::NonZeroUsize, path::PathBuf};
+
+use anyhow::Context as _;
+use gpu_agent::{
+    backend::{BLOCK_TOKENS, Limits, cpu::{CpuOps, Precision}},
+    evaluate::{Golden, evaluate},
+    model::{chat::ChatTemplate, config::Config, file::ModelFile, llama::Llama, tokenizer::Tokenizer},
+};
+
+/// Rows of one batch of an evaluation: bounds the memory of the logits.
+const ROWS: usize = 64;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Model file (GGUF).
+    #[arg(long)]
+    model: PathBuf,
+    /// File with reference outputs (JSON).
+    #[arg(long)]
+    golden: PathBuf,
+    /// Keep activations in 32-bit floats, and hold results to 0.002 of the reference.
+    #[arg(long)]
+    exact: bool,
+    /// Threads that compute [default: all cores]
+    #[arg(long)]
+    threads: Option<NonZeroUsize>,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let text = std::fs::read(&arguments.golden)
+        .with_context(|| format!("cannot read golden file {}", arguments.golden.display()))?;
+    let golden = Golden::parse(&text)
+        .with_context(|| format!("cannot use golden file {}", arguments.golden.display()))?;
+    let precision = if arguments.exact { Precision::Exact } else { Precision::Fast };
+    let file = ModelFile::open(&arguments.model, Some(golden.sha256()?))?;
+    let config = Config::read(&file)?;
+    let tokenizer = Tokenizer::read(&file)?;
+    let chat = ChatTemplate::read(&file, &tokenizer)?;
+    let context = golden.longest();
+    let limits = Limits {
+        rows: ROWS,
+        logits: ROWS,
+        context,
+        blocks: context.div_ceil(BLOCK_TOKENS),
+        vocabulary: config.vocabulary,
+    };
+    let threads = super::threads(arguments.threads)?;
+    let ops = CpuOps::new(precision, threads).context("cannot start the compute threads")?;
+    println!("{} on {}, {precision:?}", golden.model, ops.describe());
+    let mut backend = Llama::load(&file, config, limits, ops)?;
+    let report = evaluate(&golden, &tokenizer, chat.as_ref(), &mut backend, precision)?;
+    print!("{report}");
+    anyhow::ensure!(report.passed(), "{} does not compute what the reference does", arguments.model.display());
+    Ok(())
+}

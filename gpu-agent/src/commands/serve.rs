@@ -1,0 +1,164 @@
+//! `gpu-agent serve`: loads a model and serves it until told to stop.
+
+use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, sync::Arc};
+
+use anyhow::Context as _;
+use clap::ValueEnum;
+use cocoon_api::receipt::{ReceiptSigner, Sha256Digest};
+use gpu_agent::{
+    backend::{
+        BLOCK_TOKENS, Backend, Limits,
+        cpu::{CpuOps, Precision},
+    },
+    engine::{Engine, measure},
+    http::{
+        Listeners, TlsFiles, serve,
+        service::{Served, Service},
+    },
+    model::{chat::ChatTemplate, config::Config, file::ModelFile, llama::Llama, tokenizer::Tokenizer},
+};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+use tokio_util::sync::CancellationToken;
+
+/// Tokens of one batch: enough to keep every core busy with a prompt, few enough that answers in progress do not stall.
+const BATCH_ROWS: usize = 256;
+/// Most sequences at once, which bounds the logits of a batch.
+const MAX_SEQUENCES: u16 = 256;
+
+/// What computes.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum BackendKind {
+    /// The processor's cores.
+    Cpu,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Model file (GGUF).
+    #[arg(long, env = "COCOON_MODEL_FILE")]
+    model: PathBuf,
+    /// Name that jobs call the model by.
+    #[arg(long, env = "COCOON_MODEL_NAME")]
+    model_name: String,
+    /// SHA-256 that the model file must have, in hexadecimal.
+    #[arg(long, env = "COCOON_MODEL_SHA256", value_parser = parse_digest)]
+    model_sha256: [u8; 32],
+    /// What computes; there is no fallback.
+    #[arg(long, env = "COCOON_BACKEND", value_enum, ignore_case = true)]
+    backend: BackendKind,
+    /// Address of the protocol, with mutual TLS.
+    #[arg(long, env = "COCOON_LISTEN", default_value = "0.0.0.0:8443")]
+    listen: SocketAddr,
+    /// Address of probes and metrics, plain.
+    #[arg(long, env = "COCOON_PROBE_LISTEN", default_value = "0.0.0.0:8080")]
+    probe_listen: SocketAddr,
+    /// Certificate chain of this agent (PEM); reloaded when it changes.
+    #[arg(long, env = "COCOON_TLS_CERT")]
+    tls_cert: PathBuf,
+    /// Its private key (PEM); reloaded when it changes.
+    #[arg(long, env = "COCOON_TLS_KEY")]
+    tls_key: PathBuf,
+    /// Authority whose clients are let in (PEM); reloaded when it changes.
+    #[arg(long, env = "COCOON_CLIENT_CA")]
+    client_ca: PathBuf,
+    /// Tokens of context of one request, at most what the model has.
+    #[arg(long, env = "COCOON_CONTEXT_LENGTH", default_value_t = 2048, value_parser = clap::value_parser!(u32).range(16..=1_048_576))]
+    context_length: u32,
+    /// Requests that are computed at once; the cache is sized for this many full contexts.
+    #[arg(long, env = "COCOON_MAX_SEQUENCES", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=i64::from(MAX_SEQUENCES)))]
+    max_sequences: u16,
+    /// Keep activations in 32-bit floats: slow, for comparisons.
+    #[arg(long)]
+    exact: bool,
+    /// Threads that compute [default: all cores]
+    #[arg(long, env = "COCOON_THREADS")]
+    threads: Option<NonZeroUsize>,
+}
+
+fn parse_digest(text: &str) -> Result<[u8; 32], String> {
+    let mut digest = [0; 32];
+    hex::decode_to_slice(text, &mut digest).map_err(|_| "must be 64 hexadecimal digits".to_owned())?;
+    Ok(digest)
+}
+
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    start_logs();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("cannot start the async runtime")?;
+    let service = load(arguments)?;
+    runtime.block_on(listen(arguments, service))
+}
+
+fn start_logs() {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
+    tracing_subscriber::fmt().json().with_env_filter(filter).init();
+}
+
+fn load(arguments: &Arguments) -> anyhow::Result<Arc<Service>> {
+    let file = ModelFile::open(&arguments.model, Some(arguments.model_sha256))?;
+    let config = Config::read(&file)?;
+    let tokenizer = Arc::new(Tokenizer::read(&file)?);
+    let chat = ChatTemplate::read(&file, &tokenizer)?;
+    let context = config.context.min(arguments.context_length as usize);
+    let max_sequences = usize::from(arguments.max_sequences);
+    let limits = Limits {
+        rows: BATCH_ROWS.max(max_sequences),
+        logits: max_sequences,
+        context,
+        blocks: context.div_ceil(BLOCK_TOKENS) * max_sequences,
+        vocabulary: config.vocabulary,
+    };
+    let precision = if arguments.exact { Precision::Exact } else { Precision::Fast };
+    let BackendKind::Cpu = arguments.backend;
+    let ops = CpuOps::new(precision, super::threads(arguments.threads)?).context("cannot start the compute threads")?;
+    let machine = ops.describe();
+    let mut backend: Box<dyn Backend> = Box::new(Llama::load(&file, config, limits, ops)?);
+    let tokens_per_second = measure(&mut *backend).context("cannot measure the backend")?;
+    tracing::info!(model = arguments.model_name, machine, tokens_per_second, context, max_sequences, "model loaded");
+    let engine =
+        Engine::start(backend, Arc::clone(&tokenizer), max_sequences).context("cannot start the engine's thread")?;
+    let model = Served {
+        name: arguments.model_name.clone(),
+        sha256: Sha256Digest(file.sha256()),
+        tokenizer,
+        chat,
+        context,
+        backend: "CPU".to_owned(),
+        tokens_per_second,
+    };
+    let signer = ReceiptSigner::from_seed(rand::random());
+    Ok(Service::new(model, engine, signer)?)
+}
+
+async fn listen(arguments: &Arguments, service: Arc<Service>) -> anyhow::Result<()> {
+    let bind = async |address: SocketAddr| {
+        TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+    };
+    let listeners = Listeners { protocol: bind(arguments.listen).await?, probes: bind(arguments.probe_listen).await? };
+    let files = TlsFiles {
+        certificate: arguments.tls_cert.clone(),
+        key: arguments.tls_key.clone(),
+        client_authority: arguments.client_ca.clone(),
+    };
+    let stop = CancellationToken::new();
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    let stopper = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("asked to stop; letting connections end");
+        stopper.cancel();
+    });
+    tracing::info!(agent = ?service.identity().agent, listen = %arguments.listen, probes = %arguments.probe_listen, "serving");
+    serve(service, listeners, files, stop).await?;
+    Ok(())
+}

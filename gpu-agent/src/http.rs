@@ -1,0 +1,19 @@
+//! What the agent says to the operator: jobs in, results and signed receipts out, over mutual TLS.
+//!
+//! The protocol and its limits are those of [`cocoon_api::agent`]. Everything is kept in memory: an agent that dies
+//! has delivered only what was read from it.
+
+pub mod attempt;
+mod connections;
+mod driver;
+mod metrics;
+mod openai;
+mod probes;
+mod registry;
+mod routes;
+pub mod service;
+mod tls;
+
+pub use connections::{Listeners, serve};
+pub use openai::{Defaults, Prepared, Refusal, prepare};
+pub use tls::{TlsError, TlsFiles};

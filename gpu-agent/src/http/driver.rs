@@ -1,0 +1,289 @@
+//! Runs the requests of one attempt: some at once, within the budget, until all have a result or it is cancelled.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use cocoon_api::{
+    NanoTon, TokenCount, Usage,
+    agent::{AttemptRequest, AttemptState, FailureCode},
+    units::UnitError,
+};
+use tokio::task::JoinSet;
+
+use super::{
+    attempt::{Attempt, Failure, Success},
+    openai::{self, Defaults, Prepared, Refusal},
+    service::Service,
+};
+use crate::engine::Event;
+
+/// A request that has not started.
+struct Pending {
+    index: u32,
+    prepared: Result<Prepared, Refusal>,
+}
+
+/// The result of a request that ran.
+struct Ended {
+    index: u32,
+    result: Result<Success, Failure>,
+}
+
+/// One attempt being run.
+struct Driver {
+    service: Arc<Service>,
+    attempt: Arc<Attempt>,
+    request: Arc<AttemptRequest>,
+    pending: VecDeque<Pending>,
+    running: JoinSet<Ended>,
+    /// The most that each request in flight can cost.
+    reserved: BTreeMap<u32, NanoTon>,
+    spent: NanoTon,
+}
+
+/// Runs an attempt to its end.
+pub(super) async fn drive(service: Arc<Service>, attempt: Arc<Attempt>, request: AttemptRequest) {
+    let request = Arc::new(request);
+    let cancel = attempt.cancel.clone();
+    let pending = tokio::select! {
+        () = cancel.cancelled() => None,
+        pending = prepare_all(&service, &request) => Some(pending),
+    };
+    let unprepared = |item: &cocoon_api::agent::RequestItem| Pending { index: item.index, prepared: Err(cancelled().into()) };
+    let cancelled_early = pending.is_none();
+    let pending = pending.unwrap_or_else(|| request.requests.iter().map(unprepared).collect());
+    let mut driver = Driver {
+        service,
+        attempt,
+        request,
+        pending,
+        running: JoinSet::new(),
+        reserved: BTreeMap::new(),
+        spent: NanoTon::ZERO,
+    };
+    let was_cancelled = cancelled_early
+        || tokio::select! {
+            biased;
+            () = cancel.cancelled() => true,
+            () = driver.run() => false,
+        };
+    if was_cancelled {
+        driver.cancel().await;
+    }
+    driver.attempt.end(if was_cancelled { AttemptState::Cancelled } else { AttemptState::Finished });
+}
+
+/// Tokenises every request, away from the threads that serve connections.
+async fn prepare_all(service: &Arc<Service>, request: &Arc<AttemptRequest>) -> VecDeque<Pending> {
+    let (for_thread, wanted) = (Arc::clone(service), Arc::clone(request));
+    let prepared = tokio::task::spawn_blocking(move || {
+        let prepare = |item: &cocoon_api::agent::RequestItem| {
+            let defaults = Defaults { sampling: wanted.sampling, seed: rand::random() };
+            Pending {
+                index: item.index,
+                prepared: openai::prepare(&for_thread.model, wanted.endpoint, &item.body, defaults),
+            }
+        };
+        wanted.requests.iter().map(prepare).collect()
+    });
+    prepared.await.unwrap_or_else(|error| {
+        tracing::error!(%error, "preparing requests failed");
+        let failed = || Refusal { code: FailureCode::Internal, message: "the agent could not read the request".to_owned() };
+        request.requests.iter().map(|item| Pending { index: item.index, prepared: Err(failed()) }).collect()
+    })
+}
+
+impl Driver {
+    async fn run(&mut self) {
+        loop {
+            while self.running.len() < self.request.parallelism as usize && self.start_next() {}
+            match self.running.join_next().await {
+                Some(Ok(ended)) => self.record(ended),
+                Some(Err(error)) => tracing::error!(%error, "a request's task failed"),
+                None => return self.fail_lost(),
+            }
+        }
+    }
+
+    /// Starts or refuses the next request. False when there is none, or it must wait for the budget.
+    fn start_next(&mut self) -> bool {
+        let Some(next) = self.pending.front() else { return false };
+        let most = match &next.prepared {
+            Ok(prepared) => self.most_cost(prepared),
+            Err(_) => Ok(NanoTon::ZERO),
+        };
+        let fits = most.is_ok_and(|most| self.fits_budget(most));
+        if !fits && !self.running.is_empty() {
+            return false;
+        }
+        let Some(Pending { index, prepared }) = self.pending.pop_front() else { return false };
+        match prepared {
+            Err(refusal) => self.refuse(index, refusal.into()),
+            Ok(_) if !fits => {
+                let message = "the attempt's budget does not cover the most that this request can cost".to_owned();
+                self.refuse(index, Failure { code: FailureCode::BudgetExceeded, message });
+            }
+            Ok(prepared) => {
+                self.reserved.insert(index, most.unwrap_or_default());
+                self.attempt.start_request();
+                let (service, attempt, request) =
+                    (Arc::clone(&self.service), Arc::clone(&self.attempt), Arc::clone(&self.request));
+                self.running.spawn(async move {
+                    Ended { index, result: generate(&service, &attempt, &request, index, prepared).await }
+                });
+            }
+        }
+        true
+    }
+
+    fn refuse(&self, index: u32, failure: Failure) {
+        self.service.metrics.request_failed(failure.code);
+        self.attempt.finish_request(&self.service, &self.request, index, false, Err(failure));
+    }
+
+    fn record(&mut self, Ended { index, result }: Ended) {
+        self.reserved.remove(&index);
+        match &result {
+            Ok(success) => {
+                // The same sum was computed with more tokens when the request was admitted.
+                let cost = self.cost(success.usage).unwrap_or(NanoTon::ZERO);
+                self.spent = self.spent.checked_add(cost).unwrap_or(self.spent);
+                self.service.metrics.request_succeeded();
+            }
+            Err(failure) => self.service.metrics.request_failed(failure.code),
+        }
+        self.attempt.finish_request(&self.service, &self.request, index, true, result);
+    }
+
+    /// Gives requests whose task failed, a fault that was logged, their line.
+    fn fail_lost(&mut self) {
+        for index in std::mem::take(&mut self.reserved).into_keys() {
+            self.record(Ended { index, result: Err(internal()) });
+        }
+    }
+
+    /// Ends everything that is unfinished. Dropping a task drops its receiver of events, which the engine notices.
+    async fn cancel(&mut self) {
+        self.running.abort_all();
+        while let Some(joined) = self.running.join_next().await {
+            match joined {
+                Ok(ended) => self.record(ended),
+                Err(error) if error.is_cancelled() => {}
+                Err(error) => tracing::error!(%error, "a request's task failed"),
+            }
+        }
+        for index in std::mem::take(&mut self.reserved).into_keys() {
+            self.record(Ended { index, result: Err(cancelled()) });
+        }
+        for Pending { index, .. } in std::mem::take(&mut self.pending) {
+            self.refuse(index, cancelled());
+        }
+    }
+
+    fn most_cost(&self, prepared: &Prepared) -> Result<NanoTon, UnitError> {
+        self.cost(usage(prepared.prompt_tokens, prepared.generation.max_tokens)?)
+    }
+
+    fn cost(&self, usage: Usage) -> Result<NanoTon, UnitError> {
+        if self.attempt.is_free() { Ok(NanoTon::ZERO) } else { self.request.prices.cost(usage) }
+    }
+
+    fn fits_budget(&self, most: NanoTon) -> bool {
+        let Some(budget) = self.request.budget else { return true };
+        let total = NanoTon::sum(self.reserved.values().copied().chain([self.spent, most]));
+        total.is_ok_and(|total| total <= budget)
+    }
+}
+
+/// Runs one request on the engine.
+async fn generate(
+    service: &Service,
+    attempt: &Attempt,
+    request: &AttemptRequest,
+    index: u32,
+    Prepared { generation, prompt_tokens }: Prepared,
+) -> Result<Success, Failure> {
+    let mut counted = Counted { attempt, prompt: 0, completion: 0 };
+    let mut events = service.engine.submit(generation).await.map_err(|_| internal())?;
+    let mut text = String::new();
+    while let Some(event) = events.recv().await {
+        match event {
+            Event::Prefilled => counted.add(prompt_tokens, 0),
+            Event::Token { text: more } => {
+                counted.add(0, 1);
+                text.push_str(&more);
+            }
+            Event::Finished { reason } => {
+                let completion_tokens = counted.keep();
+                let usage = usage(prompt_tokens, completion_tokens).map_err(|_| internal())?;
+                let id = format!("cocoon-{}-{}-{index}", attempt.id.job, attempt.id.attempt);
+                let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+                let counts = (prompt_tokens, completion_tokens);
+                let body =
+                    openai::response(request.endpoint, &service.model.name, &id, created, &text, reason, counts);
+                return Ok(Success { body, usage });
+            }
+            Event::Failed => break,
+        }
+    }
+    Err(internal())
+}
+
+/// Tokens of a request in flight; taken back unless the request succeeds.
+struct Counted<'a> {
+    attempt: &'a Attempt,
+    prompt: usize,
+    completion: usize,
+}
+
+impl Counted<'_> {
+    fn add(&mut self, prompt: usize, completion: usize) {
+        self.prompt += prompt;
+        self.completion += completion;
+        self.attempt.count_tokens(prompt, completion);
+    }
+
+    /// Lets the counts stand; returns the completion tokens.
+    fn keep(&mut self) -> usize {
+        self.prompt = 0;
+        std::mem::take(&mut self.completion)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.attempt.uncount_tokens(self.prompt, self.completion);
+    }
+}
+
+fn usage(prompt_tokens: usize, completion_tokens: usize) -> Result<Usage, UnitError> {
+    let count = |tokens: usize| u64::try_from(tokens).map_err(|_| UnitError::Overflow).and_then(TokenCount::new);
+    Ok(Usage {
+        prompt_tokens: count(prompt_tokens)?,
+        completion_tokens: count(completion_tokens)?,
+        ..Usage::default()
+    })
+}
+
+fn internal() -> Failure {
+    Failure { code: FailureCode::Internal, message: "the agent could not compute the request; it may be tried again".to_owned() }
+}
+
+fn cancelled() -> Failure {
+    Failure { code: FailureCode::Cancelled, message: "the attempt was cancelled".to_owned() }
+}
+
+impl From<Refusal> for Failure {
+    fn from(Refusal { code, message }: Refusal) -> Self {
+        Self { code, message }
+    }
+}
+
+impl From<Failure> for Refusal {
+    fn from(Failure { code, message }: Failure) -> Self {
+        Self { code, message }
+    }
+}

@@ -1,0 +1,17 @@
+//! The agent of a farm: loads one model, serves it, meters it.
+//!
+//! ```text
+//! http ──requests──▶ engine ──Batch──▶ backend (model::llama over backend::ops)
+//!   ▲                  │                       │
+//!   └──tokens, usage───┘◀────────logits────────┘
+//! ```
+//!
+//! The engine decides what runs next and samples; the backend computes; the server speaks to the operator and
+//! signs what was delivered. The agent holds no Kubernetes credentials and writes no file, and neither prompts
+//! nor completions reach its logs.
+
+pub mod backend;
+pub mod engine;
+pub mod evaluate;
+pub mod http;
+pub mod model;

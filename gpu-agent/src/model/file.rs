@@ -1,0 +1,195 @@
+//! A model file: opened once, its header checked, its digest verified, its tensors read one at a time.
+//!
+//! Tensors are read with positioned reads instead of a mapping: after the load nothing refers to the file, so a
+//! file that changes or vanishes later cannot hurt a running agent.
+
+use std::{
+    fs::File,
+    io::{BufReader, Read},
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+};
+
+use sha2::{Digest, Sha256};
+
+use super::{
+    gguf::{Header, HeaderError, TensorInfo},
+    quants::{TensorType, dequantise},
+};
+
+/// Bytes hashed at a time: large enough to hide the cost of a read, small beside any model.
+const HASH_CHUNK_BYTES: usize = 1 << 20;
+
+/// Why a model cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// The file cannot be opened or read.
+    #[error("cannot read model file {}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// The header is not acceptable.
+    #[error("cannot use model file {}", path.display())]
+    Header {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: HeaderError,
+    },
+    /// Other content than the digest promises.
+    #[error(
+        "model file {} has sha256 {actual}, not the expected {expected}; fetch the file again or correct the digest",
+        path.display()
+    )]
+    Digest {
+        /// The file.
+        path: PathBuf,
+        /// Digest that was asked for, in hexadecimal.
+        expected: String,
+        /// Digest of the file, in hexadecimal.
+        actual: String,
+    },
+    /// A model family that is not implemented.
+    #[error("model file {} has the architecture {architecture}, which is not supported; supported are llama and qwen2", path.display())]
+    Architecture {
+        /// The file.
+        path: PathBuf,
+        /// `general.architecture`.
+        architecture: String,
+    },
+}
+
+/// An open model file.
+#[derive(Debug)]
+pub struct ModelFile {
+    path: PathBuf,
+    file: File,
+    header: Header,
+    sha256: [u8; 32],
+}
+
+impl ModelFile {
+    /// Opens a file, checks its header and computes its digest.
+    ///
+    /// # Errors
+    /// The file cannot be read, is no acceptable GGUF, or has another digest than `expected`.
+    pub fn open(path: &Path, expected: Option<[u8; 32]>) -> Result<Self, ModelError> {
+        let io = |source| ModelError::Io { path: path.to_owned(), source };
+        let file = File::open(path).map_err(io)?;
+        let length = file.metadata().map_err(io)?.len();
+        let header = Header::read(BufReader::new(&file), length)
+            .map_err(|source| ModelError::Header { path: path.to_owned(), source })?;
+        let sha256 = digest(&file).map_err(io)?;
+        if let Some(expected) = expected
+            && expected != sha256
+        {
+            let (expected, actual) = (hex::encode(expected), hex::encode(sha256));
+            return Err(ModelError::Digest { path: path.to_owned(), expected, actual });
+        }
+        Ok(Self { path: path.to_owned(), file, header, sha256 })
+    }
+
+    /// The file's header.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// SHA-256 of the whole file.
+    pub fn sha256(&self) -> [u8; 32] {
+        self.sha256
+    }
+
+    /// Where the file lies.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The bytes of a tensor, or `None` where the file has none of that name.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn tensor(&self, name: &str) -> Result<Option<(&TensorInfo, Vec<u8>)>, ModelError> {
+        let Some(info) = self.header.tensors.get(name) else { return Ok(None) };
+        let length = usize::try_from(info.length).map_err(|_| self.refuse(name, "is larger than memory"))?;
+        let mut bytes = vec![0; length];
+        self.file
+            .read_exact_at(&mut bytes, info.offset)
+            .map_err(|source| ModelError::Io { path: self.path.clone(), source })?;
+        Ok(Some((info, bytes)))
+    }
+
+    /// A vector of `length` values as floats, or `None` where the file has none of that name.
+    ///
+    /// # Errors
+    /// The tensor has another shape, or cannot be read.
+    pub fn vector(&self, name: &str, length: usize) -> Result<Option<Vec<f32>>, ModelError> {
+        let Some((info, bytes)) = self.tensor(name)? else { return Ok(None) };
+        if info.dimensions != [length as u64] {
+            return Err(self.refuse(name, &format!("has shape {:?}, not [{length}]", info.dimensions)));
+        }
+        let mut values = vec![0.0; length];
+        dequantise(info.kind, &bytes, &mut values);
+        Ok(Some(values))
+    }
+
+    /// The encoded rows of a matrix, or `None` where the file has none of that name.
+    ///
+    /// # Errors
+    /// The tensor has another shape, or cannot be read.
+    pub fn matrix(&self, name: &str, rows: usize, columns: usize) -> Result<Option<RawMatrix>, ModelError> {
+        let Some((info, bytes)) = self.tensor(name)? else { return Ok(None) };
+        if info.dimensions != [columns as u64, rows as u64] {
+            let problem = format!("has shape {:?}, not [{columns}, {rows}]", info.dimensions);
+            return Err(self.refuse(name, &problem));
+        }
+        Ok(Some(RawMatrix { kind: info.kind, rows, columns, bytes }))
+    }
+
+    /// A refusal that names this file and a field.
+    pub fn refuse(&self, field: &str, problem: &str) -> ModelError {
+        self.wrap(HeaderError::field(field, problem))
+    }
+
+    /// Adds the file to an error of its header.
+    pub fn wrap(&self, source: HeaderError) -> ModelError {
+        ModelError::Header { path: self.path.clone(), source }
+    }
+}
+
+/// A matrix as the file encodes it, row by row.
+#[derive(Debug, Clone)]
+pub struct RawMatrix {
+    /// Encoding of the rows.
+    pub kind: TensorType,
+    /// Outputs.
+    pub rows: usize,
+    /// Inputs; a whole number of blocks.
+    pub columns: usize,
+    /// `rows` rows of `kind.row_bytes(columns)` bytes.
+    pub bytes: Vec<u8>,
+}
+
+impl RawMatrix {
+    /// The encoded bytes of one row.
+    pub fn row(&self, row: usize) -> &[u8] {
+        let stride = self.kind.row_bytes(self.columns);
+        &self.bytes[row * stride..][..stride]
+    }
+}
+
+fn digest(mut file: &File) -> std::io::Result<[u8; 32]> {
+    use std::io::Seek as _;
+    file.rewind()?;
+    let mut hash = Sha256::new();
+    let mut chunk = vec![0; HASH_CHUNK_BYTES];
+    loop {
+        let read = file.read(&mut chunk)?;
+        if read == 0 {
+            return Ok(hash.finalize().into());
+        }
+        hash.update(&chunk[..read]);
+    }
+}

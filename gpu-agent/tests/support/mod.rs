@@ -1,0 +1,61 @@
+//! Where tests find the model and the golden file.
+
+#![expect(clippy::allow_attributes, reason = "every test binary uses another part of this module")]
+#![allow(dead_code, reason = "every test binary uses another part of this module")]
+
+use std::{num::NonZeroUsize, path::PathBuf};
+
+use gpu_agent::{
+    backend::{
+        BLOCK_TOKENS, Limits,
+        cpu::{CpuOps, Precision},
+    },
+    evaluate::Golden,
+    model::{config::Config, file::ModelFile, llama::Llama},
+};
+
+const GOLDEN: &[u8] = include_bytes!("../../../goldens/smollm2-135m-instruct-q4_1.json");
+
+/// Recorded reference outputs of the test model.
+pub fn golden() -> Golden {
+    Golden::parse(GOLDEN).expect("the golden file is valid")
+}
+
+/// The test model's file, in `$COCOON_MODEL_DIR` or the cache.
+pub fn model_path() -> PathBuf {
+    let golden = golden();
+    let cache = || {
+        let base = std::env::var_os("COCOON_CACHE").map(PathBuf::from).unwrap_or_else(|| {
+            let xdg = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+            let home = || PathBuf::from(std::env::var_os("HOME").expect("HOME is set")).join(".cache");
+            xdg.unwrap_or_else(home).join("cocoon")
+        });
+        base.join("models").join(format!("{}.gguf", golden.file_sha256))
+    };
+    let path = match std::env::var_os("COCOON_MODEL_DIR") {
+        Some(folder) => PathBuf::from(folder).join(format!("{}.gguf", golden.model)),
+        None => cache(),
+    };
+    assert!(path.is_file(), "the test model is not at {}; fetch it with `cargo xtask model`", path.display());
+    path
+}
+
+/// The test model's file, opened and verified.
+pub fn model_file() -> ModelFile {
+    ModelFile::open(&model_path(), Some(golden().sha256().expect("a digest"))).expect("the model is intact")
+}
+
+/// The test model on the CPU, for `sequences` sequences of `context` tokens.
+pub fn backend(file: &ModelFile, precision: Precision, context: usize, sequences: usize) -> Llama<CpuOps> {
+    let config = Config::read(file).expect("a supported architecture");
+    let limits = Limits {
+        rows: 64,
+        logits: sequences.max(8),
+        context,
+        blocks: context.div_ceil(BLOCK_TOKENS) * sequences,
+        vocabulary: config.vocabulary,
+    };
+    let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    let ops = CpuOps::new(precision, threads).expect("threads start");
+    Llama::load(file, config, limits, ops).expect("the model loads")
+}

@@ -1,0 +1,128 @@
+//! The channel controller: reads a channel's contract, verifies its voucher, and says what jobs may reserve on it.
+//!
+//! RBAC it needs, each with its reason:
+//! - paymentchannels: get, list, watch, patch (finalizers) — the kind it owns;
+//! - paymentchannels/status: update — standing and ledger, by compare-and-swap;
+//! - cocoonproviders: get — whom the contract must pay;
+//! - settlements: get, list, watch — a claim that ends changes the channel;
+//! - inferencejobs: get — usage of settled and deleted jobs is folded;
+//! - secrets: get — whether the wallet of a channel that is being deleted still exists;
+//! - events: create, patch — write-offs.
+
+mod deletion;
+mod fold;
+pub(crate) mod observe;
+pub(crate) mod plan;
+mod status;
+pub(crate) mod validate;
+
+use std::{sync::Arc, time::Duration};
+
+use cocoon_api::{
+    crd::{PaymentChannel, Settlement},
+    names::SETTLEMENT_FINALIZER,
+};
+use futures::StreamExt as _;
+use kube::{
+    Api, ResourceExt as _,
+    runtime::{
+        Controller, Predicate as _, PredicateConfig, WatchStreamExt as _, controller::Action, predicates, reflector::{self, ObjectRef},
+        watcher,
+    },
+};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use crate::{
+    context::Context,
+    error::{self, KubeContext as _, Result, describe},
+    finalizer,
+};
+
+/// Channels reconciled at once: each waits for an endpoint most of the time.
+const CONCURRENCY: u16 = 8;
+/// Changes of one channel within this time are reconciled once.
+const DEBOUNCE: Duration = Duration::from_millis(100);
+/// After a failed reconcile.
+const RETRY_INTERVAL: Duration = Duration::from_secs(3);
+
+/// What the channel controller needs beside the shared context.
+struct Channels {
+    ctx: Arc<Context>,
+    passes: fold::Passes,
+}
+
+/// Runs the controller until `stop`.
+///
+/// A change of status alone is no reason to ask the chain: jobs write usage there all the time.
+pub async fn run(ctx: Arc<Context>, stop: CancellationToken) {
+    let (reader, writer) = reflector::store();
+    let changes = watcher(ctx.api_all::<PaymentChannel>(), watcher::Config::default())
+        .default_backoff()
+        .reflect(writer)
+        .applied_objects()
+        .predicate_filter(
+            predicates::generation.combine(predicates::annotations).combine(predicates::finalizers),
+            PredicateConfig::default(),
+        );
+    let shared = Arc::new(Channels { ctx: ctx.clone(), passes: fold::Passes::default() });
+    Controller::for_stream(changes, reader)
+        .with_config(kube::runtime::controller::Config::default().concurrency(CONCURRENCY).debounce(DEBOUNCE))
+        .watches(ctx.api_all::<Settlement>(), watcher::Config::default(), |settlement| {
+            let namespace = settlement.namespace().unwrap_or_default();
+            let redeems = if plan::ended(&settlement) { settlement.spec.redeems.clone() } else { Vec::new() };
+            redeems.into_iter().map(move |redeem| ObjectRef::new(&redeem.channel).within(&namespace)).collect::<Vec<_>>()
+        })
+        .graceful_shutdown_on(stop.cancelled_owned())
+        .run(reconcile_timed, on_error, shared)
+        .for_each(|_| std::future::ready(()))
+        .await;
+}
+
+async fn reconcile_timed(channel: Arc<PaymentChannel>, shared: Arc<Channels>) -> Result<Action> {
+    let timer = shared.ctx.metrics.reconcile_seconds.with_label_values(&["PaymentChannel"]).start_timer();
+    let action = reconcile(&channel, &shared).await;
+    timer.observe_duration();
+    action
+}
+
+/// Observe, validate, plan, apply, status.
+async fn reconcile(channel: &PaymentChannel, shared: &Channels) -> Result<Action> {
+    let Some(channel) = live(channel, shared).await? else { return Ok(Action::await_change()) };
+    let seen = observe::observe(&channel, &shared.ctx).await?;
+    let facts = validate::validate(&channel, &seen, &shared.ctx.networks, shared.ctx.now());
+    if deletion::part(&channel, &seen, shared).await? {
+        return Ok(Action::await_change());
+    }
+    let written = status::write(&channel, &facts, shared).await?;
+    Ok(Action::requeue(plan::next_look(&channel, written.as_ref().and_then(|channel| channel.status.as_ref()))))
+}
+
+/// The channel as it is stored now, with its finalizer; none where it is gone.
+async fn live(channel: &PaymentChannel, shared: &Channels) -> Result<Option<PaymentChannel>> {
+    let api = shared.api(channel);
+    let stored = api.get_opt(&channel.name_any()).await.attempt("read", describe(channel))?;
+    match stored {
+        None => {
+            shared.passes.forget(channel);
+            Ok(None)
+        }
+        Some(stored) if stored.metadata.deletion_timestamp.is_some() => {
+            Ok(stored.finalizers().iter().any(|held| held == SETTLEMENT_FINALIZER).then_some(stored))
+        }
+        Some(stored) => finalizer::ensure(&api, &stored).await,
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the signature that the controller calls")]
+fn on_error(channel: Arc<PaymentChannel>, error: &error::Error, shared: Arc<Channels>) -> Action {
+    shared.ctx.metrics.reconcile_failures.with_label_values(&["PaymentChannel"]).inc();
+    warn!(channel = describe(channel.as_ref()), error = error::chain(error), "reconcile failed; it is tried again");
+    Action::requeue(RETRY_INTERVAL)
+}
+
+impl Channels {
+    fn api(&self, channel: &PaymentChannel) -> Api<PaymentChannel> {
+        Api::namespaced(self.ctx.client.clone(), &channel.namespace().unwrap_or_default())
+    }
+}

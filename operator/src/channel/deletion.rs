@@ -1,0 +1,85 @@
+//! Deletion of a channel's object: claim what is outstanding, within limits, and let go.
+
+use cocoon_api::crd::{CocoonProvider, PaymentChannel, Settlement};
+use cocoon_core::funds::Departure;
+use k8s_openapi::jiff::SignedDuration;
+use kube::{
+    Api, ResourceExt as _,
+    api::ListParams,
+    runtime::events::EventType,
+};
+use tracing::{info, warn};
+
+use super::{Channels, observe::Seen, plan};
+use crate::{
+    error::{Error, KubeContext as _, Result, describe},
+    events, finalizer,
+    settlement::confirmed,
+};
+
+/// How long after its deletion a settled channel waits until the provider's earnings hold what it paid: a dozen of the
+/// provider controller's reconciles.
+const EARNINGS_LIMIT: SignedDuration = SignedDuration::from_secs(12);
+
+/// Lets a deleted channel go if it may. Answers whether it went.
+pub(super) async fn part(channel: &PaymentChannel, seen: &Seen, shared: &Channels) -> Result<bool> {
+    let namespace = channel.namespace().unwrap_or_default();
+    let of_provider = ListParams::default().fields(&format!("spec.providerRef.name={}", channel.spec.provider.name));
+    let settlements = Api::<Settlement>::namespaced(shared.ctx.client.clone(), &namespace)
+        .list(&of_provider)
+        .await
+        .attempt("list settlements in", &namespace)?;
+    let departure = plan::departure(channel, seen, &settlements.items, shared.ctx.now())
+        .map_err(|source| Error::Money { object: describe(channel), source })?;
+    match departure {
+        None => return Ok(false),
+        Some(Departure::Wait(what)) => {
+            info!(channel = describe(channel), "deletion: {what}");
+            return Ok(false);
+        }
+        Some(Departure::Settled) => {
+            if !booked(channel, seen, shared).await? {
+                return Ok(false);
+            }
+        }
+        Some(Departure::WriteOff { amount, why }) => {
+            let note = format!("{} TON were metered and are not paid: {why}", amount.to_ton_string());
+            warn!(channel = describe(channel), nano = amount.nano(), "written off: {why}");
+            events::publish(&shared.ctx, channel, EventType::Warning, "WrittenOff", "Delete", note).await;
+            shared.ctx.metrics.written_off_nano.inc_by(amount.nano());
+        }
+    }
+    shared.passes.forget(channel);
+    finalizer::remove(&shared.api(channel), channel).await?;
+    Ok(true)
+}
+
+/// Whether the provider's earnings hold what its channels paid, this one included: they are the only record of it once
+/// the object is gone. Not waited for beyond [`EARNINGS_LIMIT`], nor where the provider goes as well.
+async fn booked(channel: &PaymentChannel, seen: &Seen, shared: &Channels) -> Result<bool> {
+    let late = channel
+        .metadata
+        .deletion_timestamp
+        .as_ref()
+        .is_none_or(|deleted_at| shared.ctx.now().duration_since(deleted_at.0) > EARNINGS_LIMIT);
+    let Some(provider) = seen.provider.as_ref().filter(|provider| !late && stays(provider)) else { return Ok(true) };
+    let own = channel.status.as_ref().is_some_and(|status| status.redeemed_nano > status.earlier_nano);
+    if !own {
+        return Ok(true);
+    }
+    let namespace = channel.namespace().unwrap_or_default();
+    let siblings = ListParams::default().fields(&format!("spec.provider.name={}", provider.name_any()));
+    let siblings = Api::<PaymentChannel>::namespaced(shared.ctx.client.clone(), &namespace)
+        .list(&siblings)
+        .await
+        .attempt("list channels in", &namespace)?;
+    let earnings = provider.status.as_ref().map(|status| status.earnings.clone()).unwrap_or_default();
+    let paid = confirmed(&siblings.items)
+        .and_then(|paid| paid.checked_add(earnings.closed_channels_nano))
+        .map_err(|source| Error::Money { object: describe(channel), source })?;
+    Ok(earnings.confirmed_nano >= paid)
+}
+
+fn stays(provider: &CocoonProvider) -> bool {
+    provider.metadata.deletion_timestamp.is_none()
+}

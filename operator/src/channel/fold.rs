@@ -1,0 +1,99 @@
+//! Folds what settled and deleted jobs used into the total of finished jobs, so that a ledger holds no more than the
+//! jobs that are not paid yet.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Mutex,
+    time::{Duration, Instant},
+};
+
+use cocoon_api::{
+    conditions::{self, Reason as _, Settled},
+    crd::{InferenceJob, PaymentChannel, PaymentChannelStatus},
+};
+use cocoon_core::ledger;
+use futures::{StreamExt as _, stream};
+use kube::{Api, ResourceExt as _};
+
+use crate::error::{Error, KubeContext as _, Result, describe};
+
+/// Jobs of one ledger are looked at this often: folding makes room and nothing waits for it, unless the ledger is full.
+const INTERVAL: Duration = Duration::from_secs(10);
+
+/// Jobs looked at in one pass: a full ledger of 1,000 takes ten passes, less than two minutes.
+const JOBS_PER_PASS: usize = 100;
+
+/// Jobs read at once.
+const CONCURRENCY: usize = 8;
+
+/// Where the last pass over each ledger ended, by namespace and name of the channel.
+#[derive(Debug, Default)]
+pub(super) struct Passes(Mutex<BTreeMap<String, Pass>>);
+
+#[derive(Debug, Clone)]
+struct Pass {
+    at: Instant,
+    /// UID of the last job that was looked at.
+    after: String,
+}
+
+impl Passes {
+    /// Folds the jobs whose turn it is; nothing where the last pass was a moment ago. Answers whether the ledger changed.
+    pub(super) async fn fold(
+        &self,
+        channel: &PaymentChannel,
+        status: &mut PaymentChannelStatus,
+        jobs: &Api<InferenceJob>,
+    ) -> Result<bool> {
+        let key = describe(channel);
+        let Some(turn) = self.turn(&key, status) else { return Ok(false) };
+        let after = turn.last().map(|(uid, _)| uid.clone()).unwrap_or_default();
+        let done = done(turn, jobs).await?;
+        let mut changed = false;
+        for uid in done {
+            changed |= ledger::fold(status, &uid)
+                .map_err(|source| Error::Money { object: describe(channel), source })?;
+        }
+        self.0.lock().expect("no thread panicked while it held the passes").insert(key, Pass { at: Instant::now(), after });
+        Ok(changed)
+    }
+
+    /// Forgets a channel that is gone.
+    pub(super) fn forget(&self, channel: &PaymentChannel) {
+        self.0.lock().expect("no thread panicked while it held the passes").remove(&describe(channel));
+    }
+
+    /// UID and name of the jobs to look at, in the order of their UIDs and going around.
+    fn turn(&self, key: &str, status: &PaymentChannelStatus) -> Option<Vec<(String, String)>> {
+        let last = self.0.lock().expect("no thread panicked while it held the passes").get(key).cloned();
+        if last.as_ref().is_some_and(|last| last.at.elapsed() < INTERVAL) {
+            return None;
+        }
+        let counted = status.counters.iter().map(|counter| (counter.job.clone(), counter.name.clone()));
+        let reserved = status.reservations.iter().map(|held| (held.job.clone(), held.name.clone()));
+        let jobs: BTreeSet<(String, String)> = counted.chain(reserved).collect();
+        let after = last.map(|last| last.after).unwrap_or_default();
+        let (before, rest): (Vec<_>, Vec<_>) = jobs.into_iter().partition(|(uid, _)| *uid <= after);
+        Some(rest.into_iter().chain(before).take(JOBS_PER_PASS).collect())
+    }
+}
+
+/// UIDs of those jobs that are settled or gone.
+///
+/// The caller has read the channel before. That order makes folding safe beside an operator that was paused and goes on
+/// with what it read long ago: a job that is settled or gone *after* the channel was read adds no usage to it any more, and
+/// if usage was added between the two reads, the channel has another version, so that the write with the folded ledger is
+/// refused. A job from a cache could be older than the channel, and its last usage would be folded away before it came.
+async fn done(turn: Vec<(String, String)>, jobs: &Api<InferenceJob>) -> Result<Vec<String>> {
+    let found = stream::iter(turn).map(|(uid, name)| async move {
+        let job = jobs.get_opt(&name).await.attempt("read InferenceJob", &name)?;
+        Ok((uid.clone(), job.is_none_or(|job| job.uid().as_ref() != Some(&uid) || is_settled(&job))))
+    });
+    let found: Vec<Result<(String, bool)>> = found.buffered(CONCURRENCY).collect().await;
+    let found: Vec<(String, bool)> = found.into_iter().collect::<Result<_>>()?;
+    Ok(found.into_iter().filter(|(_, done)| *done).map(|(uid, _)| uid).collect())
+}
+
+fn is_settled(job: &InferenceJob) -> bool {
+    job.status.as_ref().is_some_and(|status| conditions::is_true(&status.conditions, Settled::TYPE))
+}

@@ -1,0 +1,98 @@
+//! Reads everything that a channel's standing depends on.
+
+use cocoon_api::crd::{CocoonProvider, PaymentChannel};
+use cocoon_core::funds::{Escrow, Sight, Stage};
+use cocoon_ton::{Address, ChannelStatus, reader::ChannelOnChain};
+use k8s_openapi::api::core::v1::Secret;
+use kube::{Api, ResourceExt as _};
+
+use crate::{
+    chain::{Chain, ChainError},
+    context::Context,
+    error::{KubeContext as _, Result},
+};
+
+/// What was read for one channel.
+pub(super) struct Seen {
+    pub(super) provider: Option<CocoonProvider>,
+    pub(super) has_wallet: bool,
+    pub(super) sight: Sight,
+    /// Time of the chain, where it was read.
+    pub(super) chain_time: Option<u32>,
+}
+
+pub(super) async fn observe(channel: &PaymentChannel, ctx: &Context) -> Result<Seen> {
+    let namespace = channel.namespace().unwrap_or_default();
+    let name = &channel.spec.provider.name;
+    let provider = Api::<CocoonProvider>::namespaced(ctx.client.clone(), &namespace)
+        .get_opt(name)
+        .await
+        .attempt("read CocoonProvider", name)?;
+    let Some(provider) = provider else {
+        return Ok(Seen { provider: None, has_wallet: false, sight: Sight::ProviderNotFound, chain_time: None });
+    };
+    let secret = &provider.spec.payout.wallet_secret_ref.name;
+    let has_wallet = Api::<Secret>::namespaced(ctx.client.clone(), &namespace)
+        .get_metadata_opt(secret)
+        .await
+        .attempt("read Secret", secret)?
+        .is_some();
+    let (sight, chain_time) = match look(channel, &provider, ctx).await {
+        Ok((sight, time)) => (sight, Some(time)),
+        Err(ChainError::WrongNetwork(why)) => (Sight::WrongNetwork(why), None),
+        Err(ChainError::Unavailable(why)) => (Sight::Unavailable(why), None),
+    };
+    Ok(Seen { provider: Some(provider), has_wallet, sight, chain_time })
+}
+
+async fn look(
+    channel: &PaymentChannel,
+    provider: &CocoonProvider,
+    ctx: &Context,
+) -> std::result::Result<(Sight, u32), ChainError> {
+    let network = &channel.spec.network;
+    if provider.spec.payout.network != *network {
+        return Err(ChainError::WrongNetwork(format!(
+            "the channel is on network {network}, CocoonProvider {} is paid on {}",
+            provider.name_any(),
+            provider.spec.payout.network
+        )));
+    }
+    let chain = ctx.networks.get(network)?;
+    let time = chain.time().await?;
+    let sight = match Address::parse_for(chain.network(), &channel.spec.contract_address) {
+        Ok(address) => sight(&chain, &address).await?,
+        Err(error) => Sight::Foreign(format!("contractAddress: {error}")),
+    };
+    Ok((sight, time))
+}
+
+/// What stands at a channel's address, in the words of `cocoon-core`.
+pub(crate) async fn sight(chain: &Chain, address: &Address) -> std::result::Result<Sight, ChainError> {
+    Ok(match chain.channel(address).await? {
+        ChannelOnChain::NotDeployed { .. } => Sight::NotDeployed,
+        ChannelOnChain::ForeignCode { hash } => Sight::Foreign(format!(
+            "the contract at {address} has code {}, which is no payment channel",
+            hex::encode(hash)
+        )),
+        ChannelOnChain::ForeignState => Sight::Foreign(format!(
+            "the contract at {address} did not start as a new payment channel, so its figures prove nothing"
+        )),
+        ChannelOnChain::Frozen => {
+            Sight::Foreign(format!("the contract at {address} is frozen: it owes rent to the chain"))
+        }
+        ChannelOnChain::Channel { state, .. } => Sight::Escrow(Escrow {
+            stage: match state.status {
+                ChannelStatus::Open => Stage::Open,
+                ChannelStatus::Closing { deadline } => Stage::Closing { deadline },
+                ChannelStatus::Closed => Stage::Closed,
+            },
+            epoch: state.epoch,
+            redeemed: state.redeemed,
+            available: state.available,
+            payer_key: state.params.payer_key.to_string(),
+            provider: state.params.provider.to_string(),
+            challenge_period: state.params.challenge_period,
+        }),
+    })
+}

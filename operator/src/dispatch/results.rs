@@ -1,0 +1,120 @@
+//! The Secret that holds the results and receipts of one job.
+
+use std::collections::BTreeMap;
+
+use cocoon_api::names::{JOB_LABEL, MANAGED_BY_LABEL, RECEIPTS_KEY, RESULTS_KEY, STATEMENTS_KEY};
+use cocoon_core::job::landing::{Landing, LandingError};
+use k8s_openapi::{ByteString, api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::OwnerReference};
+use kube::{
+    Api,
+    api::{ObjectMeta, PostParams},
+};
+
+use crate::error::{KubeContext as _, Result};
+
+/// Type of the Secret.
+const SECRET_TYPE: &str = "cocoon.farm/results";
+
+/// The Secret of one job.
+pub struct ResultsSecret {
+    api: Api<Secret>,
+    job: String,
+    owner: OwnerReference,
+}
+
+/// What was stored, and the version that a write must replace.
+#[derive(Debug, Clone, Default)]
+pub struct Stored {
+    /// Results and receipts.
+    pub landing: Landing,
+    /// Version of the Secret; `None` before it exists.
+    version: Option<String>,
+}
+
+impl ResultsSecret {
+    /// The Secret has the job's name and is owned by it.
+    pub fn new(api: Api<Secret>, job: String, owner: OwnerReference) -> Self {
+        Self { api, job, owner }
+    }
+
+    /// Reads what has landed. A Secret of that name that another object owns is not touched.
+    pub async fn load(&self) -> Result<Result<Stored, Unreadable>> {
+        let Some(secret) = self.api.get_opt(&self.job).await.attempt("read results Secret", &self.job)? else {
+            return Ok(Ok(Stored::default()));
+        };
+        let owned = secret.metadata.owner_references.iter().flatten().any(|owner| owner.uid == self.owner.uid);
+        if !owned {
+            return Ok(Err(Unreadable::Foreign { name: self.job.clone() }));
+        }
+        let data = secret.data.unwrap_or_default();
+        let text = |key: &str| data.get(key).map(|value| String::from_utf8_lossy(&value.0)).unwrap_or_default();
+        let landing = Landing::parse(&text(RESULTS_KEY), &text(RECEIPTS_KEY), &text(STATEMENTS_KEY));
+        Ok(match landing {
+            Ok(landing) => Ok(Stored { landing, version: secret.metadata.resource_version }),
+            Err(source) => Err(Unreadable::Damaged { name: self.job.clone(), source }),
+        })
+    }
+
+    /// Writes what has landed, if nobody else wrote since it was read. Answers whether it did.
+    pub async fn save(&self, stored: &mut Stored) -> Result<bool> {
+        let text = stored.landing.render();
+        let entry = |key: &str, text: String| (key.to_owned(), ByteString(text.into_bytes()));
+        let secret = Secret {
+            metadata: ObjectMeta {
+                name: Some(self.job.clone()),
+                resource_version: stored.version.clone(),
+                owner_references: Some(vec![self.owner.clone()]),
+                labels: Some(BTreeMap::from([
+                    (JOB_LABEL.to_owned(), label_value(&self.job)),
+                    (MANAGED_BY_LABEL.to_owned(), "cocoon-operator".to_owned()),
+                ])),
+                ..ObjectMeta::default()
+            },
+            type_: Some(SECRET_TYPE.to_owned()),
+            data: Some(BTreeMap::from([
+                entry(RESULTS_KEY, text.results),
+                entry(RECEIPTS_KEY, text.receipts),
+                entry(STATEMENTS_KEY, text.statements),
+            ])),
+            ..Secret::default()
+        };
+        let params = PostParams::default();
+        let written = match stored.version {
+            None => self.api.create(&params, &secret).await,
+            Some(_) => self.api.replace(&self.job, &params, &secret).await,
+        };
+        match written {
+            Ok(written) => {
+                stored.version = written.metadata.resource_version;
+                Ok(true)
+            }
+            Err(kube::Error::Api(response)) if response.code == 409 || response.code == 404 => Ok(false),
+            Err(error) => Err(error).attempt("write results Secret", &self.job),
+        }
+    }
+}
+
+/// A label holds 63 characters; a longer name is found by the owner reference.
+fn label_value(name: &str) -> String {
+    name.chars().take(63).collect::<String>().trim_end_matches(['-', '.', '_']).to_owned()
+}
+
+/// Why the Secret cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Unreadable {
+    /// It belongs to somebody else.
+    #[error("Secret {name} exists and is not this job's: delete it or use another job name")]
+    Foreign {
+        /// Name of the Secret.
+        name: String,
+    },
+    /// Its content was changed.
+    #[error("Secret {name} was changed and cannot be read")]
+    Damaged {
+        /// Name of the Secret.
+        name: String,
+        /// Why.
+        #[source]
+        source: LandingError,
+    },
+}

@@ -1,0 +1,149 @@
+//! The job controller: takes an `InferenceJob` from acceptance to settled.
+//!
+//! RBAC it needs, each with its reason:
+//! - inferencejobs: get, list, watch, update (finalizers), inferencejobs/status: patch — the kind it owns;
+//!   delete — `ttlSecondsAfterFinished`;
+//! - cocoonproviders, paymentchannels, settlements: get, list, watch — who serves, who pays, what is paid;
+//! - paymentchannels/status: update — reservations and counters, by compare-and-swap;
+//! - configmaps: get — `input.configMapRef`;
+//! - secrets: get, create, update — `input.secretRef`, and the results that it writes;
+//! - pods: get, list, watch — agents; delete — fencing an agent that does not answer;
+//! - events: create, patch — end states.
+
+mod apply;
+mod deletion;
+mod observe;
+mod retention;
+mod status;
+
+use std::{sync::Arc, time::Duration};
+
+use cocoon_api::{
+    crd::{CocoonProvider, InferenceJob, PaymentChannel, Settlement},
+    names,
+};
+use cocoon_core::job::{plan, validate};
+use futures::StreamExt as _;
+use k8s_openapi::api::core::v1::Pod;
+use kube::{
+    Api, ResourceExt as _,
+    runtime::{
+        Controller, WatchStreamExt as _, controller::Action, reflector::{ObjectRef, Store}, watcher,
+    },
+};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use crate::{
+    context::Context,
+    dispatch::Dispatcher,
+    error::{self, Error, Result},
+};
+
+/// Jobs reconciled at once: each waits for the API server most of the time.
+const CONCURRENCY: u16 = 16;
+/// Changes of one job within this time are reconciled once.
+const DEBOUNCE: Duration = Duration::from_millis(100);
+/// A job that waits is looked at again after this time, whatever events were missed.
+const WAITING_INTERVAL: Duration = Duration::from_secs(15);
+/// A step that changed something is followed up at once, bounded by the debounce.
+const NEXT_STEP: Duration = Duration::from_millis(50);
+/// After a failed reconcile.
+const RETRY_INTERVAL: Duration = Duration::from_secs(3);
+
+/// What the job controller needs beside the shared context.
+pub struct Jobs {
+    ctx: Arc<Context>,
+    dispatcher: Arc<Dispatcher>,
+    jobs: Store<InferenceJob>,
+}
+
+/// Runs the controller until `stop`.
+pub async fn run(ctx: Arc<Context>, stop: CancellationToken) {
+    let (dispatcher, news) = Dispatcher::new(stop.child_token());
+    let config = watcher::Config::default();
+    let controller = Controller::new(ctx.api_all::<InferenceJob>(), config.clone())
+        .with_config(kube::runtime::controller::Config::default().concurrency(CONCURRENCY).debounce(DEBOUNCE));
+    let store = controller.store();
+    let (for_providers, for_channels, for_pods) = (store.clone(), store.clone(), store.clone());
+    let jobs = Arc::new(Jobs { ctx: ctx.clone(), dispatcher, jobs: store });
+    let agents = watcher::Config::default().labels(&format!("{}={}", names::COMPONENT_LABEL, names::AGENT_COMPONENT));
+    controller
+        .reconcile_on(news)
+        .watches(ctx.api_all::<CocoonProvider>(), config.clone(), move |provider| {
+            waiting(&for_providers, &provider.namespace().unwrap_or_default(), |job| {
+                job.status.as_ref().is_none_or(|status| status.provider.is_none() || status.provider.as_ref() == provider.metadata.name.as_ref())
+            })
+        })
+        .watches(ctx.api_all::<PaymentChannel>(), config.clone(), move |channel| {
+            waiting(&for_channels, &channel.namespace().unwrap_or_default(), |job| {
+                job.spec.billing.channel_ref.as_ref().map(|channel| &channel.name) == channel.metadata.name.as_ref()
+            })
+        })
+        .watches(ctx.api_all::<Settlement>(), config, |settlement| {
+            let namespace = settlement.namespace().unwrap_or_default();
+            let covered = settlement.spec.redeems.iter().flat_map(|redeem| &redeem.jobs);
+            covered.map(|job| ObjectRef::new(&job.name).within(&namespace)).collect::<Vec<_>>()
+        })
+        .watches(ctx.api_all::<Pod>(), agents, move |pod| {
+            let provider = pod.labels().get(names::PROVIDER_LABEL).cloned();
+            waiting(&for_pods, &pod.namespace().unwrap_or_default(), |job| {
+                job.status.as_ref().is_some_and(|status| status.provider == provider)
+            })
+        })
+        .graceful_shutdown_on(stop.cancelled_owned())
+        .run(reconcile_timed, on_error, jobs)
+        .for_each(|_| std::future::ready(()))
+        .await;
+}
+
+/// Jobs of the namespace that have not ended and that `concerned` holds for.
+fn waiting(
+    jobs: &Store<InferenceJob>,
+    namespace: &str,
+    concerned: impl Fn(&InferenceJob) -> bool,
+) -> Vec<ObjectRef<InferenceJob>> {
+    jobs.state()
+        .into_iter()
+        .filter(|job| job.metadata.namespace.as_deref() == Some(namespace) && !status::is_ended(job) && concerned(job))
+        .map(|job| ObjectRef::from_obj(job.as_ref()))
+        .collect()
+}
+
+async fn reconcile_timed(job: Arc<InferenceJob>, jobs: Arc<Jobs>) -> Result<Action> {
+    let timer = jobs.ctx.metrics.reconcile_seconds.with_label_values(&["InferenceJob"]).start_timer();
+    let action = reconcile(&job, &jobs).await;
+    timer.observe_duration();
+    action
+}
+
+/// Observe, validate, plan, apply, status.
+async fn reconcile(job: &InferenceJob, jobs: &Jobs) -> Result<Action> {
+    let Some(job) = deletion::live(job, jobs).await? else { return Ok(Action::await_change()) };
+    if status::is_ended(&job) {
+        return retention::keep_or_delete(&job, jobs).await;
+    }
+    let seen = observe::observe(&job, jobs).await?;
+    let valid = match validate::validate(&job, &seen.input) {
+        Ok(valid) => valid,
+        Err(rejection) => return status::reject(&job, &rejection, jobs).await,
+    };
+    let plan = plan::plan(&seen.world(&valid))
+        .map_err(|source| Error::Money { object: error::describe(&job), source })?;
+    let applied = apply::apply(&job, &valid, &seen, &plan, jobs).await?;
+    status::write(&job, &valid, &seen, &plan, &applied, jobs).await?;
+    Ok(Action::requeue(if applied.is_progress() { NEXT_STEP } else { WAITING_INTERVAL }))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the signature that the controller calls")]
+fn on_error(job: Arc<InferenceJob>, error: &Error, jobs: Arc<Jobs>) -> Action {
+    jobs.ctx.metrics.reconcile_failures.with_label_values(&["InferenceJob"]).inc();
+    warn!(job = error::describe(job.as_ref()), error = error::chain(error), "reconcile failed; it is tried again");
+    Action::requeue(RETRY_INTERVAL)
+}
+
+impl Jobs {
+    fn api(&self, job: &InferenceJob) -> Api<InferenceJob> {
+        Api::namespaced(self.ctx.client.clone(), &job.namespace().unwrap_or_default())
+    }
+}

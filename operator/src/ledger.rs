@@ -1,0 +1,44 @@
+//! Compare-and-swap on the ledger of a channel: the only way a channel's status is written.
+
+use cocoon_api::crd::{PaymentChannel, PaymentChannelStatus};
+use cocoon_core::ledger;
+use k8s_openapi::jiff::Timestamp;
+use kube::{Api, api::PostParams};
+
+use crate::error::{Error, KubeContext as _, Result, describe};
+
+/// Writes tried before giving up: many more than the operator has writers of one channel (the channel's and
+/// the settlement's controller, and one task for each attempt that lands at the same moment).
+const MAX_WRITES: u32 = 32;
+
+/// Reads the channel, lets `change` edit its status, and writes it if it is still the one that was read; reads
+/// and tries again otherwise. `change` runs once for each try and sees the channel as it was read; when it
+/// answers `false`, nothing is written. Derived figures follow by themselves.
+///
+/// Answers the channel as it is afterwards, or `None` where there is none.
+pub async fn update<F>(api: &Api<PaymentChannel>, name: &str, mut change: F) -> Result<Option<PaymentChannel>>
+where
+    F: AsyncFnMut(&PaymentChannel, &mut PaymentChannelStatus) -> Result<bool>,
+{
+    for _ in 0..MAX_WRITES {
+        let Some(mut channel) = api.get_opt(name).await.attempt("read channel", name)? else {
+            return Ok(None);
+        };
+        let mut status = channel.status.clone().unwrap_or_default();
+        if !change(&channel, &mut status).await? {
+            return Ok(Some(channel));
+        }
+        ledger::recompute(&mut status, Timestamp::now().as_second())
+            .map_err(|source| Error::Money { object: describe(&channel), source })?;
+        if channel.status.as_ref() == Some(&status) {
+            return Ok(Some(channel));
+        }
+        channel.status = Some(status);
+        match api.replace_status(name, &PostParams::default(), &channel).await {
+            Ok(written) => return Ok(Some(written)),
+            Err(kube::Error::Api(response)) if response.code == 409 => {}
+            Err(error) => return Err(error).attempt("write the ledger of", describe(&channel)),
+        }
+    }
+    Err(Error::Contended { object: format!("PaymentChannel {name}"), attempts: MAX_WRITES })
+}

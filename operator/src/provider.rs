@@ -1,0 +1,138 @@
+//! The provider controller: keeps as many agents of each model as there is work for, and says how an offer fares.
+//!
+//! It makes, for each `CocoonProvider`: a Deployment and a `PodDisruptionBudget` for each model, one `NetworkPolicy`,
+//! and one Secret with the agents' certificate. It alone writes `CocoonProvider.status`.
+//!
+//! RBAC it needs, each with its reason. In the whole cluster, or in the watched namespace where nothing else is said:
+//! - cocoonproviders: get, list, watch — the kind it owns; patch — the finalizer;
+//!   cocoonproviders/finalizers: update — owner references that block deletion;
+//!   cocoonproviders/status: patch — the status;
+//! - inferencejobs, paymentchannels, settlements: get, list, watch — demand, earnings, what is owed at deletion;
+//! - nodes: get, list, watch, always in the whole cluster — which GPUs exist;
+//! - pods: get, list, watch, always in the whole cluster — which GPUs are taken, by whomever, and where agents stand;
+//! - deployments (apps): get, list, watch, create, patch, delete — agents;
+//! - poddisruptionbudgets (policy): create, patch, delete — one agent of a model is moved at a time;
+//! - networkpolicies (networking.k8s.io): create, patch — only the operator reaches agents, and agents reach nobody;
+//! - secrets: get — the agents' certificate, and whether the wallet's Secret is still there at deletion;
+//!   create, patch — the agents' certificate;
+//! - secrets in the operator's own namespace: get, create, update — the authority of the agents;
+//! - events (events.k8s.io): create, patch — what was written off at deletion.
+
+mod apply;
+mod children;
+mod deletion;
+mod naming;
+mod observe;
+mod plan;
+mod speeds;
+mod status;
+mod validate;
+mod watch;
+
+use std::{sync::Arc, time::Duration};
+
+use cocoon_api::crd::CocoonProvider;
+use futures::StreamExt as _;
+use k8s_openapi::jiff::Timestamp;
+use kube::{
+    Api, ResourceExt as _,
+    runtime::{Controller, controller::{self, Action}, watcher},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use crate::{
+    context::Context,
+    error::{self, Error, Result},
+    finalizer,
+};
+
+/// Providers reconciled at once. A farm has a handful; each waits for the API server most of the time.
+const CONCURRENCY: u16 = 4;
+/// Changes within this time are reconciled once: short beside the seconds that an agent takes to start.
+const DEBOUNCE: Duration = Duration::from_millis(100);
+/// A provider is looked at again after this time, whatever events were missed; certificates and children that
+/// somebody else changed are put right then.
+const RESYNC: Duration = Duration::from_secs(300);
+/// After a failed reconcile: the API server or an agent needs a moment, and nobody waits longer for a GPU.
+const RETRY_INTERVAL: Duration = Duration::from_secs(3);
+
+/// What the provider controller needs beside the shared context.
+struct Providers {
+    ctx: Arc<Context>,
+    stores: watch::Stores,
+    applied: apply::Applied,
+    speeds: speeds::Speeds,
+}
+
+/// Runs the controller until `stop`.
+pub async fn run(ctx: Arc<Context>, stop: CancellationToken) {
+    if let Err(error) = ctx.tls.refresh(ctx.now()).await {
+        warn!(error = error::chain(&error), "agents cannot be reached yet; every reconcile tries again");
+    }
+    let controller = Controller::new(ctx.api_all::<CocoonProvider>(), watcher::Config::default())
+        .with_config(controller::Config::default().concurrency(CONCURRENCY).debounce(DEBOUNCE));
+    let (stores, changes) = watch::start(&ctx, controller.store(), &stop);
+    let applied = apply::Applied::default();
+    let providers = Arc::new(Providers { ctx, stores, applied, speeds: speeds::Speeds::default() });
+    controller
+        .reconcile_on(changes)
+        .graceful_shutdown_on(stop.cancelled_owned())
+        .run(reconcile_timed, on_error, providers)
+        .for_each(|result| {
+            if let Err(error) = result {
+                debug!(error = error::chain(&error), "controller");
+            }
+            std::future::ready(())
+        })
+        .await;
+}
+
+async fn reconcile_timed(provider: Arc<CocoonProvider>, providers: Arc<Providers>) -> Result<Action> {
+    let timer = providers.ctx.metrics.reconcile_seconds.with_label_values(&["CocoonProvider"]).start_timer();
+    let action = reconcile(&provider, &providers).await;
+    timer.observe_duration();
+    action
+}
+
+/// Observe, validate, plan, apply, status.
+async fn reconcile(provider: &CocoonProvider, providers: &Providers) -> Result<Action> {
+    if provider.metadata.deletion_timestamp.is_some() {
+        return deletion::depart(provider, providers).await;
+    }
+    let Some(provider) = finalizer::ensure(&providers.api(provider), provider).await? else {
+        return Ok(Action::await_change());
+    };
+    let seen = observe::observe(&provider, providers).await?;
+    let valid = match validate::validate(&provider) {
+        Ok(valid) => valid,
+        Err(invalid) => return status::reject(&provider, &invalid, &seen, providers).await,
+    };
+    let plan = plan::plan(&valid, &seen, &providers.ctx.config);
+    apply::apply(&valid, &plan, &seen, providers).await?;
+    status::write(&provider, &valid, &plan, &seen, providers).await?;
+    Ok(Action::requeue(until(plan.placement.next_change, seen.now)))
+}
+
+/// Until `time`, and not longer than [`RESYNC`].
+fn until(time: Option<Timestamp>, now: Timestamp) -> Duration {
+    let left = time.map_or(RESYNC, |time| Duration::try_from(time.duration_since(now)).unwrap_or_default());
+    left.min(RESYNC)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the signature that the controller calls")]
+fn on_error(provider: Arc<CocoonProvider>, error: &Error, providers: Arc<Providers>) -> Action {
+    providers.ctx.metrics.reconcile_failures.with_label_values(&["CocoonProvider"]).inc();
+    let object = error::describe(provider.as_ref());
+    warn!(provider = object, error = error::chain(error), "reconcile failed; it is tried again");
+    Action::requeue(RETRY_INTERVAL)
+}
+
+impl Providers {
+    fn api(&self, provider: &CocoonProvider) -> Api<CocoonProvider> {
+        Api::namespaced(self.ctx.client.clone(), &provider.namespace().unwrap_or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,158 @@
+//! Makes the world what the plan says, and leaves alone what already is.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Debug,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    sync::{Mutex, PoisonError},
+};
+
+use cocoon_api::{crd::CocoonProvider, names};
+use k8s_openapi::{
+    NamespaceResourceScope,
+    api::{apps::v1::Deployment, core::v1::Secret, networking::v1::NetworkPolicy, policy::v1::PodDisruptionBudget},
+    jiff::{SignedDuration, Timestamp},
+};
+use kube::{
+    Api, Client, Resource, ResourceExt as _,
+    api::{DeleteParams, Patch, PatchParams},
+};
+use serde::de::DeserializeOwned;
+
+use super::{
+    Providers, RESYNC,
+    children::{Child, Kind},
+    naming,
+    observe::Seen,
+    plan::Plan,
+    validate::ValidProvider,
+};
+use crate::error::{KubeContext as _, Result};
+
+/// What was applied, so that the same is not applied again at every event. An entry goes with its provider.
+#[derive(Default)]
+pub(super) struct Applied(Mutex<BTreeMap<Key, Entry>>);
+
+/// Namespace, kind and name.
+type Key = (String, Kind, String);
+
+#[derive(Clone, Copy)]
+struct Entry {
+    digest: u64,
+    generation: Option<i64>,
+    at: Timestamp,
+}
+
+impl Applied {
+    /// Whether it is time to look at the agents' certificate again.
+    pub(super) fn is_secret_due(&self, provider: &CocoonProvider, now: Timestamp) -> bool {
+        let namespace = provider.namespace().unwrap_or_default();
+        let key = (namespace, Kind::Secret, naming::tls_secret(&provider.name_any()));
+        self.entry(&key).is_none_or(|entry| entry.is_old(now))
+    }
+
+    /// Forgets a provider that goes, whose agents' names begin with its own.
+    pub(super) fn forget(&self, namespace: &str, provider: &str) {
+        let begins = |name: &str| name.starts_with(provider);
+        let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.retain(|(of, _, name), _| of != namespace || !begins(name));
+    }
+
+    fn entry(&self, key: &Key) -> Option<Entry> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(key).copied()
+    }
+
+    fn record(&self, key: Key, entry: Entry) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key, entry);
+    }
+
+    fn remove(&self, key: &Key) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+    }
+}
+
+impl Entry {
+    fn is_old(&self, now: Timestamp) -> bool {
+        let resync = SignedDuration::try_from(RESYNC).unwrap_or(SignedDuration::ZERO);
+        now.duration_since(self.at) >= resync
+    }
+}
+
+/// Applies the children in their order, then removes what is not offered any more.
+pub(super) async fn apply(valid: &ValidProvider, plan: &Plan, seen: &Seen, providers: &Providers) -> Result<()> {
+    let Plan { inventory: _, placement: _, children, surplus } = plan;
+    for child in children {
+        let key = (valid.namespace.clone(), child.kind, child.name.clone());
+        let digest = digest(child);
+        if providers.applied.entry(&key).is_some_and(|entry| is_there(child, &entry, digest, seen)) {
+            continue;
+        }
+        let generation = write(&providers.ctx.client, &valid.namespace, child).await?;
+        providers.applied.record(key, Entry { digest, generation, at: seen.now });
+    }
+    for name in surplus {
+        delete_agents(&providers.ctx.client, &valid.namespace, name).await?;
+        providers.applied.remove(&(valid.namespace.clone(), Kind::Deployment, name.clone()));
+        providers.applied.remove(&(valid.namespace.clone(), Kind::PodDisruptionBudget, name.clone()));
+    }
+    Ok(())
+}
+
+/// Whether the same was applied, lately, and nobody changed it since.
+fn is_there(child: &Child, entry: &Entry, digest: u64, seen: &Seen) -> bool {
+    if entry.digest != digest || entry.is_old(seen.now) {
+        return false;
+    }
+    match child.kind {
+        Kind::Deployment => {
+            let found = seen.deployments.iter().find(|deployment| deployment.name_any() == child.name);
+            found.is_some_and(|deployment| deployment.metadata.generation == entry.generation)
+        }
+        Kind::NetworkPolicy | Kind::Secret | Kind::PodDisruptionBudget => true,
+    }
+}
+
+fn digest(child: &Child) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    child.body.to_string().hash(&mut hasher);
+    hasher.finish()
+}
+
+async fn write(client: &Client, namespace: &str, child: &Child) -> Result<Option<i64>> {
+    match child.kind {
+        Kind::NetworkPolicy => patch::<NetworkPolicy>(client, namespace, child).await,
+        Kind::Secret => patch::<Secret>(client, namespace, child).await,
+        Kind::PodDisruptionBudget => patch::<PodDisruptionBudget>(client, namespace, child).await,
+        Kind::Deployment => patch::<Deployment>(client, namespace, child).await,
+    }
+}
+
+/// Server-side apply; answers the generation.
+async fn patch<K>(client: &Client, namespace: &str, child: &Child) -> Result<Option<i64>>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+{
+    let api: Api<K> = Api::namespaced(client.clone(), namespace);
+    let params = PatchParams::apply(names::FIELD_MANAGER).force();
+    let object = || format!("{} {}.{namespace}", K::kind(&()), child.name);
+    let written = api.patch(&child.name, &params, &Patch::Apply(&child.body)).await.attempt("apply", object())?;
+    Ok(written.meta().generation)
+}
+
+/// Deletes a Deployment and its disruption budget; the budget first, so that what is left is found by the Deployment.
+pub(super) async fn delete_agents(client: &Client, namespace: &str, name: &str) -> Result<()> {
+    delete::<PodDisruptionBudget>(client, namespace, name).await?;
+    delete::<Deployment>(client, namespace, name).await
+}
+
+async fn delete<K>(client: &Client, namespace: &str, name: &str) -> Result<()>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+{
+    let api: Api<K> = Api::namespaced(client.clone(), namespace);
+    match api.delete(name, &DeleteParams::background()).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        Err(error) => Err(error).attempt("delete", format!("{} {name}.{namespace}", K::kind(&()))),
+    }
+}

@@ -1,0 +1,182 @@
+//! The pod of an agent.
+
+use cocoon_api::{
+    crd::provider::Backend,
+    names::{AGENT_HEALTH_PORT, AGENT_PORT},
+};
+use cocoon_core::inventory::{Requirements, labels};
+use serde_json::{Map, Value, json};
+
+use crate::{
+    config::Config,
+    provider::{
+        naming,
+        validate::{Source, ValidModel, ValidProvider},
+    },
+    tls::secret,
+};
+
+/// User and group of the agent, as distroless images name `nonroot`.
+const NON_ROOT: u32 = 65_532;
+/// Where the model's file is mounted.
+const MODELS: &str = "/models";
+/// Where the certificate is mounted.
+const TLS: &str = "/tls";
+/// What the scheduler sets aside for an agent beside its GPUs: a core's half to feed them. An agent on the CPU
+/// takes what else the node has.
+const CPU_REQUEST: &str = "500m";
+/// Memory that any model needs; how much a model takes is known only once it is loaded.
+const MEMORY_REQUEST: &str = "512Mi";
+/// Seconds that an agent has to end what it computes.
+const GRACE_SECONDS: u32 = 30;
+/// Seconds between looks at an agent that starts, so that one that is ready is known at once.
+const STARTUP_PERIOD: u32 = 1;
+/// Looks at an agent that starts: half an hour, in which 200 GB are read and hashed at 120 MB a second.
+const STARTUP_FAILURES: u32 = 1800;
+/// Seconds between looks at an agent that serves.
+const PROBE_PERIOD: u32 = 5;
+
+/// The specification of the pod.
+pub(super) fn spec(provider: &ValidProvider, model: &ValidModel, config: &Config) -> Value {
+    let mut spec = json!({
+        "automountServiceAccountToken": false,
+        "enableServiceLinks": false,
+        "terminationGracePeriodSeconds": GRACE_SECONDS,
+        "securityContext": {
+            "runAsNonRoot": true,
+            "runAsUser": NON_ROOT,
+            "runAsGroup": NON_ROOT,
+            "fsGroup": NON_ROOT,
+            "fsGroupChangePolicy": "OnRootMismatch",
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [container(provider, model, config)],
+        "volumes": [
+            model_volume(&model.source),
+            {"name": "tls", "secret": {"secretName": naming::tls_secret(&provider.name), "defaultMode": 0o440}},
+        ],
+    });
+    let Requirements { node_selector, tolerations, .. } = &provider.requirements;
+    if !node_selector.is_empty() {
+        spec["nodeSelector"] = json!(node_selector);
+    }
+    if !tolerations.is_empty() {
+        spec["tolerations"] = json!(tolerations);
+    }
+    let terms = if model.gpus_per_replica > 0 { node_terms(&provider.requirements) } else { Vec::new() };
+    if !terms.is_empty() {
+        spec["affinity"] = json!({
+            "nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}},
+        });
+    }
+    spec
+}
+
+fn container(provider: &ValidProvider, model: &ValidModel, config: &Config) -> Value {
+    let file = format!("{MODELS}/{}.gguf", model.sha256);
+    let mut mount = json!({"name": "model", "mountPath": file, "readOnly": true});
+    if let Source::Pvc { path, .. } = &model.source {
+        mount["subPath"] = json!(path);
+    }
+    let probe = |path: &str, period: u32, failures: u32| {
+        json!({
+            "httpGet": {"path": path, "port": "health"},
+            "periodSeconds": period,
+            "failureThreshold": failures,
+            "timeoutSeconds": 3,
+        })
+    };
+    json!({
+        "name": "agent",
+        "image": config.agent_image,
+        "imagePullPolicy": config.agent_image_pull_policy,
+        "args": args(provider.backend, model, &file),
+        "ports": [
+            {"name": "agent", "containerPort": AGENT_PORT, "protocol": "TCP"},
+            {"name": "health", "containerPort": AGENT_HEALTH_PORT, "protocol": "TCP"},
+        ],
+        "resources": resources(provider, model),
+        "startupProbe": probe("/readyz", STARTUP_PERIOD, STARTUP_FAILURES),
+        "readinessProbe": probe("/readyz", PROBE_PERIOD, 2),
+        "livenessProbe": probe("/healthz", PROBE_PERIOD * 2, 6),
+        "securityContext": {
+            "allowPrivilegeEscalation": false,
+            "readOnlyRootFilesystem": true,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": [mount, {"name": "tls", "mountPath": TLS, "readOnly": true}],
+    })
+}
+
+fn args(backend: Backend, model: &ValidModel, file: &str) -> Vec<String> {
+    let backend = match backend {
+        Backend::CUDA => "cuda",
+        Backend::CPU => "cpu",
+    };
+    let options = [
+        ("--model", file.to_owned()),
+        ("--model-sha256", model.sha256.clone()),
+        ("--model-name", model.name.clone()),
+        ("--backend", backend.to_owned()),
+        ("--context-length", model.context_length.to_string()),
+        ("--max-sequences", model.max_in_flight.to_string()),
+        ("--listen", format!("0.0.0.0:{AGENT_PORT}")),
+        ("--probe-listen", format!("0.0.0.0:{AGENT_HEALTH_PORT}")),
+        ("--tls-cert", format!("{TLS}/{}", secret::CERTIFICATE)),
+        ("--tls-key", format!("{TLS}/{}", secret::KEY)),
+        ("--client-ca", format!("{TLS}/{}", secret::BUNDLE)),
+    ];
+    let mut args = vec!["serve".to_owned()];
+    args.extend(options.into_iter().flat_map(|(option, value)| [option.to_owned(), value]));
+    args
+}
+
+fn resources(provider: &ValidProvider, model: &ValidModel) -> Value {
+    let mut resources = json!({"requests": {"cpu": CPU_REQUEST, "memory": MEMORY_REQUEST}});
+    if model.gpus_per_replica > 0 {
+        let gpus = model.gpus_per_replica.to_string();
+        let limits = Map::from_iter([(provider.requirements.resource_name.clone(), Value::String(gpus))]);
+        resources["limits"] = Value::Object(limits);
+    }
+    resources
+}
+
+fn model_volume(source: &Source) -> Value {
+    match source {
+        Source::HostPath(path) => json!({"name": "model", "hostPath": {"path": path, "type": "File"}}),
+        Source::Pvc { claim, path: _ } => {
+            json!({"name": "model", "persistentVolumeClaim": {"claimName": claim, "readOnly": true}})
+        }
+    }
+}
+
+/// What labels of a node must say of its GPUs: each term is a way to fulfil the requirements.
+fn node_terms(requirements: &Requirements) -> Vec<Value> {
+    let mut common = Vec::new();
+    if !requirements.products.is_empty() {
+        common.push(json!({"key": labels::PRODUCT, "operator": "In", "values": requirements.products}));
+    }
+    if let Some(least) = requirements.min_memory_mib.filter(|least| *least > 0) {
+        common.push(greater(labels::MEMORY, least - 1));
+    }
+    let capability = requirements.min_compute_capability.map(|least| {
+        let newer = vec![greater(labels::COMPUTE_MAJOR, least.major.into())];
+        let mut same = vec![json!({
+            "key": labels::COMPUTE_MAJOR, "operator": "In", "values": [least.major.to_string()],
+        })];
+        same.extend(least.minor.checked_sub(1).map(|minor| greater(labels::COMPUTE_MINOR, minor.into())));
+        [newer, same]
+    });
+    let ways = capability.map_or_else(|| vec![Vec::new()], Vec::from);
+    ways.into_iter()
+        .map(|way| common.iter().cloned().chain(way).collect::<Vec<Value>>())
+        .filter(|expressions| !expressions.is_empty())
+        .map(|expressions| json!({"matchExpressions": expressions}))
+        .collect()
+}
+
+/// A label that is a whole number beyond this one.
+fn greater(key: &str, than: u64) -> Value {
+    json!({"key": key, "operator": "Gt", "values": [than.to_string()]})
+}

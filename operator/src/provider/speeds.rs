@@ -1,0 +1,96 @@
+//! How fast agents are, as they measured themselves at start. Asked once of each.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use cocoon_core::agents::AgentPod;
+use futures::{StreamExt as _, stream};
+use tracing::debug;
+
+use crate::{context::Context, error};
+
+/// An agent answers from memory; a reconcile does not wait longer for a figure that is only shown.
+const TIMEOUT: Duration = Duration::from_secs(2);
+/// Questions to one agent at most; one that does not answer has a reason that its probes tell better.
+const MAX_ATTEMPTS: u32 = 3;
+/// Agents asked at once: together they delay a reconcile by one timeout for each sixteen.
+const AT_ONCE: usize = 16;
+
+#[derive(Debug, Clone, Copy)]
+enum Answer {
+    Speed(f64),
+    Failed(u32),
+}
+
+/// By provider and UID of the agent's pod; an entry goes with its pod.
+#[derive(Default)]
+pub(super) struct Speeds(Mutex<BTreeMap<(String, String), Answer>>);
+
+impl Speeds {
+    /// Completion tokens a second by UID, of those that answered.
+    pub(super) async fn measure(
+        &self,
+        ctx: &Context,
+        provider: &str,
+        namespace: &str,
+        agents: &[AgentPod],
+    ) -> BTreeMap<String, f64> {
+        let owner = format!("{namespace}/{provider}");
+        let unknown = self.unknown(&owner, agents);
+        let answers: Vec<(String, Option<f64>)> = stream::iter(unknown)
+            .map(|agent| async move { (agent.uid.clone(), ask(ctx, provider, namespace, agent).await) })
+            .buffer_unordered(AT_ONCE)
+            .collect()
+            .await;
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for (uid, answer) in answers {
+            let entry = known.entry((owner.clone(), uid)).or_insert(Answer::Failed(0));
+            *entry = match (answer, *entry) {
+                (Some(speed), _) | (None, Answer::Speed(speed)) => Answer::Speed(speed),
+                (None, Answer::Failed(attempts)) => Answer::Failed(attempts + 1),
+            };
+        }
+        let speed = |agent: &AgentPod| match known.get(&(owner.clone(), agent.uid.clone())) {
+            Some(Answer::Speed(speed)) => Some((agent.uid.clone(), *speed)),
+            _ => None,
+        };
+        agents.iter().filter(|agent| agent.ready_address().is_some()).filter_map(speed).collect()
+    }
+
+    /// Ready agents that are still to be asked; forgets those that are gone.
+    fn unknown<'a>(&self, owner: &str, agents: &'a [AgentPod]) -> Vec<&'a AgentPod> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|(of, uid), _| of != owner || agents.iter().any(|agent| agent.uid == *uid));
+        let is_unknown = |agent: &&AgentPod| match known.get(&(owner.to_owned(), agent.uid.clone())) {
+            None => true,
+            Some(Answer::Failed(attempts)) => *attempts < MAX_ATTEMPTS,
+            Some(Answer::Speed(_)) => false,
+        };
+        agents.iter().filter(|agent| agent.ready_address().is_some()).filter(is_unknown).collect()
+    }
+}
+
+async fn ask(ctx: &Context, provider: &str, namespace: &str, agent: &AgentPod) -> Option<f64> {
+    let address = agent.ready_address()?;
+    let client = match ctx.agent_client(provider, namespace, address) {
+        Ok(client) => client,
+        Err(error) => {
+            debug!(agent = agent.name, error = error::chain(&error), "agent cannot be asked how fast it is");
+            return None;
+        }
+    };
+    match tokio::time::timeout(TIMEOUT, client.identity()).await {
+        Ok(Ok(identity)) => Some(identity.tokens_per_second).filter(|speed| speed.is_finite() && *speed >= 0.0),
+        Ok(Err(error)) => {
+            debug!(agent = agent.name, error = error::chain(&error), "agent did not say how fast it is");
+            None
+        }
+        Err(_) => {
+            debug!(agent = agent.name, "agent did not say in time how fast it is");
+            None
+        }
+    }
+}

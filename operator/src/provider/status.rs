@@ -1,0 +1,188 @@
+//! What an offer says of itself.
+
+use cocoon_api::{
+    conditions::{self, Observation, Ready, Reason as _, WalletReady},
+    crd::{
+        CocoonProvider, CocoonProviderStatus,
+        provider::ModelStatus,
+    },
+    names,
+};
+use cocoon_core::{
+    agents::{AgentPod, AgentState},
+    placement::{
+        Placement,
+        availability::{Agents, available},
+    },
+};
+use k8s_openapi::{api::apps::v1::Deployment, jiff::Timestamp};
+use kube::{ResourceExt as _, runtime::controller::Action};
+
+use super::{
+    Providers, RESYNC,
+    observe::Seen,
+    plan::Plan,
+    validate::{ADDRESS_FIELD, Invalid, ValidProvider},
+};
+use crate::{error::Result, status};
+
+/// Writes the status that follows from the plan and from what was seen.
+pub(super) async fn write(
+    provider: &CocoonProvider,
+    valid: &ValidProvider,
+    plan: &Plan,
+    seen: &Seen,
+    providers: &Providers,
+) -> Result<()> {
+    let status = derive(provider, valid, plan, seen);
+    let labels = [valid.namespace.as_str(), valid.name.as_str()];
+    providers.ctx.metrics.gpus_free.with_label_values(&labels).set(status.gpus.free.into());
+    status::apply(&providers.api(provider), provider, provider.status.as_ref(), &status).await?;
+    Ok(())
+}
+
+/// Says which field is wrong. What runs is left as it is.
+pub(super) async fn reject(
+    provider: &CocoonProvider,
+    invalid: &Invalid,
+    seen: &Seen,
+    providers: &Providers,
+) -> Result<Action> {
+    let mut status = provider.status.clone().unwrap_or_default();
+    let mut observed = vec![Ready::NotReady.condition(invalid.to_string())];
+    if invalid.field == ADDRESS_FIELD {
+        observed.push(WalletReady::AddressInvalid.condition(invalid.problem.clone()));
+    }
+    set(&mut status, provider, observed, seen.now);
+    status.earnings.clone_from(&seen.payments.earnings);
+    status::apply(&providers.api(provider), provider, provider.status.as_ref(), &status).await?;
+    Ok(Action::requeue(RESYNC))
+}
+
+/// Says what keeps a provider from going.
+pub(super) async fn departing(provider: &CocoonProvider, message: &str, providers: &Providers) -> Result<()> {
+    let mut status = provider.status.clone().unwrap_or_default();
+    let observed = vec![Ready::NotReady.condition(format!("being deleted: {message}"))];
+    set(&mut status, provider, observed, providers.ctx.now());
+    status::apply(&providers.api(provider), provider, provider.status.as_ref(), &status).await?;
+    Ok(())
+}
+
+fn set(status: &mut CocoonProviderStatus, provider: &CocoonProvider, observed: Vec<Observation>, now: Timestamp) {
+    let generation = provider.metadata.generation;
+    status.observed_generation = generation;
+    for observation in observed {
+        conditions::set(&mut status.conditions, observation, generation, now);
+    }
+}
+
+pub(super) fn derive(
+    provider: &CocoonProvider,
+    valid: &ValidProvider,
+    plan: &Plan,
+    seen: &Seen,
+) -> CocoonProviderStatus {
+    let Plan { inventory, placement, children: _, surplus: _ } = plan;
+    let agents: Vec<Agents<'_>> = valid
+        .models
+        .iter()
+        .zip(&placement.models)
+        .map(|(model, placement)| Agents {
+            model: &model.name,
+            gpus_per_replica: model.gpus_per_replica,
+            wanted: placement.replicas,
+            pods: seen.agents.iter().filter(|agent| agent.model == model.name).collect(),
+            refused: refusal(valid, &model.name, seen),
+        })
+        .collect();
+    let bounded: Vec<String> =
+        placement.models.iter().filter_map(|placed| Some(placed.bounded?.message(&placed.name))).collect();
+    let models: Vec<ModelStatus> = agents
+        .iter()
+        .zip(&placement.models)
+        .map(|(agents, placement)| model_status(agents, placement, plan, valid, seen))
+        .collect();
+    let serving = models.iter().filter(|model| model.ready > 0).count();
+    let parts = [
+        inventory.outcome.clone(),
+        available(&agents, &bounded, inventory, &valid.requirements),
+        seen.payments.wallet.clone(),
+        seen.payments.settlement.clone(),
+    ];
+    let ready = ready(valid, &parts);
+    let before = provider.status.as_ref().map(|status| status.conditions.clone());
+    let mut status = CocoonProviderStatus {
+        observed_generation: None,
+        conditions: before.unwrap_or_default(),
+        nodes: inventory.nodes,
+        gpus: inventory.gpus,
+        products: inventory.products.clone(),
+        inventory_source: inventory.source,
+        tokens_per_second: models.iter().map(|model| model.tokens_per_second).fold(0, i64::saturating_add),
+        replicas: i32::try_from(seen.agents.iter().filter(|agent| exists(agent)).count()).unwrap_or(i32::MAX),
+        selector: selector(valid),
+        gpu_summary: format!("{}/{}", inventory.gpus.free, inventory.gpus.allocatable),
+        model_summary: format!("{serving}/{}", models.len()),
+        node_summary: format!("{}/{}", inventory.nodes.ready, inventory.nodes.matched),
+        earnings: seen.payments.earnings.clone(),
+        models,
+    };
+    set(&mut status, provider, parts.into_iter().chain([ready]).collect(), seen.now);
+    status
+}
+
+/// Sums up: the first condition that is false speaks for all.
+fn ready(valid: &ValidProvider, parts: &[Observation]) -> Observation {
+    if valid.paused {
+        return Ready::Paused.condition("spec.paused is set: no new work is taken");
+    }
+    match parts.iter().find(|part| !part.status) {
+        Some(part) => Ready::NotReady.condition(format!("{}: {}", part.reason, part.message)),
+        None => Ready::Ready.condition("takes jobs and is paid for them"),
+    }
+}
+
+fn model_status(
+    agents: &Agents<'_>,
+    placement: &Placement,
+    plan: &Plan,
+    valid: &ValidProvider,
+    seen: &Seen,
+) -> ModelStatus {
+    let speeds = agents.pods.iter().filter_map(|pod| seen.speeds.get(&pod.uid));
+    ModelStatus {
+        name: placement.name.clone(),
+        phase: agents.phase(&plan.inventory, &valid.requirements),
+        replicas: placement.replicas,
+        ready: agents.ready(),
+        queued: seen.demand.get(&placement.name).map_or(0, |demand| demand.waiting),
+        tokens_per_second: whole(speeds.sum()),
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "a cast of a float saturates, and the figure is only shown")]
+fn whole(speed: f64) -> i64 {
+    speed.round() as i64
+}
+
+/// The API server's words, where it refuses the pods of a model: quotas, or an admission policy.
+fn refusal<'a>(valid: &ValidProvider, model: &str, seen: &'a Seen) -> Option<&'a str> {
+    let is_agents = |deployment: &&Deployment| {
+        let labels = deployment.labels();
+        labels.get(names::PROVIDER_LABEL) == Some(&valid.name)
+            && labels.get(names::MODEL_LABEL).is_some_and(|name| name == model)
+    };
+    let deployment = seen.deployments.iter().map(AsRef::as_ref).find(is_agents)?;
+    let conditions = deployment.status.as_ref()?.conditions.as_ref()?;
+    let failure = conditions.iter().find(|condition| condition.type_ == "ReplicaFailure" && condition.status == "True")?;
+    failure.message.as_deref()
+}
+
+fn exists(agent: &AgentPod) -> bool {
+    !matches!(agent.state, AgentState::Terminating(_) | AgentState::Gone)
+}
+
+/// Selects the agents of the provider, for the scale subresource.
+fn selector(valid: &ValidProvider) -> String {
+    format!("{}={},{}={}", names::COMPONENT_LABEL, names::AGENT_COMPONENT, names::PROVIDER_LABEL, valid.name)
+}

@@ -1,0 +1,147 @@
+//! From the specification to typed values. What the schema cannot tell is told here, by the field's name.
+
+use cocoon_api::crd::{
+    CocoonProvider,
+    provider::{Backend, ModelOffer, Payout},
+};
+use cocoon_core::{
+    duration,
+    inventory::{Requirements, quantity},
+};
+use k8s_openapi::{apimachinery::pkg::apis::meta::v1::OwnerReference, jiff::SignedDuration};
+use kube::{Resource as _, ResourceExt as _};
+
+/// Longest name: it is the value of a label.
+const MAX_NAME_CHARS: usize = 63;
+const MIB: u64 = 1 << 20;
+/// Field of the payout address, which has a condition of its own.
+pub(super) const ADDRESS_FIELD: &str = "spec.payout.address";
+
+/// A field that does not say what it must.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {problem}")]
+pub(super) struct Invalid {
+    pub(super) field: String,
+    pub(super) problem: String,
+}
+
+/// An offer that can be acted on.
+#[derive(Debug, Clone)]
+pub(super) struct ValidProvider {
+    pub(super) name: String,
+    pub(super) namespace: String,
+    pub(super) owner: OwnerReference,
+    pub(super) backend: Backend,
+    pub(super) paused: bool,
+    pub(super) replica_bound: u32,
+    pub(super) requirements: Requirements,
+    /// Ordered by name.
+    pub(super) models: Vec<ValidModel>,
+}
+
+/// One model of an offer.
+#[derive(Debug, Clone)]
+pub(super) struct ValidModel {
+    pub(super) name: String,
+    pub(super) sha256: String,
+    pub(super) source: Source,
+    pub(super) context_length: u32,
+    pub(super) gpus_per_replica: u32,
+    pub(super) min_replicas: u32,
+    pub(super) max_replicas: u32,
+    pub(super) max_in_flight: u32,
+    pub(super) idle_timeout: SignedDuration,
+}
+
+/// Where the model's file is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Source {
+    /// A file of the node.
+    HostPath(String),
+    /// A file on a claimed volume.
+    Pvc { claim: String, path: String },
+}
+
+pub(super) fn validate(provider: &CocoonProvider) -> Result<ValidProvider, Invalid> {
+    let spec = &provider.spec;
+    let name = provider.name_any();
+    if name.len() > MAX_NAME_CHARS {
+        return Err(invalid("metadata.name", format!("must have at most {MAX_NAME_CHARS} characters")));
+    }
+    let owner = provider.controller_owner_ref(&()).ok_or_else(|| invalid("metadata.uid", "is missing"))?;
+    validate_payout(&spec.payout)?;
+    let min_memory = spec.gpus.min_memory.as_ref().map(quantity::parse).transpose();
+    let capability = spec.gpus.min_compute_capability.as_deref().map(str::parse).transpose();
+    let mut models = spec.models.iter().map(validate_model).collect::<Result<Vec<_>, _>>()?;
+    models.sort_by(|a, b| a.name.cmp(&b.name));
+    let requirements = Requirements {
+        node_selector: spec.node_selector.clone(),
+        tolerations: spec.tolerations.clone(),
+        resource_name: spec.gpus.resource_name.clone(),
+        products: spec.gpus.products.iter().cloned().collect(),
+        min_memory_mib: min_memory
+            .map_err(|error| invalid("spec.gpus.minMemory", error.to_string()))?
+            .map(|bytes| bytes.div_ceil(MIB)),
+        min_compute_capability: capability
+            .map_err(|error| invalid("spec.gpus.minComputeCapability", format!("{error}")))?,
+        without_gpu: models.iter().any(|model| model.gpus_per_replica == 0),
+    };
+    if spec.backend == Backend::CUDA && requirements.without_gpu {
+        return Err(invalid("spec.models", "gpusPerReplica may be 0 only with backend CPU"));
+    }
+    Ok(ValidProvider {
+        namespace: provider.namespace().unwrap_or_default(),
+        owner,
+        backend: spec.backend,
+        paused: spec.paused,
+        replica_bound: u32::try_from(spec.replicas).map_err(|_| invalid("spec.replicas", "must not be negative"))?,
+        requirements,
+        models,
+        name,
+    })
+}
+
+fn validate_payout(payout: &Payout) -> Result<(), Invalid> {
+    payout
+        .address
+        .parse::<cocoon_ton::Address>()
+        .map_err(|error| invalid(ADDRESS_FIELD, error.to_string()))?;
+    if duration::seconds(&payout.settle.max_age).is_none() {
+        return Err(invalid("spec.payout.settle.maxAge", DURATION_PROBLEM));
+    }
+    let ratio = payout.settle.max_fee_ratio.parse::<f64>().ok().filter(|ratio| (0.0..=1.0).contains(ratio));
+    ratio.ok_or_else(|| invalid("spec.payout.settle.maxFeeRatio", "must be a decimal between 0 and 1, like 0.01"))?;
+    Ok(())
+}
+
+const DURATION_PROBLEM: &str = "must be a duration of at most a hundred years, like 10m or 1h30m";
+
+fn validate_model(model: &ModelOffer) -> Result<ValidModel, Invalid> {
+    let field = |name: &str| format!("spec.models[{}].{name}", model.name);
+    let source = match (&model.source.host_path, &model.source.pvc) {
+        (Some(path), None) => Source::HostPath(path.clone()),
+        (None, Some(pvc)) => Source::Pvc { claim: pvc.claim_name.clone(), path: pvc.path.clone() },
+        _ => return Err(invalid(field("source"), "exactly one of hostPath and pvc must be set")),
+    };
+    if model.min_replicas > model.max_replicas {
+        return Err(invalid(field("minReplicas"), "must not exceed maxReplicas"));
+    }
+    let idle_timeout = duration::seconds(&model.idle_timeout)
+        .map(SignedDuration::from_secs)
+        .ok_or_else(|| invalid(field("idleTimeout"), DURATION_PROBLEM))?;
+    Ok(ValidModel {
+        name: model.name.clone(),
+        sha256: model.source.sha256.clone(),
+        source,
+        context_length: model.context_length,
+        gpus_per_replica: model.gpus_per_replica,
+        min_replicas: model.min_replicas,
+        max_replicas: model.max_replicas,
+        max_in_flight: model.max_in_flight,
+        idle_timeout,
+    })
+}
+
+fn invalid(field: impl Into<String>, problem: impl Into<String>) -> Invalid {
+    Invalid { field: field.into(), problem: problem.into() }
+}

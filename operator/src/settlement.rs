@@ -1,0 +1,177 @@
+//! The settlement controller: signs, sends and confirms one message per wallet at a time, which redeems what channels owe.
+//!
+//! It follows providers, since a message belongs to a provider's wallet. A `Settlement` holds the signed bytes before they
+//! are first sent; from then on only these bytes are sent, until the chain shows their effect or can never show it. So the
+//! process may end at any point: whoever leads next goes on from what is stored.
+//!
+//! RBAC it needs, each with its reason:
+//! - settlements: get, list, watch, create, delete — the kind it owns; old ended ones are deleted;
+//! - settlements/status: patch — where a message stands;
+//! - cocoonproviders: get, list, watch — wallet and policy;
+//! - paymentchannels: get, list, watch — what is owed;
+//! - paymentchannels/status: update — what is redeemed, by compare-and-swap;
+//! - secrets: get — the wallet's key;
+//! - events: create, patch — end states.
+
+mod account;
+mod apply;
+mod claims;
+mod look;
+pub mod message;
+mod observe;
+mod payments;
+mod plan;
+mod status;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+
+use cocoon_api::crd::{CocoonProvider, PaymentChannel, Settlement};
+use cocoon_core::settlement::Policy;
+use futures::StreamExt as _;
+use kube::{
+    Api, ResourceExt as _,
+    runtime::{Controller, controller::Action, reflector::ObjectRef, watcher},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+pub(crate) use account::Account;
+pub use claims::Claim;
+pub use look::{Look, look};
+pub use payments::{Payments, confirmed, payments};
+
+use crate::{
+    chain::Chain,
+    context::Context,
+    error::{self, Error, KubeContext as _, Result, describe},
+};
+
+/// Providers reconciled at once: each waits for an endpoint most of the time.
+const CONCURRENCY: u16 = 8;
+/// Changes of one provider's channels within this time are reconciled once.
+const DEBOUNCE: Duration = Duration::from_millis(100);
+/// After a failed reconcile.
+const RETRY_INTERVAL: Duration = Duration::from_secs(3);
+/// A provider whose policy cannot be read: only a change of it helps.
+const INVALID_INTERVAL: Duration = Duration::from_secs(60);
+
+/// What the settlement controller needs beside the shared context.
+pub(crate) struct Settlements {
+    ctx: Arc<Context>,
+    memory: Mutex<Memory>,
+}
+
+/// What may be forgotten without harm.
+#[derive(Default)]
+struct Memory {
+    /// When each message was last sent, by UID, in Unix seconds.
+    sent: BTreeMap<String, i64>,
+    /// The provider whose message from a wallet is in flight, by the wallet's address.
+    wallets: BTreeMap<String, String>,
+}
+
+/// Runs the controller until `stop`.
+pub async fn run(ctx: Arc<Context>, stop: CancellationToken) {
+    let config = watcher::Config::default();
+    let shared = Arc::new(Settlements { ctx: ctx.clone(), memory: Mutex::default() });
+    Controller::new(ctx.api_all::<CocoonProvider>(), config.clone())
+        .with_config(kube::runtime::controller::Config::default().concurrency(CONCURRENCY).debounce(DEBOUNCE))
+        .watches(ctx.api_all::<PaymentChannel>(), config.clone(), |channel| {
+            Some(ObjectRef::new(&channel.spec.provider.name).within(&channel.namespace().unwrap_or_default()))
+        })
+        .watches(ctx.api_all::<Settlement>(), config, |settlement| {
+            Some(ObjectRef::new(&settlement.spec.provider_ref.name).within(&settlement.namespace().unwrap_or_default()))
+        })
+        .graceful_shutdown_on(stop.cancelled_owned())
+        .run(reconcile_timed, on_error, shared)
+        .for_each(|_| std::future::ready(()))
+        .await;
+}
+
+async fn reconcile_timed(provider: Arc<CocoonProvider>, shared: Arc<Settlements>) -> Result<Action> {
+    let timer = shared.ctx.metrics.reconcile_seconds.with_label_values(&["Settlement"]).start_timer();
+    let action = reconcile(&provider, &shared).await;
+    timer.observe_duration();
+    action
+}
+
+/// Observe, validate, plan, apply, status.
+async fn reconcile(provider: &CocoonProvider, shared: &Settlements) -> Result<Action> {
+    let mut seen = observe::observe(provider, shared).await?;
+    let policy = match Policy::try_from(&provider.spec.payout.settle) {
+        Ok(policy) => policy,
+        Err(error) => {
+            warn!(provider = describe(provider), "nothing is settled: {error}");
+            return Ok(Action::requeue(INVALID_INTERVAL));
+        }
+    };
+    shared.note_flight(provider, &seen);
+    let plan = plan::plan(provider, &mut seen, &policy, shared.ctx.now())
+        .map_err(|source| Error::Money { object: describe(provider), source })?;
+    apply::apply(provider, &seen, plan, shared).await.map(Action::requeue)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the signature that the controller calls")]
+fn on_error(provider: Arc<CocoonProvider>, error: &Error, shared: Arc<Settlements>) -> Action {
+    shared.ctx.metrics.reconcile_failures.with_label_values(&["Settlement"]).inc();
+    warn!(provider = describe(provider.as_ref()), error = error::chain(error), "settling failed; it is tried again");
+    Action::requeue(RETRY_INTERVAL)
+}
+
+impl Settlements {
+    fn api(&self, namespace: &str) -> Api<Settlement> {
+        Api::namespaced(self.ctx.client.clone(), namespace)
+    }
+
+    /// The network of a settlement's provider; none where either is gone.
+    async fn chain(&self, settlement: &Settlement) -> Result<Option<Arc<Chain>>> {
+        let namespace = settlement.namespace().unwrap_or_default();
+        let name = &settlement.spec.provider_ref.name;
+        let provider = Api::<CocoonProvider>::namespaced(self.ctx.client.clone(), &namespace)
+            .get_opt(name)
+            .await
+            .attempt("read CocoonProvider", name)?;
+        Ok(provider.and_then(|provider| self.ctx.networks.get(&provider.spec.payout.network).ok()))
+    }
+
+    fn sent_at(&self, settlement: &Settlement) -> Option<i64> {
+        self.remembered().sent.get(settlement.metadata.uid.as_ref()?).copied()
+    }
+
+    fn note_sent(&self, settlement: &Settlement, at: Option<i64>) {
+        if let (Some(uid), Some(at)) = (settlement.uid(), at) {
+            self.remembered().sent.insert(uid, at);
+        }
+    }
+
+    fn forget_sent(&self, settlement: &Settlement) {
+        if let Some(uid) = &settlement.metadata.uid {
+            self.remembered().sent.remove(uid);
+        }
+    }
+
+    /// Notes which wallet the provider's message in flight uses, or that there is none.
+    fn note_flight(&self, provider: &CocoonProvider, seen: &observe::Seen) {
+        let key = describe(provider);
+        let mut memory = self.remembered();
+        match &seen.flight {
+            Some(flight) => drop(memory.wallets.insert(flight.settlement.spec.wallet.clone(), key)),
+            None => memory.wallets.retain(|_, holder| *holder != key),
+        }
+    }
+
+    /// Takes the wallet for a message of this provider, unless another provider's is in flight.
+    fn reserve(&self, account: &Account, provider: &CocoonProvider) -> bool {
+        let key = describe(provider);
+        let mut memory = self.remembered();
+        *memory.wallets.entry(account.wallet.address().to_string()).or_insert_with(|| key.clone()) == key
+    }
+
+    fn remembered(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().expect("no thread panicked while it held the memory")
+    }
+}

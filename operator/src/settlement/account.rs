@@ -1,0 +1,128 @@
+//! The wallet of a provider: its key, its address, its network and its policy, checked against each other.
+
+use cocoon_api::{
+    NanoTon,
+    conditions::{Observation, Reason as _, WalletReady},
+    crd::CocoonProvider,
+    names::WALLET_KEY,
+};
+use cocoon_core::settlement::Policy;
+use cocoon_ton::{Address, SecretKey, Signer as _, Wallet, channel::REDEEM_VALUE, reader::WalletOnChain};
+use k8s_openapi::api::core::v1::Secret;
+use kube::{Api, ResourceExt as _};
+use std::sync::Arc;
+
+use crate::{
+    chain::{Chain, ChainError},
+    context::Context,
+    error::{KubeContext as _, Result},
+};
+
+/// Stays in the wallet for its own transaction: a hundred claims in one message cost it 0.016 TON at the prices of 2026;
+/// with one claim it is a thirtieth.
+const WALLET_RESERVE: u64 = 20_000_000;
+
+/// Least of the reserve for one claim: ten times the 0.0005 TON that such a message costs.
+const CLAIM_RESERVE: u64 = 5_000_000;
+
+/// A wallet that can sign.
+pub(crate) struct Account {
+    pub(super) wallet: Wallet,
+    pub(super) key: SecretKey,
+    pub(super) chain: Arc<Chain>,
+    pub(super) policy: Policy,
+}
+
+impl Account {
+    /// The account of a provider; the condition that says what is missing where it cannot sign.
+    pub(super) async fn of(provider: &CocoonProvider, ctx: &Context) -> Result<std::result::Result<Self, Observation>> {
+        let payout = &provider.spec.payout;
+        let namespace = provider.namespace().unwrap_or_default();
+        let name = &payout.wallet_secret_ref.name;
+        let secret = Api::<Secret>::namespaced(ctx.client.clone(), &namespace)
+            .get_opt(name)
+            .await
+            .attempt("read Secret", name)?;
+        Ok(Self::validate(provider, secret.as_ref(), ctx))
+    }
+
+    fn validate(
+        provider: &CocoonProvider,
+        secret: Option<&Secret>,
+        ctx: &Context,
+    ) -> std::result::Result<Self, Observation> {
+        let payout = &provider.spec.payout;
+        let name = &payout.wallet_secret_ref.name;
+        let missing = |what: &str| WalletReady::SecretMissing.condition(format!("waiting for {what}"));
+        let secret = secret.ok_or_else(|| missing(&format!("Secret {name}")))?;
+        let text = secret
+            .data
+            .as_ref()
+            .and_then(|data| data.get(WALLET_KEY))
+            .ok_or_else(|| missing(&format!("key {WALLET_KEY} of Secret {name}")))?;
+        let malformed = |why: String| {
+            WalletReady::SecretMalformed.condition(format!("key {WALLET_KEY} of Secret {name}: {why}"))
+        };
+        let text = std::str::from_utf8(&text.0).map_err(|_| malformed("it is no text".to_owned()))?;
+        let key = SecretKey::parse(text).map_err(|error| malformed(error.to_string()))?;
+        let chain = ctx
+            .networks
+            .get(&payout.network)
+            .map_err(|error| WalletReady::WrongNetwork.condition(format!("payout.network: {error}")))?;
+        let wallet = Wallet::new(key.public_key(), chain.network());
+        let invalid = |why: String| WalletReady::AddressInvalid.condition(format!("payout.address: {why}"));
+        let address =
+            Address::parse_for(chain.network(), &payout.address).map_err(|error| invalid(error.to_string()))?;
+        if address != wallet.address() {
+            let own = wallet.address().friendly(chain.network(), false);
+            return Err(invalid(format!("the wallet v5r1 of Secret {name} is {own} on {}", payout.network)));
+        }
+        // The schema refuses what this would; an object from before a change of the schema ends here.
+        let policy = Policy::try_from(&payout.settle).map_err(|error| invalid(error.to_string()))?;
+        Ok(Self { wallet, key, chain, policy })
+    }
+
+    /// What the wallet is good for, as the chain shows it.
+    pub(super) fn judge(&self, wallet: std::result::Result<WalletOnChain, ChainError>) -> Observation {
+        match wallet {
+            Ok(wallet) if affordable(wallet.balance) == 0 => {
+                let needed = REDEEM_VALUE.nano() + CLAIM_RESERVE;
+                let needed = NanoTon::from_nano(needed).unwrap_or(REDEEM_VALUE).to_ton_string();
+                WalletReady::LowBalance.condition(format!(
+                    "{} holds {} TON, and a settlement needs {needed} TON, of which most comes back",
+                    self.wallet.address().friendly(self.chain.network(), false),
+                    wallet.balance.to_ton_string(),
+                ))
+            }
+            Ok(wallet) => {
+                let how = if wallet.deployed { "" } else { "; the first settlement deploys it" };
+                WalletReady::WalletFunded.condition(format!("{} TON for fees{how}", wallet.balance.to_ton_string()))
+            }
+            Err(ChainError::WrongNetwork(why)) => WalletReady::WrongNetwork.condition(why),
+            Err(ChainError::Unavailable(why)) => WalletReady::EndpointUnavailable.condition(why),
+        }
+    }
+}
+
+/// Claims that a wallet with this balance can send in one message: each takes its attached value along until the channel
+/// sends it back.
+pub(super) fn affordable(balance: NanoTon) -> usize {
+    let value = REDEEM_VALUE.nano();
+    let many = balance.nano().saturating_sub(WALLET_RESERVE) / value;
+    let one = u64::from(balance.nano() >= value.saturating_add(CLAIM_RESERVE));
+    usize::try_from(many.max(one)).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wallet_affords_as_many_claims_as_it_can_attach_values() {
+        let claims = |nano| affordable(NanoTon::from_nano(nano).unwrap());
+        let cases = [(0, 0), (14_999_999, 0), (15_000_000, 1), (39_999_999, 1), (40_000_000, 2), (1_020_000_000, 100)];
+        for (balance, expected) in cases {
+            assert_eq!(claims(balance), expected, "{balance}");
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! The signed message of a settlement: made once, stored, and from then on only read back.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use cocoon_api::{
+    NanoTon,
+    crd::{LocalReference, SettlementSpec, SettlementStatus},
+};
+use cocoon_core::settlement::{InFlight, VALID_SECONDS};
+use cocoon_ton::{
+    SignedMessage, Signer, Wallet,
+    channel,
+    wallet::{SendMode, WalletError},
+};
+
+use super::Claim;
+
+/// A message could not be made or read back.
+#[derive(Debug, thiserror::Error)]
+pub enum MessageError {
+    /// The wallet's message could not be made or read.
+    #[error(transparent)]
+    Wallet(#[from] WalletError),
+    /// The stored text is no base64.
+    #[error("spec.message is no base64")]
+    Base64,
+    /// The stored bytes are not those of the other fields.
+    #[error("spec.message is not the message of spec.{0}")]
+    Mismatch(&'static str),
+    /// An amount left its range.
+    #[error(transparent)]
+    Money(#[from] cocoon_api::units::UnitError),
+}
+
+/// Signs one message with these claims. `seqno` is the wallet's, `time` the chain's.
+pub fn sign(
+    provider: &str,
+    wallet: &Wallet,
+    signer: &dyn Signer,
+    seqno: u32,
+    time: u32,
+    claims: Vec<Claim>,
+) -> Result<SettlementSpec, MessageError> {
+    let messages: Vec<_> = claims
+        .iter()
+        .map(|claim| {
+            let redeem = channel::redeem(&claim.voucher, claim.redeem.cumulative_nano, u64::from(seqno));
+            (SendMode::ExactValue, redeem)
+        })
+        .collect();
+    let longest = time.saturating_add(VALID_SECONDS);
+    let valid_until = claims.iter().map(|claim| claim.take_until).fold(longest, u32::min);
+    let signed = wallet.transfer(seqno, valid_until, &messages)?.sign(signer)?;
+    let steps = claims.iter().map(|claim| claim.redeem.cumulative_nano.saturating_sub(claim.redeem.redeemed_before_nano));
+    let claimed = NanoTon::sum(steps)?.to_ton_string();
+    Ok(SettlementSpec {
+        provider_ref: LocalReference { name: provider.to_owned() },
+        wallet: wallet.address().to_string(),
+        seqno,
+        valid_until,
+        message: STANDARD.encode(&signed.boc),
+        message_hash: hex::encode(signed.hash),
+        redeems: claims.into_iter().map(|claim| claim.redeem).collect(),
+        claimed,
+    })
+}
+
+/// Reads the stored message back and checks it against the other fields, which a person could have written.
+pub fn stored(spec: &SettlementSpec) -> Result<SignedMessage, MessageError> {
+    let boc = STANDARD.decode(&spec.message).map_err(|_| MessageError::Base64)?;
+    let message = SignedMessage::decode(&boc)?;
+    let faults = [
+        (message.seqno == spec.seqno, "seqno"),
+        (message.valid_until == spec.valid_until, "validUntil"),
+        (hex::encode(message.hash) == spec.message_hash, "messageHash"),
+        (message.destination.to_string() == spec.wallet, "wallet"),
+    ];
+    match faults.into_iter().find(|(same, _)| !same) {
+        Some((_, field)) => Err(MessageError::Mismatch(field)),
+        None => Ok(message),
+    }
+}
+
+/// The message as the sender sees it. `sent_at` is when this process last sent it, in Unix seconds.
+pub fn in_flight(spec: &SettlementSpec, status: Option<&SettlementStatus>, sent_at: Option<i64>) -> InFlight {
+    InFlight {
+        seqno: spec.seqno,
+        valid_until: spec.valid_until,
+        claims: spec.redeems.iter().map(|redeem| redeem.cumulative_nano).collect(),
+        attempts: status.map_or(0, |status| status.attempts),
+        sent_at,
+    }
+}

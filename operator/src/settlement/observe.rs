@@ -1,0 +1,67 @@
+//! Reads what a provider's settlement depends on: its channels, its settlements, and the chain where a message is in flight.
+
+use cocoon_api::crd::{CocoonProvider, PaymentChannel, Settlement};
+use cocoon_core::settlement::InFlight;
+use kube::{Api, ResourceExt as _, api::ListParams};
+
+use super::{Settlements, look::{Look, look}, message};
+use crate::{
+    chain::ChainError,
+    channel::plan::ended,
+    error::{KubeContext as _, Result},
+};
+
+/// What was read for one provider.
+pub(super) struct Seen {
+    pub(super) channels: Vec<PaymentChannel>,
+    pub(super) settlements: Vec<Settlement>,
+    pub(super) flight: Option<Flight>,
+}
+
+/// The oldest settlement that has not ended.
+pub(super) struct Flight {
+    pub(super) settlement: Settlement,
+    pub(super) message: std::result::Result<(InFlight, cocoon_ton::SignedMessage), message::MessageError>,
+    pub(super) look: std::result::Result<Look, ChainError>,
+}
+
+pub(super) async fn observe(provider: &CocoonProvider, shared: &Settlements) -> Result<Seen> {
+    let client = || shared.ctx.client.clone();
+    let namespace = provider.namespace().unwrap_or_default();
+    let name = provider.name_any();
+    // Settlements before channels: what a settlement of this list confirmed is in the channels of the next one.
+    let settlements = Api::<Settlement>::namespaced(client(), &namespace)
+        .list(&ListParams::default().fields(&format!("spec.providerRef.name={name}")))
+        .await
+        .attempt("list settlements of provider", &name)?
+        .items;
+    let channels = Api::<PaymentChannel>::namespaced(client(), &namespace)
+        .list(&ListParams::default().fields(&format!("spec.provider.name={name}")))
+        .await
+        .attempt("list channels of provider", &name)?
+        .items;
+    let oldest = settlements
+        .iter()
+        .filter(|settlement| !ended(settlement))
+        .min_by_key(|settlement| (settlement.spec.seqno, settlement.name_any()))
+        .cloned();
+    let flight = match oldest {
+        Some(settlement) => Some(fly(settlement, provider, shared).await),
+        None => None,
+    };
+    Ok(Seen { channels, settlements, flight })
+}
+
+async fn fly(settlement: Settlement, provider: &CocoonProvider, shared: &Settlements) -> Flight {
+    let sent_at = shared.sent_at(&settlement);
+    let message = message::stored(&settlement.spec)
+        .map(|message| (message::in_flight(&settlement.spec, settlement.status.as_ref(), sent_at), message));
+    let look = match (&message, shared.ctx.networks.get(&provider.spec.payout.network)) {
+        (Ok((_, message)), Ok(chain)) => {
+            look(&chain, &settlement.spec, message, shared.ctx.now().as_second()).await
+        }
+        (Err(error), _) => Err(ChainError::Unavailable(error.to_string())),
+        (_, Err(error)) => Err(error),
+    };
+    Flight { settlement, message, look }
+}

@@ -1,0 +1,132 @@
+//! Writes where a settlement stands, and what it means for its channels.
+
+use cocoon_api::{
+    NanoTon,
+    conditions::{self, Confirmed, Observation, Reason as _, SettlementFailed},
+    crd::{PaymentChannel, Settlement, SettlementStatus, settlement::SettlementState},
+};
+use kube::{Api, ResourceExt as _, runtime::events::EventType};
+use tracing::{info, warn};
+
+use super::Settlements;
+use crate::{
+    error::{Error, Result, describe},
+    events, ledger,
+    status::apply,
+};
+
+/// How a settlement ended.
+pub(super) enum Outcome {
+    Confirmed { transaction: String, fee: NanoTon },
+    Failed { reason: SettlementFailed, why: String, landed: Option<(String, NanoTon)> },
+}
+
+pub(super) async fn signed(settlement: &Settlement, shared: &Settlements) -> Result<()> {
+    let status = SettlementStatus { state: Some(SettlementState::Signed), ..stored(settlement) };
+    write(settlement, status, vec![Confirmed::Signed.condition("signed and stored; not yet sent")], shared).await
+}
+
+pub(super) async fn sent(settlement: &Settlement, attempts: u32, shared: &Settlements) -> Result<()> {
+    let status = SettlementStatus { state: Some(SettlementState::Broadcast), attempts, ..stored(settlement) };
+    write(settlement, status, vec![Confirmed::Broadcast.condition("sent; waiting for a block")], shared).await
+}
+
+/// Repeats what it waits for; its state stays.
+pub(super) async fn waiting(settlement: &Settlement, what: &str, shared: &Settlements) -> Result<()> {
+    let status = stored(settlement);
+    let reason = match status.state {
+        Some(SettlementState::Broadcast) => Confirmed::Broadcast,
+        _ => Confirmed::Signed,
+    };
+    let status = SettlementStatus { state: status.state.or(Some(SettlementState::Signed)), ..status };
+    write(settlement, status, vec![reason.condition(what)], shared).await
+}
+
+/// Ends a settlement. Its channels are written first, so that whoever sees it confirmed sees them paid; all of it can be
+/// repeated after a crash.
+pub(super) async fn ended(settlement: &Settlement, outcome: Outcome, shared: &Settlements) -> Result<()> {
+    let metrics = &shared.ctx.metrics;
+    match outcome {
+        Outcome::Confirmed { transaction, fee } => {
+            let confirmed_nano = steps(settlement)?;
+            let ton = confirmed_nano.to_ton_string();
+            credit(settlement, shared).await?;
+            let status = SettlementStatus {
+                state: Some(SettlementState::Confirmed),
+                transaction: Some(transaction.clone()),
+                fee_nano: fee,
+                confirmed_nano,
+                ..stored(settlement)
+            };
+            let message = format!("{ton} TON redeemed in transaction {transaction}");
+            write(settlement, status, vec![Confirmed::Redeemed.condition(message.clone())], shared).await?;
+            info!(settlement = describe(settlement), nano = confirmed_nano.nano(), fee = fee.nano(), "confirmed");
+            metrics.settled_nano.inc_by(confirmed_nano.nano());
+            metrics.settlements.with_label_values(&["Confirmed"]).inc();
+            events::publish(&shared.ctx, settlement, EventType::Normal, "Confirmed", "Settle", message).await;
+        }
+        Outcome::Failed { reason, why, landed } => {
+            let (transaction, fee_nano) = landed.map_or((None, NanoTon::ZERO), |(hash, fee)| (Some(hash), fee));
+            let status = SettlementStatus {
+                state: Some(SettlementState::Failed),
+                transaction,
+                fee_nano,
+                ..stored(settlement)
+            };
+            let observations = vec![Confirmed::Failed.condition(why.clone()), reason.condition(why.clone())];
+            write(settlement, status, observations, shared).await?;
+            warn!(settlement = describe(settlement), reason = reason.name(), "failed: {why}");
+            metrics.settlements.with_label_values(&[reason.name()]).inc();
+            events::publish(&shared.ctx, settlement, EventType::Warning, reason.name(), "Settle", why).await;
+        }
+    }
+    shared.forget_sent(settlement);
+    Ok(())
+}
+
+/// Raises what the channels show as redeemed, which the getters have shown.
+async fn credit(settlement: &Settlement, shared: &Settlements) -> Result<()> {
+    let channels: Api<PaymentChannel> =
+        Api::namespaced(shared.ctx.client.clone(), &settlement.namespace().unwrap_or_default());
+    for redeem in &settlement.spec.redeems {
+        ledger::update(&channels, &redeem.channel, async |channel, status| {
+            let step = redeem.cumulative_nano.saturating_sub(status.redeemed_nano);
+            if step == NanoTon::ZERO || channel.spec.contract_address != redeem.contract_address {
+                return Ok(false);
+            }
+            status.redeemed_nano = redeem.cumulative_nano;
+            status.deposit_nano = status.deposit_nano.saturating_sub(step);
+            Ok(true)
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+/// What a settlement claims beyond what was redeemed before.
+pub(super) fn steps(settlement: &Settlement) -> Result<NanoTon> {
+    let steps = settlement
+        .spec
+        .redeems
+        .iter()
+        .map(|redeem| redeem.cumulative_nano.saturating_sub(redeem.redeemed_before_nano));
+    NanoTon::sum(steps).map_err(|source| Error::Money { object: describe(settlement), source })
+}
+
+fn stored(settlement: &Settlement) -> SettlementStatus {
+    settlement.status.clone().unwrap_or_default()
+}
+
+async fn write(
+    settlement: &Settlement,
+    mut status: SettlementStatus,
+    observations: Vec<Observation>,
+    shared: &Settlements,
+) -> Result<()> {
+    let now = shared.ctx.now();
+    for observation in observations {
+        conditions::set(&mut status.conditions, observation, settlement.metadata.generation, now);
+    }
+    let api = shared.api(&settlement.namespace().unwrap_or_default());
+    apply(&api, settlement, settlement.status.as_ref(), &status).await.map(drop)
+}

@@ -1,0 +1,303 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"cocoon.farm/testbed/cluster/internal/cgroup"
+	"cocoon.farm/testbed/cluster/internal/config"
+	"cocoon.farm/testbed/cluster/internal/image"
+	"cocoon.farm/testbed/cluster/internal/layout"
+	"cocoon.farm/testbed/cluster/internal/network"
+	"cocoon.farm/testbed/cluster/internal/node"
+	"cocoon.farm/testbed/cluster/internal/pki"
+	"cocoon.farm/testbed/cluster/internal/process"
+)
+
+// Up makes the cluster run with that many nodes; 0 keeps the number there is, or takes one. Every step makes only what
+// is missing, so it starts a cluster, repairs a damaged one and leaves a healthy one alone.
+func (c *Cluster) Up(ctx context.Context, count int) (err error) {
+	started := time.Now()
+	unlock, err := c.lock()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, unlock()) }()
+	current, err := c.count()
+	if err != nil {
+		return err
+	}
+	if count == 0 {
+		count = max(current, 1)
+	}
+	if count > layout.MaxNodes {
+		return fmt.Errorf("%d nodes asked for: the testbed has at most %d", count, layout.MaxNodes)
+	}
+	if err := c.prepare(count); err != nil {
+		return err
+	}
+	members, err := c.bootNodes(count)
+	if err != nil {
+		return err
+	}
+	if err := network.Connect(c.testbed.Dir, members); err != nil {
+		return err
+	}
+	if err := c.startComponents(ctx, members); err != nil {
+		return err
+	}
+	if err := until(ctx, startPatience, func() error { return nil }, c.schedulable(count)); err != nil {
+		return fmt.Errorf("wait for nodes: %w", err)
+	}
+	for number := current; number > count; number-- {
+		if err := c.removeNode(ctx, c.testbed.Node(number)); err != nil {
+			return err
+		}
+	}
+	c.say("cluster ready in %.1f s: export KUBECONFIG=%s", time.Since(started).Seconds(), c.testbed.AdminKubeconfig())
+	return nil
+}
+
+// prepare makes folders, keys, kubeconfigs, images and cgroups.
+func (c *Cluster) prepare(count int) error {
+	for _, folder := range []string{c.testbed.Bin(), c.testbed.Logs(), c.testbed.Processes()} {
+		if err := os.MkdirAll(folder, 0o755); err != nil {
+			return fmt.Errorf("make state folder: %w", err)
+		}
+	}
+	if err := c.open(); err != nil {
+		return err
+	}
+	if err := c.writeKubeconfigs(count); err != nil {
+		return err
+	}
+	for _, name := range ComponentNames {
+		if err := link(c.executable, c.program(name)); err != nil {
+			return err
+		}
+	}
+	for _, node := range c.testbed.Nodes(count) {
+		if err := cgroup.Create(cgroup.Root, node.Cgroup()); err != nil {
+			return err
+		}
+	}
+	return image.Write(c.testbed.PauseImage(), config.PauseImage, c.pause())
+}
+
+func (c *Cluster) pause() string { return filepath.Join(filepath.Dir(c.executable), pauseProgram) }
+
+// link points a name at the executable of this run, whatever it pointed at before.
+func link(target, name string) error {
+	if current, err := os.Readlink(name); err == nil && current == target {
+		return nil
+	}
+	partial := name + ".partial"
+	if err := os.Remove(partial); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("link component: %w", err)
+	}
+	if err := os.Symlink(target, partial); err != nil {
+		return fmt.Errorf("link component: %w", err)
+	}
+	if err := os.Rename(partial, name); err != nil {
+		return fmt.Errorf("link component: %w", err)
+	}
+	return nil
+}
+
+func (c *Cluster) writeKubeconfigs(count int) error {
+	authority := c.authority.Pair(pki.AuthorityName).Certificate
+	proxy, err := c.authority.Issue(pki.Subject{Name: "kube-proxy", User: "system:kube-proxy"})
+	if err != nil {
+		return err
+	}
+	if _, err := c.controlPlaneKeys(); err != nil {
+		return err
+	}
+	failures := []error{
+		config.WriteKubeconfig(c.testbed.AdminKubeconfig(), "admin", authority, c.authority.Pair(adminName)),
+		config.WriteKubeconfig(c.kubeconfig("kube-proxy"), "system:kube-proxy", authority, proxy),
+	}
+	for _, name := range []string{"kube-controller-manager", "kube-scheduler"} {
+		failures = append(failures, config.WriteKubeconfig(c.kubeconfig(name), "system:"+name, authority, c.authority.Pair(name)))
+	}
+	for _, node := range c.testbed.Nodes(count) {
+		// Issues the node's certificate.
+		if _, err := c.nodeComponents(node); err != nil {
+			return err
+		}
+		name := node.Component("kubelet")
+		failures = append(failures, config.WriteKubeconfig(c.kubeconfig(name), "system:node:"+node.Name, authority, c.authority.Pair(name)))
+	}
+	return errors.Join(failures...)
+}
+
+// bootNodes makes sure that every node has its namespaces.
+func (c *Cluster) bootNodes(count int) ([]network.Member, error) {
+	var members []network.Member
+	for _, of := range c.testbed.Nodes(count) {
+		record, found, err := c.records.Get(of.Name)
+		if err != nil {
+			return nil, err
+		}
+		member := network.Member{Node: of, Keeper: record.Identity}
+		if !found || !node.Holds(member.Keeper) {
+			if member.Keeper, err = c.boot(of, member.Keeper); err != nil {
+				return nil, err
+			}
+		}
+		if !network.Attached(member) {
+			if err := network.Attach(member); err != nil {
+				return nil, err
+			}
+		}
+		members = append(members, member)
+	}
+	return members, nil
+}
+
+// boot starts a node afresh: what its last run has left behind, on purpose or not, would be cut off from the new one.
+func (c *Cluster) boot(of layout.Node, last process.Identity) (process.Identity, error) {
+	if err := last.End(unix.SIGKILL, endPatience); err != nil {
+		return process.Identity{}, fmt.Errorf("end last run of %s: %w", of.Name, err)
+	}
+	if err := process.Sweep(func(pid int) bool { return node.Resident(of, pid) }, endPatience); err != nil {
+		return process.Identity{}, err
+	}
+	if err := node.MakeMountpoints(of, c.testbed.Mountpoints()); err != nil {
+		return process.Identity{}, err
+	}
+	keeper, err := node.Boot(c.testbed, of, c.executable, c.pause())
+	if err != nil {
+		return process.Identity{}, err
+	}
+	return keeper, c.records.Put(process.Record{Name: of.Name, Identity: keeper})
+}
+
+// startComponents starts everything as soon as what it needs is ready.
+func (c *Cluster) startComponents(ctx context.Context, members []network.Member) error {
+	control, err := c.controlPlane()
+	if err != nil {
+		return err
+	}
+	first := members[0]
+	var runtimes, kubelets []launch
+	for _, member := range members {
+		parts, err := c.nodeComponents(member.Node)
+		if err != nil {
+			return err
+		}
+		runtimes = append(runtimes, launch{parts.containerd, member})
+		kubelets = append(kubelets, launch{parts.kubelet, member}, launch{parts.proxy, member})
+	}
+	stages := [][]launch{
+		append([]launch{{control.etcd, first}}, runtimes...),
+		{{control.apiServer, first}},
+		append([]launch{{control.controllers, first}, {control.scheduler, first}}, kubelets...),
+	}
+	for number, stage := range stages {
+		if err := c.runStage(ctx, stage); err != nil {
+			return err
+		}
+		if number > 0 {
+			continue
+		}
+		for _, member := range members {
+			if err := c.loadPause(ctx, member.Node); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// launch is a component and the node that it runs in.
+type launch struct {
+	component
+	in network.Member
+}
+
+// runStage starts all components of a stage before it waits for the first: they come up side by side.
+func (c *Cluster) runStage(ctx context.Context, stage []launch) error {
+	fresh := make([]bool, len(stage))
+	for i, l := range stage {
+		var err error
+		if fresh[i], err = c.start(l, false); err != nil {
+			return err
+		}
+	}
+	for i, l := range stage {
+		if err := c.awaitReady(ctx, l, fresh[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// start runs the component unless it runs with this very configuration, and reports whether it is a new process.
+func (c *Cluster) start(l launch, anew bool) (fresh bool, err error) {
+	digest, err := l.Digest()
+	if err != nil {
+		return false, err
+	}
+	record, found, err := c.records.Get(l.Name)
+	if err != nil {
+		return false, err
+	}
+	if found && record.Identity.Alive() {
+		if !anew && record.Digest == digest {
+			return false, nil
+		}
+		c.say("stopping %s", l.Name)
+		if err := end(record.Identity); err != nil {
+			return false, fmt.Errorf("stop %s: %w", l.Name, err)
+		}
+	}
+	identity, err := process.Launch(l.Spec, c.testbed.Logs(), func(f func() error) error { return node.Enter(l.in.Keeper, f) })
+	if err != nil {
+		return false, err
+	}
+	return true, c.records.Put(process.Record{Name: l.Name, Identity: identity, Digest: digest})
+}
+
+// end asks a process to end, and makes it.
+func end(id process.Identity) error {
+	if id.End(unix.SIGTERM, endPatience) == nil {
+		return nil
+	}
+	return id.End(unix.SIGKILL, endPatience)
+}
+
+// awaitReady waits for the component. One that was running before and does not answer is started again, once.
+func (c *Cluster) awaitReady(ctx context.Context, l launch, fresh bool) error {
+	began := time.Now()
+	for {
+		record, _, err := c.records.Get(l.Name)
+		if err != nil {
+			return err
+		}
+		patience := healthPatience
+		if fresh {
+			patience = startPatience
+		}
+		err = until(ctx, patience, running(record.Identity), l.ready)
+		if err == nil {
+			if fresh {
+				c.say("%s ready (%.1f s)", l.Name, time.Since(began).Seconds())
+			}
+			return nil
+		}
+		if fresh || ctx.Err() != nil {
+			return fmt.Errorf("start %s: %w\n%s", l.Name, err, process.LogTail(c.testbed.Logs(), l.Name))
+		}
+		c.say("%s does not answer: %v", l.Name, err)
+		if fresh, err = c.start(l, true); err != nil {
+			return err
+		}
+	}
+}

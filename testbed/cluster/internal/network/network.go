@@ -1,0 +1,301 @@
+// Package network joins the nodes to each other and to the host:
+//
+//	host [cocoon-testbed] --veth-- [uplink > nodes < node2] node1 --veth-- [eth0] node2
+//
+// The host gets one interface with one address and nothing else: no forwarding, no bridge, no firewall rule. Pods reach
+// nodes and the host, and nothing beyond.
+package network
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"cocoon.farm/testbed/cluster/internal/layout"
+	"cocoon.farm/testbed/cluster/internal/node"
+	"cocoon.farm/testbed/cluster/internal/process"
+)
+
+// memberLink is the interface by which every node but the first reaches the bridge.
+const memberLink = "eth0"
+
+// Member is a running node.
+type Member struct {
+	layout.Node
+	Keeper process.Identity
+}
+
+// Attach publishes a newly booted node's network under its name, where `ip netns` looks for it.
+func Attach(member Member) error {
+	if err := Detach(member.Node); err != nil {
+		return err
+	}
+	path := member.NetnsPath()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return fmt.Errorf("publish network of %s: %w", member.Name, err)
+	}
+	if err := os.WriteFile(path, nil, 0o444); err != nil {
+		return fmt.Errorf("publish network of %s: %w", member.Name, err)
+	}
+	if err := unix.Mount(networkOf(member.Keeper), path, "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("publish network of %s at %s: %w", member.Name, path, err)
+	}
+	return nil
+}
+
+// Attached reports whether the published name leads to this node.
+func Attached(member Member) bool {
+	published, err := os.Stat(member.NetnsPath())
+	if err != nil {
+		return false
+	}
+	own, err := os.Stat(networkOf(member.Keeper))
+	return err == nil && os.SameFile(published, own)
+}
+
+func networkOf(keeper process.Identity) string { return fmt.Sprintf("/proc/%d/ns/net", keeper.PID) }
+
+// Detach withdraws the name of a node's network. The network ends with the node's last process.
+func Detach(of layout.Node) error {
+	path := of.NetnsPath()
+	// EINVAL: the name is there and nothing is mounted on it.
+	err := unix.Unmount(path, unix.MNT_DETACH)
+	if err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("withdraw network of %s: %w", of.Name, err)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("withdraw network of %s: %w", of.Name, err)
+	}
+	// The folder goes with its last name; where others are left, or `ip netns` has mounted it, it stays.
+	err = os.Remove(filepath.Dir(path))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ENOTEMPTY) && !errors.Is(err, unix.EBUSY) {
+		return fmt.Errorf("withdraw network of %s: %w", of.Name, err)
+	}
+	return nil
+}
+
+// RemoveHostLink removes the host's interface.
+func RemoveHostLink() error {
+	if !hostLinkExists() {
+		return nil
+	}
+	// The kernel may be removing it at this very moment, when the network at its other end has just ended.
+	if err := ip("link", "del", layout.HostLink); err != nil && hostLinkExists() {
+		return err
+	}
+	return nil
+}
+
+// Owner is the state folder of the testbed that is up on this machine, or nothing.
+func Owner() (string, error) {
+	alias, err := os.ReadFile(filepath.Join("/sys/class/net", layout.HostLink, "ifalias"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("read alias of %s: %w", layout.HostLink, err)
+	}
+	return strings.TrimSpace(string(alias)), nil
+}
+
+func hostLinkExists() bool {
+	_, err := net.InterfaceByName(layout.HostLink)
+	return err == nil
+}
+
+// Connect makes what is missing of links, addresses, routes and rules. members are all running nodes, the first first;
+// owner is the testbed's state folder.
+func Connect(owner string, members []Member) error {
+	first := members[0]
+	links, err := interfaces(first)
+	if err != nil {
+		return err
+	}
+	if !slices.Contains(links, layout.NodeBridge) {
+		if err := makeBridge(first); err != nil {
+			return err
+		}
+	}
+	if !slices.Contains(links, layout.Uplink) {
+		if err := makeHostLink(owner, first); err != nil {
+			return err
+		}
+	}
+	for _, member := range members[1:] {
+		if slices.Contains(links, member.Name) {
+			continue
+		}
+		if err := join(first, member); err != nil {
+			return err
+		}
+	}
+	for _, member := range members {
+		if err := route(member, members); err != nil {
+			return err
+		}
+		if err := loadRules(member); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func makeBridge(first Member) error {
+	return inNode(first,
+		[]string{"link", "set", "lo", "up"},
+		[]string{"link", "add", layout.NodeBridge, "type", "bridge"},
+		[]string{"addr", "add", onNodeNetwork(first.Address), "dev", layout.NodeBridge},
+		[]string{"link", "set", layout.NodeBridge, "up"},
+	)
+}
+
+func makeHostLink(owner string, first Member) error {
+	if err := RemoveHostLink(); err != nil {
+		return err
+	}
+	if err := checkRange(); err != nil {
+		return err
+	}
+	if err := ip("link", "add", layout.HostLink, "type", "veth", "peer", "name", layout.Uplink, "netns", first.Netns); err != nil {
+		return err
+	}
+	if err := ip("link", "set", layout.HostLink, "alias", owner); err != nil {
+		return err
+	}
+	if err := inNode(first,
+		[]string{"link", "set", layout.Uplink, "master", layout.NodeBridge, "up"},
+		[]string{"route", "replace", "default", "via", layout.HostAddress.String()},
+	); err != nil {
+		return err
+	}
+	if err := ip("addr", "add", onNodeNetwork(layout.HostAddress), "dev", layout.HostLink); err != nil {
+		return err
+	}
+	return ip("link", "set", layout.HostLink, "up")
+}
+
+// checkRange refuses a machine that has the testbed's addresses in use.
+func checkRange() error {
+	addresses, err := net.InterfaceAddrs()
+	if err != nil {
+		return fmt.Errorf("list the host's addresses: %w", err)
+	}
+	for _, address := range addresses {
+		prefix, err := netip.ParsePrefix(address.String())
+		if err == nil && prefix.Overlaps(layout.NodeNetwork) {
+			return fmt.Errorf("the host has %s, which overlaps the testbed's %s: remove that address while the testbed is up", prefix, layout.NodeNetwork)
+		}
+	}
+	return nil
+}
+
+func join(first, member Member) error {
+	links, err := interfaces(member)
+	if err != nil {
+		return err
+	}
+	// The end of a link to a first node that is no more, which the kernel has yet to remove.
+	if slices.Contains(links, memberLink) {
+		if err := inNode(member, []string{"link", "del", memberLink}); err != nil {
+			return err
+		}
+	}
+	if err := inNode(first,
+		[]string{"link", "add", member.Name, "type", "veth", "peer", "name", memberLink, "netns", member.Netns},
+		[]string{"link", "set", member.Name, "master", layout.NodeBridge, "up"},
+	); err != nil {
+		return err
+	}
+	return inNode(member,
+		[]string{"link", "set", "lo", "up"},
+		[]string{"addr", "add", onNodeNetwork(member.Address), "dev", memberLink},
+		[]string{"link", "set", memberLink, "up"},
+		[]string{"route", "replace", "default", "via", layout.HostAddress.String()},
+	)
+}
+
+// route tells a node on which other node each pod is.
+func route(member Member, members []Member) error {
+	for _, other := range members {
+		if other.Number == member.Number {
+			continue
+		}
+		if err := inNode(member, []string{"route", "replace", other.Pods.String(), "via", other.Address.String()}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// rules gives pods the node's address when they leave the cluster's own networks, since the host has no route back to
+// them.
+func rules(of layout.Node) string {
+	return fmt.Sprintf(`table ip %[1]s
+delete table ip %[1]s
+table ip %[1]s {
+	chain postrouting {
+		type nat hook postrouting priority srcnat
+		ip saddr %[2]s ip daddr != %[3]s masquerade
+	}
+}
+`, layout.FirewallTable, of.Pods, layout.PodNetwork)
+}
+
+func loadRules(member Member) error {
+	command := exec.Command("nft", "-f", "-")
+	command.Stdin = strings.NewReader(rules(member.Node))
+	var output strings.Builder
+	command.Stdout, command.Stderr = &output, &output
+	if err := node.Enter(member.Keeper, command.Start); err != nil {
+		return fmt.Errorf("run nft: %w", err)
+	}
+	if err := command.Wait(); err != nil {
+		return fmt.Errorf("load rules of %s: %w: %s", member.Name, err, strings.TrimSpace(output.String()))
+	}
+	return nil
+}
+
+func interfaces(member Member) ([]string, error) {
+	var names []string
+	err := node.Enter(member.Keeper, func() error {
+		links, err := net.Interfaces()
+		for _, link := range links {
+			names = append(names, link.Name)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list interfaces of %s: %w", member.Name, err)
+	}
+	return names, nil
+}
+
+func onNodeNetwork(address netip.Addr) string {
+	return netip.PrefixFrom(address, layout.NodeNetwork.Bits()).String()
+}
+
+func inNode(member Member, commands ...[]string) error {
+	for _, command := range commands {
+		if err := ip(append([]string{"-n", member.Netns}, command...)...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func ip(arguments ...string) error {
+	output, err := exec.Command("ip", arguments...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("ip %s: %w: %s", strings.Join(arguments, " "), err, strings.TrimSpace(string(output)))
+	}
+	return nil
+}

@@ -1,0 +1,104 @@
+//! TON for Cocoon: what is signed, what is sent and what the chain says about it.
+//!
+//! The pure half makes and checks bytes and performs no I/O: [`address`], [`key`], [`message`], [`wallet`] (v5r1),
+//! [`voucher`], [`channel`] and [`transaction`]. The other half, [`client`] and [`reader`], asks a toncenter v2
+//! endpoint and treats every answer as hostile: sizes are bounded, shapes are checked, and nothing is believed
+//! about payment but the state of the channel contract.
+//!
+//! The contract itself is specified in `contracts/README.md`.
+//!
+//! # A payer opens a channel and signs a voucher
+//!
+//! ```no_run
+//! use cocoon_api::NanoTon;
+//! use cocoon_ton::wallet::SendMode;
+//! use cocoon_ton::{ChainClient, ChannelParams, ChannelReader, Network, SecretKey, Signer, Voucher, Wallet, channel};
+//!
+//! # async fn example(secret: &str, provider: cocoon_ton::Address) -> Result<(), Box<dyn std::error::Error>> {
+//! let network = Network::TESTBED;
+//! let reader = ChannelReader::new(ChainClient::new("http://127.0.0.1:18081/api/v2", None)?);
+//! reader.client().check_network(&network).await?;
+//!
+//! let key = SecretKey::parse(secret)?;
+//! let wallet = Wallet::new(key.public_key(), &network);
+//! let params = ChannelParams {
+//!     payer_key: key.public_key(),
+//!     payer: wallet.address(),
+//!     provider,
+//!     challenge_period: 3_600,
+//!     salt: 0,
+//! };
+//! let deposit = NanoTon::from_nano(1_000_000_000)?;
+//! let message = channel::deploy_and_fund(&params, deposit, 0)?;
+//!
+//! let seqno = reader.wallet_seqno(&wallet.address()).await?;
+//! let valid_until = reader.client().head().await?.time + 60;
+//! let signed = wallet.transfer(seqno, valid_until, &[(SendMode::ExactValue, message)])?.sign(&key)?;
+//! // Persist `signed.boc` here: these bytes, and no others, may be sent until `valid_until` has passed.
+//! reader.client().send_boc(&signed.boc).await?;
+//!
+//! let voucher = Voucher {
+//!     global_id: network.global_id(),
+//!     channel: params.address(),
+//!     cap: NanoTon::from_nano(200_000_000)?,
+//!     valid_until: valid_until + 86_400,
+//!     epoch: 0,
+//! };
+//! let signature = voucher.sign(&key)?.signature.to_string();
+//! # let _ = signature;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # A provider redeems, and believes nothing but the channel
+//!
+//! ```no_run
+//! # use cocoon_api::NanoTon;
+//! # use cocoon_ton::wallet::SendMode;
+//! # use cocoon_ton::{ChannelOnChain, ChannelReader, SecretKey, SignedVoucher, Wallet, channel};
+//! # async fn example(
+//! #     reader: ChannelReader, wallet: Wallet, key: SecretKey, voucher: SignedVoucher, claim: NanoTon,
+//! # ) -> Result<(), Box<dyn std::error::Error>> {
+//! let seqno = reader.wallet_seqno(&wallet.address()).await?;
+//! let started = reader.client().head().await?.time;
+//! let redeem = (SendMode::ExactValue, channel::redeem(&voucher, claim, 0));
+//! let signed = wallet.transfer(seqno, started + 90, &[redeem])?.sign(&key)?;
+//! reader.client().send_boc(&signed.boc).await?;
+//!
+//! // Later, as often as it takes. Did the wallet send it, and did the channel pay it?
+//! let found = reader.find_transaction_by_message_hash(&wallet.address(), &signed.hash, started).await?;
+//! let left = found.is_some_and(|transaction| {
+//!     let mut payments = transaction.payments().into_iter();
+//!     payments.any(|payment| payment.destination == voucher.voucher.channel && payment.op == Some(channel::OP_REDEEM))
+//! });
+//! let paid = match reader.state(&voucher.voucher.channel).await? {
+//!     ChannelOnChain::Channel { state, .. } => state.redeemed >= claim,
+//!     _ => false,
+//! };
+//! # let _ = (left, paid);
+//! # Ok(())
+//! # }
+//! ```
+
+pub mod address;
+mod cells;
+pub mod channel;
+pub mod client;
+pub mod key;
+pub mod message;
+mod mnemonic;
+pub mod network;
+pub mod reader;
+pub mod transaction;
+pub mod voucher;
+pub mod wallet;
+
+pub use address::Address;
+pub use cells::{Cell, CellError, MAX_BOC_BYTES, cell_hash, decode_boc, encode_boc};
+pub use channel::{ChannelParams, ChannelState, ChannelStatus};
+pub use client::{ChainClient, ClientError};
+pub use key::{PublicKey, SecretKey, Signature, Signer};
+pub use network::Network;
+pub use reader::{ChannelOnChain, ChannelReader, WalletOnChain};
+pub use voucher::{SignedVoucher, Voucher};
+pub use wallet::{SignedMessage, Wallet};

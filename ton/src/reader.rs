@@ -1,0 +1,210 @@
+//! What a wallet or a channel is on the chain, in the words of this crate.
+
+use cocoon_api::NanoTon;
+
+use crate::channel::{self, StackError};
+use crate::client::{AccountState, ChainClient, ClientError, MAX_TRANSACTIONS_PER_PAGE, TransactionId};
+use crate::transaction::Transaction;
+use crate::wallet;
+use crate::{Address, ChannelState};
+
+/// Pages that one search for a transaction reads.
+///
+/// A settlement redeems up to 255 channels, and each of them sends the claim to the wallet in a transaction of its
+/// own; 64 pages of 32 transactions reach over eight full settlements that came after the one looked for.
+pub const SEARCH_PAGES: usize = 64;
+
+/// What stands at a channel's address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChannelOnChain {
+    /// No contract; coins sent there before the deployment wait in `balance`.
+    NotDeployed {
+        /// What the address holds.
+        balance: NanoTon,
+    },
+    /// A contract with other code: not a channel, whatever it says.
+    ForeignCode {
+        /// Hash of its code.
+        hash: [u8; 32],
+    },
+    /// The channel's code, at an address that its own parties do not make: it started from another state than a
+    /// new channel's, so its counters prove nothing.
+    ForeignState,
+    /// The account is frozen for unpaid rent.
+    Frozen,
+    /// The channel.
+    Channel {
+        /// Its state.
+        state: ChannelState,
+        /// Everything it holds, the rent reserve included.
+        balance: NanoTon,
+        /// Masterchain block that `balance` belongs to; `state` is of that block or a later one.
+        block_seqno: u32,
+    },
+}
+
+/// What stands at a wallet's address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WalletOnChain {
+    /// What it holds.
+    pub balance: NanoTon,
+    /// Whether it has code; the first transfer deploys it.
+    pub deployed: bool,
+    /// The seqno that the next transfer must carry.
+    pub seqno: u32,
+    /// Masterchain block that `balance` belongs to; `seqno` is of that block or a later one.
+    pub block_seqno: u32,
+}
+
+/// Reads wallets and channels through one endpoint.
+#[derive(Debug, Clone)]
+pub struct ChannelReader {
+    client: ChainClient,
+}
+
+impl ChannelReader {
+    /// Reads through `client`.
+    pub fn new(client: ChainClient) -> Self {
+        Self { client }
+    }
+
+    /// The endpoint behind it.
+    pub fn client(&self) -> &ChainClient {
+        &self.client
+    }
+
+    /// The channel at `address`.
+    pub async fn state(&self, address: &Address) -> Result<ChannelOnChain, ClientError> {
+        let account = self.client.account(address).await?;
+        let balance = account.balance;
+        let code_hash = match account.state {
+            AccountState::Uninitialized => return Ok(ChannelOnChain::NotDeployed { balance }),
+            AccountState::Frozen => return Ok(ChannelOnChain::Frozen),
+            AccountState::Active { code_hash } => code_hash,
+        };
+        if code_hash != channel::code_hash() {
+            return Ok(ChannelOnChain::ForeignCode { hash: code_hash });
+        }
+        let stack = self.getter(address, "channel_state").await?;
+        let state = ChannelState::from_stack(&stack).map_err(bad_stack)?;
+        if state.params.address() != *address {
+            return Ok(ChannelOnChain::ForeignState);
+        }
+        Ok(ChannelOnChain::Channel {
+            state,
+            balance,
+            block_seqno: account.block_seqno,
+        })
+    }
+
+    /// The wallet v5r1 at `address`.
+    pub async fn wallet(&self, address: &Address) -> Result<WalletOnChain, ClientError> {
+        let account = self.client.account(address).await?;
+        let (balance, block_seqno) = (account.balance, account.block_seqno);
+        match account.state {
+            AccountState::Uninitialized => Ok(WalletOnChain {
+                balance,
+                deployed: false,
+                seqno: 0,
+                block_seqno,
+            }),
+            AccountState::Active { code_hash } if code_hash == wallet::code_hash() => {
+                let stack = self.getter(address, "seqno").await?;
+                let seqno = stack
+                    .first()
+                    .and_then(channel::StackEntry::u64)
+                    .and_then(|n| u32::try_from(n).ok());
+                let seqno = seqno.ok_or_else(|| bad_stack(StackError { field: "seqno" }))?;
+                Ok(WalletOnChain {
+                    balance,
+                    deployed: true,
+                    seqno,
+                    block_seqno,
+                })
+            }
+            AccountState::Active { .. } | AccountState::Frozen => Err(ClientError::OtherContract {
+                account: address.to_string(),
+                expected: "working wallet v5r1",
+            }),
+        }
+    }
+
+    /// The seqno that the next transfer of the wallet at `address` must carry; 0 where it is not deployed.
+    pub async fn wallet_seqno(&self, address: &Address) -> Result<u32, ClientError> {
+        self.wallet(address).await.map(|wallet| wallet.seqno)
+    }
+
+    /// The transaction on `account` that the external message of this normalised hash caused, among those since
+    /// the unix second `since`; none where there is none.
+    ///
+    /// Fails with [`ClientError::SearchLimit`] where [`SEARCH_PAGES`] pages do not reach back to `since`.
+    pub async fn find_transaction_by_message_hash(
+        &self,
+        account: &Address,
+        hash: &[u8; 32],
+        since: u32,
+    ) -> Result<Option<Transaction>, ClientError> {
+        let Some(mut from) = self.client.account(account).await?.last_transaction else {
+            return Ok(None);
+        };
+        let mut searched = 0;
+        for _ in 0..SEARCH_PAGES {
+            let page = self
+                .client
+                .transactions(account, Some(from), MAX_TRANSACTIONS_PER_PAGE)
+                .await?;
+            if page.is_empty() {
+                return Err(ClientError::BadResponse {
+                    method: "getTransactions",
+                    what: "transaction asked for",
+                });
+            }
+            searched += page.len();
+            for transaction in page {
+                if transaction.now < since {
+                    return Ok(None);
+                }
+                if transaction.external_message_hash().as_ref() == Some(hash) {
+                    return Ok(Some(transaction));
+                }
+                from = TransactionId {
+                    lt: transaction.previous_lt,
+                    hash: transaction.previous_hash,
+                };
+            }
+            if from.lt == 0 {
+                return Ok(None);
+            }
+        }
+        Err(ClientError::SearchLimit {
+            account: account.to_string(),
+            searched,
+        })
+    }
+
+    async fn getter(
+        &self,
+        address: &Address,
+        method: &'static str,
+    ) -> Result<Vec<channel::StackEntry>, ClientError> {
+        let result = self.client.run_get_method(address, method).await?;
+        if !matches!(result.exit_code, 0 | 1) {
+            let reason = format!(
+                "getter {method} of {address} failed with exit code {}",
+                result.exit_code
+            );
+            return Err(ClientError::Rejected {
+                method: "runGetMethod",
+                reason,
+            });
+        }
+        Ok(result.stack)
+    }
+}
+
+fn bad_stack(error: StackError) -> ClientError {
+    ClientError::BadResponse {
+        method: "runGetMethod",
+        what: error.field,
+    }
+}

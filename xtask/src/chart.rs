@@ -1,0 +1,191 @@
+//! Checks of the Helm chart: that it renders what Kubernetes accepts, refuses values it does not know, gives every
+//! right a reason and every container the least rights.
+
+mod promtool;
+mod rendered;
+mod schema;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+
+use crate::{tools, workspace};
+use rendered::Rendered;
+
+const CHART: &str = "charts/cocoon-farm";
+/// Release and namespace of every rendering here.
+const RELEASE: [&str; 4] = ["cocoon", CHART, "--namespace", "cocoon-system"];
+
+/// One check and how it ended.
+pub(crate) type Check = (String, Result<()>);
+
+/// Runs all checks of the chart.
+pub(crate) fn check() -> Result<Vec<Check>> {
+    let chart = Chart {
+        helm: tools::helm()?,
+        validate: tools::kubernetes_validate()?,
+    };
+    let mut checks: Vec<Check> = vec![
+        ("every value has a schema".into(), schema::covers_every_value()),
+        (
+            "values that the schema does not know are refused".into(),
+            chart.refuses_wrong_values(),
+        ),
+    ];
+    for (name, file) in values_sets()? {
+        checks.push((format!("{name}: lint"), chart.lint(file.as_deref())));
+        let rendered = chart.render(file.as_deref());
+        match rendered {
+            Ok(rendered) => checks.extend(chart.check_rendered(&name, &rendered)),
+            Err(error) => checks.push((format!("{name}: render"), Err(error))),
+        }
+    }
+    Ok(checks)
+}
+
+/// The defaults, and every file in the chart's `ci` folder.
+fn values_sets() -> Result<Vec<(String, Option<PathBuf>)>> {
+    let folder = workspace::root().join(CHART).join("ci");
+    let mut sets = vec![("defaults".to_owned(), None)];
+    let entries = fs::read_dir(&folder).with_context(|| format!("list {}", folder.display()))?;
+    let mut paths: Vec<PathBuf> = entries
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<io::Result<_>>()
+        .with_context(|| format!("list {}", folder.display()))?;
+    paths.sort();
+    for path in paths {
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .replace(".values.yaml", "");
+        sets.push((name, Some(path)));
+    }
+    Ok(sets)
+}
+
+/// The tools that read the chart.
+struct Chart {
+    helm: PathBuf,
+    validate: PathBuf,
+}
+
+impl Chart {
+    fn helm(&self, arguments: &[&str], values: Option<&Path>) -> Result<String> {
+        let mut command = Command::new(&self.helm);
+        command.args(arguments).current_dir(workspace::root());
+        if let Some(file) = values {
+            command.arg("--values").arg(file);
+        }
+        output(&mut command)
+    }
+
+    fn lint(&self, values: Option<&Path>) -> Result<()> {
+        self.helm(&["lint", "--strict", CHART], values).map(drop)
+    }
+
+    fn render(&self, values: Option<&Path>) -> Result<Rendered> {
+        let text = self.helm(&[&["template"], &RELEASE[..]].concat(), values)?;
+        Rendered::parse(text)
+    }
+
+    fn check_rendered(&self, name: &str, rendered: &Rendered) -> Vec<Check> {
+        let mut checks = vec![
+            (
+                format!("{name}: Kubernetes' own schemas"),
+                self.validate(rendered),
+            ),
+            (
+                format!("{name}: every right has a reason"),
+                rendered.every_rule_has_a_reason(),
+            ),
+            (
+                format!("{name}: every container is hardened"),
+                rendered.every_container_is_hardened(),
+            ),
+            (
+                format!("{name}: definitions follow their switches"),
+                rendered.definitions_follow(name),
+            ),
+        ];
+        if let Some(rules) = rendered.prometheus_rules() {
+            let tests = workspace::root().join(CHART).join("tests/alerts.yaml");
+            checks.push((
+                format!("{name}: alerts fire when they should"),
+                promtool::test(&rules, &tests),
+            ));
+        }
+        checks
+    }
+
+    /// What the built-in kinds may hold; the kinds of the Prometheus Operator are not among them.
+    fn validate(&self, rendered: &Rendered) -> Result<()> {
+        let mut file = tempfile::Builder::new()
+            .suffix(".yaml")
+            .tempfile()
+            .context("create a temporary file")?;
+        io::Write::write_all(&mut file, rendered.text.as_bytes()).context("write the rendered chart")?;
+        output(
+            Command::new(&self.validate)
+                .args(["--strict", "--quiet", "--no-warn"])
+                .arg(file.path()),
+        )
+        .map(drop)
+    }
+
+    fn refuses_wrong_values(&self) -> Result<()> {
+        for (wrong, word) in [
+            ("nosuch=1", "nosuch"),
+            ("images.nosuch=1", "nosuch"),
+            ("replicas=0", "replicas"),
+            ("images.pullPolicy=Sometimes", "pullPolicy"),
+            ("watchNamespace=Not_A_Namespace", "watchNamespace"),
+            ("ton.networks[0].name=testnet", "globalId"),
+            ("networkPolicy.apiServer.ports[0]=70000", "ports"),
+        ] {
+            let arguments = [&["template"], &RELEASE[..], &["--set", wrong]].concat();
+            match self.helm(&arguments, None) {
+                Ok(_) => bail!("`--set {wrong}` was accepted"),
+                Err(error) => {
+                    let message = format!("{error:#}");
+                    ensure!(
+                        message.contains(word),
+                        "`--set {wrong}` was refused without naming {word}: {message}"
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Standard output of a command, or an error that ends with what it printed.
+fn output(command: &mut Command) -> Result<String> {
+    let program = Path::new(command.get_program())
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    let output = command.output().with_context(|| format!("start {program}"))?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+    if !output.status.success() {
+        bail!(
+            "{program} failed with {}\n{}\n{}",
+            output.status,
+            text(&output.stdout),
+            text(&output.stderr)
+        );
+    }
+    String::from_utf8(output.stdout).with_context(|| format!("read what {program} printed as UTF-8"))
+}
+
+/// Reads a YAML file of the chart.
+fn read_yaml(path: &str) -> Result<Value> {
+    let full = workspace::root().join(CHART).join(path);
+    let text = fs::read_to_string(&full).with_context(|| format!("read {}", full.display()))?;
+    serde_saphyr::from_str(&text).with_context(|| format!("read {} as YAML", full.display()))
+}

@@ -1,0 +1,189 @@
+//! What the chart renders, and what must hold of it.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+
+/// Kinds of workloads, with the path of their pod template.
+const WORKLOADS: [(&str, &str); 5] = [
+    ("Deployment", "/spec/template/spec"),
+    ("StatefulSet", "/spec/template/spec"),
+    ("DaemonSet", "/spec/template/spec"),
+    ("Job", "/spec/template/spec"),
+    ("CronJob", "/spec/jobTemplate/spec/template/spec"),
+];
+
+/// A rendered chart.
+pub(super) struct Rendered {
+    /// As Helm printed it, with comments.
+    pub(super) text: String,
+    objects: Vec<Value>,
+}
+
+impl Rendered {
+    /// Reads what Helm printed.
+    pub(super) fn parse(text: String) -> Result<Self> {
+        let objects: Vec<Value> =
+            serde_saphyr::from_multiple(&text).context("read the rendered chart as YAML")?;
+        ensure!(!objects.is_empty(), "the chart rendered nothing");
+        Ok(Self { text, objects })
+    }
+
+    fn of_kind<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Value> {
+        self.objects.iter().filter(move |object| object["kind"] == kind)
+    }
+
+    /// Every rule of every role stands below a comment that says why.
+    pub(super) fn every_rule_has_a_reason(&self) -> Result<()> {
+        let rules: usize = ["Role", "ClusterRole"]
+            .into_iter()
+            .flat_map(|kind| self.of_kind(kind))
+            .map(|role| role["rules"].as_array().map_or(0, Vec::len))
+            .sum();
+        let lines: Vec<&str> = self
+            .text
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty())
+            .collect();
+        let starts: Vec<usize> = (0..lines.len())
+            .filter(|index| lines[*index].starts_with("- apiGroups:"))
+            .collect();
+        ensure!(
+            rules == starts.len(),
+            "{rules} rules, of which {} start with apiGroups, as all should",
+            starts.len()
+        );
+        for start in starts {
+            let above = start.checked_sub(1).map_or("", |index| lines[index]);
+            let what: Vec<&str> = lines.iter().skip(start).take(3).copied().collect();
+            ensure!(
+                above.starts_with('#'),
+                "this rule has no comment above it that gives its reason: {what:?}"
+            );
+        }
+        Ok(())
+    }
+
+    /// Every container runs as nobody in particular, writes nowhere and can do nothing special.
+    pub(super) fn every_container_is_hardened(&self) -> Result<()> {
+        let mut containers = 0;
+        for (kind, template) in WORKLOADS {
+            for object in self.of_kind(kind) {
+                let name = &object["metadata"]["name"];
+                let pod = object
+                    .pointer(template)
+                    .with_context(|| format!("find the pod of {kind} {name}"))?;
+                let gaps = pod_gaps(pod);
+                ensure!(
+                    gaps.is_empty(),
+                    "{kind} {name} is not hardened:\n  {}",
+                    gaps.join("\n  ")
+                );
+                containers += pod["containers"].as_array().map_or(0, Vec::len);
+            }
+        }
+        ensure!(containers > 0, "no container was found");
+        ensure!(
+            self.of_kind("Pod").next().is_none(),
+            "a bare Pod is not rescheduled when its node goes"
+        );
+        Ok(())
+    }
+
+    /// `crds.install` and `crds.keep`, by the values set that is rendered.
+    pub(super) fn definitions_follow(&self, values: &str) -> Result<()> {
+        let found: Vec<&Value> = self.of_kind("CustomResourceDefinition").collect();
+        let wanted = if values == "without-crds" { 0 } else { 4 };
+        ensure!(
+            found.len() == wanted,
+            "{} definitions instead of {wanted}",
+            found.len()
+        );
+        for definition in found {
+            let kept = definition["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep";
+            ensure!(
+                kept == (values != "leave-nothing"),
+                "{} is kept: {kept}",
+                definition["metadata"]["name"]
+            );
+        }
+        Ok(())
+    }
+
+    /// The alerts, as a rule file of Prometheus.
+    pub(super) fn prometheus_rules(&self) -> Option<Value> {
+        self.of_kind("PrometheusRule")
+            .next()
+            .map(|rule| rule["spec"].clone())
+    }
+}
+
+/// What a pod lacks.
+fn pod_gaps(pod: &Value) -> Vec<String> {
+    let mut gaps = Vec::new();
+    let mut want = |whose: &str, found: &Value, path: &str, wanted: &Value| {
+        let found = found.pointer(path).unwrap_or(&Value::Null);
+        if found != wanted {
+            gaps.push(format!("{whose}: {path} is {found}, not {wanted}"));
+        }
+    };
+    want("pod", pod, "/securityContext/runAsNonRoot", &json!(true));
+    want("pod", pod, "/securityContext/runAsUser", &json!(65532));
+    want(
+        "pod",
+        pod,
+        "/securityContext/seccompProfile/type",
+        &json!("RuntimeDefault"),
+    );
+    for shared in ["/hostNetwork", "/hostPID", "/hostIPC"] {
+        want("pod", pod, shared, &Value::Null);
+    }
+    for list in ["containers", "initContainers"] {
+        for container in pod[list].as_array().into_iter().flatten() {
+            let name = container["name"].as_str().unwrap_or("without a name");
+            want(
+                name,
+                container,
+                "/securityContext/allowPrivilegeEscalation",
+                &json!(false),
+            );
+            want(
+                name,
+                container,
+                "/securityContext/readOnlyRootFilesystem",
+                &json!(true),
+            );
+            want(name, container, "/securityContext/privileged", &json!(false));
+            want(
+                name,
+                container,
+                "/securityContext/capabilities",
+                &json!({"drop": ["ALL"]}),
+            );
+            for wider in ["runAsNonRoot", "runAsUser", "seccompProfile", "procMount"] {
+                want(
+                    name,
+                    container,
+                    &format!("/securityContext/{wider}"),
+                    &Value::Null,
+                );
+            }
+        }
+    }
+    for container in pod["containers"].as_array().into_iter().flatten() {
+        for needed in [
+            "/resources/requests/memory",
+            "/resources/limits/memory",
+            "/livenessProbe",
+            "/readinessProbe",
+        ] {
+            if container.pointer(needed).is_none() {
+                gaps.push(format!("{}: {needed} is missing", container["name"]));
+            }
+        }
+    }
+    gaps
+}
+
+#[cfg(test)]
+mod tests;

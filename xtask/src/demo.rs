@@ -1,0 +1,36 @@
+//! `cargo xtask demo`: the whole loop, from an empty machine to a job that is paid.
+
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::{image, stack, workspace};
+
+/// Arguments of `cargo xtask demo`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Also write the summary as one JSON object
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    #[command(flatten)]
+    stack: stack::Up,
+}
+
+/// Starts the stack and runs the demo on it.
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let start = Instant::now();
+    let description = stack::up(&args.stack)?;
+    let mut build = workspace::cargo();
+    let status = build.args(["build", "--quiet", "--package", "e2e", "--bin", "demo"]).status().context("run cargo build")?;
+    ensure!(status.success(), "the demo does not build");
+    let mut demo = Command::new(image::target_folder().join("debug/demo"));
+    demo.arg("--stack").arg(&description).arg("--setup-seconds").arg(format!("{:.1}", start.elapsed().as_secs_f64()));
+    demo.arg("--example").arg(workspace::root().join("examples/first-job.yaml"));
+    if let Some(file) = &args.json {
+        demo.arg("--json").arg(std::path::absolute(file).context("find the folder of the summary")?);
+    }
+    let status = demo.status().context("run the demo")?;
+    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

@@ -1,0 +1,32 @@
+//! `cargo xtask e2e`: the end-to-end tests on a running stack.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+
+use crate::{stack, workspace};
+
+/// Arguments of `cargo xtask e2e`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    stack: stack::Up,
+    /// End the stack afterwards
+    #[arg(long)]
+    down: bool,
+    /// Names of tests, or parts of names [default: all]
+    tests: Vec<String>,
+}
+
+/// Starts the stack and runs the tests on it, one after the other.
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let description = stack::up(&args.stack)?;
+    let mut tests = workspace::cargo();
+    tests.args(["test", "--package", "e2e", "--test", "e2e", "--"]).args(&args.tests);
+    tests.args(["--test-threads", "1"]).env("COCOON_STACK", description);
+    let status = tests.status().context("run cargo test")?;
+    if args.down {
+        stack::down()?;
+    }
+    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

@@ -1,0 +1,156 @@
+//! `cargo xtask image`: reproducible OCI images of the operator and the agent, made without a container engine.
+//!
+//! An image has two layers: the few files of pinned Debian packages that a Rust binary needs ([`debian`]), shared by
+//! both images, and the release binary ([`binary`]). Before anything is written, [`elf`] proves that the first layer
+//! satisfies the second. The same inputs give the same bytes, so the digest names the content and the tag carries it.
+
+mod binary;
+mod debian;
+mod elf;
+mod layer;
+mod oci;
+
+#[cfg(test)]
+mod tests;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use clap::ValueEnum;
+
+use crate::{cache, workspace};
+use layer::Layer;
+pub(crate) use binary::target_folder;
+pub(crate) use oci::Built;
+
+/// The pin file, relative to the workspace.
+const PINS: &str = "images/debian.yaml";
+
+/// Arguments of `cargo xtask image`.
+#[derive(clap::Args, Default)]
+pub(crate) struct Args {
+    /// Which images to build [default: all]
+    images: Vec<Name>,
+    /// Folder for the archives and images.json [default: images in the target folder]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Use this operator binary instead of building it
+    #[arg(long, value_name = "PATH")]
+    operator_binary: Option<PathBuf>,
+    /// Use this agent binary instead of building it
+    #[arg(long, value_name = "PATH")]
+    agent_binary: Option<PathBuf>,
+    /// Tag the images so instead of by version and content
+    #[arg(long)]
+    tag: Option<String>,
+    /// Pin the package versions that the archive offers, and build nothing
+    #[arg(long)]
+    repin: bool,
+}
+
+/// An image that can be built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Name {
+    /// The operator
+    Operator,
+    /// The agent
+    Agent,
+}
+
+impl Name {
+    fn parts(self) -> &'static Parts {
+        match self {
+            Self::Operator => &Parts {
+                repository: "cocoon.local/operator",
+                package: "cocoon-operator",
+                binary: "cocoon-operator",
+                description: "Reconciles Cocoon resources, dispatches jobs to agents and settles usage in TON",
+            },
+            Self::Agent => &Parts {
+                repository: "cocoon.local/gpu-agent",
+                package: "gpu-agent",
+                binary: "gpu-agent",
+                description: "Loads one model, serves it, meters it",
+            },
+        }
+    }
+}
+
+/// What makes one image different from another.
+struct Parts {
+    repository: &'static str,
+    /// Cargo package, and its binary target.
+    package: &'static str,
+    binary: &'static str,
+    description: &'static str,
+}
+
+/// Builds the images and prints one JSON object per image; progress goes to standard error.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    if args.repin {
+        return debian::repin(&workspace::root().join(PINS));
+    }
+    for built in build(args)? {
+        println!(
+            "{}",
+            serde_json::to_string(&built).context("encode the result as JSON")?
+        );
+    }
+    Ok(())
+}
+
+/// Builds the images that `args` asks for and writes `images.json` beside their archives.
+pub(crate) fn build(args: &Args) -> Result<Vec<Built>> {
+    let out = args
+        .out
+        .clone()
+        .unwrap_or_else(|| target_folder().join("images"));
+    fs::create_dir_all(&out).with_context(|| format!("create output folder {}", out.display()))?;
+    let out = out
+        .canonicalize()
+        .with_context(|| format!("resolve output folder {}", out.display()))?;
+    let base = debian::base(&workspace::root().join(PINS), &cache::folder("debs")?)?;
+    let names = if args.images.is_empty() {
+        Name::value_variants()
+    } else {
+        &args.images
+    };
+
+    let mut built = Vec::new();
+    for name in names {
+        let given = match name {
+            Name::Operator => &args.operator_binary,
+            Name::Agent => &args.agent_binary,
+        };
+        let parts = name.parts();
+        let binary = match given {
+            Some(path) => path.clone(),
+            None => binary::build(parts.package, parts.binary)?,
+        };
+        let image = assemble(parts, &base, &binary)?;
+        built.push(oci::write(&image, args.tag.as_deref(), &out)?);
+    }
+    let list = serde_json::to_vec_pretty(&built).context("encode the list of images as JSON")?;
+    let path = out.join("images.json");
+    fs::write(&path, list).with_context(|| format!("write {}", path.display()))?;
+    Ok(built)
+}
+
+/// Puts `binary` on top of `base`, having checked that it can start there.
+fn assemble(parts: &'static Parts, base: &Layer, binary: &Path) -> Result<oci::Image<'static>> {
+    let content = fs::read(binary).with_context(|| format!("read binary {}", binary.display()))?;
+    elf::check_closure(&content, base)
+        .with_context(|| format!("{} cannot run on the files that {PINS} lists", binary.display()))?;
+    let path = format!("usr/bin/{}", parts.binary);
+    let mut top = Layer::default();
+    top.file(&path, 0o755, content);
+    Ok(oci::Image {
+        repository: parts.repository,
+        title: parts.binary,
+        description: parts.description,
+        version: env!("CARGO_PKG_VERSION"),
+        entrypoint: format!("/{path}"),
+        layers: vec![("Debian packages", base.clone()), (parts.binary, top)],
+    })
+}

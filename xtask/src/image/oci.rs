@@ -1,0 +1,218 @@
+//! Writes an image as an OCI image layout in one tar archive, byte for byte the same for the same image.
+//!
+//! Source: OCI image format specification 1.1, "image layout", "manifest" and "configuration".
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use flate2::{Compression, GzBuilder};
+use serde::Serialize;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use super::debian::USER;
+use super::layer::Layer;
+
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+const GZIP_LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+
+/// The creation time of every image: a real one would change the digest.
+const CREATED: &str = "1970-01-01T00:00:00Z";
+
+/// Hex digits of the manifest's digest in a tag: 48 bits, so that two contents of one version never meet.
+const TAG_DIGITS: usize = 12;
+
+/// What goes into an image.
+pub(super) struct Image<'a> {
+    /// Reference without a tag.
+    pub(super) repository: &'a str,
+    /// Also the archive's file name, with `.tar`.
+    pub(super) title: &'a str,
+    pub(super) description: &'a str,
+    pub(super) version: &'a str,
+    /// Absolute path of the program it runs.
+    pub(super) entrypoint: String,
+    /// From the bottom up, each with a line for the image's history.
+    pub(super) layers: Vec<(&'a str, Layer)>,
+}
+
+/// A written image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Built {
+    /// Reference without a tag.
+    pub(crate) name: String,
+    /// `<version>-<first digits of the digest>` unless one was asked for.
+    pub(crate) tag: String,
+    /// `name:tag`, as a pod names it.
+    #[serde(rename = "ref")]
+    pub(crate) reference: String,
+    /// Absolute path of the archive.
+    pub(crate) file: PathBuf,
+    /// The manifest's digest, `sha256:<hex>`.
+    pub(crate) digest: String,
+    /// Bytes that a registry stores and a node downloads: manifest, configuration and compressed layers.
+    pub(crate) compressed_bytes: u64,
+    /// Bytes of the layers unpacked.
+    pub(crate) uncompressed_bytes: u64,
+}
+
+/// A piece of content, stored by digest.
+struct Blob {
+    media_type: &'static str,
+    /// Lower-case hex.
+    sha256: String,
+    content: Vec<u8>,
+}
+
+impl Blob {
+    fn new(media_type: &'static str, content: Vec<u8>) -> Self {
+        Self {
+            media_type,
+            sha256: sha256(&content),
+            content,
+        }
+    }
+
+    fn json(media_type: &'static str, value: &Value) -> Result<Self> {
+        Ok(Self::new(
+            media_type,
+            serde_json::to_vec(value).context("encode image metadata as JSON")?,
+        ))
+    }
+
+    fn digest(&self) -> String {
+        format!("sha256:{}", self.sha256)
+    }
+
+    fn descriptor(&self) -> Value {
+        json!({ "mediaType": self.media_type, "digest": self.digest(), "size": self.content.len() })
+    }
+}
+
+/// Writes `image` into the folder `out`, tagged `tag` or else by its version and content.
+pub(super) fn write(image: &Image<'_>, tag: Option<&str>, out: &Path) -> Result<Built> {
+    let mut diff_ids = Vec::new();
+    let mut uncompressed_bytes = 0;
+    let mut blobs = Vec::new();
+    for (what, layer) in &image.layers {
+        let archive = layer.to_tar()?;
+        diff_ids.push(format!("sha256:{}", sha256(&archive)));
+        uncompressed_bytes += archive.len() as u64;
+        let packed = gzip(&archive).with_context(|| format!("compress layer {what}"))?;
+        blobs.push(Blob::new(GZIP_LAYER, packed));
+    }
+    let layers: Vec<Value> = blobs.iter().map(Blob::descriptor).collect();
+    let config = Blob::json(CONFIG, &config(image, &diff_ids))?;
+    let manifest = json!({
+        "schemaVersion": 2, "mediaType": MANIFEST, "config": config.descriptor(), "layers": layers,
+    });
+    let manifest = Blob::json(MANIFEST, &manifest)?;
+    let tag = tag.map_or_else(
+        || format!("{}-{}", image.version, &manifest.sha256[..TAG_DIGITS]),
+        str::to_owned,
+    );
+    let reference = format!("{}:{tag}", image.repository);
+    let index = index(&manifest, &reference, &tag);
+    let digest = manifest.digest();
+    blobs.extend([config, manifest]);
+
+    let compressed_bytes = blobs.iter().map(|blob| blob.content.len() as u64).sum();
+    let file = out.join(format!("{}.tar", image.title));
+    place(&file, &layout(blobs, &index)?)?;
+    Ok(Built {
+        name: image.repository.to_owned(),
+        tag,
+        reference,
+        file,
+        digest,
+        compressed_bytes,
+        uncompressed_bytes,
+    })
+}
+
+fn config(image: &Image<'_>, diff_ids: &[String]) -> Value {
+    let history: Vec<Value> = image
+        .layers
+        .iter()
+        .map(|(what, _)| json!({ "created": CREATED, "created_by": what }))
+        .collect();
+    json!({
+        "created": CREATED,
+        "architecture": "amd64",
+        "os": "linux",
+        "config": {
+            "User": format!("{USER}:{USER}"),
+            "Env": ["PATH=/usr/bin"],
+            "Entrypoint": [image.entrypoint],
+            "WorkingDir": "/",
+            "Labels": {
+                "org.opencontainers.image.title": image.title,
+                "org.opencontainers.image.description": image.description,
+                "org.opencontainers.image.version": image.version,
+                "org.opencontainers.image.licenses": "Apache-2.0",
+            },
+        },
+        "rootfs": { "type": "layers", "diff_ids": diff_ids },
+        "history": history,
+    })
+}
+
+/// The index names the image twice: by containerd's annotation in full, by the specification's only with the tag.
+fn index(manifest: &Blob, reference: &str, tag: &str) -> Value {
+    let mut descriptor = manifest.descriptor();
+    descriptor["platform"] = json!({ "architecture": "amd64", "os": "linux" });
+    descriptor["annotations"] =
+        json!({ "io.containerd.image.name": reference, "org.opencontainers.image.ref.name": tag });
+    json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [descriptor] })
+}
+
+/// The archive: folders, blobs and the two files that say what it is, through the same writer as a layer.
+fn layout(blobs: Vec<Blob>, index: &Value) -> Result<Vec<u8>> {
+    let mut files = Layer::default();
+    for blob in blobs {
+        files.file(&format!("blobs/sha256/{}", blob.sha256), 0o644, blob.content);
+    }
+    files.file(
+        "index.json",
+        0o644,
+        serde_json::to_vec(index).context("encode index.json")?,
+    );
+    files.file("oci-layout", 0o644, br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec());
+    files.to_tar()
+}
+
+/// Compresses with an empty header: no name, no time, unknown operating system.
+fn gzip(content: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut encoder = GzBuilder::new()
+        .mtime(0)
+        .operating_system(255)
+        .write(Vec::new(), Compression::best());
+    encoder.write_all(content)?;
+    encoder.finish()
+}
+
+/// Replaces `file` in one step, so that nobody loads half an image.
+fn place(file: &Path, content: &[u8]) -> Result<()> {
+    let folder = file
+        .parent()
+        .with_context(|| format!("{} has no parent folder", file.display()))?;
+    let mut temporary = tempfile::Builder::new()
+        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
+        .tempfile_in(folder)
+        .with_context(|| format!("create a temporary file in {}", folder.display()))?;
+    temporary
+        .write_all(content)
+        .with_context(|| format!("write {}", file.display()))?;
+    temporary
+        .persist(file)
+        .with_context(|| format!("move the finished image to {}", file.display()))?;
+    Ok(())
+}
+
+fn sha256(content: &[u8]) -> String {
+    hex::encode(Sha256::digest(content))
+}

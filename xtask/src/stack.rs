@@ -1,0 +1,345 @@
+//! `cargo xtask stack`: everything that the demo and the end-to-end tests run on.
+//!
+//! A cluster with simulated GPUs, a TON network of one process beside it, the images on its nodes, and the chart
+//! installed. What is there already stays: a second `up` takes seconds. `stack.json` in the state folder tells the
+//! programs that use it where everything is.
+
+mod own_chain;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::{cluster, image, model, tools, workspace};
+
+/// Namespace of the operator.
+const OPERATOR_NAMESPACE: &str = "cocoon-system";
+/// Helm's name for the installation.
+const RELEASE: &str = "cocoon";
+/// Name of the TON network, in the chart's values and in resources.
+const NETWORK: &str = "testbed";
+/// Its global id: neither mainnet's nor testnet's, so that nothing signed here is valid there.
+const GLOBAL_ID: i32 = -217;
+/// Port of the chain's HTTP server.
+const CHAIN_PORT: u16 = 18_081;
+/// GPUs that each node offers unless asked otherwise.
+const GPUS: u16 = 2;
+/// What is started answers within this time, or its log tells why not.
+const START_LIMIT: Duration = Duration::from_secs(90);
+/// Between two looks at what is being started.
+const LOOK_INTERVAL: Duration = Duration::from_millis(200);
+/// Helm's own limit for the operator to become ready.
+const HELM_TIMEOUT: &str = "180s";
+
+/// Arguments of `cargo xtask stack`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Action,
+}
+
+#[derive(clap::Subcommand)]
+enum Action {
+    /// Start it, or what of it is missing, and print the path of its description
+    Up(Up),
+    /// End it and remove every trace
+    Down,
+}
+
+/// What to start.
+#[derive(clap::Args, Clone, Default)]
+pub(crate) struct Up {
+    /// Nodes of the testbed's cluster
+    #[arg(long)]
+    nodes: Option<u8>,
+    /// Simulated GPUs of each node [default: 2]
+    #[arg(long)]
+    gpus: Option<u16>,
+    /// Use this cluster instead of the testbed's
+    #[arg(long, value_name = "PATH", requires_all = ["operator_image", "agent_image"])]
+    kubeconfig: Option<PathBuf>,
+    /// Operator image that the cluster of --kubeconfig can pull
+    #[arg(long, value_name = "REF", requires = "kubeconfig")]
+    operator_image: Option<String>,
+    /// Agent image that the cluster of --kubeconfig can pull
+    #[arg(long, value_name = "REF", requires = "kubeconfig")]
+    agent_image: Option<String>,
+    /// This machine's address as the pods of --kubeconfig reach it
+    #[arg(long, value_name = "ADDRESS", requires = "kubeconfig")]
+    host_address: Option<std::net::IpAddr>,
+    /// The model's file on the nodes of --kubeconfig
+    #[arg(long, value_name = "PATH", requires = "kubeconfig")]
+    model_path: Option<PathBuf>,
+}
+
+/// Runs `cargo xtask stack`.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    match &args.command {
+        Action::Up(options) => println!("{}", up(options)?.display()),
+        Action::Down => down()?,
+    }
+    Ok(())
+}
+
+/// What `testbed-cluster status --json` says, as far as it is needed here.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Status {
+    state: PathBuf,
+    kubeconfig: PathBuf,
+    #[serde(rename = "nodeIP")]
+    node_ip: String,
+    nodes: Vec<Node>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Node {
+    name: String,
+    kubelet_root_dir: PathBuf,
+}
+
+/// Where the parts are that the chart and the description need.
+struct Parts {
+    state: PathBuf,
+    kubeconfig: PathBuf,
+    /// Root of the chain's HTTP server, from here and from pods.
+    chain: String,
+    operator_image: String,
+    agent_image: String,
+    model_path: PathBuf,
+    plugin: PathBuf,
+    gpus: usize,
+}
+
+/// Starts what is missing and answers the path of the description.
+pub(crate) fn up(options: &Up) -> Result<PathBuf> {
+    let parts = match &options.kubeconfig {
+        None => on_testbed(options)?,
+        Some(kubeconfig) => on_given_cluster(kubeconfig, options)?,
+    };
+    say("installing the chart");
+    install(&parts)?;
+    describe(&parts)
+}
+
+fn on_testbed(options: &Up) -> Result<Parts> {
+    let program = cluster::program()?;
+    let nodes = options.nodes.map(|nodes| vec!["--nodes".to_owned(), nodes.to_string()]).unwrap_or_default();
+    say("starting Kubernetes");
+    cluster::install_packages(cluster::PACKAGES)?;
+    succeed(Command::new(&program).arg("up").args(nodes))?;
+    let status: Status = {
+        let output = Command::new(&program).args(["status", "--json"]).output().context("run testbed-cluster status")?;
+        serde_json::from_slice(&output.stdout).context("read the status of the cluster")?
+    };
+    say("fetching the model");
+    let model_path = model::fetch()?;
+    say("building images");
+    let images = image::build(&image::Args::default())?;
+    let found = |name: &str| {
+        let image = images.iter().find(|image| image.name.ends_with(name));
+        image.with_context(|| format!("no image of {name} was built"))
+    };
+    let (operator, agent) = (found("operator")?, found("gpu-agent")?);
+    say("loading images");
+    succeed(Command::new(&program).arg("load").args([&operator.file, &agent.file]))?;
+    let binaries = build_binaries()?;
+    say("starting the TON network");
+    let chain = start_chain(&program, &status, &binaries)?;
+    say("offering simulated GPUs");
+    let per_node = options.gpus.unwrap_or(GPUS);
+    for node in &status.nodes {
+        start_device_plugin(&program, &status, node, per_node, &binaries)?;
+    }
+    wait_for_gpus(&status, per_node)?;
+    Ok(Parts {
+        kubeconfig: status.kubeconfig.clone(),
+        chain,
+        operator_image: operator.reference.clone(),
+        agent_image: agent.reference.clone(),
+        model_path,
+        plugin: binaries.join("kubectl-cocoon"),
+        gpus: usize::from(per_node) * status.nodes.len(),
+        state: status.state,
+    })
+}
+
+/// On a cluster that is there, this machine only runs the chain; the images and the model are the cluster's.
+fn on_given_cluster(kubeconfig: &Path, options: &Up) -> Result<Parts> {
+    let image = |image: &Option<String>, name| image.clone().with_context(|| format!("--kubeconfig needs --{name}-image"));
+    let kubeconfig = kubeconfig.canonicalize().with_context(|| format!("find the kubeconfig {}", kubeconfig.display()))?;
+    let state = crate::cache::folder("given-cluster")?;
+    let binaries = build_binaries()?;
+    let address = match options.host_address {
+        Some(address) => address,
+        None => own_chain::local_address(&kubeconfig)?,
+    };
+    let chain = own_chain::start(&state, address, &binaries)?;
+    let model_path = match &options.model_path {
+        Some(path) => path.clone(),
+        None => model::fetch()?,
+    };
+    Ok(Parts {
+        state,
+        chain,
+        operator_image: image(&options.operator_image, "operator")?,
+        agent_image: image(&options.agent_image, "agent")?,
+        model_path,
+        plugin: binaries.join("kubectl-cocoon"),
+        gpus: count_gpus(&kubeconfig)?,
+        kubeconfig,
+    })
+}
+
+/// Ends everything and removes every trace of it.
+pub(crate) fn down() -> Result<()> {
+    let given = crate::cache::folder("given-cluster")?;
+    own_chain::stop(&given)?;
+    fs::remove_dir_all(&given).with_context(|| format!("remove {}", given.display()))?;
+    succeed(Command::new(cluster::program()?).arg("down"))
+}
+
+/// Builds the programs that run beside the cluster, in the profile that the tests use.
+fn build_binaries() -> Result<PathBuf> {
+    say("building the testbed");
+    let packages = ["testbed-chain", "testbed-device-plugin", "kubectl-cocoon"];
+    let mut build = workspace::cargo();
+    build.args(["build", "--quiet"]);
+    for package in packages {
+        build.args(["--package", package]);
+    }
+    succeed(&mut build)?;
+    Ok(image::target_folder().join("debug"))
+}
+
+fn start_chain(program: &Path, status: &Status, binaries: &Path) -> Result<String> {
+    let listen = format!("{}:{CHAIN_PORT}", status.node_ip);
+    let state = status.state.join("chain");
+    let chain = binaries.join("testbed-chain");
+    let arguments = [
+        "serve".into(),
+        "--listen".into(),
+        listen.clone(),
+        "--global-id".into(),
+        GLOBAL_ID.to_string(),
+        "--state".into(),
+        state.display().to_string(),
+    ];
+    succeed(Command::new(program).args(["start", "chain", "--"]).arg(chain).args(arguments))?;
+    let root = format!("http://{listen}");
+    wait_for_chain(&root)?;
+    Ok(root)
+}
+
+fn start_device_plugin(program: &Path, status: &Status, node: &Node, gpus: u16, binaries: &Path) -> Result<()> {
+    let name = format!("device-plugin-{}", node.name);
+    succeed(
+        Command::new(program)
+            .args(["start", &name, "--"])
+            .arg(binaries.join("testbed-device-plugin"))
+            .arg("--kubelet-dir")
+            .arg(&node.kubelet_root_dir)
+            .arg("--kubeconfig")
+            .arg(&status.kubeconfig)
+            .args(["--node", &node.name, "--gpus", &gpus.to_string()]),
+    )
+}
+
+fn wait_for_chain(root: &str) -> Result<()> {
+    let address = root.trim_start_matches("http://").to_owned();
+    wait("the chain answers", || Ok(std::net::TcpStream::connect(&address).is_ok()))
+}
+
+fn wait_for_gpus(status: &Status, per_node: u16) -> Result<()> {
+    let wanted = usize::from(per_node) * status.nodes.len();
+    wait("the nodes offer their GPUs", || Ok(count_gpus(&status.kubeconfig)? == wanted))
+}
+
+fn count_gpus(kubeconfig: &Path) -> Result<usize> {
+    let path = "{range .items[*]}{.status.allocatable.nvidia\\.com/gpu}{\"\\n\"}{end}";
+    let output = Command::new(tools::kubectl()?)
+        .args(["get", "nodes", "--output", &format!("jsonpath={path}")])
+        .env("KUBECONFIG", kubeconfig)
+        .output()
+        .context("run kubectl get nodes")?;
+    ensure!(output.status.success(), "kubectl get nodes failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+    let text = String::from_utf8_lossy(&output.stdout);
+    Ok(text.lines().filter_map(|line| line.trim().parse::<usize>().ok()).sum())
+}
+
+fn install(parts: &Parts) -> Result<()> {
+    let values = json!({
+        "images": {"operator": parts.operator_image, "agent": parts.agent_image},
+        "ton": {"networks": [
+            {"name": NETWORK, "globalId": GLOBAL_ID, "endpoints": [format!("{}/api/v2", parts.chain)]},
+        ]},
+    });
+    let file = parts.state.join("values.json");
+    write_json(&file, &values)?;
+    succeed(
+        Command::new(tools::helm()?)
+            .args(["upgrade", "--install", RELEASE])
+            .arg(workspace::root().join("charts/cocoon-farm"))
+            .args(["--namespace", OPERATOR_NAMESPACE, "--create-namespace", "--wait", "--timeout", HELM_TIMEOUT])
+            .arg("--values")
+            .arg(&file)
+            .env("KUBECONFIG", &parts.kubeconfig),
+    )
+}
+
+fn describe(parts: &Parts) -> Result<PathBuf> {
+    let description = json!({
+        "kubeconfig": parts.kubeconfig,
+        "kubectl": tools::kubectl()?,
+        "plugin": parts.plugin,
+        "operatorNamespace": OPERATOR_NAMESPACE,
+        "network": NETWORK,
+        "globalId": GLOBAL_ID,
+        "chain": parts.chain,
+        "modelPath": parts.model_path,
+        "modelSha256": model::SHA256,
+        "agentImage": parts.agent_image,
+        "gpus": parts.gpus,
+    });
+    let path = parts.state.join("stack.json");
+    write_json(&path, &description)?;
+    Ok(path)
+}
+
+fn write_json(path: &Path, value: &Value) -> Result<()> {
+    let text = serde_json::to_vec_pretty(value).context("encode JSON")?;
+    fs::write(path, text).with_context(|| format!("write {}", path.display()))
+}
+
+/// Looks until `is_so`.
+fn wait(what: &str, is_so: impl Fn() -> Result<bool>) -> Result<()> {
+    let start = Instant::now();
+    while !is_so()? {
+        ensure!(start.elapsed() < START_LIMIT, "waited {START_LIMIT:?} in vain until {what}; the logs are in the state folder");
+        std::thread::sleep(LOOK_INTERVAL);
+    }
+    Ok(())
+}
+
+/// Runs a command to its end. What it prints shows only when it fails.
+fn succeed(command: &mut Command) -> Result<()> {
+    let output = command.output().with_context(|| format!("run {}", command.get_program().display()))?;
+    ensure!(
+        output.status.success(),
+        "{} failed: {}{}",
+        command.get_program().display(),
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
+    Ok(())
+}
+
+fn say(words: &str) {
+    eprintln!("· {words}");
+}

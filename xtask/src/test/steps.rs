@@ -1,0 +1,255 @@
+//! The steps, in the order in which they run: cheap ones first, so that a slip shows early.
+
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{Read as _, Seek as _};
+use std::path::Path;
+use std::process::{Command, ExitStatus, Stdio};
+
+use anyhow::{Context, Result};
+
+use super::outcome::Outcome;
+use super::{deny, tidy};
+use crate::{chart, model, workspace};
+
+/// One step.
+#[derive(Debug)]
+pub(super) struct Step {
+    /// What people type.
+    pub(super) name: &'static str,
+    /// What it proves.
+    pub(super) about: &'static str,
+    /// Whether it needs neither root nor a cluster, and is fast once built.
+    pub(super) unit: bool,
+    /// Runs it. An error is a failure of the step.
+    pub(super) run: fn() -> Result<Outcome>,
+}
+
+const fn step(name: &'static str, unit: bool, about: &'static str, run: fn() -> Result<Outcome>) -> Step {
+    Step {
+        name,
+        about,
+        unit,
+        run,
+    }
+}
+
+/// All steps.
+pub(super) const STEPS: [Step; 10] = [
+    step("fmt", true, "Rust code is formatted", fmt),
+    step(
+        "tidy",
+        true,
+        "nothing is unfinished, and no file names one machine",
+        tidy::check,
+    ),
+    step(
+        "codegen",
+        true,
+        "generated files are what their sources give",
+        codegen,
+    ),
+    step("clippy", true, "no lint objects", clippy),
+    step("rust", true, "unit and property tests of the workspace", rust),
+    step("go", true, "the cluster's own Go packages", go),
+    step(
+        "deny",
+        false,
+        "licences, sources and advisories of the dependencies",
+        deny::check,
+    ),
+    step(
+        "contracts",
+        false,
+        "committed contract code is what its sources compile to",
+        contracts,
+    ),
+    step(
+        "chart",
+        false,
+        "the Helm chart renders, refuses, and gives the least rights",
+        chart,
+    ),
+    step("e2e", false, "the whole loop on the testbed", e2e),
+];
+
+fn fmt() -> Result<Outcome> {
+    once("fmt", workspace::cargo().args(["fmt", "--all", "--check"]))
+}
+
+fn codegen() -> Result<Outcome> {
+    once("codegen", this_program()?.args(["codegen", "--check"]))
+}
+
+fn clippy() -> Result<Outcome> {
+    once(
+        "clippy",
+        workspace::cargo().args([
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--",
+            "--deny",
+            "warnings",
+        ]),
+    )
+}
+
+/// Folder whose packages the ignored tests use, and nothing but ignored tests: they need Node.
+const NODE_TESTS: &str = "testbed/chain/tests/ton-client";
+
+fn rust() -> Result<Outcome> {
+    // Some tests run the demo's model. They name this fetch when it is missing.
+    model::fetch().context("fetch the model that tests run")?;
+    let mut cargo = workspace::cargo();
+    cargo.args(["test", "--workspace", "--exclude", "e2e", "--no-fail-fast"]);
+    if node_is_there() {
+        if !workspace::root().join(NODE_TESTS).join("node_modules").is_dir() {
+            let (status, output) = npm_ci(NODE_TESTS)?;
+            if !status.success() {
+                return Ok(Outcome::failed("npm ci", output));
+            }
+        }
+        cargo.args(["--", "--include-ignored"]);
+    }
+    let (status, output) = capture(&mut cargo)?;
+    Ok(Outcome::from_cargo_test("rust", status.success(), output))
+}
+
+/// Packages that do not compile Kubernetes, which takes minutes and is done when a cluster is started.
+const GO_PACKAGES: [&str; 2] = ["./internal/...", "./pause/..."];
+
+fn go() -> Result<Outcome> {
+    let folder = workspace::root().join("testbed/cluster");
+    let go = |arguments: &[&str]| {
+        let mut command = Command::new("go");
+        command
+            .args(arguments)
+            .args(GO_PACKAGES)
+            .current_dir(&folder)
+            .env("CGO_ENABLED", "0");
+        command
+    };
+    let (status, mut printed) = capture(&mut go(&["vet"]))?;
+    if !status.success() {
+        return Ok(Outcome::failed("go vet", printed));
+    }
+    let (status, unformatted) = capture(Command::new("gofmt").args(["-l", "."]).current_dir(&folder))?;
+    if !status.success() || !unformatted.is_empty() {
+        return Ok(Outcome::failed("gofmt", unformatted));
+    }
+    let (status, output) = capture(&mut go(&["test", "-v"]))?;
+    printed.push_str(&output);
+    Ok(Outcome::from_go_test("go", status.success(), printed))
+}
+
+fn contracts() -> Result<Outcome> {
+    if !node_is_there() {
+        return Ok(Outcome::skipped(
+            "contracts",
+            "node is not installed, so the contract was not compiled again",
+        ));
+    }
+    let (status, output) = npm_ci("contracts")?;
+    if !status.success() {
+        return Ok(Outcome::failed("npm ci", output));
+    }
+    let folder = workspace::root().join("contracts");
+    once(
+        "contracts",
+        Command::new("node")
+            .args(["build.mjs", "--check"])
+            .current_dir(folder),
+    )
+}
+
+fn node_is_there() -> bool {
+    let version = Command::new("node")
+        .arg("--version")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    version.is_ok_and(|status| status.success())
+}
+
+/// Installs exactly what the lock file in `folder` names, and runs nothing of it.
+fn npm_ci(folder: &str) -> Result<(ExitStatus, String)> {
+    let mut npm = Command::new("npm");
+    npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"])
+        .current_dir(workspace::root().join(folder));
+    capture(&mut npm)
+}
+
+fn chart() -> Result<Outcome> {
+    let mut outcome = Outcome::default();
+    for (name, result) in chart::check()? {
+        match result {
+            Ok(()) => outcome.passed += 1,
+            Err(error) => {
+                writeln!(outcome.output, "{name}: {error:#}").context("keep an error")?;
+                outcome.failed.push(name);
+            }
+        }
+    }
+    Ok(outcome)
+}
+
+fn e2e() -> Result<Outcome> {
+    if !is_root()? {
+        return Ok(Outcome::skipped("e2e", "it starts a cluster, which needs root"));
+    }
+    let (status, output) = capture(this_program()?.arg("e2e"))?;
+    Ok(Outcome::from_cargo_test("e2e", status.success(), output))
+}
+
+/// Whether this process may start a cluster.
+fn is_root() -> Result<bool> {
+    let output = Command::new("id")
+        .arg("-u")
+        .output()
+        .context("ask id who runs this")?;
+    Ok(output.stdout.trim_ascii() == b"0")
+}
+
+fn this_program() -> Result<Command> {
+    let program = std::env::current_exe().context("find the path of this program")?;
+    let mut command = Command::new(program);
+    command.current_dir(workspace::root());
+    Ok(command)
+}
+
+/// A step that is one command and counts once.
+fn once(name: &str, command: &mut Command) -> Result<Outcome> {
+    let (status, output) = capture(command)?;
+    Ok(if status.success() {
+        Outcome::passed()
+    } else {
+        Outcome::failed(name, output)
+    })
+}
+
+/// Runs a command without input and returns what it printed, standard output and error in the order of writing.
+pub(super) fn capture(command: &mut Command) -> Result<(ExitStatus, String)> {
+    let program = Path::new(command.get_program())
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    let mut printed = tempfile::tempfile().context("create a temporary file")?;
+    let copy = |file: &File| file.try_clone().context("share a temporary file");
+    let status = command
+        .env("CARGO_TERM_COLOR", "never")
+        .env("RUST_BACKTRACE", "1")
+        .env("RUST_LIB_BACKTRACE", "0")
+        .stdin(Stdio::null())
+        .stdout(copy(&printed)?)
+        .stderr(copy(&printed)?)
+        .status()
+        .with_context(|| format!("start {program}"))?;
+    printed.rewind().context("read a temporary file")?;
+    let mut bytes = Vec::new();
+    printed
+        .read_to_end(&mut bytes)
+        .with_context(|| format!("read what {program} printed"))?;
+    Ok((status, String::from_utf8_lossy(&bytes).into_owned()))
+}
