@@ -1,2 +1,51 @@
-//! The kubectl plugin: channels, jobs, results and a farm at a glance.
-fn main() {}
+//! `kubectl cocoon`: payment channels, jobs, verified results and a farm at a glance.
+
+mod amount;
+mod chain;
+mod channel;
+mod kubernetes;
+mod output;
+mod payer;
+mod table;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Channels, jobs and farms of Cocoon on Kubernetes.
+#[derive(Debug, Parser)]
+#[command(name = "kubectl-cocoon", bin_name = "kubectl cocoon", version)]
+struct Arguments {
+    #[command(flatten)]
+    cluster: kubernetes::Arguments,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Open, fund, authorize, close and show payment channels.
+    #[command(subcommand)]
+    Channel(channel::Command),
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(Arguments::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .map_err(|_| anyhow::anyhow!("a TLS provider is installed already"))?;
+    let cluster = arguments.cluster.connect().await?;
+    match arguments.command {
+        Command::Channel(command) => channel::run(command, &cluster).await,
+    }
+}

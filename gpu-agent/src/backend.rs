@@ -41,7 +41,11 @@ impl Batch {
     pub fn push(&mut self, tokens: &[u32], cached: usize, block_table: &[u32]) -> usize {
         let start = self.tokens.len();
         self.tokens.extend_from_slice(tokens);
-        self.positions.extend((0u32..).zip(tokens).map(|(offset, _)| offset.saturating_add(row_number(cached))));
+        self.positions.extend(
+            (0u32..)
+                .zip(tokens)
+                .map(|(offset, _)| offset.saturating_add(row_number(cached))),
+        );
         self.sequences.push(SequenceSlice {
             start,
             tokens: tokens.len(),
@@ -72,13 +76,28 @@ impl Batch {
         let rows = self.tokens.len();
         let refuse = |problem: String| Err(BatchError { problem });
         if rows == 0 || rows > limits.rows || self.positions.len() != rows {
-            return refuse(format!("{rows} rows with {} positions; 1 to {} fit", self.positions.len(), limits.rows));
+            return refuse(format!(
+                "{rows} rows with {} positions; 1 to {} fit",
+                self.positions.len(),
+                limits.rows
+            ));
         }
-        if let Some(token) = self.tokens.iter().find(|token| **token as usize >= limits.vocabulary) {
-            return refuse(format!("token {token} with a vocabulary of {}", limits.vocabulary));
+        if let Some(token) = self
+            .tokens
+            .iter()
+            .find(|token| **token as usize >= limits.vocabulary)
+        {
+            return refuse(format!(
+                "token {token} with a vocabulary of {}",
+                limits.vocabulary
+            ));
         }
         if self.logits.len() > limits.logits || self.logits.iter().any(|row| *row as usize >= rows) {
-            return refuse(format!("{} rows of logits out of {rows} rows; {} fit", self.logits.len(), limits.logits));
+            return refuse(format!(
+                "{} rows of logits out of {rows} rows; {} fit",
+                self.logits.len(),
+                limits.logits
+            ));
         }
         let mut next = 0;
         for sequence in &self.sequences {
@@ -97,18 +116,35 @@ impl SequenceSlice {
         let refuse = |problem: String| Err(BatchError { problem });
         let Self { tokens, length, .. } = *self;
         if self.start != start || tokens == 0 || start + tokens > positions.len() || length < tokens {
-            return refuse(format!("a sequence of {tokens} new tokens of {length} at row {}, not {start}", self.start));
+            return refuse(format!(
+                "a sequence of {tokens} new tokens of {length} at row {}, not {start}",
+                self.start
+            ));
         }
         if length > limits.context || self.block_table.len() * BLOCK_TOKENS < length {
-            return refuse(format!("{length} tokens in {} blocks; {} fit", self.block_table.len(), limits.context));
+            return refuse(format!(
+                "{length} tokens in {} blocks; {} fit",
+                self.block_table.len(),
+                limits.context
+            ));
         }
-        if let Some(block) = self.block_table.iter().find(|block| **block as usize >= limits.blocks) {
+        if let Some(block) = self
+            .block_table
+            .iter()
+            .find(|block| **block as usize >= limits.blocks)
+        {
             return refuse(format!("block {block} of {}", limits.blocks));
         }
         let first = length - tokens;
         let continuous = |(offset, position): (usize, &u32)| *position as usize == first + offset;
-        if !positions[start..start + tokens].iter().enumerate().all(continuous) {
-            return refuse(format!("positions of the sequence at row {start} do not run from {first}"));
+        if !positions[start..start + tokens]
+            .iter()
+            .enumerate()
+            .all(continuous)
+        {
+            return refuse(format!(
+                "positions of the sequence at row {start} do not run from {first}"
+            ));
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ use anyhow::Context as _;
 pub(crate) fn threads(asked: Option<NonZeroUsize>) -> anyhow::Result<NonZeroUsize> {
     match asked {
         Some(threads) => Ok(threads),
-        None => std::thread::available_parallelism().context("cannot find out the number of cores; pass --threads"),
+        None => std::thread::available_parallelism()
+            .context("cannot find out the number of cores; pass --threads"),
     }
 }

@@ -132,8 +132,14 @@ impl Engine {
         let figures = Arc::new(Figures::default());
         let limits = *backend.limits();
         let runner = Runner::new(backend, tokenizer, max_sequences, receiver, Arc::clone(&figures));
-        std::thread::Builder::new().name("engine".to_owned()).spawn(move || runner.run())?;
-        Ok(Self { submissions, figures, limits })
+        std::thread::Builder::new()
+            .name("engine".to_owned())
+            .spawn(move || runner.run())?;
+        Ok(Self {
+            submissions,
+            figures,
+            limits,
+        })
     }
 
     /// Queues a request; waits while the queue is full. Dropping the returned receiver cancels the request.
@@ -142,9 +148,15 @@ impl Engine {
     ///
     /// # Errors
     /// The engine has stopped.
-    pub async fn submit(&self, request: GenerationRequest) -> Result<mpsc::UnboundedReceiver<Event>, Stopped> {
+    pub async fn submit(
+        &self,
+        request: GenerationRequest,
+    ) -> Result<mpsc::UnboundedReceiver<Event>, Stopped> {
         let (events, receiver) = mpsc::unbounded_channel();
-        self.submissions.send(Submission { request, events }).await.map_err(|_| Stopped)?;
+        self.submissions
+            .send(Submission { request, events })
+            .await
+            .map_err(|_| Stopped)?;
         Ok(receiver)
     }
 

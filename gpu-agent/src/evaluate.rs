@@ -58,7 +58,11 @@ pub fn evaluate(
         deviations.add(completion, &computed);
     }
     match precision {
-        Precision::Exact => report.at_most("log-probability, largest difference", deviations.largest(), EXACT_TOLERANCE),
+        Precision::Exact => report.at_most(
+            "log-probability, largest difference",
+            deviations.largest(),
+            EXACT_TOLERANCE,
+        ),
         Precision::Fast => check_against_peer(&golden.peer_deviation, &deviations, &mut report),
     }
     Ok(report)
@@ -90,8 +94,10 @@ fn check_templates(
     let (mut rendered_alike, mut tokens_alike) = (0, 0);
     for case in &golden.chat {
         // A template that refuses the conversation, or is missing, renders nothing alike.
-        let rendered = chat.and_then(|chat| chat.render(&case.messages).ok()).unwrap_or_default();
-        rendered_alike += usize::from(rendered == case.rendered);
+        let rendered = chat
+            .and_then(|chat| chat.render(&case.messages).ok())
+            .unwrap_or_default();
+        rendered_alike += usize::from(rendered == case.prompt);
         tokens_alike += usize::from(tokenizer.encode(&rendered)? == case.tokens);
     }
     report.all("conversations rendered alike", rendered_alike, golden.chat.len());
@@ -100,7 +106,10 @@ fn check_templates(
 }
 
 /// Log-probabilities of every step of a completion, `[steps][vocabulary]`, fed with the recorded tokens.
-fn log_probabilities(completion: &Completion, backend: &mut dyn Backend) -> Result<Vec<Vec<f64>>, BatchError> {
+fn log_probabilities(
+    completion: &Completion,
+    backend: &mut dyn Backend,
+) -> Result<Vec<Vec<f64>>, BatchError> {
     let limits = *backend.limits();
     let steps = completion.top.len().min(completion.tokens.len());
     let mut sequence = completion.prompt_tokens.clone();
@@ -113,7 +122,9 @@ fn log_probabilities(completion: &Completion, backend: &mut dyn Backend) -> Resu
         let before = index * limits.rows.min(limits.logits);
         batch.clear();
         batch.push(part, before, &blocks);
-        (0..part.len()).filter(|row| before + row >= first_step).for_each(|row| batch.want_logits(row));
+        (0..part.len())
+            .filter(|row| before + row >= first_step)
+            .for_each(|row| batch.want_logits(row));
         let wanted = batch.logits.len();
         let logits = backend.forward(&batch)?;
         result.extend((0..wanted).map(|row| log_softmax(logits.row(row))));
@@ -144,7 +155,10 @@ impl Deviations {
     fn add(&mut self, completion: &Completion, computed: &[Vec<f64>]) {
         for (step, (top, computed)) in completion.top.iter().zip(computed).enumerate() {
             for (rank, (token, expected)) in top.iter().enumerate() {
-                let got = computed.get(*token as usize).copied().unwrap_or(f64::NEG_INFINITY);
+                let got = computed
+                    .get(*token as usize)
+                    .copied()
+                    .unwrap_or(f64::NEG_INFINITY);
                 let difference = (got - expected).abs();
                 self.all.push(difference);
                 if step < PEER_STEPS {
@@ -169,20 +183,36 @@ impl Deviations {
 }
 
 fn argmax(values: &[f64]) -> Option<usize> {
-    values.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map(|(index, _)| index)
+    values
+        .iter()
+        .enumerate()
+        .max_by(|a, b| a.1.total_cmp(b.1))
+        .map(|(index, _)| index)
 }
 
 fn check_against_peer(peer: &Deviation, deviations: &Deviations, report: &mut Report) {
     let checks = [
         ("top-1 difference, mean", mean(&deviations.top1), peer.top1_mean),
-        ("top-1 difference, 95th percentile", percentile(&deviations.top1), peer.top1_p95),
+        (
+            "top-1 difference, 95th percentile",
+            percentile(&deviations.top1),
+            peer.top1_p95,
+        ),
         ("top-5 difference, mean", mean(&deviations.top5), peer.top5_mean),
-        ("top-5 difference, 95th percentile", percentile(&deviations.top5), peer.top5_p95),
+        (
+            "top-5 difference, 95th percentile",
+            percentile(&deviations.top5),
+            peer.top5_p95,
+        ),
     ];
     for (name, got, peer) in checks {
         report.at_most(name, got, peer * PEER_FACTOR);
     }
-    report.all("decided steps with the same token", deviations.decided_alike, deviations.decided);
+    report.all(
+        "decided steps with the same token",
+        deviations.decided_alike,
+        deviations.decided,
+    );
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a few hundred values")]
@@ -194,5 +224,9 @@ fn mean(values: &[f64]) -> f64 {
 fn percentile(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
-    sorted.get(values.len() * 95 / 100).or(sorted.last()).copied().unwrap_or_default()
+    sorted
+        .get(values.len() * 95 / 100)
+        .or(sorted.last())
+        .copied()
+        .unwrap_or_default()
 }

@@ -25,7 +25,10 @@ fn refusal(path: &Path, expected: Option<[u8; 32]>) -> String {
 fn another_digest_is_refused_with_both_digests() {
     let path = support::model_path();
     let message = refusal(&path, Some([7; 32]));
-    assert!(message.contains("sha256 b179c952") && message.contains("expected 0707"), "{message}");
+    assert!(
+        message.contains("sha256 b179c952") && message.contains("expected 0707"),
+        "{message}"
+    );
     assert!(message.contains(&path.display().to_string()), "{message}");
 }
 
@@ -34,11 +37,27 @@ fn a_truncated_file_is_refused_as_truncated_wherever_it_ends() {
     let whole = fs::read(support::model_path()).expect("readable");
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("cut.gguf");
-    let lengths = [0, 3, 4, 8, 20, 24, 100, 5_000, 1_000_000, 1_785_664, 30_000_000, whole.len() - 1];
+    let lengths = [
+        0,
+        3,
+        4,
+        8,
+        20,
+        24,
+        100,
+        5_000,
+        1_000_000,
+        1_785_664,
+        30_000_000,
+        whole.len() - 1,
+    ];
     for length in lengths {
         fs::write(&path, &whole[..length]).expect("writable");
         let message = refusal(&path, None);
-        assert!(message.contains("truncated") && message.contains("cut.gguf"), "{length}: {message}");
+        assert!(
+            message.contains("truncated") && message.contains("cut.gguf"),
+            "{length}: {message}"
+        );
     }
 }
 
@@ -48,13 +67,19 @@ fn a_file_of_another_type_is_refused_by_name() {
     let path = folder.path().join("model.gguf");
     fs::write(&path, b"PK\x03\x04 this is a zip file, not a model").expect("writable");
     let message = refusal(&path, None);
-    assert!(message.contains("model.gguf") && message.contains("not a GGUF file"), "{message}");
+    assert!(
+        message.contains("model.gguf") && message.contains("not a GGUF file"),
+        "{message}"
+    );
 }
 
 #[test]
 fn a_missing_file_is_refused_by_name() {
     let message = refusal(Path::new("/nonexistent/model.gguf"), None);
-    assert!(message.contains("/nonexistent/model.gguf") && message.contains("No such file"), "{message}");
+    assert!(
+        message.contains("/nonexistent/model.gguf") && message.contains("No such file"),
+        "{message}"
+    );
 }
 
 #[test]

@@ -40,8 +40,16 @@ fn alone(backend: &mut dyn Backend, prompt: &[u32]) -> Vec<f32> {
 fn logits_are_bit_for_bit_the_same_alone_and_in_a_batch_of_six_over_scattered_blocks() {
     let file = support::model_file();
     let mut backend = support::backend(&file, Precision::Fast, 64, 6);
-    let prompts: Vec<Vec<u32>> = support::golden().completions.iter().map(|case| case.prompt_tokens.clone()).collect();
-    let prompts: Vec<&[u32]> = prompts.iter().map(|prompt| &prompt[..prompt.len().min(10)]).take(6).collect();
+    let prompts: Vec<Vec<u32>> = support::golden()
+        .completions
+        .iter()
+        .map(|case| case.prompt_tokens.clone())
+        .collect();
+    let prompts: Vec<&[u32]> = prompts
+        .iter()
+        .map(|prompt| &prompt[..prompt.len().min(10)])
+        .take(6)
+        .collect();
     let expected: Vec<Vec<f32>> = prompts.iter().map(|prompt| alone(&mut backend, prompt)).collect();
 
     let mut batch = Batch::default();

@@ -18,14 +18,31 @@ const MAX_WRITES: u32 = 32;
 /// Answers the channel as it is afterwards, or `None` where there is none.
 pub async fn update<F>(api: &Api<PaymentChannel>, name: &str, mut change: F) -> Result<Option<PaymentChannel>>
 where
-    F: AsyncFnMut(&PaymentChannel, &mut PaymentChannelStatus) -> Result<bool>,
+    F: FnMut(&PaymentChannel, &mut PaymentChannelStatus) -> Result<bool>,
+{
+    update_with(api, name, |_| std::future::ready(Ok(())), |channel, status, ()| change(channel, status)).await
+}
+
+/// Like [`update`], with a look at the world between reading the channel and changing it: what `look` sees is
+/// never older than the channel that is replaced.
+pub async fn update_with<T, L, W, F>(
+    api: &Api<PaymentChannel>,
+    name: &str,
+    mut look: L,
+    mut change: F,
+) -> Result<Option<PaymentChannel>>
+where
+    L: FnMut(PaymentChannel) -> W,
+    W: Future<Output = Result<T>>,
+    F: FnMut(&PaymentChannel, &mut PaymentChannelStatus, T) -> Result<bool>,
 {
     for _ in 0..MAX_WRITES {
         let Some(mut channel) = api.get_opt(name).await.attempt("read channel", name)? else {
             return Ok(None);
         };
+        let seen = look(channel.clone()).await?;
         let mut status = channel.status.clone().unwrap_or_default();
-        if !change(&channel, &mut status).await? {
+        if !change(&channel, &mut status, seen)? {
             return Ok(Some(channel));
         }
         ledger::recompute(&mut status, Timestamp::now().as_second())

@@ -1,5 +1,6 @@
 //! Metrics of the process, in one registry.
 
+use cocoon_api::conditions::{Reason as _, SettlementFailed};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use prometheus::{
     HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
@@ -79,6 +80,10 @@ impl Metrics {
             registry,
         };
         metrics.register_all()?;
+        // A failure that brings its own series into being would be no increase of it: all begin at zero.
+        for failure in [SettlementFailed::Expired, SettlementFailed::Superseded, SettlementFailed::NotRedeemed] {
+            metrics.settlements.with_label_values(&[failure.name()]);
+        }
         Ok(metrics)
     }
 
@@ -170,7 +175,7 @@ fn vec(name: &str, about: &str, labels: &[&str]) -> prometheus::Result<IntCounte
 
 #[cfg(test)]
 mod tests {
-    use cocoon_api::conditions::{Reason as _, WalletReady, set};
+    use cocoon_api::conditions::{WalletReady, set};
 
     use super::*;
 
@@ -178,6 +183,7 @@ mod tests {
     fn every_metric_registers_under_its_own_name() {
         let metrics = Metrics::new().unwrap();
         metrics.leader.set(1);
+        assert!(metrics.render().unwrap().contains("cocoon_settlements_total{result=\"Expired\"} 0"));
         metrics.jobs_finished.with_label_values(&["Complete"]).inc();
         let text = metrics.render().unwrap();
         assert!(text.contains("cocoon_leader 1"), "{text}");

@@ -53,7 +53,7 @@ const CONCURRENCY: u16 = 4;
 const DEBOUNCE: Duration = Duration::from_millis(100);
 /// A provider is looked at again after this time, whatever events were missed; certificates and children that
 /// somebody else changed are put right then.
-const RESYNC: Duration = Duration::from_secs(300);
+const RESYNC: Duration = Duration::from_mins(5);
 /// After a failed reconcile: the API server or an agent needs a moment, and nobody waits longer for a GPU.
 const RETRY_INTERVAL: Duration = Duration::from_secs(3);
 
@@ -67,9 +67,6 @@ struct Providers {
 
 /// Runs the controller until `stop`.
 pub async fn run(ctx: Arc<Context>, stop: CancellationToken) {
-    if let Err(error) = ctx.tls.refresh(ctx.now()).await {
-        warn!(error = error::chain(&error), "agents cannot be reached yet; every reconcile tries again");
-    }
     let controller = Controller::new(ctx.api_all::<CocoonProvider>(), watcher::Config::default())
         .with_config(controller::Config::default().concurrency(CONCURRENCY).debounce(DEBOUNCE));
     let (stores, changes) = watch::start(&ctx, controller.store(), &stop);

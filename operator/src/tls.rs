@@ -39,7 +39,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 pub struct AgentTls {
     client: Client,
     namespace: String,
-    loaded: RwLock<Option<Loaded>>,
+    loaded: RwLock<Loaded>,
     /// Held while the Secret is read or written, so that one of many callers does it.
     loading: Mutex<()>,
 }
@@ -52,9 +52,12 @@ struct Loaded {
 }
 
 impl AgentTls {
-    /// `namespace` is the operator's. Nothing is read or made before [`AgentTls::refresh`].
-    pub fn new(client: Client, namespace: String) -> Self {
-        Self { client, namespace, loaded: RwLock::new(None), loading: Mutex::new(()) }
+    /// Reads the authorities from the operator's namespace, or makes them.
+    pub async fn load(client: Client, namespace: &str) -> Result<Arc<Self>> {
+        let now = Timestamp::now();
+        let loaded = identity(authorities(&client, namespace, now).await?, now)?;
+        let (namespace, loaded) = (namespace.to_owned(), RwLock::new(loaded));
+        Ok(Arc::new(Self { client, namespace, loaded, loading: Mutex::new(()) }))
     }
 
     /// Reads the authorities where that is due, makes or rotates them, and renews the operator's certificate.
@@ -64,12 +67,10 @@ impl AgentTls {
 
     /// An HTTP client for the agent of this provider at this address, and its base, `https://name:port`.
     ///
-    /// It presents the operator's certificate and takes only the certificate of the agent's provider. Fails before
-    /// the first [`AgentTls::refresh`].
+    /// It presents the operator's certificate and takes only the certificate of the agent's provider.
     pub fn client(&self, provider: &str, namespace: &str, address: IpAddr) -> Result<(reqwest::Client, String)> {
         let name = names::agent_server_name(provider, namespace);
-        let failed = |error| tls_error("dial with", &name, error);
-        let config = self.loaded().ok_or_else(|| failed(TlsError::NotLoaded))?.config;
+        let config = self.loaded().config;
         let http = reqwest::Client::builder()
             .use_preconfigured_tls(ClientConfig::clone(&config))
             .resolve(&name, SocketAddr::new(address, names::AGENT_PORT))
@@ -79,7 +80,7 @@ impl AgentTls {
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .build()
-            .map_err(|error| failed(error.into()))?;
+            .map_err(|error| tls_error("dial with", &name, error.into()))?;
         let base = format!("https://{name}:{}", names::AGENT_PORT);
         Ok((http, base))
     }
@@ -97,62 +98,61 @@ impl AgentTls {
         agent_data(&authorities, stored, &name, now).map_err(|error| tls_error("issue", &name, error))
     }
 
-    fn loaded(&self) -> Option<Loaded> {
+    fn loaded(&self) -> Loaded {
         self.loaded.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     async fn current(&self, now: Timestamp) -> Result<Loaded> {
         let _loading = self.loading.lock().await;
-        if let Some(current) = self.loaded().filter(|current| now < current.check_at) {
+        let current = self.loaded();
+        if now < current.check_at {
             return Ok(current);
         }
-        let authorities = self.authorities(now).await?;
-        let fresh = identity(authorities, now).map_err(|error| tls_error("use", AUTHORITY_SECRET, error))?;
-        *self.loaded.write().unwrap_or_else(PoisonError::into_inner) = Some(fresh.clone());
+        let fresh = identity(authorities(&self.client, &self.namespace, now).await?, now)?;
+        *self.loaded.write().unwrap_or_else(PoisonError::into_inner) = fresh.clone();
         Ok(fresh)
     }
+}
 
-    /// Reads the authorities, and makes or rotates them where it is time. Another process may do the same: the
-    /// one that writes second reads again.
-    async fn authorities(&self, now: Timestamp) -> Result<Authorities> {
-        let object = format!("Secret {AUTHORITY_SECRET}.{}", self.namespace);
-        let broken = |action, error| tls_error(action, &object, error);
-        let api: Api<Secret> = Api::namespaced(self.client.clone(), &self.namespace);
-        for _ in 0..MAX_ATTEMPTS {
-            let found = api.get_opt(AUTHORITY_SECRET).await.attempt("read", &object)?;
-            let stored = match found.as_ref().and_then(|secret| secret.data.as_ref()) {
-                Some(data) => secret::read_authorities(data).map_err(|error| broken("read", error))?,
-                None => Vec::new(),
-            };
-            let (authorities, changed) =
-                Authorities::rotated(stored, now).map_err(|error| broken("rotate", error))?;
-            if !changed {
-                return Ok(authorities);
-            }
-            let params = PostParams { field_manager: Some(names::FIELD_MANAGER.into()), ..PostParams::default() };
-            let wanted = self.secret(found.as_ref(), &authorities);
-            let written = match found {
-                Some(_) => api.replace(AUTHORITY_SECRET, &params, &wanted).await,
-                None => api.create(&params, &wanted).await,
-            };
-            match written {
-                Ok(_) => return Ok(authorities),
-                Err(kube::Error::Api(status)) if status.code == 409 => {}
-                Err(error) => return Err(error).attempt("write", &object),
-            }
+/// Reads the authorities, and makes or rotates them where it is time. Another process may do the same: the one that
+/// writes second reads again.
+async fn authorities(client: &Client, namespace: &str, now: Timestamp) -> Result<Authorities> {
+    let object = format!("Secret {AUTHORITY_SECRET}.{namespace}");
+    let broken = |action, error| tls_error(action, &object, error);
+    let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
+    let params = PostParams { field_manager: Some(names::FIELD_MANAGER.into()), ..PostParams::default() };
+    for _ in 0..MAX_ATTEMPTS {
+        let found = api.get_opt(AUTHORITY_SECRET).await.attempt("read", &object)?;
+        let stored = match found.as_ref().and_then(|secret| secret.data.as_ref()) {
+            Some(data) => secret::read_authorities(data).map_err(|error| broken("read", error))?,
+            None => Vec::new(),
+        };
+        let (authorities, changed) = Authorities::rotated(stored, now).map_err(|error| broken("rotate", error))?;
+        if !changed {
+            return Ok(authorities);
         }
-        Err(Error::Contended { object, attempts: MAX_ATTEMPTS })
+        let written = if let Some(mut secret) = found {
+            secret.data = Some(secret::write_authorities(&authorities));
+            api.replace(AUTHORITY_SECRET, &params, &secret).await
+        } else {
+            api.create(&params, &authority_secret(namespace, &authorities)).await
+        };
+        match written {
+            Ok(_) => return Ok(authorities),
+            Err(kube::Error::Api(status)) if status.code == 409 => {}
+            Err(error) => return Err(error).attempt("write", &object),
+        }
     }
+    Err(Error::Contended { object, attempts: MAX_ATTEMPTS })
+}
 
-    fn secret(&self, found: Option<&Secret>, authorities: &Authorities) -> Secret {
-        let mut wanted = found.cloned().unwrap_or_default();
-        wanted.metadata.name = Some(AUTHORITY_SECRET.into());
-        wanted.metadata.namespace = Some(self.namespace.clone());
-        let label = (names::MANAGED_BY_LABEL.to_owned(), names::FIELD_MANAGER.to_owned());
-        wanted.metadata.labels.get_or_insert_default().insert(label.0, label.1);
-        wanted.data = Some(secret::write_authorities(authorities));
-        wanted
-    }
+fn authority_secret(namespace: &str, authorities: &Authorities) -> Secret {
+    let mut secret = Secret { data: Some(secret::write_authorities(authorities)), ..Secret::default() };
+    secret.metadata.name = Some(AUTHORITY_SECRET.into());
+    secret.metadata.namespace = Some(namespace.to_owned());
+    let label = (names::MANAGED_BY_LABEL.to_owned(), names::FIELD_MANAGER.to_owned());
+    secret.metadata.labels = Some([label].into());
+    secret
 }
 
 /// What is stored, while it serves, else a new certificate; with the authorities of today in either case.
@@ -169,11 +169,14 @@ fn agent_data(
     Ok(secret::write_pair(&pair, authorities.bundle()))
 }
 
-fn identity(authorities: Authorities, now: Timestamp) -> Result<Loaded, TlsError> {
-    let pair = authorities.issue(Role::Operator, OPERATOR_NAME, now)?;
-    let config = Arc::new(client_config(&authorities.bundle(), &pair)?);
+/// The operator's own certificate, and the client that presents it.
+fn identity(authorities: Authorities, now: Timestamp) -> Result<Loaded> {
+    let config = authorities
+        .issue(Role::Operator, OPERATOR_NAME, now)
+        .and_then(|pair| client_config(&authorities.bundle(), &pair))
+        .map_err(|error| tls_error("use", AUTHORITY_SECRET, error))?;
     let check_at = now.saturating_add(CHECK_INTERVAL).unwrap_or(Timestamp::MAX);
-    Ok(Loaded { authorities: Arc::new(authorities), config, check_at })
+    Ok(Loaded { authorities: Arc::new(authorities), config: Arc::new(config), check_at })
 }
 
 fn client_config(bundle: &str, pair: &Pair) -> Result<ClientConfig, TlsError> {

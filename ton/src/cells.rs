@@ -9,8 +9,8 @@ use crate::Address;
 /// A TON cell: up to 1023 bits and four references.
 pub type Cell = TonCell;
 
-/// Largest bag of cells that is decoded. An external message may have 64 KiB and a wallet message with 255
-/// redeems about 70 KiB of cells; a transaction holds such a message and as many outgoing ones.
+/// Largest bag of cells that is decoded. A network lets in external messages of 64 KiB (255 redeems take 42 KB), and a
+/// transaction holds such a message and up to 255 that it sent, which share most of their cells with it.
 pub const MAX_BOC_BYTES: usize = 512 * 1024;
 
 /// A cell or bag of cells is not what it has to be.

@@ -21,8 +21,6 @@ pub const MAX_MESSAGES: usize = 255;
 pub const EXIT_WRONG_SEQNO: i32 = 133;
 /// Exit code where the message expired.
 pub const EXIT_EXPIRED: i32 = 136;
-/// Exit code where an action lacks the flag *ignore errors*.
-pub const EXIT_SEND_MODE: i32 = 137;
 
 const OP_SIGNED_EXTERNAL: u64 = 0x7369_676e;
 const ACTION_SEND_MESSAGE: u64 = 0x0ec3_c86d;

@@ -20,6 +20,9 @@ const CHART: &str = "charts/cocoon-farm";
 /// Release and namespace of every rendering here.
 const RELEASE: [&str; 4] = ["cocoon", CHART, "--namespace", "cocoon-system"];
 
+/// Where the operator names its metrics.
+const METRICS: &str = "operator/src/metrics.rs";
+
 /// One check and how it ended.
 pub(crate) type Check = (String, Result<()>);
 
@@ -118,6 +121,10 @@ impl Chart {
                 format!("{name}: alerts fire when they should"),
                 promtool::test(&rules, &tests),
             ));
+            let known = fs::read_to_string(workspace::root().join(METRICS))
+                .with_context(|| format!("read {METRICS}"))
+                .and_then(|source| rendered.alerts_ask_for_metrics_of(&source));
+            checks.push((format!("{name}: alerts ask for metrics that exist"), known));
         }
         checks
     }

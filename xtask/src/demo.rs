@@ -23,14 +23,26 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let start = Instant::now();
     let description = stack::up(&args.stack)?;
     let mut build = workspace::cargo();
-    let status = build.args(["build", "--quiet", "--package", "e2e", "--bin", "demo"]).status().context("run cargo build")?;
+    let status = build
+        .args(["build", "--quiet", "--package", "e2e", "--bin", "demo"])
+        .status()
+        .context("run cargo build")?;
     ensure!(status.success(), "the demo does not build");
     let mut demo = Command::new(image::target_folder().join("debug/demo"));
-    demo.arg("--stack").arg(&description).arg("--setup-seconds").arg(format!("{:.1}", start.elapsed().as_secs_f64()));
-    demo.arg("--example").arg(workspace::root().join("examples/first-job.yaml"));
+    demo.arg("--stack")
+        .arg(&description)
+        .arg("--setup-seconds")
+        .arg(format!("{:.1}", start.elapsed().as_secs_f64()));
+    demo.arg("--example")
+        .arg(workspace::root().join("examples/first-job.yaml"));
     if let Some(file) = &args.json {
-        demo.arg("--json").arg(std::path::absolute(file).context("find the folder of the summary")?);
+        demo.arg("--json")
+            .arg(std::path::absolute(file).context("find the folder of the summary")?);
     }
     let status = demo.status().context("run the demo")?;
-    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if status.success() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }

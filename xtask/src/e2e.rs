@@ -22,11 +22,19 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let description = stack::up(&args.stack)?;
     let mut tests = workspace::cargo();
-    tests.args(["test", "--package", "e2e", "--test", "e2e", "--"]).args(&args.tests);
-    tests.args(["--test-threads", "1"]).env("COCOON_STACK", description);
+    tests
+        .args(["test", "--package", "e2e", "--test", "e2e", "--"])
+        .args(&args.tests);
+    tests
+        .args(["--test-threads", "1"])
+        .env("COCOON_STACK", description);
     let status = tests.status().context("run cargo test")?;
     if args.down {
         stack::down()?;
     }
-    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if status.success() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }

@@ -20,8 +20,8 @@ use anyhow::{Context, Result};
 use clap::ValueEnum;
 
 use crate::{cache, workspace};
-use layer::Layer;
 pub(crate) use binary::target_folder;
+use layer::Layer;
 pub(crate) use oci::Built;
 
 /// The pin file, relative to the workspace.
@@ -102,10 +102,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 /// Builds the images that `args` asks for and writes `images.json` beside their archives.
 pub(crate) fn build(args: &Args) -> Result<Vec<Built>> {
-    let out = args
-        .out
-        .clone()
-        .unwrap_or_else(|| target_folder().join("images"));
+    let out = args.out.clone().unwrap_or_else(|| target_folder().join("images"));
     fs::create_dir_all(&out).with_context(|| format!("create output folder {}", out.display()))?;
     let out = out
         .canonicalize()

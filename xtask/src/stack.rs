@@ -4,9 +4,11 @@
 //! installed. What is there already stays: a second `up` takes seconds. `stack.json` in the state folder tells the
 //! programs that use it where everything is.
 
-mod own_chain;
+mod address;
+mod process;
 
 use std::fs;
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -25,6 +27,8 @@ const RELEASE: &str = "cocoon";
 const NETWORK: &str = "testbed";
 /// Its global id: neither mainnet's nor testnet's, so that nothing signed here is valid there.
 const GLOBAL_ID: i32 = -217;
+/// Name of the chain's process.
+const CHAIN: &str = "chain";
 /// Port of the chain's HTTP server.
 const CHAIN_PORT: u16 = 18_081;
 /// GPUs that each node offers unless asked otherwise.
@@ -130,12 +134,18 @@ pub(crate) fn up(options: &Up) -> Result<PathBuf> {
 
 fn on_testbed(options: &Up) -> Result<Parts> {
     let program = cluster::program()?;
-    let nodes = options.nodes.map(|nodes| vec!["--nodes".to_owned(), nodes.to_string()]).unwrap_or_default();
+    let nodes = options
+        .nodes
+        .map(|nodes| vec!["--nodes".to_owned(), nodes.to_string()])
+        .unwrap_or_default();
     say("starting Kubernetes");
     cluster::install_packages(cluster::PACKAGES)?;
     succeed(Command::new(&program).arg("up").args(nodes))?;
     let status: Status = {
-        let output = Command::new(&program).args(["status", "--json"]).output().context("run testbed-cluster status")?;
+        let output = Command::new(&program)
+            .args(["status", "--json"])
+            .output()
+            .context("run testbed-cluster status")?;
         serde_json::from_slice(&output.stdout).context("read the status of the cluster")?
     };
     say("fetching the model");
@@ -148,14 +158,24 @@ fn on_testbed(options: &Up) -> Result<Parts> {
     };
     let (operator, agent) = (found("operator")?, found("gpu-agent")?);
     say("loading images");
-    succeed(Command::new(&program).arg("load").args([&operator.file, &agent.file]))?;
+    succeed(
+        Command::new(&program)
+            .arg("load")
+            .args([&operator.file, &agent.file]),
+    )?;
     let binaries = build_binaries()?;
     say("starting the TON network");
-    let chain = start_chain(&program, &status, &binaries)?;
+    let within = |binary: &Path| {
+        // Inside the node's network, so that pods reach it, and so that `down` ends it.
+        let mut command = Command::new(&program);
+        command.args(["exec", "--"]).arg(binary);
+        command
+    };
+    let chain = start_chain(&status.state, &status.node_ip, &binaries, within)?;
     say("offering simulated GPUs");
     let per_node = options.gpus.unwrap_or(GPUS);
     for node in &status.nodes {
-        start_device_plugin(&program, &status, node, per_node, &binaries)?;
+        start_device_plugin(&status, node, per_node, &binaries, within)?;
     }
     wait_for_gpus(&status, per_node)?;
     Ok(Parts {
@@ -172,15 +192,21 @@ fn on_testbed(options: &Up) -> Result<Parts> {
 
 /// On a cluster that is there, this machine only runs the chain; the images and the model are the cluster's.
 fn on_given_cluster(kubeconfig: &Path, options: &Up) -> Result<Parts> {
-    let image = |image: &Option<String>, name| image.clone().with_context(|| format!("--kubeconfig needs --{name}-image"));
-    let kubeconfig = kubeconfig.canonicalize().with_context(|| format!("find the kubeconfig {}", kubeconfig.display()))?;
+    let image = |image: &Option<String>, name| {
+        image
+            .clone()
+            .with_context(|| format!("--kubeconfig needs --{name}-image"))
+    };
+    let kubeconfig = kubeconfig
+        .canonicalize()
+        .with_context(|| format!("find the kubeconfig {}", kubeconfig.display()))?;
     let state = crate::cache::folder("given-cluster")?;
     let binaries = build_binaries()?;
     let address = match options.host_address {
         Some(address) => address,
-        None => own_chain::local_address(&kubeconfig)?,
+        None => address::toward(&kubeconfig)?,
     };
-    let chain = own_chain::start(&state, address, &binaries)?;
+    let chain = start_chain(&state, &format!("{address}"), &binaries, |chain| Command::new(chain))?;
     let model_path = match &options.model_path {
         Some(path) => path.clone(),
         None => model::fetch()?,
@@ -200,7 +226,7 @@ fn on_given_cluster(kubeconfig: &Path, options: &Up) -> Result<Parts> {
 /// Ends everything and removes every trace of it.
 pub(crate) fn down() -> Result<()> {
     let given = crate::cache::folder("given-cluster")?;
-    own_chain::stop(&given)?;
+    process::stop(&given, CHAIN)?;
     fs::remove_dir_all(&given).with_context(|| format!("remove {}", given.display()))?;
     succeed(Command::new(cluster::program()?).arg("down"))
 }
@@ -218,47 +244,37 @@ fn build_binaries() -> Result<PathBuf> {
     Ok(image::target_folder().join("debug"))
 }
 
-fn start_chain(program: &Path, status: &Status, binaries: &Path) -> Result<String> {
-    let listen = format!("{}:{CHAIN_PORT}", status.node_ip);
-    let state = status.state.join("chain");
-    let chain = binaries.join("testbed-chain");
-    let arguments = [
-        "serve".into(),
-        "--listen".into(),
-        listen.clone(),
-        "--global-id".into(),
-        GLOBAL_ID.to_string(),
-        "--state".into(),
-        state.display().to_string(),
-    ];
-    succeed(Command::new(program).args(["start", "chain", "--"]).arg(chain).args(arguments))?;
-    let root = format!("http://{listen}");
-    wait_for_chain(&root)?;
-    Ok(root)
+fn start_chain(state: &Path, address: &str, binaries: &Path, command: impl Fn(&Path) -> Command) -> Result<String> {
+    let listen = format!("{address}:{CHAIN_PORT}");
+    let binary = binaries.join("testbed-chain");
+    let mut command = command(&binary);
+    command.args(["serve", "--listen", &listen, "--global-id", &GLOBAL_ID.to_string(), "--state"]);
+    command.arg(state.join("chain"));
+    process::start(state, CHAIN, &binary, &mut command)?;
+    wait("the chain answers", || Ok(TcpStream::connect(&listen).is_ok()))?;
+    Ok(format!("http://{listen}"))
 }
 
-fn start_device_plugin(program: &Path, status: &Status, node: &Node, gpus: u16, binaries: &Path) -> Result<()> {
-    let name = format!("device-plugin-{}", node.name);
-    succeed(
-        Command::new(program)
-            .args(["start", &name, "--"])
-            .arg(binaries.join("testbed-device-plugin"))
-            .arg("--kubelet-dir")
-            .arg(&node.kubelet_root_dir)
-            .arg("--kubeconfig")
-            .arg(&status.kubeconfig)
-            .args(["--node", &node.name, "--gpus", &gpus.to_string()]),
-    )
-}
-
-fn wait_for_chain(root: &str) -> Result<()> {
-    let address = root.trim_start_matches("http://").to_owned();
-    wait("the chain answers", || Ok(std::net::TcpStream::connect(&address).is_ok()))
+fn start_device_plugin(
+    status: &Status,
+    node: &Node,
+    gpus: u16,
+    binaries: &Path,
+    command: impl Fn(&Path) -> Command,
+) -> Result<()> {
+    let binary = binaries.join("testbed-device-plugin");
+    let mut command = command(&binary);
+    command.arg("--kubelet-dir").arg(&node.kubelet_root_dir);
+    command.arg("--kubeconfig").arg(&status.kubeconfig);
+    command.args(["--node", &node.name, "--gpus", &gpus.to_string()]);
+    process::start(&status.state, &format!("device-plugin-{}", node.name), &binary, &mut command)
 }
 
 fn wait_for_gpus(status: &Status, per_node: u16) -> Result<()> {
     let wanted = usize::from(per_node) * status.nodes.len();
-    wait("the nodes offer their GPUs", || Ok(count_gpus(&status.kubeconfig)? == wanted))
+    wait("the nodes offer their GPUs", || {
+        Ok(count_gpus(&status.kubeconfig)? == wanted)
+    })
 }
 
 fn count_gpus(kubeconfig: &Path) -> Result<usize> {
@@ -268,9 +284,16 @@ fn count_gpus(kubeconfig: &Path) -> Result<usize> {
         .env("KUBECONFIG", kubeconfig)
         .output()
         .context("run kubectl get nodes")?;
-    ensure!(output.status.success(), "kubectl get nodes failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+    ensure!(
+        output.status.success(),
+        "kubectl get nodes failed: {}",
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
     let text = String::from_utf8_lossy(&output.stdout);
-    Ok(text.lines().filter_map(|line| line.trim().parse::<usize>().ok()).sum())
+    Ok(text
+        .lines()
+        .filter_map(|line| line.trim().parse::<usize>().ok())
+        .sum())
 }
 
 fn install(parts: &Parts) -> Result<()> {
@@ -286,7 +309,14 @@ fn install(parts: &Parts) -> Result<()> {
         Command::new(tools::helm()?)
             .args(["upgrade", "--install", RELEASE])
             .arg(workspace::root().join("charts/cocoon-farm"))
-            .args(["--namespace", OPERATOR_NAMESPACE, "--create-namespace", "--wait", "--timeout", HELM_TIMEOUT])
+            .args([
+                "--namespace",
+                OPERATOR_NAMESPACE,
+                "--create-namespace",
+                "--wait",
+                "--timeout",
+                HELM_TIMEOUT,
+            ])
             .arg("--values")
             .arg(&file)
             .env("KUBECONFIG", &parts.kubeconfig),
@@ -321,7 +351,10 @@ fn write_json(path: &Path, value: &Value) -> Result<()> {
 fn wait(what: &str, is_so: impl Fn() -> Result<bool>) -> Result<()> {
     let start = Instant::now();
     while !is_so()? {
-        ensure!(start.elapsed() < START_LIMIT, "waited {START_LIMIT:?} in vain until {what}; the logs are in the state folder");
+        ensure!(
+            start.elapsed() < START_LIMIT,
+            "waited {START_LIMIT:?} in vain until {what}; the logs are in the state folder"
+        );
         std::thread::sleep(LOOK_INTERVAL);
     }
     Ok(())
@@ -329,7 +362,9 @@ fn wait(what: &str, is_so: impl Fn() -> Result<bool>) -> Result<()> {
 
 /// Runs a command to its end. What it prints shows only when it fails.
 fn succeed(command: &mut Command) -> Result<()> {
-    let output = command.output().with_context(|| format!("run {}", command.get_program().display()))?;
+    let output = command
+        .output()
+        .with_context(|| format!("run {}", command.get_program().display()))?;
     ensure!(
         output.status.success(),
         "{} failed: {}{}",

@@ -47,7 +47,11 @@ pub struct Tensor {
 
 impl Tensor {
     fn new(rows: usize, width: usize) -> Self {
-        Self { values: vec![0.0; rows * width], rows, width }
+        Self {
+            values: vec![0.0; rows * width],
+            rows,
+            width,
+        }
     }
 
     /// Sets the number of rows that hold values, and hands them out.
@@ -106,7 +110,11 @@ impl CpuOps {
     }
 
     fn multiply(&mut self, x: &Tensor, products: &mut [matrix::Output<'_>]) {
-        if let Some(care) = products.iter().filter_map(|product| product.matrix.quantised_care()).max() {
+        if let Some(care) = products
+            .iter()
+            .filter_map(|product| product.matrix.quantised_care())
+            .max()
+        {
             self.activations.quantise(self.isa, x.values(), x.width, care);
         }
         matrix::multiply(&self.pool, self.isa, &self.exact, x, &self.activations, products);
@@ -137,14 +145,21 @@ impl Ops for CpuOps {
 
     fn embed(&mut self, table: &Matrix, tokens: &[u32], out: &mut Tensor) {
         let width = out.width;
-        for (token, row) in tokens.iter().zip(out.resize(tokens.len()).chunks_exact_mut(width)) {
+        for (token, row) in tokens
+            .iter()
+            .zip(out.resize(tokens.len()).chunks_exact_mut(width))
+        {
             table.decode_row(*token as usize, row);
         }
     }
 
     fn rms_norm(&mut self, x: &Tensor, weight: &Vec<f32>, epsilon: f32, out: &mut Tensor) {
         let width = x.width;
-        for (row, out) in x.values().chunks_exact(width).zip(out.resize(x.rows).chunks_exact_mut(width)) {
+        for (row, out) in x
+            .values()
+            .chunks_exact(width)
+            .zip(out.resize(x.rows).chunks_exact_mut(width))
+        {
             elementwise::rms_norm(self.isa, row, weight, epsilon, out);
         }
     }
@@ -152,14 +167,27 @@ impl Ops for CpuOps {
     fn linear<const N: usize>(&mut self, x: &Tensor, products: [Product<'_, Self>; N]) {
         let mut outputs = products.map(|Product { matrix, bias, out }| {
             let bias = bias.map(Vec::as_slice);
-            matrix::Output { matrix, bias, add: false, out: out.resize(x.rows) }
+            matrix::Output {
+                matrix,
+                bias,
+                add: false,
+                out: out.resize(x.rows),
+            }
         });
         self.multiply(x, &mut outputs);
     }
 
     fn linear_add(&mut self, x: &Tensor, matrix: &Matrix, sum: &mut Tensor) {
         let out = sum.resize(x.rows);
-        self.multiply(x, &mut [matrix::Output { matrix, bias: None, add: true, out }]);
+        self.multiply(
+            x,
+            &mut [matrix::Output {
+                matrix,
+                bias: None,
+                add: true,
+                out,
+            }],
+        );
     }
 
     fn rotate(&mut self, x: &mut Tensor, rotation: Rotation, table: &Vec<f32>, positions: &[u32]) {
@@ -175,7 +203,16 @@ impl Ops for CpuOps {
     }
 
     fn attend(&mut self, cache: &Cache, layer: usize, queries: &Tensor, batch: &Batch, out: &mut Tensor) {
-        attention::attend(&self.pool, self.isa, &self.attention, cache, layer, queries, batch, out);
+        attention::attend(
+            &self.pool,
+            self.isa,
+            &self.attention,
+            cache,
+            layer,
+            queries,
+            batch,
+            out,
+        );
     }
 
     fn swiglu(&mut self, gate: &mut Tensor, up: &Tensor) {

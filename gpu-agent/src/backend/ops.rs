@@ -31,7 +31,7 @@ pub enum Care {
     Fine,
 }
 
-/// How positions rotate queries and keys (RoPE, Su et al. 2021).
+/// How positions rotate queries and keys (`RoPE`, Su et al. 2021).
 #[derive(Debug, Clone, Copy)]
 pub struct Rotation {
     /// Elements of a head that rotate.

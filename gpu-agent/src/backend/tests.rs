@@ -1,6 +1,12 @@
 use super::*;
 
-const LIMITS: Limits = Limits { rows: 8, logits: 2, context: 32, blocks: 4, vocabulary: 10 };
+const LIMITS: Limits = Limits {
+    rows: 8,
+    logits: 2,
+    context: 32,
+    blocks: 4,
+    vocabulary: 10,
+};
 
 fn batch() -> Batch {
     let mut batch = Batch::default();

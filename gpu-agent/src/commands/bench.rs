@@ -49,11 +49,19 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         blocks: per_sequence * most,
         vocabulary: config.vocabulary,
     };
-    let precision = if arguments.exact { Precision::Exact } else { Precision::Fast };
-    let ops = CpuOps::new(precision, super::threads(arguments.threads)?).context("cannot start the compute threads")?;
+    let precision = if arguments.exact {
+        Precision::Exact
+    } else {
+        Precision::Fast
+    };
+    let ops = CpuOps::new(precision, super::threads(arguments.threads)?)
+        .context("cannot start the compute threads")?;
     let machine = ops.describe();
     let started = Instant::now();
-    let mut bench = Bench { backend: Box::new(Llama::load(&file, config, limits, ops)?), per_sequence };
+    let mut bench = Bench {
+        backend: Box::new(Llama::load(&file, config, limits, ops)?),
+        per_sequence,
+    };
     let load_seconds = started.elapsed().as_secs_f64();
     let prefill = bench.best(arguments.rounds, |bench| bench.prefill(arguments.prefill))?;
     let mut decode = serde_json::Map::new();
@@ -125,6 +133,9 @@ impl Bench {
     }
 
     fn blocks(&self, sequence: usize) -> Vec<u32> {
-        (0u32..).skip(sequence * self.per_sequence).take(self.per_sequence).collect()
+        (0u32..)
+            .skip(sequence * self.per_sequence)
+            .take(self.per_sequence)
+            .collect()
     }
 }

@@ -4,7 +4,10 @@ use std::{num::NonZeroUsize, path::PathBuf};
 
 use anyhow::Context as _;
 use gpu_agent::{
-    backend::{BLOCK_TOKENS, Limits, cpu::{CpuOps, Precision}},
+    backend::{
+        BLOCK_TOKENS, Limits,
+        cpu::{CpuOps, Precision},
+    },
     evaluate::{Golden, evaluate},
     model::{chat::ChatTemplate, config::Config, file::ModelFile, llama::Llama, tokenizer::Tokenizer},
 };
@@ -33,7 +36,11 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         .with_context(|| format!("cannot read golden file {}", arguments.golden.display()))?;
     let golden = Golden::parse(&text)
         .with_context(|| format!("cannot use golden file {}", arguments.golden.display()))?;
-    let precision = if arguments.exact { Precision::Exact } else { Precision::Fast };
+    let precision = if arguments.exact {
+        Precision::Exact
+    } else {
+        Precision::Fast
+    };
     let file = ModelFile::open(&arguments.model, Some(golden.sha256()?))?;
     let config = Config::read(&file)?;
     let tokenizer = Tokenizer::read(&file)?;
@@ -52,6 +59,10 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut backend = Llama::load(&file, config, limits, ops)?;
     let report = evaluate(&golden, &tokenizer, chat.as_ref(), &mut backend, precision)?;
     print!("{report}");
-    anyhow::ensure!(report.passed(), "{} does not compute what the reference does", arguments.model.display());
+    anyhow::ensure!(
+        report.passed(),
+        "{} does not compute what the reference does",
+        arguments.model.display()
+    );
     Ok(())
 }

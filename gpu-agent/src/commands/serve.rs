@@ -114,15 +114,27 @@ fn load(arguments: &Arguments) -> anyhow::Result<Arc<Service>> {
         blocks: context.div_ceil(BLOCK_TOKENS) * max_sequences,
         vocabulary: config.vocabulary,
     };
-    let precision = if arguments.exact { Precision::Exact } else { Precision::Fast };
+    let precision = if arguments.exact {
+        Precision::Exact
+    } else {
+        Precision::Fast
+    };
     let BackendKind::Cpu = arguments.backend;
-    let ops = CpuOps::new(precision, super::threads(arguments.threads)?).context("cannot start the compute threads")?;
+    let ops = CpuOps::new(precision, super::threads(arguments.threads)?)
+        .context("cannot start the compute threads")?;
     let machine = ops.describe();
     let mut backend: Box<dyn Backend> = Box::new(Llama::load(&file, config, limits, ops)?);
     let tokens_per_second = measure(&mut *backend).context("cannot measure the backend")?;
-    tracing::info!(model = arguments.model_name, machine, tokens_per_second, context, max_sequences, "model loaded");
-    let engine =
-        Engine::start(backend, Arc::clone(&tokenizer), max_sequences).context("cannot start the engine's thread")?;
+    tracing::info!(
+        model = arguments.model_name,
+        machine,
+        tokens_per_second,
+        context,
+        max_sequences,
+        "model loaded"
+    );
+    let engine = Engine::start(backend, Arc::clone(&tokenizer), max_sequences)
+        .context("cannot start the engine's thread")?;
     let model = Served {
         name: arguments.model_name.clone(),
         sha256: Sha256Digest(file.sha256()),
@@ -138,9 +150,14 @@ fn load(arguments: &Arguments) -> anyhow::Result<Arc<Service>> {
 
 async fn listen(arguments: &Arguments, service: Arc<Service>) -> anyhow::Result<()> {
     let bind = async |address: SocketAddr| {
-        TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+        TcpListener::bind(address)
+            .await
+            .with_context(|| format!("cannot listen on {address}"))
     };
-    let listeners = Listeners { protocol: bind(arguments.listen).await?, probes: bind(arguments.probe_listen).await? };
+    let listeners = Listeners {
+        protocol: bind(arguments.listen).await?,
+        probes: bind(arguments.probe_listen).await?,
+    };
     let files = TlsFiles {
         certificate: arguments.tls_cert.clone(),
         key: arguments.tls_key.clone(),

@@ -14,7 +14,10 @@ impl BlockPool {
     /// A pool of `total` free blocks.
     pub fn new(total: usize) -> Self {
         let free: Vec<u32> = (0u32..).take(total).collect();
-        Self { free: free.into_iter().rev().collect(), total }
+        Self {
+            free: free.into_iter().rev().collect(),
+            total,
+        }
     }
 
     /// Blocks for `tokens` tokens, or `None` while too few are free.

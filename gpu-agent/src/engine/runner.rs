@@ -1,10 +1,6 @@
 //! The engine's thread: takes requests, computes batches, samples, sends events.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    time::Instant,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use tokio::sync::mpsc::{Receiver, UnboundedSender, error::TryRecvError};
 
@@ -47,7 +43,15 @@ impl Runner {
         figures: Arc<Figures>,
     ) -> Self {
         let scheduler = Scheduler::new(*backend.limits(), max_sequences);
-        Self { backend, tokenizer, scheduler, submissions, events: BTreeMap::new(), next: 0, figures }
+        Self {
+            backend,
+            tokenizer,
+            scheduler,
+            submissions,
+            events: BTreeMap::new(),
+            next: 0,
+            figures,
+        }
     }
 
     /// Runs until every handle is dropped and nothing is left to compute.
@@ -94,7 +98,10 @@ impl Runner {
             self.events.insert(id, events);
             self.scheduler.submit(sequence);
         } else {
-            tracing::error!(most_tokens = sequence.most_tokens(), "a request was submitted that cannot ever run");
+            tracing::error!(
+                most_tokens = sequence.most_tokens(),
+                "a request was submitted that cannot ever run"
+            );
             notify(&events, Event::Failed);
         }
     }
@@ -113,16 +120,20 @@ impl Runner {
         let logits = match self.backend.forward(batch) {
             Ok(logits) => logits,
             Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "a planned batch was refused");
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "a planned batch was refused"
+                );
                 return self.fail(steps);
             }
         };
         let mut sampled_tokens = 0;
         let mut ended = Vec::new();
         for step in steps {
-            let (Some(sequence), Some(events)) =
-                (self.scheduler.get_mut(step.sequence), self.events.get(&step.sequence))
-            else {
+            let (Some(sequence), Some(events)) = (
+                self.scheduler.get_mut(step.sequence),
+                self.events.get(&step.sequence),
+            ) else {
                 continue;
             };
             if sequence.advance(step.tokens) {
@@ -158,7 +169,9 @@ impl Runner {
     }
 
     fn end(&mut self, ended: &[SequenceId]) {
-        ended.iter().for_each(|id| drop(self.events.remove(id)));
+        for id in ended {
+            self.events.remove(id);
+        }
         if !ended.is_empty() {
             self.scheduler.remove(|id| ended.contains(&id));
         }

@@ -21,7 +21,12 @@ pub struct Sampling {
 
 impl Sampling {
     /// Always the likeliest token.
-    pub const GREEDY: Self = Self { temperature: 0.0, top_p: 1.0, top_k: 0, seed: 0 };
+    pub const GREEDY: Self = Self {
+        temperature: 0.0,
+        top_p: 1.0,
+        top_k: 0,
+        seed: 0,
+    };
 }
 
 /// One request's sampler.
@@ -34,7 +39,10 @@ pub struct Sampler {
 impl Sampler {
     /// A sampler at the start of its random numbers.
     pub fn new(sampling: Sampling) -> Self {
-        Self { sampling, random: SplitMix(sampling.seed) }
+        Self {
+            sampling,
+            random: SplitMix(sampling.seed),
+        }
     }
 
     /// The next token; equal logits are decided for the lower id, and a logit that is not a number is never taken.
@@ -43,8 +51,15 @@ impl Sampler {
             return argmax(logits);
         }
         let chosen = self.random.unit();
-        let mut candidates: Vec<(f32, u32)> = logits.iter().copied().zip(0u32..).filter(|(logit, _)| !logit.is_nan()).collect();
-        let Some(largest) = candidates.iter().map(|(logit, _)| *logit).reduce(f32::max) else { return 0 };
+        let mut candidates: Vec<(f32, u32)> = logits
+            .iter()
+            .copied()
+            .zip(0u32..)
+            .filter(|(logit, _)| !logit.is_nan())
+            .collect();
+        let Some(largest) = candidates.iter().map(|(logit, _)| *logit).reduce(f32::max) else {
+            return 0;
+        };
         let weigh = |logit: f32| ((f64::from(logit) - f64::from(largest)) / self.sampling.temperature).exp();
         if self.sampling.top_k > 0 {
             keep_likeliest(&mut candidates, self.sampling.top_k);
@@ -143,27 +158,42 @@ mod tests {
 
     #[test]
     fn the_same_seed_gives_the_same_tokens_and_another_seed_others() {
-        let sampling = Sampling { temperature: 1.5, seed: 7, ..Sampling::GREEDY };
+        let sampling = Sampling {
+            temperature: 1.5,
+            seed: 7,
+            ..Sampling::GREEDY
+        };
         assert_eq!(draws(sampling, 50), draws(sampling, 50));
         assert_ne!(draws(sampling, 50), draws(Sampling { seed: 8, ..sampling }, 50));
     }
 
     #[test]
     fn frequencies_follow_the_probabilities() {
-        let sampling = Sampling { temperature: 1.0, seed: 1, ..Sampling::GREEDY };
+        let sampling = Sampling {
+            temperature: 1.0,
+            seed: 1,
+            ..Sampling::GREEDY
+        };
         let tokens = draws(sampling, 20_000);
         let total: f64 = [1.0f64, 3.0, 3.0, -2.0].iter().map(|logit| logit.exp()).sum();
         for (token, logit) in [(0, 1.0f64), (1, 3.0), (3, 3.0), (4, -2.0)] {
             let got = tokens.iter().filter(|drawn| **drawn == token).count();
             let expected = logit.exp() / total * 20_000.0;
-            assert!((f64::from(u32::try_from(got).expect("small")) - expected).abs() < 250.0, "{token}: {got} {expected}");
+            assert!(
+                (f64::from(u32::try_from(got).expect("small")) - expected).abs() < 250.0,
+                "{token}: {got} {expected}"
+            );
         }
         assert!(!tokens.contains(&2));
     }
 
     #[test]
     fn top_k_and_top_p_leave_only_the_likeliest() {
-        let sampling = Sampling { temperature: 2.0, seed: 3, ..Sampling::GREEDY };
+        let sampling = Sampling {
+            temperature: 2.0,
+            seed: 3,
+            ..Sampling::GREEDY
+        };
         let kept = |sampling| {
             let mut tokens = draws(sampling, 500);
             tokens.sort_unstable();
@@ -172,14 +202,31 @@ mod tests {
         };
         assert_eq!(kept(Sampling { top_k: 1, ..sampling }), [1]);
         assert_eq!(kept(Sampling { top_k: 2, ..sampling }), [1, 3]);
-        assert_eq!(kept(Sampling { top_p: 0.5, ..sampling }), [1, 3]);
-        assert_eq!(kept(Sampling { top_p: 1e-9, ..sampling }), [1]);
+        assert_eq!(
+            kept(Sampling {
+                top_p: 0.5,
+                ..sampling
+            }),
+            [1, 3]
+        );
+        assert_eq!(
+            kept(Sampling {
+                top_p: 1e-9,
+                ..sampling
+            }),
+            [1]
+        );
     }
 
     #[test]
     fn a_nucleus_beyond_the_first_candidates_is_found() {
         let logits = vec![0.0f32; 5000];
-        let mut sampler = Sampler::new(Sampling { temperature: 1.0, top_p: 0.9, top_k: 0, seed: 5 });
+        let mut sampler = Sampler::new(Sampling {
+            temperature: 1.0,
+            top_p: 0.9,
+            top_k: 0,
+            seed: 5,
+        });
         let tokens: Vec<u32> = (0..400).map(|_| sampler.sample(&logits)).collect();
         assert!(tokens.iter().any(|token| *token > 3000));
         assert!(tokens.iter().all(|token| *token <= 4500));

@@ -106,8 +106,12 @@ impl Scheduler {
             add(sequence, self.limits.rows, batch, &mut steps);
         }
         while batch.tokens.len() < self.limits.rows && self.running.len() < self.max_sequences {
-            let Some(most) = self.waiting.front().map(Sequence::most_tokens) else { break };
-            let Some(blocks) = self.blocks.take(most) else { break };
+            let Some(most) = self.waiting.front().map(Sequence::most_tokens) else {
+                break;
+            };
+            let Some(blocks) = self.blocks.take(most) else {
+                break;
+            };
             if let Some(mut sequence) = self.waiting.pop_front() {
                 sequence.blocks = blocks;
                 add(&sequence, self.limits.rows, batch, &mut steps);
@@ -130,7 +134,11 @@ fn add(sequence: &Sequence, rows: usize, batch: &mut Batch, steps: &mut Vec<Step
         batch.want_logits(start + tokens - 1);
         batch.logits.len() - 1
     });
-    steps.push(Step { sequence: sequence.id, tokens, logits });
+    steps.push(Step {
+        sequence: sequence.id,
+        tokens,
+        logits,
+    });
 }
 
 #[cfg(test)]

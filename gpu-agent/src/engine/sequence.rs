@@ -36,7 +36,12 @@ pub struct Sampled {
 impl Sequence {
     /// A request that nothing was computed of.
     pub fn new(id: SequenceId, request: GenerationRequest) -> Self {
-        let GenerationRequest { prompt, max_tokens, sampling, stop } = request;
+        let GenerationRequest {
+            prompt,
+            max_tokens,
+            sampling,
+            stop,
+        } = request;
         Self {
             id,
             prompt: prompt.len(),
@@ -76,16 +81,28 @@ impl Sequence {
         let token = self.sampler.sample(logits);
         self.tokens.push(token);
         if tokenizer.ends().binary_search(&token).is_ok() {
-            return Sampled { text: self.text.finish(), finished: Some(FinishReason::Stop) };
+            return Sampled {
+                text: self.text.finish(),
+                finished: Some(FinishReason::Stop),
+            };
         }
         let pushed = self.text.push(tokenizer.text_bytes(token));
         if pushed.stopped {
-            return Sampled { text: pushed.text, finished: Some(FinishReason::Stop) };
+            return Sampled {
+                text: pushed.text,
+                finished: Some(FinishReason::Stop),
+            };
         }
         if self.tokens.len() >= self.most_tokens() {
             let text = pushed.text + &self.text.finish();
-            return Sampled { text, finished: Some(FinishReason::Length) };
+            return Sampled {
+                text,
+                finished: Some(FinishReason::Length),
+            };
         }
-        Sampled { text: pushed.text, finished: None }
+        Sampled {
+            text: pushed.text,
+            finished: None,
+        }
     }
 }

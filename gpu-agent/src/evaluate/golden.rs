@@ -64,7 +64,11 @@ impl Golden {
 
     /// Tokens of the longest completion, prompt included.
     pub fn longest(&self) -> usize {
-        self.completions.iter().map(|case| case.prompt_tokens.len() + case.tokens.len()).max().unwrap_or(0)
+        self.completions
+            .iter()
+            .map(|case| case.prompt_tokens.len() + case.tokens.len())
+            .max()
+            .unwrap_or(0)
     }
 }
 
@@ -83,7 +87,8 @@ pub struct Rendered {
     /// The conversation.
     pub messages: Vec<Message>,
     /// The rendered prompt.
-    pub rendered: String,
+    #[serde(rename = "rendered")]
+    pub prompt: String,
     /// Its tokens.
     pub tokens: Vec<u32>,
 }

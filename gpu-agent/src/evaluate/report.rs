@@ -27,17 +27,30 @@ impl Report {
     }
 
     pub(super) fn all(&mut self, name: &'static str, good: usize, total: usize) {
-        self.checks.push(Check { name, figures: format!("{good} of {total}"), passed: good == total });
+        self.checks.push(Check {
+            name,
+            figures: format!("{good} of {total}"),
+            passed: good == total,
+        });
     }
 
     pub(super) fn at_most(&mut self, name: &'static str, got: f64, most: f64) {
-        self.checks.push(Check { name, figures: format!("{got:.5}, at most {most:.5}"), passed: got <= most });
+        self.checks.push(Check {
+            name,
+            figures: format!("{got:.5}, at most {most:.5}"),
+            passed: got <= most,
+        });
     }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for Check { name, figures, passed } in &self.checks {
+        for Check {
+            name,
+            figures,
+            passed,
+        } in &self.checks
+        {
             let verdict = if *passed { "ok    " } else { "FAILED" };
             writeln!(f, "{verdict} {name}: {figures}")?;
         }

@@ -85,7 +85,12 @@ pub(super) struct Failure {
 }
 
 impl Attempt {
-    pub(super) fn new(id: AttemptId, request: &AttemptRequest, digest: Sha256Digest, service: &Service) -> Self {
+    pub(super) fn new(
+        id: AttemptId,
+        request: &AttemptRequest,
+        digest: Sha256Digest,
+        service: &Service,
+    ) -> Self {
         let chain = ReceiptChain::new(ChainId {
             agent: service.signer.key(),
             job: id.job.clone(),
@@ -170,7 +175,9 @@ impl Attempt {
     /// Notes tokens of a request in flight.
     pub(super) fn count_tokens(&self, prompt: usize, completion: usize) {
         self.live.prompt.fetch_add(prompt as u64, Ordering::Relaxed);
-        self.live.completion.fetch_add(completion as u64, Ordering::Relaxed);
+        self.live
+            .completion
+            .fetch_add(completion as u64, Ordering::Relaxed);
         if completion > 0 {
             self.state().rate.record(Instant::now(), completion);
         }
@@ -179,7 +186,9 @@ impl Attempt {
     /// Takes back tokens of a request that ended without a result.
     pub(super) fn uncount_tokens(&self, prompt: usize, completion: usize) {
         self.live.prompt.fetch_sub(prompt as u64, Ordering::Relaxed);
-        self.live.completion.fetch_sub(completion as u64, Ordering::Relaxed);
+        self.live
+            .completion
+            .fetch_sub(completion as u64, Ordering::Relaxed);
     }
 
     /// Notes that a request is no longer being computed, and appends its line; a success is signed here.
@@ -204,7 +213,11 @@ impl Attempt {
             }
         };
         let position = u32::try_from(state.lines.len()).unwrap_or(u32::MAX);
-        match serde_json::to_string(&ResultLine { position, index, outcome }) {
+        match serde_json::to_string(&ResultLine {
+            position,
+            index,
+            outcome,
+        }) {
             Ok(line) => {
                 let line: Arc<str> = (line + "\n").into();
                 state.bytes += line.len();
@@ -246,9 +259,16 @@ impl State {
         let receipt = service
             .signer
             .receipt(&mut self.chain, delivery)
-            .map_err(|error| Failure { code: FailureCode::Internal, message: format!("cannot sign a receipt: {error}") })?;
+            .map_err(|error| Failure {
+                code: FailureCode::Internal,
+                message: format!("cannot sign a receipt: {error}"),
+            })?;
         let statement = Box::new(service.signer.statement(&self.chain));
-        Ok(Outcome::Succeeded { body, receipt: Box::new(receipt), statement })
+        Ok(Outcome::Succeeded {
+            body,
+            receipt: Box::new(receipt),
+            statement,
+        })
     }
 }
 
@@ -270,7 +290,11 @@ impl Rate {
             Some((at, count)) if now.duration_since(*at).as_millis() < 100 => *count += tokens,
             _ => self.recent.push_back((now, tokens)),
         }
-        while self.recent.front().is_some_and(|(at, _)| now.duration_since(*at).as_secs() >= RATE_WINDOW_SECONDS) {
+        while self
+            .recent
+            .front()
+            .is_some_and(|(at, _)| now.duration_since(*at).as_secs() >= RATE_WINDOW_SECONDS)
+        {
             self.recent.pop_front();
         }
     }
@@ -279,7 +303,15 @@ impl Rate {
     fn per_second(&self, now: Instant) -> f64 {
         let fresh = |entry: &&(Instant, usize)| now.duration_since(entry.0).as_secs() < RATE_WINDOW_SECONDS;
         let tokens: usize = self.recent.iter().filter(fresh).map(|(_, count)| count).sum();
-        let oldest = self.recent.iter().find(fresh).map_or(0.0, |(at, _)| now.duration_since(*at).as_secs_f64());
-        if tokens == 0 { 0.0 } else { tokens as f64 / oldest.max(0.1) }
+        let oldest = self
+            .recent
+            .iter()
+            .find(fresh)
+            .map_or(0.0, |(at, _)| now.duration_since(*at).as_secs_f64());
+        if tokens == 0 {
+            0.0
+        } else {
+            tokens as f64 / oldest.max(0.1)
+        }
     }
 }

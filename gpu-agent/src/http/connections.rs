@@ -53,15 +53,24 @@ pub async fn serve(
 ) -> Result<(), TlsError> {
     let tls = Arc::new(Tls::load(files)?);
     let graceful = GracefulShutdown::new();
-    let protocol = Port { router: routes::router(Arc::clone(&service)), tls: Some(Arc::clone(&tls)) };
-    let plain = Port { router: probes::router(service), tls: None };
+    let protocol = Port {
+        router: routes::router(Arc::clone(&service)),
+        tls: Some(Arc::clone(&tls)),
+    };
+    let plain = Port {
+        router: probes::router(service),
+        tls: None,
+    };
     tokio::select! {
         () = stop.cancelled() => {}
         () = tls.keep_current() => {}
         () = protocol.accept(listeners.protocol, &graceful) => {}
         () = plain.accept(listeners.probes, &graceful) => {}
     }
-    if tokio::time::timeout(DRAIN_TIMEOUT, graceful.shutdown()).await.is_err() {
+    if tokio::time::timeout(DRAIN_TIMEOUT, graceful.shutdown())
+        .await
+        .is_err()
+    {
         tracing::warn!("connections were still open at the end of the time to drain");
     }
     Ok(())
@@ -78,7 +87,9 @@ impl Port {
     async fn accept(&self, listener: TcpListener, graceful: &GracefulShutdown) {
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         loop {
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+                return;
+            };
             let stream = match listener.accept().await {
                 Ok((stream, _)) => stream,
                 Err(error) => {

@@ -52,7 +52,10 @@ pub(super) async fn drive(service: Arc<Service>, attempt: Arc<Attempt>, request:
         () = cancel.cancelled() => None,
         pending = prepare_all(&service, &request) => Some(pending),
     };
-    let unprepared = |item: &cocoon_api::agent::RequestItem| Pending { index: item.index, prepared: Err(cancelled().into()) };
+    let unprepared = |item: &cocoon_api::agent::RequestItem| Pending {
+        index: item.index,
+        prepared: Err(cancelled().into()),
+    };
     let cancelled_early = pending.is_none();
     let pending = pending.unwrap_or_else(|| request.requests.iter().map(unprepared).collect());
     let mut driver = Driver {
@@ -73,7 +76,11 @@ pub(super) async fn drive(service: Arc<Service>, attempt: Arc<Attempt>, request:
     if was_cancelled {
         driver.cancel().await;
     }
-    driver.attempt.end(if was_cancelled { AttemptState::Cancelled } else { AttemptState::Finished });
+    driver.attempt.end(if was_cancelled {
+        AttemptState::Cancelled
+    } else {
+        AttemptState::Finished
+    });
 }
 
 /// Tokenises every request, away from the threads that serve connections.
@@ -81,7 +88,10 @@ async fn prepare_all(service: &Arc<Service>, request: &Arc<AttemptRequest>) -> V
     let (for_thread, wanted) = (Arc::clone(service), Arc::clone(request));
     let prepared = tokio::task::spawn_blocking(move || {
         let prepare = |item: &cocoon_api::agent::RequestItem| {
-            let defaults = Defaults { sampling: wanted.sampling, seed: rand::random() };
+            let defaults = Defaults {
+                sampling: wanted.sampling,
+                seed: rand::random(),
+            };
             Pending {
                 index: item.index,
                 prepared: openai::prepare(&for_thread.model, wanted.endpoint, &item.body, defaults),
@@ -91,8 +101,18 @@ async fn prepare_all(service: &Arc<Service>, request: &Arc<AttemptRequest>) -> V
     });
     prepared.await.unwrap_or_else(|error| {
         tracing::error!(%error, "preparing requests failed");
-        let failed = || Refusal { code: FailureCode::Internal, message: "the agent could not read the request".to_owned() };
-        request.requests.iter().map(|item| Pending { index: item.index, prepared: Err(failed()) }).collect()
+        let failed = || Refusal {
+            code: FailureCode::Internal,
+            message: "the agent could not read the request".to_owned(),
+        };
+        request
+            .requests
+            .iter()
+            .map(|item| Pending {
+                index: item.index,
+                prepared: Err(failed()),
+            })
+            .collect()
     })
 }
 
@@ -110,7 +130,9 @@ impl Driver {
 
     /// Starts or refuses the next request. False when there is none, or it must wait for the budget.
     fn start_next(&mut self) -> bool {
-        let Some(next) = self.pending.front() else { return false };
+        let Some(next) = self.pending.front() else {
+            return false;
+        };
         let most = match &next.prepared {
             Ok(prepared) => self.most_cost(prepared),
             Err(_) => Ok(NanoTon::ZERO),
@@ -119,20 +141,35 @@ impl Driver {
         if !fits && !self.running.is_empty() {
             return false;
         }
-        let Some(Pending { index, prepared }) = self.pending.pop_front() else { return false };
+        let Some(Pending { index, prepared }) = self.pending.pop_front() else {
+            return false;
+        };
         match prepared {
             Err(refusal) => self.refuse(index, refusal.into()),
             Ok(_) if !fits => {
-                let message = "the attempt's budget does not cover the most that this request can cost".to_owned();
-                self.refuse(index, Failure { code: FailureCode::BudgetExceeded, message });
+                let message =
+                    "the attempt's budget does not cover the most that this request can cost".to_owned();
+                self.refuse(
+                    index,
+                    Failure {
+                        code: FailureCode::BudgetExceeded,
+                        message,
+                    },
+                );
             }
             Ok(prepared) => {
                 self.reserved.insert(index, most.unwrap_or_default());
                 self.attempt.start_request();
-                let (service, attempt, request) =
-                    (Arc::clone(&self.service), Arc::clone(&self.attempt), Arc::clone(&self.request));
+                let (service, attempt, request) = (
+                    Arc::clone(&self.service),
+                    Arc::clone(&self.attempt),
+                    Arc::clone(&self.request),
+                );
                 self.running.spawn(async move {
-                    Ended { index, result: generate(&service, &attempt, &request, index, prepared).await }
+                    Ended {
+                        index,
+                        result: generate(&service, &attempt, &request, index, prepared).await,
+                    }
                 });
             }
         }
@@ -141,7 +178,8 @@ impl Driver {
 
     fn refuse(&self, index: u32, failure: Failure) {
         self.service.metrics.request_failed(failure.code);
-        self.attempt.finish_request(&self.service, &self.request, index, false, Err(failure));
+        self.attempt
+            .finish_request(&self.service, &self.request, index, false, Err(failure));
     }
 
     fn record(&mut self, Ended { index, result }: Ended) {
@@ -155,13 +193,17 @@ impl Driver {
             }
             Err(failure) => self.service.metrics.request_failed(failure.code),
         }
-        self.attempt.finish_request(&self.service, &self.request, index, true, result);
+        self.attempt
+            .finish_request(&self.service, &self.request, index, true, result);
     }
 
     /// Gives requests whose task failed, a fault that was logged, their line.
     fn fail_lost(&mut self) {
         for index in std::mem::take(&mut self.reserved).into_keys() {
-            self.record(Ended { index, result: Err(internal()) });
+            self.record(Ended {
+                index,
+                result: Err(internal()),
+            });
         }
     }
 
@@ -176,7 +218,10 @@ impl Driver {
             }
         }
         for index in std::mem::take(&mut self.reserved).into_keys() {
-            self.record(Ended { index, result: Err(cancelled()) });
+            self.record(Ended {
+                index,
+                result: Err(cancelled()),
+            });
         }
         for Pending { index, .. } in std::mem::take(&mut self.pending) {
             self.refuse(index, cancelled());
@@ -188,11 +233,17 @@ impl Driver {
     }
 
     fn cost(&self, usage: Usage) -> Result<NanoTon, UnitError> {
-        if self.attempt.is_free() { Ok(NanoTon::ZERO) } else { self.request.prices.cost(usage) }
+        if self.attempt.is_free() {
+            Ok(NanoTon::ZERO)
+        } else {
+            self.request.prices.cost(usage)
+        }
     }
 
     fn fits_budget(&self, most: NanoTon) -> bool {
-        let Some(budget) = self.request.budget else { return true };
+        let Some(budget) = self.request.budget else {
+            return true;
+        };
         let total = NanoTon::sum(self.reserved.values().copied().chain([self.spent, most]));
         total.is_ok_and(|total| total <= budget)
     }
@@ -204,9 +255,16 @@ async fn generate(
     attempt: &Attempt,
     request: &AttemptRequest,
     index: u32,
-    Prepared { generation, prompt_tokens }: Prepared,
+    Prepared {
+        generation,
+        prompt_tokens,
+    }: Prepared,
 ) -> Result<Success, Failure> {
-    let mut counted = Counted { attempt, prompt: 0, completion: 0 };
+    let mut counted = Counted {
+        attempt,
+        prompt: 0,
+        completion: 0,
+    };
     let mut events = service.engine.submit(generation).await.map_err(|_| internal())?;
     let mut text = String::new();
     while let Some(event) = events.recv().await {
@@ -220,10 +278,19 @@ async fn generate(
                 let completion_tokens = counted.keep();
                 let usage = usage(prompt_tokens, completion_tokens).map_err(|_| internal())?;
                 let id = format!("cocoon-{}-{}-{index}", attempt.id.job, attempt.id.attempt);
-                let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+                let created = SystemTime::now()
+                    .duration_since(UNIX_EPOCH)
+                    .map_or(0, |since| since.as_secs());
                 let counts = (prompt_tokens, completion_tokens);
-                let body =
-                    openai::response(request.endpoint, &service.model.name, &id, created, &text, reason, counts);
+                let body = openai::response(
+                    request.endpoint,
+                    &service.model.name,
+                    &id,
+                    created,
+                    &text,
+                    reason,
+                    counts,
+                );
                 return Ok(Success { body, usage });
             }
             Event::Failed => break,
@@ -260,7 +327,11 @@ impl Drop for Counted<'_> {
 }
 
 fn usage(prompt_tokens: usize, completion_tokens: usize) -> Result<Usage, UnitError> {
-    let count = |tokens: usize| u64::try_from(tokens).map_err(|_| UnitError::Overflow).and_then(TokenCount::new);
+    let count = |tokens: usize| {
+        u64::try_from(tokens)
+            .map_err(|_| UnitError::Overflow)
+            .and_then(TokenCount::new)
+    };
     Ok(Usage {
         prompt_tokens: count(prompt_tokens)?,
         completion_tokens: count(completion_tokens)?,
@@ -269,11 +340,17 @@ fn usage(prompt_tokens: usize, completion_tokens: usize) -> Result<Usage, UnitEr
 }
 
 fn internal() -> Failure {
-    Failure { code: FailureCode::Internal, message: "the agent could not compute the request; it may be tried again".to_owned() }
+    Failure {
+        code: FailureCode::Internal,
+        message: "the agent could not compute the request; it may be tried again".to_owned(),
+    }
 }
 
 fn cancelled() -> Failure {
-    Failure { code: FailureCode::Cancelled, message: "the attempt was cancelled".to_owned() }
+    Failure {
+        code: FailureCode::Cancelled,
+        message: "the attempt was cancelled".to_owned(),
+    }
 }
 
 impl From<Refusal> for Failure {

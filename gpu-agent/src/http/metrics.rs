@@ -24,17 +24,25 @@ pub(super) struct Metrics {
 impl Metrics {
     pub(super) fn new(model: &str) -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
-        let options = |name: &str, help: &str| Opts::new(format!("cocoon_agent_{name}"), help).const_label("model", model);
+        let options = |name: &str, help: &str| {
+            Opts::new(format!("cocoon_agent_{name}"), help).const_label("model", model)
+        };
         let counter = |name: &str, help: &str| IntCounter::with_opts(options(name, help));
         let gauge = |name: &str, help: &str| IntGauge::with_opts(options(name, help));
         let metrics = Self {
-            requests: IntCounterVec::new(options("requests_total", "Requests that ended, by outcome."), &["outcome"])?,
+            requests: IntCounterVec::new(
+                options("requests_total", "Requests that ended, by outcome."),
+                &["outcome"],
+            )?,
             prompt_tokens: counter("prompt_tokens_total", "Prompt tokens computed.")?,
             completion_tokens: counter("completion_tokens_total", "Tokens sampled.")?,
             batches: counter("batches_total", "Batches computed.")?,
             busy_seconds: Gauge::with_opts(options("busy_seconds_total", "Seconds spent computing."))?,
             running: gauge("running_sequences", "Sequences being computed.")?,
-            waiting: gauge("waiting_sequences", "Sequences that wait for a place or for cache blocks.")?,
+            waiting: gauge(
+                "waiting_sequences",
+                "Sequences that wait for a place or for cache blocks.",
+            )?,
             blocks_used: gauge("cache_blocks_used", "Cache blocks in use.")?,
             blocks: gauge("cache_blocks", "Cache blocks in all.")?,
             registry,
@@ -53,7 +61,9 @@ impl Metrics {
             self.registry.register(Box::new(gauge.clone()))?;
         }
         #[cfg(target_os = "linux")]
-        self.registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
+        self.registry.register(Box::new(
+            prometheus::process_collector::ProcessCollector::for_self(),
+        ))?;
         Ok(())
     }
 
@@ -75,15 +85,25 @@ impl Metrics {
     /// The text that Prometheus reads.
     pub(super) fn render(&self, engine: &Engine) -> Result<String, prometheus::Error> {
         let figures = engine.figures();
-        let Figures { prompt_tokens, completion_tokens, batches, busy_micros, running, waiting, blocks_used } = figures;
+        let Figures {
+            prompt_tokens,
+            completion_tokens,
+            batches,
+            busy_micros,
+            running,
+            waiting,
+            blocks_used,
+        } = figures;
         raise(&self.prompt_tokens, prompt_tokens);
         raise(&self.completion_tokens, completion_tokens);
         raise(&self.batches, batches);
-        self.busy_seconds.set(std::time::Duration::from_micros(busy_micros.load(Ordering::Relaxed)).as_secs_f64());
+        self.busy_seconds
+            .set(std::time::Duration::from_micros(busy_micros.load(Ordering::Relaxed)).as_secs_f64());
         show(&self.running, running);
         show(&self.waiting, waiting);
         show(&self.blocks_used, blocks_used);
-        self.blocks.set(i64::try_from(engine.limits().blocks).unwrap_or(i64::MAX));
+        self.blocks
+            .set(i64::try_from(engine.limits().blocks).unwrap_or(i64::MAX));
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(String::from_utf8_lossy(&text).into_owned())

@@ -29,7 +29,10 @@ pub struct Refusal {
 
 impl Refusal {
     fn invalid(message: impl Into<String>) -> Self {
-        Self { code: FailureCode::InvalidRequest, message: message.into() }
+        Self {
+            code: FailureCode::InvalidRequest,
+            message: message.into(),
+        }
     }
 }
 
@@ -55,8 +58,15 @@ pub struct Defaults {
 ///
 /// # Errors
 /// The body is not what the endpoint takes, or does not fit the context.
-pub fn prepare(model: &Served, endpoint: Endpoint, body: &Value, defaults: Defaults) -> Result<Prepared, Refusal> {
-    let Value::Object(fields) = body else { return Err(Refusal::invalid("body must be a JSON object")) };
+pub fn prepare(
+    model: &Served,
+    endpoint: Endpoint,
+    body: &Value,
+    defaults: Defaults,
+) -> Result<Prepared, Refusal> {
+    let Value::Object(fields) = body else {
+        return Err(Refusal::invalid("body must be a JSON object"));
+    };
     let reader = Fields(fields);
     reader.refuse_unknown(endpoint)?;
     reader.refuse_unsupported(&model.name)?;
@@ -65,10 +75,21 @@ pub fn prepare(model: &Served, endpoint: Endpoint, body: &Value, defaults: Defau
     let asked = reader.max_tokens(defaults.sampling.max_tokens)?;
     if room == 0 || asked.is_some_and(|asked| asked > room) {
         let message = match asked {
-            Some(asked) => format!("prompt of {} tokens and max_tokens {asked} exceed the context of {}", tokens.len(), model.context),
-            None => format!("prompt of {} tokens leaves no room in the context of {}", tokens.len(), model.context),
+            Some(asked) => format!(
+                "prompt of {} tokens and max_tokens {asked} exceed the context of {}",
+                tokens.len(),
+                model.context
+            ),
+            None => format!(
+                "prompt of {} tokens leaves no room in the context of {}",
+                tokens.len(),
+                model.context
+            ),
         };
-        return Err(Refusal { code: FailureCode::ContextLengthExceeded, message });
+        return Err(Refusal {
+            code: FailureCode::ContextLengthExceeded,
+            message,
+        });
     }
     let prompt_tokens = tokens.len();
     let generation = GenerationRequest {
@@ -77,7 +98,10 @@ pub fn prepare(model: &Served, endpoint: Endpoint, body: &Value, defaults: Defau
         sampling: reader.sampling(defaults)?,
         stop: reader.stop()?,
     };
-    Ok(Prepared { generation, prompt_tokens })
+    Ok(Prepared {
+        generation,
+        prompt_tokens,
+    })
 }
 
 fn prompt(model: &Served, endpoint: Endpoint, reader: &Fields<'_>) -> Result<Vec<u32>, Refusal> {
@@ -88,11 +112,16 @@ fn prompt(model: &Served, endpoint: Endpoint, reader: &Fields<'_>) -> Result<Vec
         },
         Endpoint::ChatCompletions => {
             let Some(chat) = &model.chat else {
-                return Err(Refusal::invalid("the model has no chat template; use /v1/completions"));
+                return Err(Refusal::invalid(
+                    "the model has no chat template; use /v1/completions",
+                ));
             };
-            let text = chat
-                .render(&reader.messages()?)
-                .map_err(|error| Refusal::invalid(format!("messages are refused by the chat template: {:?}", error.kind())))?;
+            let text = chat.render(&reader.messages()?).map_err(|error| {
+                Refusal::invalid(format!(
+                    "messages are refused by the chat template: {:?}",
+                    error.kind()
+                ))
+            })?;
             model.tokenizer.encode(&text)
         }
     };
@@ -118,9 +147,10 @@ pub(super) fn response(
         FinishReason::Length => "length",
     };
     let (object, choice) = match endpoint {
-        Endpoint::Completions => {
-            ("text_completion", json!({"index": 0, "text": text, "logprobs": null, "finish_reason": finish_reason}))
-        }
+        Endpoint::Completions => (
+            "text_completion",
+            json!({"index": 0, "text": text, "logprobs": null, "finish_reason": finish_reason}),
+        ),
         Endpoint::ChatCompletions => (
             "chat.completion",
             json!({
@@ -159,32 +189,57 @@ impl Fields<'_> {
             Endpoint::Completions => &["prompt"],
             Endpoint::ChatCompletions => &["messages", "max_completion_tokens"],
         };
-        let common =
-            ["model", "max_tokens", "temperature", "top_p", "top_k", "seed", "stop", "n", "stream", "user"];
-        match self.0.keys().find(|key| !own.contains(&key.as_str()) && !common.contains(&key.as_str())) {
+        let common = [
+            "model",
+            "max_tokens",
+            "temperature",
+            "top_p",
+            "top_k",
+            "seed",
+            "stop",
+            "n",
+            "stream",
+            "user",
+        ];
+        match self
+            .0
+            .keys()
+            .find(|key| !own.contains(&key.as_str()) && !common.contains(&key.as_str()))
+        {
             None => Ok(()),
-            Some(key) if key.len() <= MAX_NAME_BYTES => {
-                Err(Refusal::invalid(format!("field {key:?} is not supported on {}", endpoint.path())))
-            }
+            Some(key) if key.len() <= MAX_NAME_BYTES => Err(Refusal::invalid(format!(
+                "field {key:?} is not supported on {}",
+                endpoint.path()
+            ))),
             Some(_) => Err(Refusal::invalid("a field with a very long name is not supported")),
         }
     }
 
     fn refuse_unsupported(&self, model: &str) -> Result<(), Refusal> {
-        if self.get("stream").is_some_and(|value| *value != Value::Bool(false)) {
+        if self
+            .get("stream")
+            .is_some_and(|value| *value != Value::Bool(false))
+        {
             return Err(Refusal::invalid("stream is not supported in a job"));
         }
         if self.get("n").is_some_and(|value| value.as_u64() != Some(1)) {
             return Err(Refusal::invalid("n must be 1"));
         }
-        if self.get("model").is_some_and(|value| value.as_str() != Some(model)) {
+        if self
+            .get("model")
+            .is_some_and(|value| value.as_str() != Some(model))
+        {
             return Err(Refusal::invalid(format!("model must be {model:?} or absent")));
         }
         Ok(())
     }
 
     fn max_tokens(&self, default: Option<u32>) -> Result<Option<usize>, Refusal> {
-        let name = if self.get("max_completion_tokens").is_some() { "max_completion_tokens" } else { "max_tokens" };
+        let name = if self.get("max_completion_tokens").is_some() {
+            "max_completion_tokens"
+        } else {
+            "max_tokens"
+        };
         match self.get(name) {
             None => Ok(default.map(|tokens| tokens as usize).filter(|tokens| *tokens > 0)),
             Some(value) => match value.as_u64().and_then(|tokens| usize::try_from(tokens).ok()) {
@@ -195,29 +250,47 @@ impl Fields<'_> {
     }
 
     fn sampling(&self, defaults: Defaults) -> Result<Sampling, Refusal> {
-        let temperature = self.float("temperature")?.or(defaults.sampling.temperature).unwrap_or(1.0);
+        let temperature = self
+            .float("temperature")?
+            .or(defaults.sampling.temperature)
+            .unwrap_or(1.0);
         let top_p = self.float("top_p")?.or(defaults.sampling.top_p).unwrap_or(1.0);
-        let top_k = self.integer("top_k")?.or(defaults.sampling.top_k.map(u64::from)).unwrap_or(0);
-        let seed = self.integer("seed")?.or(defaults.sampling.seed).unwrap_or(defaults.seed);
+        let top_k = self
+            .integer("top_k")?
+            .or(defaults.sampling.top_k.map(u64::from))
+            .unwrap_or(0);
+        let seed = self
+            .integer("seed")?
+            .or(defaults.sampling.seed)
+            .unwrap_or(defaults.seed);
         if !(0.0..=2.0).contains(&temperature) {
             return Err(Refusal::invalid("temperature must be from 0 to 2"));
         }
         if !(top_p > 0.0 && top_p <= 1.0) {
             return Err(Refusal::invalid("top_p must be above 0 and at most 1"));
         }
-        Ok(Sampling { temperature, top_p, top_k: usize::try_from(top_k).unwrap_or(usize::MAX), seed })
+        Ok(Sampling {
+            temperature,
+            top_p,
+            top_k: usize::try_from(top_k).unwrap_or(usize::MAX),
+            seed,
+        })
     }
 
     fn stop(&self) -> Result<Vec<String>, Refusal> {
         let refusal = || {
-            Refusal::invalid(format!("stop must be a string or up to {MAX_STOP_STRINGS}, of 1 to {MAX_STOP_BYTES} bytes each"))
+            Refusal::invalid(format!(
+                "stop must be a string or up to {MAX_STOP_STRINGS}, of 1 to {MAX_STOP_BYTES} bytes each"
+            ))
         };
         let stops: Vec<&str> = match self.get("stop") {
             None => Vec::new(),
             Some(Value::String(stop)) => vec![stop],
-            Some(Value::Array(stops)) => {
-                stops.iter().map(Value::as_str).collect::<Option<_>>().ok_or_else(refusal)?
-            }
+            Some(Value::Array(stops)) => stops
+                .iter()
+                .map(Value::as_str)
+                .collect::<Option<_>>()
+                .ok_or_else(refusal)?,
             Some(_) => return Err(refusal()),
         };
         let fits = |stop: &&str| (1..=MAX_STOP_BYTES).contains(&stop.len());
@@ -228,23 +301,36 @@ impl Fields<'_> {
     }
 
     fn float(&self, name: &str) -> Result<Option<f64>, Refusal> {
-        let number = |value: &Value| value.as_f64().ok_or_else(|| Refusal::invalid(format!("{name} must be a number")));
+        let number = |value: &Value| {
+            value
+                .as_f64()
+                .ok_or_else(|| Refusal::invalid(format!("{name} must be a number")))
+        };
         self.get(name).map(number).transpose()
     }
 
     fn integer(&self, name: &str) -> Result<Option<u64>, Refusal> {
-        let number =
-            |value: &Value| value.as_u64().ok_or_else(|| Refusal::invalid(format!("{name} must be a non-negative integer")));
+        let number = |value: &Value| {
+            value
+                .as_u64()
+                .ok_or_else(|| Refusal::invalid(format!("{name} must be a non-negative integer")))
+        };
         self.get(name).map(number).transpose()
     }
 
     fn messages(&self) -> Result<Vec<Message>, Refusal> {
-        let refusal = || Refusal::invalid("messages must be a list of {\"role\", \"content\"} with text content");
-        let Some(Value::Array(messages)) = self.get("messages") else { return Err(refusal()) };
+        let refusal =
+            || Refusal::invalid("messages must be a list of {\"role\", \"content\"} with text content");
+        let Some(Value::Array(messages)) = self.get("messages") else {
+            return Err(refusal());
+        };
         if messages.is_empty() {
             return Err(Refusal::invalid("messages is empty"));
         }
-        messages.iter().map(|message| read_message(message).ok_or_else(refusal)).collect()
+        messages
+            .iter()
+            .map(|message| read_message(message).ok_or_else(refusal))
+            .collect()
     }
 }
 
@@ -257,10 +343,15 @@ fn read_message(message: &Value) -> Option<Message> {
     let content = match fields.get("content")? {
         Value::String(text) => text.clone(),
         Value::Array(parts) => {
-            let text = |part: &Value| (part.get("type")? == "text").then(|| part.get("text")?.as_str().map(str::to_owned))?;
+            let text = |part: &Value| {
+                (part.get("type")? == "text").then(|| part.get("text")?.as_str().map(str::to_owned))?
+            };
             parts.iter().map(text).collect::<Option<String>>()?
         }
         _ => return None,
     };
-    Some(Message { role: fields.get("role")?.as_str()?.to_owned(), content })
+    Some(Message {
+        role: fields.get("role")?.as_str()?.to_owned(),
+        content,
+    })
 }

@@ -39,7 +39,11 @@ impl Registry {
     pub(super) fn admit(&self, attempt: Attempt) -> Admission {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, present)) = known.attempts.get(&attempt.id) {
-            return if present.digest == attempt.digest { Admission::Known(Arc::clone(present)) } else { Admission::Conflict };
+            return if present.digest == attempt.digest {
+                Admission::Known(Arc::clone(present))
+            } else {
+                Admission::Conflict
+            };
         }
         known.make_room();
         if known.attempts.len() >= MAX_ATTEMPTS {
@@ -47,7 +51,9 @@ impl Registry {
         }
         known.arrivals += 1;
         let (arrival, attempt) = (known.arrivals, Arc::new(attempt));
-        known.attempts.insert(attempt.id.clone(), (arrival, Arc::clone(&attempt)));
+        known
+            .attempts
+            .insert(attempt.id.clone(), (arrival, Arc::clone(&attempt)));
         Admission::New(attempt)
     }
 
@@ -60,7 +66,11 @@ impl Registry {
     /// All attempts, by name.
     pub(super) fn all(&self) -> Vec<Arc<Attempt>> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.attempts.values().map(|(_, attempt)| Arc::clone(attempt)).collect()
+        known
+            .attempts
+            .values()
+            .map(|(_, attempt)| Arc::clone(attempt))
+            .collect()
     }
 }
 

@@ -12,7 +12,8 @@ use axum::{
 };
 use cocoon_api::{
     agent::{
-        AttemptProgress, AttemptRequest, ErrorBody, Identity, KEEP_ALIVE_SECONDS, MAX_ATTEMPT_BYTES, MAX_REQUESTS,
+        AttemptProgress, AttemptRequest, ErrorBody, Identity, KEEP_ALIVE_SECONDS, MAX_ATTEMPT_BYTES,
+        MAX_REQUESTS,
     },
     receipt::{Sha256Digest, UsageStatement},
 };
@@ -37,7 +38,10 @@ type Shared = State<Arc<Service>>;
 
 pub(super) fn router(service: Arc<Service>) -> Router {
     Router::new()
-        .route("/v1/jobs/{uid}/{attempt}", get(progress).put(start).delete(cancel))
+        .route(
+            "/v1/jobs/{uid}/{attempt}",
+            get(progress).put(start).delete(cancel),
+        )
         .route("/v1/jobs/{uid}/{attempt}/results", get(results))
         .route("/v1/identity", get(identity))
         .route("/v1/usage", get(usage))
@@ -61,22 +65,30 @@ async fn start(
     let id = attempt_id(uid, attempt)?;
     let request = read_request(body).await?;
     check_request(&service, &request)?;
-    let canonical = serde_json::to_vec(&request).map_err(|error| Failed(StatusCode::BAD_REQUEST, error.to_string()))?;
+    let canonical =
+        serde_json::to_vec(&request).map_err(|error| Failed(StatusCode::BAD_REQUEST, error.to_string()))?;
     let attempt = Attempt::new(id, &request, Sha256Digest::of(&canonical), &service);
     match service.attempts.admit(attempt) {
         Admission::New(attempt) => {
-            tracing::info!(job = attempt.id.job, attempt = attempt.id.attempt, requests = request.requests.len(), "attempt accepted");
+            tracing::info!(
+                job = attempt.id.job,
+                attempt = attempt.id.attempt,
+                requests = request.requests.len(),
+                "attempt accepted"
+            );
             let progress = attempt.progress(&service);
             tokio::spawn(driver::drive(service, attempt, request));
             Ok((StatusCode::CREATED, Json(progress)))
         }
         Admission::Known(attempt) => Ok((StatusCode::OK, Json(attempt.progress(&service)))),
-        Admission::Conflict => {
-            Err(Failed(StatusCode::CONFLICT, "the attempt was accepted with another body; use the next attempt number".to_owned()))
-        }
-        Admission::Full => {
-            Err(Failed(StatusCode::SERVICE_UNAVAILABLE, "too many attempts are running; try again later".to_owned()))
-        }
+        Admission::Conflict => Err(Failed(
+            StatusCode::CONFLICT,
+            "the attempt was accepted with another body; use the next attempt number".to_owned(),
+        )),
+        Admission::Full => Err(Failed(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "too many attempts are running; try again later".to_owned(),
+        )),
     }
 }
 
@@ -95,7 +107,12 @@ async fn cancel(
     attempt.cancel.cancel();
     // The sender lives in the attempt, so waiting cannot fail; a cancelled attempt ends within one batch.
     let ended = attempt.follow().wait_for(|grown| grown.ended).await.is_ok();
-    tracing::info!(job = attempt.id.job, attempt = attempt.id.attempt, ended, "attempt cancelled");
+    tracing::info!(
+        job = attempt.id.job,
+        attempt = attempt.id.attempt,
+        ended,
+        "attempt cancelled"
+    );
     Ok(Json(attempt.progress(&service)))
 }
 
@@ -120,7 +137,14 @@ async fn identity(State(service): Shared) -> Json<Identity> {
 }
 
 async fn usage(State(service): Shared) -> Json<Vec<UsageStatement>> {
-    Json(service.attempts.all().iter().map(|attempt| attempt.statement(&service)).collect())
+    Json(
+        service
+            .attempts
+            .all()
+            .iter()
+            .map(|attempt| attempt.statement(&service))
+            .collect(),
+    )
 }
 
 /// Where a reader of results stands.
@@ -133,35 +157,49 @@ struct Reader {
 /// Lines from position `from` on, with an empty line whenever nothing came for a while.
 fn lines(attempt: Arc<Attempt>, from: usize) -> impl Stream<Item = Result<Bytes, Infallible>> {
     let grown = attempt.follow();
-    futures::stream::unfold(Reader { attempt, grown, next: from }, |mut reader| async move {
-        let Grown { lines, ended } = *reader.grown.borrow_and_update();
-        if reader.next >= lines {
-            if ended {
-                return None;
+    futures::stream::unfold(
+        Reader {
+            attempt,
+            grown,
+            next: from,
+        },
+        |mut reader| async move {
+            let Grown { lines, ended } = *reader.grown.borrow_and_update();
+            if reader.next >= lines {
+                if ended {
+                    return None;
+                }
+                let next = reader.next;
+                let more = reader.grown.wait_for(|grown| grown.ended || grown.lines > next);
+                let waited = tokio::time::timeout(Duration::from_secs(KEEP_ALIVE_SECONDS), more).await;
+                if waited.map(|grown| grown.is_ok()).is_err() {
+                    return Some((Ok(Bytes::from_static(b"\n")), reader));
+                }
             }
-            let next = reader.next;
-            let more = reader.grown.wait_for(|grown| grown.ended || grown.lines > next);
-            let waited = tokio::time::timeout(Duration::from_secs(KEEP_ALIVE_SECONDS), more).await;
-            if waited.map(|grown| grown.is_ok()).is_err() {
-                return Some((Ok(Bytes::from_static(b"\n")), reader));
-            }
-        }
-        let line = reader.attempt.line(reader.next)?;
-        reader.next += 1;
-        Some((Ok(Bytes::copy_from_slice(line.as_bytes())), reader))
-    })
+            let line = reader.attempt.line(reader.next)?;
+            reader.next += 1;
+            Some((Ok(Bytes::copy_from_slice(line.as_bytes())), reader))
+        },
+    )
 }
 
 fn find(service: &Service, uid: String, attempt: u32) -> Result<Arc<Attempt>, Failed> {
     let id = attempt_id(uid, attempt)?;
-    let unknown = || Failed(StatusCode::NOT_FOUND, "this agent does not know the attempt".to_owned());
+    let unknown = || {
+        Failed(
+            StatusCode::NOT_FOUND,
+            "this agent does not know the attempt".to_owned(),
+        )
+    };
     service.attempts.get(&id).ok_or_else(unknown)
 }
 
 fn attempt_id(uid: String, attempt: u32) -> Result<AttemptId, Failed> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
     if uid.is_empty() || uid.len() > MAX_UID_BYTES || !uid.bytes().all(plain) || attempt == 0 {
-        let message = format!("path must be /v1/jobs/UID/ATTEMPT with a UID of 1 to {MAX_UID_BYTES} letters, digits and dashes, and an attempt from 1");
+        let message = format!(
+            "path must be /v1/jobs/UID/ATTEMPT with a UID of 1 to {MAX_UID_BYTES} letters, digits and dashes, and an attempt from 1"
+        );
         return Err(Failed(StatusCode::BAD_REQUEST, message));
     }
     Ok(AttemptId { job: uid, attempt })
@@ -170,11 +208,26 @@ fn attempt_id(uid: String, attempt: u32) -> Result<AttemptId, Failed> {
 async fn read_request(body: Body) -> Result<AttemptRequest, Failed> {
     let bytes = tokio::time::timeout(BODY_TIMEOUT, axum::body::to_bytes(body, MAX_ATTEMPT_BYTES))
         .await
-        .map_err(|_| Failed(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time".to_owned()))?
-        .map_err(|_| Failed(StatusCode::PAYLOAD_TOO_LARGE, format!("cannot read the body; at most {MAX_ATTEMPT_BYTES} bytes are accepted")))?;
+        .map_err(|_| {
+            Failed(
+                StatusCode::REQUEST_TIMEOUT,
+                "the body did not arrive in time".to_owned(),
+            )
+        })?
+        .map_err(|_| {
+            Failed(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                format!("cannot read the body; at most {MAX_ATTEMPT_BYTES} bytes are accepted"),
+            )
+        })?;
     serde_json::from_slice(&bytes).map_err(|error| {
         // Serde's own message may repeat a value, and values are private.
-        let message = format!("body is no attempt: {:?} error at line {}, column {}", error.classify(), error.line(), error.column());
+        let message = format!(
+            "body is no attempt: {:?} error at line {}, column {}",
+            error.classify(),
+            error.line(),
+            error.column()
+        );
         Failed(StatusCode::BAD_REQUEST, message)
     })
 }
@@ -183,7 +236,10 @@ fn check_request(service: &Service, request: &AttemptRequest) -> Result<(), Fail
     let refuse = |message: String| Err(Failed(StatusCode::UNPROCESSABLE_ENTITY, message));
     let model = &service.model;
     if request.model != model.name || request.model_sha256 != model.sha256 {
-        return refuse(format!("this agent serves {} with another name or digest than the attempt asks for", model.name));
+        return refuse(format!(
+            "this agent serves {} with another name or digest than the attempt asks for",
+            model.name
+        ));
     }
     let count = request.requests.len();
     if !(1..=MAX_REQUESTS).contains(&count) {
@@ -198,7 +254,11 @@ fn check_request(service: &Service, request: &AttemptRequest) -> Result<(), Fail
     if request.parallelism == 0 {
         return refuse("parallelism must be at least 1".to_owned());
     }
-    if request.channel.as_ref().is_some_and(|channel| channel.is_empty() || channel.len() > MAX_CHANNEL_BYTES) {
+    if request
+        .channel
+        .as_ref()
+        .is_some_and(|channel| channel.is_empty() || channel.len() > MAX_CHANNEL_BYTES)
+    {
         return refuse(format!("channel must have 1 to {MAX_CHANNEL_BYTES} bytes"));
     }
     Ok(())

@@ -47,7 +47,13 @@ impl Service {
     /// The metrics cannot be registered, which is a fault.
     pub fn new(model: Served, engine: Engine, signer: ReceiptSigner) -> Result<Arc<Self>, prometheus::Error> {
         let metrics = Metrics::new(&model.name)?;
-        Ok(Arc::new(Self { model, engine, signer, attempts: Registry::default(), metrics }))
+        Ok(Arc::new(Self {
+            model,
+            engine,
+            signer,
+            attempts: Registry::default(),
+            metrics,
+        }))
     }
 
     /// Who this agent is.

@@ -76,7 +76,10 @@ impl Tls {
     pub(super) fn load(files: TlsFiles) -> Result<Self, TlsError> {
         let contents = files.read()?;
         let config = files.config(&contents)?;
-        Ok(Self { files, current: RwLock::new((contents, config)) })
+        Ok(Self {
+            files,
+            current: RwLock::new((contents, config)),
+        })
     }
 
     /// What the next connection uses.
@@ -91,7 +94,10 @@ impl Tls {
             match self.reload() {
                 Ok(false) => {}
                 Ok(true) => tracing::info!("TLS files were reloaded"),
-                Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "cannot reload TLS files"),
+                Err(error) => tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "cannot reload TLS files"
+                ),
             }
         }
     }
@@ -110,7 +116,12 @@ impl Tls {
 
 impl TlsFiles {
     fn read(&self) -> Result<Contents, TlsError> {
-        let read = |path: &Path| std::fs::read(path).map_err(|source| TlsError::Read { path: path.to_owned(), source });
+        let read = |path: &Path| {
+            std::fs::read(path).map_err(|source| TlsError::Read {
+                path: path.to_owned(),
+                source,
+            })
+        };
         Ok(Contents {
             certificate: read(&self.certificate)?,
             key: read(&self.key)?,
@@ -132,8 +143,11 @@ impl TlsFiles {
             .build()
             .map_err(|error| failed(error.into()))?;
         let chain = certificates(&self.certificate, &contents.certificate)?;
-        let key = PrivateKeyDer::from_pem_slice(&contents.key)
-            .map_err(|source| TlsError::Pem { path: self.key.clone(), expected: "private key", source })?;
+        let key = PrivateKeyDer::from_pem_slice(&contents.key).map_err(|source| TlsError::Pem {
+            path: self.key.clone(),
+            expected: "private key",
+            source,
+        })?;
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|error| failed(error.into()))?
@@ -148,5 +162,9 @@ impl TlsFiles {
 fn certificates(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     CertificateDer::pem_slice_iter(pem)
         .collect::<Result<_, _>>()
-        .map_err(|source| TlsError::Pem { path: path.to_owned(), expected: "certificate", source })
+        .map_err(|source| TlsError::Pem {
+            path: path.to_owned(),
+            expected: "certificate",
+            source,
+        })
 }

@@ -36,7 +36,9 @@ impl ChatTemplate {
     pub fn read(file: &ModelFile, tokenizer: &Tokenizer) -> Result<Option<Self>, ModelError> {
         const KEY: &str = "tokenizer.chat_template";
         let header = file.header();
-        let Some(source) = header.text(KEY).map_err(|error| file.wrap(error))? else { return Ok(None) };
+        let Some(source) = header.text(KEY).map_err(|error| file.wrap(error))? else {
+            return Ok(None);
+        };
         let mut environment = Environment::new();
         environment.set_trim_blocks(true);
         environment.set_lstrip_blocks(true);
@@ -49,8 +51,14 @@ impl ChatTemplate {
             .add_template_owned(NAME, source.to_owned())
             .map_err(|error| file.refuse(KEY, &format!("is not a usable template: {error}")))?;
         let named = |id: Option<u32>| id.and_then(|id| tokenizer.name(id)).unwrap_or_default();
-        let eos = header.u32("tokenizer.ggml.eos_token_id").map_err(|error| file.wrap(error))?;
-        Ok(Some(Self { environment, bos: named(tokenizer.bos()), eos: named(eos) }))
+        let eos = header
+            .u32("tokenizer.ggml.eos_token_id")
+            .map_err(|error| file.wrap(error))?;
+        Ok(Some(Self {
+            environment,
+            bos: named(tokenizer.bos()),
+            eos: named(eos),
+        }))
     }
 
     /// The prompt for the next message of the assistant.

@@ -1,6 +1,7 @@
 //! Shape of a Llama-family model, read from the metadata and checked before anything is allocated.
 
 use super::file::{ModelError, ModelFile};
+use crate::backend::ops::Rotation;
 
 /// Most layers: far above any published model.
 const MAX_LAYERS: u32 = 1024;
@@ -59,8 +60,8 @@ impl Config {
     pub fn read(file: &ModelFile) -> Result<Self, ModelError> {
         let header = file.header();
         let text = |key| header.text(key).map_err(|error| file.wrap(error));
-        let architecture = text("general.architecture")?
-            .ok_or_else(|| file.refuse("general.architecture", "is missing"))?;
+        let architecture =
+            text("general.architecture")?.ok_or_else(|| file.refuse("general.architecture", "is missing"))?;
         let rope_pairs = match architecture {
             "llama" => RopePairs::Adjacent,
             "qwen2" => RopePairs::Halves,
@@ -72,10 +73,15 @@ impl Config {
         let fields = Fields { file, architecture };
         fields.refuse_experts()?;
 
-        let vocabulary = header.require("tokenizer.ggml.tokens").map_err(|error| file.wrap(error))?;
+        let vocabulary = header
+            .require("tokenizer.ggml.tokens")
+            .map_err(|error| file.wrap(error))?;
         let vocabulary = vocabulary.as_strings().map_or(0, <[String]>::len);
         if !(1..=MAX_VOCABULARY).contains(&vocabulary) {
-            return Err(file.refuse("tokenizer.ggml.tokens", &format!("is no list of 1 to {MAX_VOCABULARY} strings")));
+            return Err(file.refuse(
+                "tokenizer.ggml.tokens",
+                &format!("is no list of 1 to {MAX_VOCABULARY} strings"),
+            ));
         }
         let width = fields.count("embedding_length", None, MAX_WIDTH)?;
         let heads = fields.count("attention.head_count", None, MAX_WIDTH)?;
@@ -84,13 +90,22 @@ impl Config {
         let value_size = fields.count("attention.value_length", Some(head_size), MAX_WIDTH)?;
         let rope_size = fields.count("rope.dimension_count", Some(head_size), MAX_WIDTH)?;
         if !heads.is_multiple_of(kv_heads) {
-            return Err(fields.refuse("attention.head_count_kv", &format!("is {kv_heads}, no divisor of {heads} heads")));
+            return Err(fields.refuse(
+                "attention.head_count_kv",
+                &format!("is {kv_heads}, no divisor of {heads} heads"),
+            ));
         }
         if value_size != head_size || !head_size.is_multiple_of(2) {
-            return Err(fields.refuse("attention.value_length", &format!("is {value_size} with keys of {head_size}")));
+            return Err(fields.refuse(
+                "attention.value_length",
+                &format!("is {value_size} with keys of {head_size}"),
+            ));
         }
         if rope_size > head_size || !rope_size.is_multiple_of(2) {
-            return Err(fields.refuse("rope.dimension_count", &format!("is {rope_size} with heads of {head_size}")));
+            return Err(fields.refuse(
+                "rope.dimension_count",
+                &format!("is {rope_size} with heads of {head_size}"),
+            ));
         }
         Ok(Self {
             layers: fields.count("block_count", None, MAX_LAYERS)?,
@@ -107,6 +122,15 @@ impl Config {
             vocabulary,
             context: fields.count("context_length", None, MAX_CONTEXT)?,
         })
+    }
+
+    /// How positions rotate queries and keys.
+    pub fn rotation(&self) -> Rotation {
+        Rotation {
+            size: self.rope_size,
+            head_size: self.head_size,
+            pairs: self.rope_pairs,
+        }
     }
 
     /// Width of all query heads together.
@@ -137,7 +161,11 @@ impl Fields<'_> {
 
     /// A number from 1 to `most`.
     fn count(&self, name: &str, default: Option<usize>, most: u32) -> Result<usize, ModelError> {
-        let read = self.file.header().u32(&self.key(name)).map_err(|error| self.file.wrap(error))?;
+        let read = self
+            .file
+            .header()
+            .u32(&self.key(name))
+            .map_err(|error| self.file.wrap(error))?;
         match (read, default) {
             (Some(value), _) if (1..=most).contains(&value) => Ok(value as usize),
             (Some(value), _) => Err(self.refuse(name, &format!("is {value}, not 1 to {most}"))),
@@ -148,7 +176,11 @@ impl Fields<'_> {
 
     /// A positive number.
     fn float(&self, name: &str, default: Option<f32>) -> Result<f32, ModelError> {
-        let read = self.file.header().f32(&self.key(name)).map_err(|error| self.file.wrap(error))?;
+        let read = self
+            .file
+            .header()
+            .f32(&self.key(name))
+            .map_err(|error| self.file.wrap(error))?;
         match read.or(default) {
             Some(value) if value > 0.0 => Ok(value),
             Some(value) => Err(self.refuse(name, &format!("is {value}, which is not positive"))),
@@ -157,19 +189,33 @@ impl Fields<'_> {
     }
 
     fn rope_scale(&self) -> Result<f32, ModelError> {
-        let kind = self.file.header().text(&self.key("rope.scaling.type")).map_err(|error| self.file.wrap(error))?;
+        let kind = self
+            .file
+            .header()
+            .text(&self.key("rope.scaling.type"))
+            .map_err(|error| self.file.wrap(error))?;
         match kind {
             None | Some("none") => Ok(1.0),
             Some("linear") => self.float("rope.scaling.factor", None),
-            Some(other) => Err(self.refuse("rope.scaling.type", &format!("is {other}, which is not supported"))),
+            Some(other) => Err(self.refuse(
+                "rope.scaling.type",
+                &format!("is {other}, which is not supported"),
+            )),
         }
     }
 
     fn refuse_experts(&self) -> Result<(), ModelError> {
-        let experts = self.file.header().u32(&self.key("expert_count")).map_err(|error| self.file.wrap(error))?;
+        let experts = self
+            .file
+            .header()
+            .u32(&self.key("expert_count"))
+            .map_err(|error| self.file.wrap(error))?;
         match experts {
             None | Some(0) => Ok(()),
-            Some(count) => Err(self.refuse("expert_count", &format!("is {count}, but mixtures of experts are not supported"))),
+            Some(count) => Err(self.refuse(
+                "expert_count",
+                &format!("is {count}, but mixtures of experts are not supported"),
+            )),
         }
     }
 }

@@ -77,19 +77,33 @@ impl ModelFile {
     /// # Errors
     /// The file cannot be read, is no acceptable GGUF, or has another digest than `expected`.
     pub fn open(path: &Path, expected: Option<[u8; 32]>) -> Result<Self, ModelError> {
-        let io = |source| ModelError::Io { path: path.to_owned(), source };
+        let io = |source| ModelError::Io {
+            path: path.to_owned(),
+            source,
+        };
         let file = File::open(path).map_err(io)?;
         let length = file.metadata().map_err(io)?.len();
-        let header = Header::read(BufReader::new(&file), length)
-            .map_err(|source| ModelError::Header { path: path.to_owned(), source })?;
+        let header = Header::read(BufReader::new(&file), length).map_err(|source| ModelError::Header {
+            path: path.to_owned(),
+            source,
+        })?;
         let sha256 = digest(&file).map_err(io)?;
         if let Some(expected) = expected
             && expected != sha256
         {
             let (expected, actual) = (hex::encode(expected), hex::encode(sha256));
-            return Err(ModelError::Digest { path: path.to_owned(), expected, actual });
+            return Err(ModelError::Digest {
+                path: path.to_owned(),
+                expected,
+                actual,
+            });
         }
-        Ok(Self { path: path.to_owned(), file, header, sha256 })
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            header,
+            sha256,
+        })
     }
 
     /// The file's header.
@@ -112,12 +126,17 @@ impl ModelFile {
     /// # Errors
     /// The file cannot be read.
     pub fn tensor(&self, name: &str) -> Result<Option<(&TensorInfo, Vec<u8>)>, ModelError> {
-        let Some(info) = self.header.tensors.get(name) else { return Ok(None) };
+        let Some(info) = self.header.tensors.get(name) else {
+            return Ok(None);
+        };
         let length = usize::try_from(info.length).map_err(|_| self.refuse(name, "is larger than memory"))?;
         let mut bytes = vec![0; length];
         self.file
             .read_exact_at(&mut bytes, info.offset)
-            .map_err(|source| ModelError::Io { path: self.path.clone(), source })?;
+            .map_err(|source| ModelError::Io {
+                path: self.path.clone(),
+                source,
+            })?;
         Ok(Some((info, bytes)))
     }
 
@@ -126,7 +145,9 @@ impl ModelFile {
     /// # Errors
     /// The tensor has another shape, or cannot be read.
     pub fn vector(&self, name: &str, length: usize) -> Result<Option<Vec<f32>>, ModelError> {
-        let Some((info, bytes)) = self.tensor(name)? else { return Ok(None) };
+        let Some((info, bytes)) = self.tensor(name)? else {
+            return Ok(None);
+        };
         if info.dimensions != [length as u64] {
             return Err(self.refuse(name, &format!("has shape {:?}, not [{length}]", info.dimensions)));
         }
@@ -140,12 +161,19 @@ impl ModelFile {
     /// # Errors
     /// The tensor has another shape, or cannot be read.
     pub fn matrix(&self, name: &str, rows: usize, columns: usize) -> Result<Option<RawMatrix>, ModelError> {
-        let Some((info, bytes)) = self.tensor(name)? else { return Ok(None) };
+        let Some((info, bytes)) = self.tensor(name)? else {
+            return Ok(None);
+        };
         if info.dimensions != [columns as u64, rows as u64] {
             let problem = format!("has shape {:?}, not [{columns}, {rows}]", info.dimensions);
             return Err(self.refuse(name, &problem));
         }
-        Ok(Some(RawMatrix { kind: info.kind, rows, columns, bytes }))
+        Ok(Some(RawMatrix {
+            kind: info.kind,
+            rows,
+            columns,
+            bytes,
+        }))
     }
 
     /// A refusal that names this file and a field.
@@ -155,7 +183,10 @@ impl ModelFile {
 
     /// Adds the file to an error of its header.
     pub fn wrap(&self, source: HeaderError) -> ModelError {
-        ModelError::Header { path: self.path.clone(), source }
+        ModelError::Header {
+            path: self.path.clone(),
+            source,
+        }
     }
 }
 

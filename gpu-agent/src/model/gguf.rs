@@ -81,7 +81,12 @@ impl Header {
                 return Err(HeaderError::field(&format!("tensor {name}"), "appears twice"));
             }
         }
-        place_tensors(&mut tensors, alignment(&metadata)?, reader.position(), file_length)?;
+        place_tensors(
+            &mut tensors,
+            alignment(&metadata)?,
+            reader.position(),
+            file_length,
+        )?;
         Ok(Self { metadata, tensors })
     }
 
@@ -90,7 +95,9 @@ impl Header {
     /// # Errors
     /// The key is absent.
     pub fn require(&self, key: &str) -> Result<&Value, HeaderError> {
-        self.metadata.get(key).ok_or_else(|| HeaderError::field(key, "is missing"))
+        self.metadata
+            .get(key)
+            .ok_or_else(|| HeaderError::field(key, "is missing"))
     }
 
     /// A non-negative integer that fits `u32`, or `None` where the key is absent.
@@ -131,8 +138,12 @@ impl Header {
         expected: &str,
         read: impl Fn(&'a Value) -> Option<T>,
     ) -> Result<Option<T>, HeaderError> {
-        let Some(value) = self.metadata.get(key) else { return Ok(None) };
-        read(value).map(Some).ok_or_else(|| HeaderError::field(key, &format!("is not {expected}")))
+        let Some(value) = self.metadata.get(key) else {
+            return Ok(None);
+        };
+        read(value)
+            .map(Some)
+            .ok_or_else(|| HeaderError::field(key, &format!("is not {expected}")))
     }
 }
 
@@ -144,7 +155,10 @@ fn read_tensor(
     let field = format!("tensor {name}");
     let dimension_count = reader.u32(&field)?;
     if dimension_count == 0 || dimension_count > MAX_DIMENSIONS {
-        return Err(HeaderError::field(&field, &format!("has {dimension_count} dimensions, not 1 to {MAX_DIMENSIONS}")));
+        return Err(HeaderError::field(
+            &field,
+            &format!("has {dimension_count} dimensions, not 1 to {MAX_DIMENSIONS}"),
+        ));
     }
     let mut dimensions = Vec::new();
     let mut elements = 1u64;
@@ -157,22 +171,39 @@ fn read_tensor(
         dimensions.push(extent);
     }
     let code = reader.u32(&field)?;
-    let kind = TensorType::from_code(code)
-        .ok_or_else(|| HeaderError::field(&field, &format!("has type {code}, which this agent cannot read")))?;
-    if !dimensions[0].is_multiple_of(kind.block_elements()) {
-        return Err(HeaderError::field(&field, &format!("has rows that are no whole number of {kind:?} blocks")));
+    let kind = TensorType::from_code(code).ok_or_else(|| {
+        HeaderError::field(&field, &format!("has type {code}, which this agent cannot read"))
+    })?;
+    if !dimensions[0].is_multiple_of(kind.block_elements() as u64) {
+        return Err(HeaderError::field(
+            &field,
+            &format!("has rows that are no whole number of {kind:?} blocks"),
+        ));
     }
-    let length = elements / kind.block_elements() * kind.block_bytes();
+    let length = elements / kind.block_elements() as u64 * kind.block_bytes() as u64;
     let offset = reader.u64(&field)?;
-    Ok((name, TensorInfo { dimensions, kind, offset, length }))
+    Ok((
+        name,
+        TensorInfo {
+            dimensions,
+            kind,
+            offset,
+            length,
+        },
+    ))
 }
 
 fn alignment(metadata: &BTreeMap<String, Value>) -> Result<u64, HeaderError> {
     const KEY: &str = "general.alignment";
-    let Some(value) = metadata.get(KEY) else { return Ok(DEFAULT_ALIGNMENT) };
+    let Some(value) = metadata.get(KEY) else {
+        return Ok(DEFAULT_ALIGNMENT);
+    };
     match value.as_u32().map(u64::from) {
         Some(alignment) if alignment.is_power_of_two() && alignment <= MAX_ALIGNMENT => Ok(alignment),
-        _ => Err(HeaderError::field(KEY, &format!("is not a power of two up to {MAX_ALIGNMENT}"))),
+        _ => Err(HeaderError::field(
+            KEY,
+            &format!("is not a power of two up to {MAX_ALIGNMENT}"),
+        )),
     }
 }
 
@@ -187,7 +218,10 @@ fn place_tensors(
     for (name, info) in tensors {
         let field = format!("tensor {name}");
         if !info.offset.is_multiple_of(alignment) {
-            return Err(HeaderError::field(&field, &format!("starts at {}, which is not aligned", info.offset)));
+            return Err(HeaderError::field(
+                &field,
+                &format!("starts at {}, which is not aligned", info.offset),
+            ));
         }
         let end = info
             .offset
@@ -198,7 +232,11 @@ fn place_tensors(
             })
             .ok_or_else(|| HeaderError::field(&field, "has an offset beyond any file"))?;
         if end > file_length {
-            return Err(HeaderError::Truncated { field, needed: end, length: file_length });
+            return Err(HeaderError::Truncated {
+                field,
+                needed: end,
+                length: file_length,
+            });
         }
     }
     Ok(())

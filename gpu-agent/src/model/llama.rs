@@ -11,7 +11,7 @@ use super::{
 };
 use crate::backend::{
     Backend, Batch, BatchError, Limits, Logits,
-    ops::{CacheShape, Care, Ops, Product, Rotation},
+    ops::{CacheShape, Care, Ops, Product},
 };
 
 /// Weights of one layer.
@@ -79,10 +79,19 @@ impl<O: Ops> Llama<O> {
     /// # Errors
     /// A tensor is missing, has another shape than the hyperparameters say, or is not part of the architecture.
     pub fn load(file: &ModelFile, config: Config, limits: Limits, ops: O) -> Result<Self, ModelError> {
-        let limits = Limits { vocabulary: config.vocabulary, ..limits };
-        let mut tensors = Tensors { file, ops: &ops, used: BTreeSet::new() };
+        let limits = Limits {
+            vocabulary: config.vocabulary,
+            ..limits
+        };
+        let mut tensors = Tensors {
+            file,
+            ops: &ops,
+            used: BTreeSet::new(),
+        };
         let embedding = tensors.matrix("token_embd.weight", Care::Fine, config.vocabulary, config.width)?;
-        let layers = (0..config.layers).map(|index| Layer::load(&mut tensors, &config, index)).collect::<Result<_, _>>()?;
+        let layers = (0..config.layers)
+            .map(|index| Layer::load(&mut tensors, &config, index))
+            .collect::<Result<_, _>>()?;
         let output_norm = tensors.vector("output_norm.weight", config.width)?;
         let output = tensors.optional_matrix("output.weight", Care::Fine, config.vocabulary, config.width)?;
         let factors = tensors.optional_floats("rope_freqs.weight", config.rope_size / 2)?;
@@ -95,7 +104,18 @@ impl<O: Ops> Llama<O> {
             head_size: config.head_size,
         });
         let buffers = Buffers::new(&ops, &config, &limits);
-        Ok(Self { ops, config, limits, embedding, layers, output_norm, output, rotation, cache, buffers })
+        Ok(Self {
+            ops,
+            config,
+            limits,
+            embedding,
+            layers,
+            output_norm,
+            output,
+            rotation,
+            cache,
+            buffers,
+        })
     }
 }
 
@@ -106,39 +126,110 @@ impl<O: Ops> Backend for Llama<O> {
 
     fn forward(&mut self, batch: &Batch) -> Result<Logits<'_>, BatchError> {
         batch.check(&self.limits)?;
-        let Self { ops, config, embedding, layers, output_norm, output, rotation, cache, buffers: b, .. } = self;
-        let rope = Rotation { size: config.rope_size, head_size: config.head_size, pairs: config.rope_pairs };
-
-        ops.embed(embedding, &batch.tokens, &mut b.residual);
-        for (index, layer) in layers.iter().enumerate() {
-            ops.rms_norm(&b.residual, &layer.attention_norm, config.epsilon, &mut b.normed);
-            ops.linear(&b.normed, [
-                Product { matrix: &layer.query, bias: layer.query_bias.as_ref(), out: &mut b.query },
-                Product { matrix: &layer.key, bias: layer.key_bias.as_ref(), out: &mut b.key },
-                Product { matrix: &layer.value, bias: layer.value_bias.as_ref(), out: &mut b.value },
-            ]);
-            ops.rotate(&mut b.query, rope, rotation, &batch.positions);
-            ops.rotate(&mut b.key, rope, rotation, &batch.positions);
-            ops.store(cache, index, &b.key, &b.value, batch);
-            ops.attend(cache, index, &b.query, batch, &mut b.attended);
-            ops.linear_add(&b.attended, &layer.attention_output, &mut b.residual);
-
-            ops.rms_norm(&b.residual, &layer.feed_forward_norm, config.epsilon, &mut b.normed);
-            ops.linear(&b.normed, [
-                Product { matrix: &layer.gate, bias: None, out: &mut b.gate },
-                Product { matrix: &layer.up, bias: None, out: &mut b.up },
-            ]);
-            ops.swiglu(&mut b.gate, &b.up);
-            ops.linear_add(&b.gate, &layer.down, &mut b.residual);
+        self.ops
+            .embed(&self.embedding, &batch.tokens, &mut self.buffers.residual);
+        for index in 0..self.layers.len() {
+            self.attention(index, batch);
+            self.feed_forward(index);
         }
+        Ok(self.logits(batch))
+    }
+}
+
+impl<O: Ops> Llama<O> {
+    /// `residual += output · attention(norm(residual))`
+    fn attention(&mut self, index: usize, batch: &Batch) {
+        let Self {
+            ops,
+            config,
+            layers,
+            rotation,
+            cache,
+            buffers: b,
+            ..
+        } = self;
+        let (layer, rope) = (&layers[index], config.rotation());
+        ops.rms_norm(&b.residual, &layer.attention_norm, config.epsilon, &mut b.normed);
+        let query = Product {
+            matrix: &layer.query,
+            bias: layer.query_bias.as_ref(),
+            out: &mut b.query,
+        };
+        let key = Product {
+            matrix: &layer.key,
+            bias: layer.key_bias.as_ref(),
+            out: &mut b.key,
+        };
+        let value = Product {
+            matrix: &layer.value,
+            bias: layer.value_bias.as_ref(),
+            out: &mut b.value,
+        };
+        ops.linear(&b.normed, [query, key, value]);
+        ops.rotate(&mut b.query, rope, rotation, &batch.positions);
+        ops.rotate(&mut b.key, rope, rotation, &batch.positions);
+        ops.store(cache, index, &b.key, &b.value, batch);
+        ops.attend(cache, index, &b.query, batch, &mut b.attended);
+        ops.linear_add(&b.attended, &layer.attention_output, &mut b.residual);
+    }
+
+    /// `residual += down · (silu(gate · x) · (up · x))` with `x = norm(residual)`
+    fn feed_forward(&mut self, index: usize) {
+        let Self {
+            ops,
+            config,
+            layers,
+            buffers: b,
+            ..
+        } = self;
+        let layer = &layers[index];
+        ops.rms_norm(
+            &b.residual,
+            &layer.feed_forward_norm,
+            config.epsilon,
+            &mut b.normed,
+        );
+        let gate = Product {
+            matrix: &layer.gate,
+            bias: None,
+            out: &mut b.gate,
+        };
+        let up = Product {
+            matrix: &layer.up,
+            bias: None,
+            out: &mut b.up,
+        };
+        ops.linear(&b.normed, [gate, up]);
+        ops.swiglu(&mut b.gate, &b.up);
+        ops.linear_add(&b.gate, &layer.down, &mut b.residual);
+    }
+
+    /// `output · norm(residual)` of the rows that are wanted
+    fn logits(&mut self, batch: &Batch) -> Logits<'_> {
+        let Self {
+            ops,
+            config,
+            embedding,
+            output_norm,
+            output,
+            buffers: b,
+            ..
+        } = self;
         if batch.logits.is_empty() {
-            return Ok(Logits::new(&[], config.vocabulary));
+            return Logits::new(&[], config.vocabulary);
         }
         ops.select(&b.residual, &batch.logits, &mut b.last);
         ops.rms_norm(&b.last, output_norm, config.epsilon, &mut b.last_normed);
         let matrix = output.as_ref().unwrap_or(embedding);
-        ops.linear(&b.last_normed, [Product { matrix, bias: None, out: &mut b.logits }]);
-        Ok(Logits::new(ops.read(&b.logits), config.vocabulary))
+        ops.linear(
+            &b.last_normed,
+            [Product {
+                matrix,
+                bias: None,
+                out: &mut b.logits,
+            }],
+        );
+        Logits::new(ops.read(&b.logits), config.vocabulary)
     }
 }
 
@@ -199,11 +290,21 @@ impl<O: Ops> Tensors<'_, O> {
         columns: usize,
     ) -> Result<Option<O::Matrix>, ModelError> {
         self.used.insert(name.to_owned());
-        Ok(self.file.matrix(name, rows, columns)?.map(|raw| self.ops.matrix(raw, care)))
+        Ok(self
+            .file
+            .matrix(name, rows, columns)?
+            .map(|raw| self.ops.matrix(raw, care)))
     }
 
-    fn matrix(&mut self, name: &str, care: Care, rows: usize, columns: usize) -> Result<O::Matrix, ModelError> {
-        self.optional_matrix(name, care, rows, columns)?.ok_or_else(|| self.missing(name))
+    fn matrix(
+        &mut self,
+        name: &str,
+        care: Care,
+        rows: usize,
+        columns: usize,
+    ) -> Result<O::Matrix, ModelError> {
+        self.optional_matrix(name, care, rows, columns)?
+            .ok_or_else(|| self.missing(name))
     }
 
     fn optional_floats(&mut self, name: &str, length: usize) -> Result<Option<Vec<f32>>, ModelError> {
@@ -212,11 +313,14 @@ impl<O: Ops> Tensors<'_, O> {
     }
 
     fn optional_vector(&mut self, name: &str, length: usize) -> Result<Option<O::Vector>, ModelError> {
-        Ok(self.optional_floats(name, length)?.map(|values| self.ops.vector(values)))
+        Ok(self
+            .optional_floats(name, length)?
+            .map(|values| self.ops.vector(values)))
     }
 
     fn vector(&mut self, name: &str, length: usize) -> Result<O::Vector, ModelError> {
-        self.optional_vector(name, length)?.ok_or_else(|| self.missing(name))
+        self.optional_vector(name, length)?
+            .ok_or_else(|| self.missing(name))
     }
 
     fn missing(&self, name: &str) -> ModelError {
@@ -225,15 +329,28 @@ impl<O: Ops> Tensors<'_, O> {
 
     /// A tensor that nobody asked for belongs to an architecture that this code does not compute.
     fn refuse_unused(&self) -> Result<(), ModelError> {
-        match self.file.header().tensors.keys().find(|name| !self.used.contains(*name)) {
+        match self
+            .file
+            .header()
+            .tensors
+            .keys()
+            .find(|name| !self.used.contains(*name))
+        {
             None => Ok(()),
-            Some(name) => Err(self.file.refuse(&format!("tensor {name}"), "is not part of a supported architecture")),
+            Some(name) => Err(self.file.refuse(
+                &format!("tensor {name}"),
+                "is not part of a supported architecture",
+            )),
         }
     }
 }
 
 /// `(cos, sin)` of every position and frequency, `[context, rope_size / 2, 2]`.
-#[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "positions are small; the table is f32")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    reason = "positions are small; the table is f32"
+)]
 fn rotation_table(config: &Config, context: usize, factors: Option<&[f32]>) -> Vec<f32> {
     let pairs = config.rope_size / 2;
     let frequency = |pair: usize| {

@@ -54,7 +54,7 @@ impl TensorType {
     }
 
     /// Elements of one block.
-    pub const fn block_elements(self) -> u64 {
+    pub const fn block_elements(self) -> usize {
         match self {
             Self::F32 | Self::F16 | Self::BF16 => 1,
             Self::Q4_0 | Self::Q4_1 | Self::Q5_0 | Self::Q5_1 | Self::Q8_0 => 32,
@@ -63,7 +63,7 @@ impl TensorType {
     }
 
     /// Bytes of one block.
-    pub const fn block_bytes(self) -> u64 {
+    pub const fn block_bytes(self) -> usize {
         match self {
             Self::F32 => 4,
             Self::F16 | Self::BF16 => 2,
@@ -80,7 +80,7 @@ impl TensorType {
 
     /// Bytes of a row of `columns` elements, which must be a whole number of blocks.
     pub const fn row_bytes(self, columns: usize) -> usize {
-        columns / self.block_elements() as usize * self.block_bytes() as usize
+        columns / self.block_elements() * self.block_bytes()
     }
 }
 
@@ -89,7 +89,12 @@ impl TensorType {
 /// # Panics
 /// The lengths do not belong together.
 pub fn dequantise(kind: TensorType, bytes: &[u8], out: &mut [f32]) {
-    assert_eq!(bytes.len(), kind.row_bytes(out.len()), "{} elements of {kind:?}", out.len());
+    assert_eq!(
+        bytes.len(),
+        kind.row_bytes(out.len()),
+        "{} elements of {kind:?}",
+        out.len()
+    );
     match kind {
         TensorType::F32 => {
             for (value, raw) in out.iter_mut().zip(bytes.as_chunks::<4>().0) {
@@ -110,8 +115,10 @@ pub fn dequantise(kind: TensorType, bytes: &[u8], out: &mut [f32]) {
         TensorType::Q5_K => each_block::<176, 256>(bytes, out, q5_k),
         TensorType::Q6_K => each_block::<210, 256>(bytes, out, q6_k),
         _ => {
-            let block_bytes = usize::try_from(kind.block_bytes()).expect("at most 210");
-            for (block, values) in bytes.chunks_exact(block_bytes).zip(out.as_chunks_mut::<32>().0) {
+            for (block, values) in bytes
+                .chunks_exact(kind.block_bytes())
+                .zip(out.as_chunks_mut::<32>().0)
+            {
                 let group = affine_group(kind, block).expect("every other type has affine groups");
                 for (value, quant) in values.iter_mut().zip(group.quants) {
                     *value = group.value(quant);
@@ -126,7 +133,12 @@ fn each_block<const BYTES: usize, const ELEMENTS: usize>(
     out: &mut [f32],
     decode: impl Fn(&[u8; BYTES], &mut [f32; ELEMENTS]),
 ) {
-    for (block, values) in bytes.as_chunks::<BYTES>().0.iter().zip(out.as_chunks_mut::<ELEMENTS>().0) {
+    for (block, values) in bytes
+        .as_chunks::<BYTES>()
+        .0
+        .iter()
+        .zip(out.as_chunks_mut::<ELEMENTS>().0)
+    {
         decode(block, values);
     }
 }
@@ -171,7 +183,11 @@ pub fn affine_layout(kind: TensorType) -> Option<(u8, u8, bool)> {
 pub fn affine_group(kind: TensorType, block: &[u8]) -> Option<AffineGroup> {
     let (bits, zero, has_minimum) = affine_layout(kind)?;
     let scale = f16_at(block, 0);
-    let minimum = if has_minimum { f16_at(block, 2) } else { half::f16::ZERO };
+    let minimum = if has_minimum {
+        f16_at(block, 2)
+    } else {
+        half::f16::ZERO
+    };
     let rest = &block[if has_minimum { 4 } else { 2 }..];
     let mut quants = [0; 32];
     match bits {
@@ -189,7 +205,12 @@ pub fn affine_group(kind: TensorType, block: &[u8]) -> Option<AffineGroup> {
             }
         }
     }
-    Some(AffineGroup { quants, scale, zero, minimum })
+    Some(AffineGroup {
+        quants,
+        scale,
+        zero,
+        minimum,
+    })
 }
 
 #[cfg(test)]

@@ -18,8 +18,15 @@ const CONTROL: i64 = 3;
 const USER_DEFINED: i64 = 4;
 
 /// Names of tokens that end a turn, whichever of them a file declares as its end of sequence.
-const END_NAMES: [&str; 7] =
-    ["<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end_of_text|>", "<|eom_id|>", "<|end|>", "<end_of_turn>"];
+const END_NAMES: [&str; 7] = [
+    "<|im_end|>",
+    "<|endoftext|>",
+    "<|eot_id|>",
+    "<|end_of_text|>",
+    "<|eom_id|>",
+    "<|end|>",
+    "<end_of_turn>",
+];
 
 const CONTRACTIONS: &str = "'s|'t|'re|'ve|'m|'ll|'d";
 const ANY_CASE_CONTRACTIONS: &str = "(?i:'s|'t|'re|'ve|'m|'ll|'d)";
@@ -62,33 +69,68 @@ impl Tokenizer {
         let kind = header.text("tokenizer.ggml.model").map_err(wrap)?;
         if kind != Some("gpt2") {
             let found = kind.unwrap_or("missing");
-            return Err(file.refuse("tokenizer.ggml.model", &format!("is {found}; only gpt2 (byte-level BPE) is supported")));
+            return Err(file.refuse(
+                "tokenizer.ggml.model",
+                &format!("is {found}; only gpt2 (byte-level BPE) is supported"),
+            ));
         }
         let strings = |key: &str| {
-            header.require(key).map_err(wrap)?.as_strings().ok_or_else(|| file.refuse(key, "is not a list of strings"))
+            header
+                .require(key)
+                .map_err(wrap)?
+                .as_strings()
+                .ok_or_else(|| file.refuse(key, "is not a list of strings"))
         };
-        let (tokens, merges) = (strings("tokenizer.ggml.tokens")?, strings("tokenizer.ggml.merges")?);
-        let types = header.require("tokenizer.ggml.token_type").map_err(wrap)?.as_integers().unwrap_or_default();
+        let (tokens, merges) = (
+            strings("tokenizer.ggml.tokens")?,
+            strings("tokenizer.ggml.merges")?,
+        );
+        let types = header
+            .require("tokenizer.ggml.token_type")
+            .map_err(wrap)?
+            .as_integers()
+            .unwrap_or_default();
         if types.len() != tokens.len() {
             return Err(file.refuse("tokenizer.ggml.token_type", "has not one integer a token"));
         }
-        let pre = header.text("tokenizer.ggml.pre").map_err(wrap)?.unwrap_or("default");
+        let pre = header
+            .text("tokenizer.ggml.pre")
+            .map_err(wrap)?
+            .unwrap_or("default");
         let inner = build(file, tokens, merges, types, pre)?;
         let id = |key: &str| match header.u32(key).map_err(wrap)? {
-            Some(id) if id as usize >= tokens.len() => Err(file.refuse(key, &format!("is {id}, beyond the vocabulary"))),
+            Some(id) if id as usize >= tokens.len() => {
+                Err(file.refuse(key, &format!("is {id}, beyond the vocabulary")))
+            }
             id => Ok(id),
         };
         let bos = id("tokenizer.ggml.bos_token_id")?;
-        let mut ends: Vec<u32> = [id("tokenizer.ggml.eos_token_id")?, id("tokenizer.ggml.eot_token_id")?]
-            .into_iter()
-            .flatten()
-            .collect();
+        let mut ends: Vec<u32> = [
+            id("tokenizer.ggml.eos_token_id")?,
+            id("tokenizer.ggml.eot_token_id")?,
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
         ends.extend(END_NAMES.iter().filter_map(|name| inner.token_to_id(name)));
         ends.sort_unstable();
         ends.dedup();
-        let add_bos = header.bool("tokenizer.ggml.add_bos_token").map_err(wrap)?.unwrap_or(pre == "llama-bpe");
-        let pieces = tokens.iter().zip(types).map(|(token, &kind)| piece(token, kind)).collect();
-        Ok(Self { inner, pieces, bos, add_bos, ends })
+        let add_bos = header
+            .bool("tokenizer.ggml.add_bos_token")
+            .map_err(wrap)?
+            .unwrap_or(pre == "llama-bpe");
+        let pieces = tokens
+            .iter()
+            .zip(types)
+            .map(|(token, &kind)| piece(token, kind))
+            .collect();
+        Ok(Self {
+            inner,
+            pieces,
+            bos,
+            add_bos,
+            ends,
+        })
     }
 
     /// Tokens of a text; special tokens in it are recognised, none is added.
@@ -96,10 +138,10 @@ impl Tokenizer {
     /// # Errors
     /// The text cannot be split, which happens only where the splitting pattern gives up.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, EncodeError> {
-        let encoding = self
-            .inner
-            .encode_fast(text, false)
-            .map_err(|error| EncodeError { bytes: text.len(), cause: error.to_string() })?;
+        let encoding = self.inner.encode_fast(text, false).map_err(|error| EncodeError {
+            bytes: text.len(),
+            cause: error.to_string(),
+        })?;
         Ok(encoding.get_ids().to_vec())
     }
 
@@ -155,12 +197,18 @@ fn build(
 ) -> Result<tokenizers::Tokenizer, ModelError> {
     let patterns = split_patterns(pre)
         .ok_or_else(|| file.refuse("tokenizer.ggml.pre", &format!("is {pre}, which is not supported")))?;
-    let vocabulary: Vocab = (0u32..).zip(tokens).map(|(id, token)| (token.clone(), id)).collect();
+    let vocabulary: Vocab = (0u32..)
+        .zip(tokens)
+        .map(|(id, token)| (token.clone(), id))
+        .collect();
     let mut pairs = Vec::with_capacity(merges.len());
     for merge in merges {
-        let pair = merge
-            .split_once(' ')
-            .ok_or_else(|| file.refuse("tokenizer.ggml.merges", &format!("holds {merge:?}, which is no pair")))?;
+        let pair = merge.split_once(' ').ok_or_else(|| {
+            file.refuse(
+                "tokenizer.ggml.merges",
+                &format!("holds {merge:?}, which is no pair"),
+            )
+        })?;
         pairs.push((pair.0.to_owned(), pair.1.to_owned()));
     }
     let model = BPE::builder()
@@ -171,16 +219,25 @@ fn build(
     let mut tokenizer = tokenizers::Tokenizer::new(model);
     let mut steps: Vec<PreTokenizerWrapper> = Vec::new();
     for pattern in patterns {
-        let split = Split::new(SplitPattern::Regex(pattern), SplitDelimiterBehavior::Isolated, false)
-            .map_err(|error| file.refuse("tokenizer.ggml.pre", &format!("cannot be used: {error}")))?;
+        let split = Split::new(
+            SplitPattern::Regex(pattern),
+            SplitDelimiterBehavior::Isolated,
+            false,
+        )
+        .map_err(|error| file.refuse("tokenizer.ggml.pre", &format!("cannot be used: {error}")))?;
         steps.push(split.into());
     }
     steps.push(ByteLevel::new(false, false, false).into());
     tokenizer.with_pre_tokenizer(Some(Sequence::new(steps)));
     let whole = |wanted: i64| {
-        tokens.iter().zip(types).filter(move |(token, kind)| **kind == wanted && !token.is_empty())
+        tokens
+            .iter()
+            .zip(types)
+            .filter(move |(token, kind)| **kind == wanted && !token.is_empty())
     };
-    let added = |special| move |(token, _): (&String, &i64)| AddedToken::from(token.clone(), special).normalized(false);
+    let added = |special| {
+        move |(token, _): (&String, &i64)| AddedToken::from(token.clone(), special).normalized(false)
+    };
     tokenizer.add_special_tokens(&whole(CONTROL).map(added(true)).collect::<Vec<_>>());
     tokenizer.add_tokens(&whole(USER_DEFINED).map(added(false)).collect::<Vec<_>>());
     Ok(tokenizer)

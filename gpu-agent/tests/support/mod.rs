@@ -1,6 +1,5 @@
 //! Where tests find the model and the golden file.
 
-#![expect(clippy::allow_attributes, reason = "every test binary uses another part of this module")]
 #![allow(dead_code, reason = "every test binary uses another part of this module")]
 
 use std::{num::NonZeroUsize, path::PathBuf};
@@ -25,18 +24,25 @@ pub fn golden() -> Golden {
 pub fn model_path() -> PathBuf {
     let golden = golden();
     let cache = || {
-        let base = std::env::var_os("COCOON_CACHE").map(PathBuf::from).unwrap_or_else(|| {
-            let xdg = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-            let home = || PathBuf::from(std::env::var_os("HOME").expect("HOME is set")).join(".cache");
-            xdg.unwrap_or_else(home).join("cocoon")
-        });
+        let base = std::env::var_os("COCOON_CACHE").map_or_else(
+            || {
+                let xdg = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+                let home = || PathBuf::from(std::env::var_os("HOME").expect("HOME is set")).join(".cache");
+                xdg.unwrap_or_else(home).join("cocoon")
+            },
+            PathBuf::from,
+        );
         base.join("models").join(format!("{}.gguf", golden.file_sha256))
     };
     let path = match std::env::var_os("COCOON_MODEL_DIR") {
         Some(folder) => PathBuf::from(folder).join(format!("{}.gguf", golden.model)),
         None => cache(),
     };
-    assert!(path.is_file(), "the test model is not at {}; fetch it with `cargo xtask model`", path.display());
+    assert!(
+        path.is_file(),
+        "the test model is not at {}; fetch it with `cargo xtask model`",
+        path.display()
+    );
     path
 }
 

@@ -11,11 +11,10 @@ use cocoon_api::{
     conditions::{self, Reason as _, Settled},
     crd::{InferenceJob, PaymentChannel, PaymentChannelStatus},
 };
-use cocoon_core::ledger;
 use futures::{StreamExt as _, stream};
 use kube::{Api, ResourceExt as _};
 
-use crate::error::{Error, KubeContext as _, Result, describe};
+use crate::error::{KubeContext as _, Result, describe};
 
 /// Jobs of one ledger are looked at this often: folding makes room and nothing waits for it, unless the ledger is full.
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -38,24 +37,15 @@ struct Pass {
 }
 
 impl Passes {
-    /// Folds the jobs whose turn it is; nothing where the last pass was a moment ago. Answers whether the ledger changed.
-    pub(super) async fn fold(
-        &self,
-        channel: &PaymentChannel,
-        status: &mut PaymentChannelStatus,
-        jobs: &Api<InferenceJob>,
-    ) -> Result<bool> {
-        let key = describe(channel);
-        let Some(turn) = self.turn(&key, status) else { return Ok(false) };
+    /// UIDs of the jobs to fold: those whose turn it is and that are settled or gone; none where the last pass was a
+    /// moment ago.
+    pub(super) async fn done(&self, channel: PaymentChannel, jobs: Api<InferenceJob>) -> Result<Vec<String>> {
+        let key = describe(&channel);
+        let Some(turn) = self.turn(&key, &channel.status.unwrap_or_default()) else { return Ok(Vec::new()) };
         let after = turn.last().map(|(uid, _)| uid.clone()).unwrap_or_default();
-        let done = done(turn, jobs).await?;
-        let mut changed = false;
-        for uid in done {
-            changed |= ledger::fold(status, &uid)
-                .map_err(|source| Error::Money { object: describe(channel), source })?;
-        }
+        let done = done(turn, &jobs).await?;
         self.0.lock().expect("no thread panicked while it held the passes").insert(key, Pass { at: Instant::now(), after });
-        Ok(changed)
+        Ok(done)
     }
 
     /// Forgets a channel that is gone.

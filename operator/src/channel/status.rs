@@ -1,7 +1,10 @@
 //! Writes what a channel is worth, by compare-and-swap on its ledger.
 
 use cocoon_api::crd::{InferenceJob, PaymentChannel};
-use cocoon_core::funds::{Facts, judge};
+use cocoon_core::{
+    funds::{Facts, judge},
+    ledger as channel_ledger,
+};
 use kube::{Api, ResourceExt as _};
 
 use super::Channels;
@@ -17,7 +20,7 @@ pub(super) async fn write(channel: &PaymentChannel, facts: &Facts, shared: &Chan
     let jobs: Api<InferenceJob> =
         Api::namespaced(shared.ctx.client.clone(), &channel.namespace().unwrap_or_default());
     let redeemed_before = channel.status.as_ref().map(|status| status.redeemed_nano).unwrap_or_default();
-    ledger::update(&api, &channel.name_any(), async |stored, status| {
+    ledger::update_with(&api, &channel.name_any(), |stored| shared.passes.done(stored, jobs.clone()), |stored, status, done| {
         // The facts are about the specification that was read. And where a settlement raised `redeemed` since, the look at
         // the chain may be the older one. The next look is never far.
         if stored.metadata.uid != channel.metadata.uid
@@ -29,7 +32,9 @@ pub(super) async fn write(channel: &PaymentChannel, facts: &Facts, shared: &Chan
         judge(&stored.spec, status, facts)
             .write(status, stored.metadata.generation, shared.ctx.now())
             .map_err(|source| Error::Money { object: describe(stored), source })?;
-        shared.passes.fold(stored, status, &jobs).await?;
+        for uid in done {
+            channel_ledger::fold(status, &uid).map_err(|source| Error::Money { object: describe(stored), source })?;
+        }
         Ok(true)
     })
     .await

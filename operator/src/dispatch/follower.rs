@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use cocoon_api::{
     agent::{AttemptRequest, AttemptState, Outcome, ResultLine},
     conditions::{self, Reason as _, Settled},
-    crd::{InferenceJob, PaymentChannel},
+    crd::{InferenceJob, PaymentChannel, PaymentChannelStatus},
     receipt::{ChainId, ReceiptChain},
 };
 use cocoon_core::{
@@ -345,18 +345,15 @@ pub async fn meter(client: &Client, job: &JobKey, channel: &str, landing: &Landi
     let channels: Api<PaymentChannel> = Api::namespaced(client.clone(), &job.namespace);
     let object = || format!("job {}/{}", job.namespace, job.name);
     let counters = landing.counters(&job.name).map_err(|source| Error::Money { object: object(), source })?;
-    ledger::update(&channels, channel, async |_, status| {
-        if !is_metering(client, job).await? {
-            return Ok(false);
-        }
+    let merge = |_: &PaymentChannel, status: &mut PaymentChannelStatus, is_metering: bool| {
         let mut changed = false;
-        for counter in counters.clone() {
-            changed |= channel_ledger::merge(status, counter)
+        for counter in counters.iter().filter(|_| is_metering) {
+            changed |= channel_ledger::merge(status, counter.clone())
                 .map_err(|full| Error::Ledger { object: object(), source: full })?;
         }
         Ok(changed)
-    })
-    .await?;
+    };
+    ledger::update_with(&channels, channel, |_| is_metering(client, job), merge).await?;
     Ok(())
 }
 

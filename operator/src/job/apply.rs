@@ -111,7 +111,7 @@ async fn reserve(
     jobs: &Jobs,
 ) -> Result<Applied> {
     let mut refused: Option<Refusal> = None;
-    ledger::update(&channels(job, jobs), channel, async |_, status| {
+    ledger::update(&channels(job, jobs), channel, |_, status| {
         let reserved = channel_ledger::reserve(status, &valid.uid, &valid.name, budget)
             .map_err(|source| Error::Money { object: describe(job), source })?;
         refused = reserved.err();
@@ -123,7 +123,7 @@ async fn reserve(
 
 async fn release(job: &InferenceJob, channel: &str, jobs: &Jobs) -> Result<()> {
     let uid = job.uid().unwrap_or_default();
-    ledger::update(&channels(job, jobs), channel, async |_, status| {
+    ledger::update(&channels(job, jobs), channel, |_, status| {
         channel_ledger::release(status, &uid);
         Ok(true)
     })
@@ -136,7 +136,7 @@ async fn meter_and_release(job: &InferenceJob, channel: &str, seen: &Seen, jobs:
     let money = |source| Error::Money { object: describe(job), source };
     let counters = seen.stored.landing.counters(&job.name_any()).map_err(money)?;
     let uid = job.uid().unwrap_or_default();
-    ledger::update(&channels(job, jobs), channel, async |_, status| {
+    ledger::update(&channels(job, jobs), channel, |_, status| {
         for counter in counters.clone() {
             channel_ledger::merge(status, counter)
                 .map_err(|source| Error::Ledger { object: describe(job), source })?;

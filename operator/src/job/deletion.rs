@@ -66,7 +66,7 @@ async fn meter_and_release(job: &InferenceJob, jobs: &Jobs) -> Result<()> {
     let key = JobKey { namespace: namespace.clone(), name: job.name_any(), uid: uid.clone() };
     meter(&jobs.ctx.client, &key, &channel.name, &stored.landing).await?;
     let channels: Api<PaymentChannel> = Api::namespaced(jobs.ctx.client.clone(), &namespace);
-    ledger::update(&channels, &channel.name, async |_, status| {
+    ledger::update(&channels, &channel.name, |_, status| {
         channel_ledger::release(status, &uid);
         Ok(true)
     })

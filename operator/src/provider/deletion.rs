@@ -96,8 +96,8 @@ async fn release(provider: &CocoonProvider, providers: &Providers) -> Result<()>
     finalizer::remove(&providers.api(provider), provider).await?;
     let (name, namespace) = (provider.name_any(), provider.namespace().unwrap_or_default());
     providers.applied.forget(&namespace, &name);
-    // It fails only where there is no such series, as for a provider that was never reconciled.
-    let _ = providers.ctx.metrics.gpus_free.remove_label_values(&[&namespace, &name]);
+    let conditions = provider.status.as_ref().map_or(&[][..], |status| &status.conditions);
+    providers.ctx.metrics.forget_provider(&namespace, &name, conditions);
     Ok(())
 }
 

@@ -61,9 +61,10 @@ pub(super) async fn observe(provider: &CocoonProvider, providers: &Providers) ->
     let settlements: Vec<Settlement> =
         in_namespace(&stores.settlements, &namespace).iter().map(|settlement| Settlement::clone(settlement)).collect();
     let jobs: Vec<Arc<InferenceJob>> = in_namespace(&stores.jobs, &namespace);
-    let tls = match applied.is_secret_due(provider, now) {
-        true => Some(tls_data(providers, &name, &namespace, now).await?),
-        false => None,
+    let tls = if applied.is_secret_due(provider, now) {
+        Some(tls_data(providers, &name, &namespace, now).await?)
+    } else {
+        None
     };
     Ok(Seen {
         now,
@@ -73,7 +74,7 @@ pub(super) async fn observe(provider: &CocoonProvider, providers: &Providers) ->
         deployments: in_namespace(&stores.deployments, &namespace),
         tls,
         speeds: speeds.measure(ctx, &name, &namespace, &agents).await,
-        payments: settlement::payments(ctx, provider, &channels, &settlements),
+        payments: settlement::payments(ctx, provider, &channels, &settlements).await?,
         agents,
         pods,
     })

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    net::IpAddr,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -41,7 +42,10 @@ impl Speeds {
         let owner = format!("{namespace}/{provider}");
         let unknown = self.unknown(&owner, agents);
         let answers: Vec<(String, Option<f64>)> = stream::iter(unknown)
-            .map(|agent| async move { (agent.uid.clone(), ask(ctx, provider, namespace, agent).await) })
+            .map(|(uid, address)| async move {
+                let answer = ask(ctx, provider, namespace, address).await;
+                (uid, answer)
+            })
             .buffer_unordered(AT_ONCE)
             .collect()
             .await;
@@ -60,36 +64,36 @@ impl Speeds {
         agents.iter().filter(|agent| agent.ready_address().is_some()).filter_map(speed).collect()
     }
 
-    /// Ready agents that are still to be asked; forgets those that are gone.
-    fn unknown<'a>(&self, owner: &str, agents: &'a [AgentPod]) -> Vec<&'a AgentPod> {
+    /// UID and address of ready agents that are still to be asked; forgets those that are gone.
+    fn unknown(&self, owner: &str, agents: &[AgentPod]) -> Vec<(String, IpAddr)> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|(of, uid), _| of != owner || agents.iter().any(|agent| agent.uid == *uid));
-        let is_unknown = |agent: &&AgentPod| match known.get(&(owner.to_owned(), agent.uid.clone())) {
+        let is_unknown = |uid: &String| match known.get(&(owner.to_owned(), uid.clone())) {
             None => true,
             Some(Answer::Failed(attempts)) => *attempts < MAX_ATTEMPTS,
             Some(Answer::Speed(_)) => false,
         };
-        agents.iter().filter(|agent| agent.ready_address().is_some()).filter(is_unknown).collect()
+        let ready = agents.iter().filter_map(|agent| Some((agent.uid.clone(), agent.ready_address()?)));
+        ready.filter(|(uid, _)| is_unknown(uid)).collect()
     }
 }
 
-async fn ask(ctx: &Context, provider: &str, namespace: &str, agent: &AgentPod) -> Option<f64> {
-    let address = agent.ready_address()?;
+async fn ask(ctx: &Context, provider: &str, namespace: &str, address: IpAddr) -> Option<f64> {
     let client = match ctx.agent_client(provider, namespace, address) {
         Ok(client) => client,
         Err(error) => {
-            debug!(agent = agent.name, error = error::chain(&error), "agent cannot be asked how fast it is");
+            debug!(%address, error = error::chain(&error), "agent cannot be asked how fast it is");
             return None;
         }
     };
     match tokio::time::timeout(TIMEOUT, client.identity()).await {
         Ok(Ok(identity)) => Some(identity.tokens_per_second).filter(|speed| speed.is_finite() && *speed >= 0.0),
         Ok(Err(error)) => {
-            debug!(agent = agent.name, error = error::chain(&error), "agent did not say how fast it is");
+            debug!(%address, error = error::chain(&error), "agent did not say how fast it is");
             None
         }
         Err(_) => {
-            debug!(agent = agent.name, "agent did not say in time how fast it is");
+            debug!(%address, "agent did not say in time how fast it is");
             None
         }
     }

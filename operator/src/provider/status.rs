@@ -37,6 +37,7 @@ pub(super) async fn write(
     let status = derive(provider, valid, plan, seen);
     let labels = [valid.namespace.as_str(), valid.name.as_str()];
     providers.ctx.metrics.gpus_free.with_label_values(&labels).set(status.gpus.free.into());
+    providers.ctx.metrics.provider_conditions(&valid.namespace, &valid.name, &status.conditions);
     status::apply(&providers.api(provider), provider, provider.status.as_ref(), &status).await?;
     Ok(())
 }
@@ -55,6 +56,8 @@ pub(super) async fn reject(
     }
     set(&mut status, provider, observed, seen.now);
     status.earnings.clone_from(&seen.payments.earnings);
+    let namespace = provider.namespace().unwrap_or_default();
+    providers.ctx.metrics.provider_conditions(&namespace, &provider.name_any(), &status.conditions);
     status::apply(&providers.api(provider), provider, provider.status.as_ref(), &status).await?;
     Ok(Action::requeue(RESYNC))
 }

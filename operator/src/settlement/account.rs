@@ -1,4 +1,6 @@
-//! The wallet of a provider: its key, its address, its network and its policy, checked against each other.
+//! The wallet of a provider: its key, its address and its network, checked against each other.
+
+use std::sync::Arc;
 
 use cocoon_api::{
     NanoTon,
@@ -6,11 +8,9 @@ use cocoon_api::{
     crd::CocoonProvider,
     names::WALLET_KEY,
 };
-use cocoon_core::settlement::Policy;
 use cocoon_ton::{Address, SecretKey, Signer as _, Wallet, channel::REDEEM_VALUE, reader::WalletOnChain};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, ResourceExt as _};
-use std::sync::Arc;
 
 use crate::{
     chain::{Chain, ChainError},
@@ -30,7 +30,6 @@ pub(crate) struct Account {
     pub(super) wallet: Wallet,
     pub(super) key: SecretKey,
     pub(super) chain: Arc<Chain>,
-    pub(super) policy: Policy,
 }
 
 impl Account {
@@ -77,9 +76,7 @@ impl Account {
             let own = wallet.address().friendly(chain.network(), false);
             return Err(invalid(format!("the wallet v5r1 of Secret {name} is {own} on {}", payout.network)));
         }
-        // The schema refuses what this would; an object from before a change of the schema ends here.
-        let policy = Policy::try_from(&payout.settle).map_err(|error| invalid(error.to_string()))?;
-        Ok(Self { wallet, key, chain, policy })
+        Ok(Self { wallet, key, chain })
     }
 
     /// What the wallet is good for, as the chain shows it.

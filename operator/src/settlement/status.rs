@@ -89,7 +89,7 @@ async fn credit(settlement: &Settlement, shared: &Settlements) -> Result<()> {
     let channels: Api<PaymentChannel> =
         Api::namespaced(shared.ctx.client.clone(), &settlement.namespace().unwrap_or_default());
     for redeem in &settlement.spec.redeems {
-        ledger::update(&channels, &redeem.channel, async |channel, status| {
+        ledger::update(&channels, &redeem.channel, |channel, status| {
             let step = redeem.cumulative_nano.saturating_sub(status.redeemed_nano);
             if step == NanoTon::ZERO || channel.spec.contract_address != redeem.contract_address {
                 return Ok(false);

@@ -20,9 +20,6 @@ pub enum TlsError {
     /// The TLS library refuses what was made or read.
     #[error("the TLS library refuses the certificates")]
     Refused(#[from] rustls::Error),
-    /// The authorities have not been read yet.
-    #[error("the authorities have not been read yet")]
-    NotLoaded,
     /// The HTTP client could not be made.
     #[error("could not make the HTTP client")]
     Client(#[from] reqwest::Error),
@@ -123,7 +120,8 @@ impl Authorities {
 
     /// Certificates of all, in PEM.
     pub fn bundle(&self) -> String {
-        self.0.iter().map(|authority| authority.pair.certificate.trim_end()).map(|pem| format!("{pem}\n")).collect()
+        let certificates: Vec<&str> = self.0.iter().map(|authority| authority.pair.certificate.trim_end()).collect();
+        certificates.join("\n") + "\n"
     }
 
     /// Signs a certificate for a DNS name.

@@ -89,44 +89,36 @@ impl Transport {
         let mut wait = BACKOFF;
         let mut attempt = 1;
         loop {
-            let failure = match self.attempt(method, &request).await {
+            let (error, pause) = match self.attempt(method, &request).await {
                 Ok(result) => return Ok(result),
                 Err(Failure::Error(error)) => return Err(error),
-                Err(failure) => failure,
+                Err(Failure::RateLimited) => (self.rate_limited(method, attempt), RATE_LIMIT_BACKOFF),
+                Err(Failure::Transient(reason)) => (self.unavailable(method, attempt, reason), wait),
             };
-            let endpoint = || self.endpoint.to_string();
-            let pause = match failure {
-                Failure::RateLimited if attempt == ATTEMPTS => {
-                    return Err(ClientError::RateLimited {
-                        method,
-                        endpoint: endpoint(),
-                        attempts: ATTEMPTS,
-                    });
-                }
-                Failure::Transient(reason) if attempt == ATTEMPTS => {
-                    let attempts = ATTEMPTS;
-                    return Err(ClientError::EndpointUnavailable {
-                        method,
-                        endpoint: endpoint(),
-                        attempts,
-                        reason,
-                    });
-                }
-                Failure::RateLimited => RATE_LIMIT_BACKOFF,
-                Failure::Transient(reason) => {
-                    tracing::debug!(
-                        method,
-                        attempt,
-                        reason,
-                        "chain endpoint did not answer, trying again"
-                    );
-                    wait
-                }
-                Failure::Error(error) => return Err(error),
-            };
+            if attempt == ATTEMPTS {
+                return Err(error);
+            }
+            tracing::debug!(attempt, %error, "chain endpoint gave no answer, asking again");
             tokio::time::sleep(pause).await;
             wait *= 2;
             attempt += 1;
+        }
+    }
+
+    fn rate_limited(&self, method: &'static str, attempts: u32) -> ClientError {
+        ClientError::RateLimited {
+            method,
+            endpoint: self.endpoint.to_string(),
+            attempts,
+        }
+    }
+
+    fn unavailable(&self, method: &'static str, attempts: u32, reason: String) -> ClientError {
+        ClientError::EndpointUnavailable {
+            method,
+            endpoint: self.endpoint.to_string(),
+            attempts,
+            reason,
         }
     }
 

@@ -1,6 +1,7 @@
 //! A channel's life through the endpoint, as payer and provider see it.
 
 use cocoon_ton::channel;
+use cocoon_ton::wallet::MAX_MESSAGES;
 use cocoon_ton::{
     Address, ChannelOnChain, ChannelParams, ChannelState, ChannelStatus, Network, Signer, Voucher,
 };
@@ -80,6 +81,46 @@ async fn a_channel_is_opened_redeemed_closed_and_settled() {
         (ChannelStatus::Closed, 1, nano(0))
     );
     assert_eq!(closed.redeemed, nano(500_000_000));
+}
+
+#[tokio::test]
+async fn a_settlement_of_255_redeems_is_found_behind_the_255_payouts_it_caused() {
+    let local = Local::start();
+    let params = params(&local);
+    local
+        .send(channel::deploy_and_fund(&params, nano(1_000_000_000), 1).expect("amount"))
+        .await;
+    let time = local.client().head().await.expect("head").time;
+    let voucher = Voucher {
+        global_id: Network::TESTBED.global_id(),
+        channel: params.address(),
+        cap: nano(1_000_000_000),
+        valid_until: time + 3_600,
+        epoch: 0,
+    };
+    let voucher = voucher.sign(&local.key).expect("signature");
+    let redeems = (1..=MAX_MESSAGES as u64).map(|n| channel::redeem(&voucher, nano(n * 1_000_000), n));
+    let signed = local.send_all(redeems.collect()).await;
+
+    let found = local
+        .reader
+        .find_transaction_by_message_hash(&signed.destination, &signed.hash, time)
+        .await;
+    let payments = found.expect("search").expect("found").payments();
+    assert_eq!(payments.len(), MAX_MESSAGES);
+    let redeems = payments
+        .iter()
+        .filter(|payment| payment.op == Some(channel::OP_REDEEM));
+    assert!(
+        redeems
+            .clone()
+            .all(|payment| payment.destination == params.address())
+    );
+    assert_eq!(redeems.count(), MAX_MESSAGES);
+    assert_eq!(
+        channel_state(&local, &params.address()).await.redeemed,
+        nano(255_000_000)
+    );
 }
 
 #[tokio::test]

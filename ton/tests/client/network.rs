@@ -49,22 +49,35 @@ impl Local {
 
     /// Signs a transfer with the seqno that the chain shows.
     pub async fn sign(&self, message: InternalMessage) -> SignedMessage {
+        self.sign_all(vec![message]).await
+    }
+
+    async fn sign_all(&self, messages: Vec<InternalMessage>) -> SignedMessage {
         let seqno = self
             .reader
             .wallet_seqno(&self.wallet.address())
             .await
             .expect("seqno");
         let time = self.client().head().await.expect("head").time;
+        let messages: Vec<_> = messages
+            .into_iter()
+            .map(|message| (SendMode::ExactValue, message))
+            .collect();
         let unsigned = self
             .wallet
-            .transfer(seqno, time + 60, &[(SendMode::ExactValue, message)])
+            .transfer(seqno, time + 60, &messages)
             .expect("transfer");
         unsigned.sign(&self.key).expect("signature")
     }
 
     /// Signs, broadcasts and waits until all effects are on the chain.
     pub async fn send(&self, message: InternalMessage) -> SignedMessage {
-        let signed = self.sign(message).await;
+        self.send_all(vec![message]).await
+    }
+
+    /// Sends several messages in one transfer.
+    pub async fn send_all(&self, messages: Vec<InternalMessage>) -> SignedMessage {
+        let signed = self.sign_all(messages).await;
         self.client().send_boc(&signed.boc).await.expect("accepted");
         self.make_blocks();
         signed

@@ -115,7 +115,7 @@ fn message(world: &World, model: &Model, step: Step) -> Option<InternalMessage> 
             let epoch = model.epoch.saturating_sub(epoch_back);
             let voucher = Voucher {
                 epoch,
-                valid_until: u32::MAX.min(VALID_UNTIL * 2),
+                valid_until: VALID_UNTIL * 2,
                 ..world.valid_voucher(milli(cap))
             };
             channel::redeem(&world.sign_voucher(voucher), milli(claim), 1)

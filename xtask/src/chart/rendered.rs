@@ -110,6 +110,27 @@ impl Rendered {
         Ok(())
     }
 
+    /// Every metric that an alert asks for is one that the operator's source names.
+    pub(super) fn alerts_ask_for_metrics_of(&self, source: &str) -> Result<()> {
+        let expressions: Vec<&str> = self
+            .of_kind("PrometheusRule")
+            .flat_map(|rule| rule["spec"]["groups"].as_array().into_iter().flatten())
+            .flat_map(|group| group["rules"].as_array().into_iter().flatten())
+            .filter_map(|rule| rule["expr"].as_str())
+            .collect();
+        ensure!(!expressions.is_empty(), "no alert was found");
+        for expression in expressions {
+            let words = expression.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+            for metric in words.filter(|word| word.starts_with("cocoon_")) {
+                ensure!(
+                    source.contains(&format!("\"{metric}\"")),
+                    "{metric} is no metric of the operator: {expression}"
+                );
+            }
+        }
+        Ok(())
+    }
+
     /// The alerts, as a rule file of Prometheus.
     pub(super) fn prometheus_rules(&self) -> Option<Value> {
         self.of_kind("PrometheusRule")

@@ -36,7 +36,14 @@ impl Activations {
         self.residual_sums.resize(fine / GROUP, 0);
         quantise(isa, x, &mut self.quants, &mut self.scales, &mut self.sums);
         if care == Care::Fine {
-            quantise_rest(isa, x, &self.quants, &self.scales, &mut self.residuals, &mut self.residual_sums);
+            quantise_rest(
+                isa,
+                x,
+                &self.quants,
+                &self.scales,
+                &mut self.residuals,
+                &mut self.residual_sums,
+            );
         }
     }
 
@@ -51,7 +58,10 @@ const ROUND: f32 = 12_582_912.0;
 
 /// `x` rounded to the nearest integer, for `|x| < 2^22`; without a branch or a call, so that loops over it vectorise.
 #[inline(always)]
-#[expect(clippy::inline_always, reason = "must be compiled with its caller's instruction set")]
+#[expect(
+    clippy::inline_always,
+    reason = "must be compiled with its caller's instruction set"
+)]
 fn round(x: f32) -> i32 {
     (x + ROUND).to_bits().wrapping_sub(ROUND.to_bits()).cast_signed()
 }
@@ -123,7 +133,10 @@ mod tests {
         for (group, values) in x.chunks(GROUP).enumerate() {
             let quants = &activations.quants[group * GROUP..][..GROUP];
             assert_eq!(quants.iter().map(|quant| quant.unsigned_abs()).max(), Some(127));
-            assert_eq!(quants.iter().map(|quant| i32::from(*quant)).sum::<i32>(), activations.sums[group]);
+            assert_eq!(
+                quants.iter().map(|quant| i32::from(*quant)).sum::<i32>(),
+                activations.sums[group]
+            );
             for (value, quant) in values.iter().zip(quants) {
                 let scale = activations.scales[group];
                 assert!((value - f32::from(*quant) * scale).abs() <= scale * 0.501);

@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     Cache, Isa, Tensor,
-    elementwise::exp,
+    elementwise::{LANES, exp},
     isa::for_every_isa,
     pool::{Parts, Pool},
 };
@@ -74,20 +74,29 @@ pub(super) fn attend(
     out: &mut Tensor,
 ) {
     let heads = cache.shape().heads;
-    let tasks: Vec<Task<'_>> = batch.sequences.iter().flat_map(|sequence| tasks(sequence, heads)).collect();
+    let tasks: Vec<Task<'_>> = batch
+        .sequences
+        .iter()
+        .flat_map(|sequence| tasks(sequence, heads))
+        .collect();
     let width = out.width;
     let out = Parts::new(out.resize(queries.rows));
     pool.run(tasks.len(), &|thread, index| {
         let room = &mut *scratch.0[thread].lock().unwrap_or_else(PoisonError::into_inner);
         tasks[index].run(isa, cache, layer, queries, room);
-        tasks[index].write(cache.shape(), room, width, &out);
+        Task::write(cache.shape(), room, width, &out);
     });
 }
 
 fn tasks(sequence: &SequenceSlice, heads: usize) -> impl Iterator<Item = Task<'_>> {
     (0..sequence.tokens).step_by(QUERY_TOKENS).flat_map(move |first| {
         let tokens = QUERY_TOKENS.min(sequence.tokens - first);
-        (0..heads).map(move |head| Task { sequence, first, tokens, head })
+        (0..heads).map(move |head| Task {
+            sequence,
+            first,
+            tokens,
+            head,
+        })
     })
 }
 
@@ -99,9 +108,15 @@ impl Task<'_> {
         room.queries.clear();
         for token in self.first..self.first + self.tokens {
             for query in 0..per_key {
-                let at = (self.sequence.start + token) * queries.width + (self.head * per_key + query) * head_size;
+                let at =
+                    (self.sequence.start + token) * queries.width + (self.head * per_key + query) * head_size;
                 let visible = before + token + 1;
-                room.queries.push(Query { at, visible, largest: f32::NEG_INFINITY, total: 0.0 });
+                room.queries.push(Query {
+                    at,
+                    visible,
+                    largest: f32::NEG_INFINITY,
+                    total: 0.0,
+                });
             }
         }
         room.sums.clear();
@@ -109,23 +124,40 @@ impl Task<'_> {
         room.keys.resize(BLOCK_TOKENS * head_size, 0.0);
         room.values.resize(BLOCK_TOKENS * head_size, 0.0);
         let last = before + self.first + self.tokens;
-        for (index, block) in self.sequence.block_table[..last.div_ceil(BLOCK_TOKENS)].iter().enumerate() {
+        for (index, block) in self.sequence.block_table[..last.div_ceil(BLOCK_TOKENS)]
+            .iter()
+            .enumerate()
+        {
             let keys = cache.keys(layer, *block as usize, self.head, &mut room.keys);
             let values = cache.values(layer, *block as usize, self.head, &mut room.values);
             let seen = index * BLOCK_TOKENS;
-            attend_block(isa, queries.values(), keys, values, seen, &mut room.queries, &mut room.sums);
+            attend_block(
+                isa,
+                queries.values(),
+                keys,
+                values,
+                seen,
+                &mut room.queries,
+                &mut room.sums,
+            );
         }
     }
 
     #[expect(unsafe_code, reason = "threads write disjoint heads of one output")]
-    fn write(&self, shape: CacheShape, room: &Room, width: usize, out: &Parts<'_, f32>) {
+    fn write(shape: CacheShape, room: &Room, width: usize, out: &Parts<'_, f32>) {
         let CacheShape { heads, head_size, .. } = shape;
         let per_token = width / heads;
-        for (group, sums) in room.queries.chunks_exact(per_token / head_size).zip(room.sums.chunks_exact(per_token)) {
+        for (group, sums) in room
+            .queries
+            .chunks_exact(per_token / head_size)
+            .zip(room.sums.chunks_exact(per_token))
+        {
             // SAFETY: these query heads of this token belong to this task alone.
             let out = unsafe { out.part(group[0].at, per_token) };
-            for ((query, sums), out) in
-                group.iter().zip(sums.chunks_exact(head_size)).zip(out.chunks_exact_mut(head_size))
+            for ((query, sums), out) in group
+                .iter()
+                .zip(sums.chunks_exact(head_size))
+                .zip(out.chunks_exact_mut(head_size))
             {
                 let scale = 1.0 / query.total;
                 out.iter_mut().zip(sums).for_each(|(out, sum)| *out = sum * scale);
@@ -137,7 +169,7 @@ impl Task<'_> {
 for_every_isa! {
     /// Adds one block, whose first token has position `seen`, to every query's running softmax.
     fn attend_block(
-        q: &[f32],
+        input: &[f32],
         keys: &[f32],
         values: &[f32],
         seen: usize,
@@ -145,68 +177,97 @@ for_every_isa! {
         sums: &mut [f32],
     ) {
         let head_size = keys.len() / BLOCK_TOKENS;
-        let scale = 1.0 / (head_size as f32).sqrt();
         let keys = keys.as_chunks::<BLOCK_TOKENS>().0;
         for (query, sums) in queries.iter_mut().zip(sums.chunks_exact_mut(head_size)) {
             let visible = query.visible.saturating_sub(seen).min(BLOCK_TOKENS);
             if visible == 0 {
                 continue;
             }
-            let mut chains = [[0.0f32; BLOCK_TOKENS]; CHAINS];
-            let q = &q[query.at..][..head_size];
-            let mut elements = q.chunks_exact(CHAINS);
-            let mut key_rows = keys.chunks_exact(CHAINS);
-            for (elements, keys) in (&mut elements).zip(&mut key_rows) {
-                for ((chain, element), keys) in chains.iter_mut().zip(elements).zip(keys) {
-                    for (sum, key) in chain.iter_mut().zip(keys) {
-                        *sum = element.mul_add(*key, *sum);
-                    }
-                }
+            let scores = scores(&input[query.at..][..head_size], keys);
+            let (weights, rescale) = query.add(&scores, visible);
+            weighted_sum(&weights, visible, values, rescale, sums);
+        }
+    }
+}
+
+/// Scores of 16 tokens.
+#[inline(always)]
+#[expect(
+    clippy::inline_always,
+    reason = "must be compiled with its caller's instruction set"
+)]
+#[expect(clippy::cast_precision_loss, reason = "heads have a few hundred elements")]
+fn scores(query: &[f32], keys: &[[f32; BLOCK_TOKENS]]) -> [f32; BLOCK_TOKENS] {
+    let scale = 1.0 / (query.len() as f32).sqrt();
+    let mut chains = [[0.0f32; BLOCK_TOKENS]; CHAINS];
+    for (elements, keys) in query.chunks(CHAINS).zip(keys.chunks(CHAINS)) {
+        for ((chain, element), keys) in chains.iter_mut().zip(elements).zip(keys) {
+            for (sum, key) in chain.iter_mut().zip(keys) {
+                *sum = element.mul_add(*key, *sum);
             }
-            for ((chain, element), keys) in chains.iter_mut().zip(elements.remainder()).zip(key_rows.remainder()) {
-                for (sum, key) in chain.iter_mut().zip(keys) {
-                    *sum = element.mul_add(*key, *sum);
-                }
+        }
+    }
+    let mut scores = [0.0; BLOCK_TOKENS];
+    for (token, score) in scores.iter_mut().enumerate() {
+        *score = ((chains[0][token] + chains[1][token]) + (chains[2][token] + chains[3][token])) * scale;
+    }
+    scores
+}
+
+impl Query {
+    /// Takes the first `visible` scores into the running softmax: their weights, and what earlier sums are to be
+    /// multiplied with.
+    #[inline(always)]
+    #[expect(
+        clippy::inline_always,
+        reason = "must be compiled with its caller's instruction set"
+    )]
+    fn add(&mut self, scores: &[f32; BLOCK_TOKENS], visible: usize) -> ([f32; BLOCK_TOKENS], f32) {
+        let largest = scores[..visible]
+            .iter()
+            .fold(self.largest, |a, b| if *b > a { *b } else { a });
+        let rescale = exp(self.largest - largest);
+        let mut weights = [0.0f32; BLOCK_TOKENS];
+        for (token, (weight, score)) in weights.iter_mut().zip(scores).enumerate() {
+            let value = exp(score - largest);
+            *weight = if token < visible { value } else { 0.0 };
+        }
+        self.largest = largest;
+        self.total = self.total * rescale + weights.iter().sum::<f32>();
+        (weights, rescale)
+    }
+}
+
+/// `sums = sums · rescale + Σ weight · value`
+#[inline(always)]
+#[expect(
+    clippy::inline_always,
+    reason = "must be compiled with its caller's instruction set"
+)]
+fn weighted_sum(
+    weights: &[f32; BLOCK_TOKENS],
+    visible: usize,
+    values: &[f32],
+    rescale: f32,
+    sums: &mut [f32],
+) {
+    let head_size = sums.len();
+    let (columns, rest) = sums.as_chunks_mut::<LANES>();
+    let done = head_size - rest.len();
+    for (column, sums) in columns.iter_mut().enumerate() {
+        let mut sum = *sums;
+        sum.iter_mut().for_each(|sum| *sum *= rescale);
+        for (weight, values) in weights.iter().zip(values.chunks_exact(head_size)).take(visible) {
+            for (sum, value) in sum.iter_mut().zip(&values[column * LANES..][..LANES]) {
+                *sum = weight.mul_add(*value, *sum);
             }
-            let [a, b, c, d] = &chains;
-            let mut scores = [f32::NEG_INFINITY; BLOCK_TOKENS];
-            let mut largest = query.largest;
-            for index in 0..BLOCK_TOKENS {
-                let score = ((a[index] + b[index]) + (c[index] + d[index])) * scale;
-                scores[index] = if index < visible { score } else { f32::NEG_INFINITY };
-            }
-            for score in scores {
-                largest = if score > largest { score } else { largest };
-            }
-            let rescale = exp(query.largest - largest);
-            let mut weights = [0.0f32; BLOCK_TOKENS];
-            for index in 0..BLOCK_TOKENS {
-                let weight = exp(scores[index] - largest);
-                weights[index] = if index < visible { weight } else { 0.0 };
-            }
-            query.largest = largest;
-            query.total = query.total * rescale + weights.iter().sum::<f32>();
-            let (lanes, rest) = sums.as_chunks_mut::<BLOCK_TOKENS>();
-            for (column, sums) in lanes.iter_mut().enumerate() {
-                let mut sum = *sums;
-                for value in &mut sum {
-                    *value *= rescale;
-                }
-                for (weight, values) in weights.iter().zip(values.chunks_exact(head_size)).take(visible) {
-                    let values = &values[column * BLOCK_TOKENS..][..BLOCK_TOKENS];
-                    for (sum, value) in sum.iter_mut().zip(values) {
-                        *sum = weight.mul_add(*value, *sum);
-                    }
-                }
-                *sums = sum;
-            }
-            let done = head_size - rest.len();
-            for (offset, sum) in rest.iter_mut().enumerate() {
-                *sum *= rescale;
-                for (weight, values) in weights.iter().zip(values.chunks_exact(head_size)).take(visible) {
-                    *sum = weight.mul_add(values[done + offset], *sum);
-                }
-            }
+        }
+        *sums = sum;
+    }
+    for (offset, sum) in rest.iter_mut().enumerate() {
+        *sum *= rescale;
+        for (weight, values) in weights.iter().zip(values.chunks_exact(head_size)).take(visible) {
+            *sum = weight.mul_add(values[done + offset], *sum);
         }
     }
 }

@@ -31,7 +31,11 @@ impl Cache {
             Precision::Exact => Store::Single(vec![0.0; length]),
             Precision::Fast => Store::Half(vec![f16::ZERO; length]),
         };
-        Self { shape, keys: store(), values: store() }
+        Self {
+            shape,
+            keys: store(),
+            values: store(),
+        }
     }
 
     pub(super) fn shape(&self) -> CacheShape {
@@ -58,17 +62,34 @@ impl Cache {
     }
 
     /// Keys of one head in one block, `[head_size, 16]`; `room` holds them if they must be converted.
-    pub(super) fn keys<'a>(&'a self, layer: usize, block: usize, head: usize, room: &'a mut [f32]) -> &'a [f32] {
+    pub(super) fn keys<'a>(
+        &'a self,
+        layer: usize,
+        block: usize,
+        head: usize,
+        room: &'a mut [f32],
+    ) -> &'a [f32] {
         self.keys.read(self.offset(layer, block, head), room)
     }
 
     /// Values of one head in one block, `[16, head_size]`; `room` holds them if they must be converted.
-    pub(super) fn values<'a>(&'a self, layer: usize, block: usize, head: usize, room: &'a mut [f32]) -> &'a [f32] {
+    pub(super) fn values<'a>(
+        &'a self,
+        layer: usize,
+        block: usize,
+        head: usize,
+        room: &'a mut [f32],
+    ) -> &'a [f32] {
         self.values.read(self.offset(layer, block, head), room)
     }
 
     fn offset(&self, layer: usize, block: usize, head: usize) -> usize {
-        let CacheShape { blocks, heads, head_size, .. } = self.shape;
+        let CacheShape {
+            blocks,
+            heads,
+            head_size,
+            ..
+        } = self.shape;
         ((layer * blocks + block) * heads + head) * head_size * BLOCK_TOKENS
     }
 }
@@ -77,11 +98,17 @@ impl Store {
     fn write(&mut self, at: usize, stride: usize, values: &[f32]) {
         match self {
             Self::Single(store) => {
-                store[at..].iter_mut().step_by(stride).zip(values).for_each(|(slot, value)| *slot = *value);
+                store[at..]
+                    .iter_mut()
+                    .step_by(stride)
+                    .zip(values)
+                    .for_each(|(slot, value)| *slot = *value);
             }
             Self::Half(store) => {
                 let slots = store[at..].iter_mut().step_by(stride);
-                slots.zip(values).for_each(|(slot, value)| *slot = f16::from_f32(*value));
+                slots
+                    .zip(values)
+                    .for_each(|(slot, value)| *slot = f16::from_f32(*value));
             }
         }
     }

@@ -40,22 +40,17 @@ impl Isa {
 macro_rules! for_every_isa {
     ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $kind:ty),* $(,)?) $(-> $result:ty)? $body:block) => {
         $(#[$meta])*
-        #[expect(clippy::inline_always, reason = "the body must be compiled with its caller's instruction set")]
         #[expect(unsafe_code, reason = "calls into code compiled for a detected instruction set")]
-        #[expect(clippy::allow_attributes, reason = "depends on the body")]
         $vis fn $name(isa: $crate::backend::cpu::Isa, $($arg: $kind),*) $(-> $result)? {
             #[inline(always)]
-            #[allow(clippy::too_many_arguments, reason = "kernels take their shapes one by one")]
             fn body($($arg: $kind),*) $(-> $result)? $body
 
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,f16c")]
-            #[allow(clippy::too_many_arguments, reason = "kernels take their shapes one by one")]
             fn avx512($($arg: $kind),*) $(-> $result)? { body($($arg),*) }
 
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma,f16c")]
-            #[allow(clippy::too_many_arguments, reason = "kernels take their shapes one by one")]
             fn avx2($($arg: $kind),*) $(-> $result)? { body($($arg),*) }
 
             match isa {

@@ -102,7 +102,19 @@ pub(super) fn multiply(
 ) {
     let targets: Vec<Target<'_>> = products
         .iter_mut()
-        .map(|Output { matrix, bias, add, out }| Target { matrix, bias: *bias, add: *add, out: Parts::new(out) })
+        .map(
+            |Output {
+                 matrix,
+                 bias,
+                 add,
+                 out,
+             }| Target {
+                matrix,
+                bias: *bias,
+                add: *add,
+                out: Parts::new(out),
+            },
+        )
         .collect();
     let groups: usize = targets.iter().map(Target::groups).sum();
     let per_chunk = groups.div_ceil(pool.threads() * CHUNKS_PER_THREAD).max(1);
@@ -165,7 +177,9 @@ impl Target<'_> {
             out.copy_from_slice(&sums[..length]);
         }
         if let Some(bias) = self.bias {
-            out.iter_mut().zip(&bias[first..]).for_each(|(out, bias)| *out += bias);
+            out.iter_mut()
+                .zip(&bias[first..])
+                .for_each(|(out, bias)| *out += bias);
         }
     }
 }

@@ -73,7 +73,9 @@ pub(super) struct Packed {
 impl Packed {
     /// Repacks a matrix, or hands it back where its encoding has no blocks of 32 with one scale.
     pub(super) fn new(raw: RawMatrix, care: Care) -> Result<Self, RawMatrix> {
-        let Some((bits, zero, has_minimum)) = affine_layout(raw.kind) else { return Err(raw) };
+        let Some((bits, zero, has_minimum)) = affine_layout(raw.kind) else {
+            return Err(raw);
+        };
         let width = if bits == 4 { Width::Four } else { Width::Eight };
         let groups = raw.columns / GROUP;
         let blocks = raw.rows.div_ceil(ROWS) * groups;
@@ -85,7 +87,11 @@ impl Packed {
             zero,
             lines: vec![Line([0; ROWS * QUAD]); blocks * width.lines()],
             scales: vec![[0; ROWS]; blocks],
-            minima: if has_minimum { vec![[0; ROWS]; blocks] } else { Vec::new() },
+            minima: if has_minimum {
+                vec![[0; ROWS]; blocks]
+            } else {
+                Vec::new()
+            },
         };
         let block_bytes = raw.kind.row_bytes(GROUP);
         for row in 0..raw.rows {
@@ -103,27 +109,34 @@ impl Packed {
         Ok(packed)
     }
 
-    fn place(&mut self, block: usize, lane: usize, quants: &[u8; GROUP]) {
+    fn place(&mut self, block: usize, place: usize, quants: &[u8; GROUP]) {
         let count = self.width.lines();
         let lines = &mut self.lines[block * count..][..count];
         for (column, quant) in quants.iter().enumerate() {
             let (line, shift) = self.width.locate(column);
-            lines[line].0[lane * QUAD + column % QUAD] |= quant << shift;
+            lines[line].0[place * QUAD + column % QUAD] |= quant << shift;
         }
     }
 
     /// Decodes one row.
     pub(super) fn decode_row(&self, row: usize, out: &mut [f32]) {
-        let lane = row % ROWS;
+        let place = row % ROWS;
         let count = self.width.lines();
         for (group, values) in out.chunks_exact_mut(GROUP).enumerate() {
             let block = row / ROWS * self.groups + group;
-            let scale = f16::from_bits(self.scales[block][lane]).to_f32();
-            let minimum = self.minima.get(block).map_or(0.0, |minima| f16::from_bits(minima[lane]).to_f32());
+            let scale = f16::from_bits(self.scales[block][place]).to_f32();
+            let minimum = self
+                .minima
+                .get(block)
+                .map_or(0.0, |minima| f16::from_bits(minima[place]).to_f32());
             for (column, value) in values.iter_mut().enumerate() {
                 let (line, shift) = self.width.locate(column);
-                let byte = self.lines[block * count + line].0[lane * QUAD + column % QUAD];
-                let quant = if self.width == Width::Four { byte >> shift & 15 } else { byte };
+                let byte = self.lines[block * count + line].0[place * QUAD + column % QUAD];
+                let quant = if self.width == Width::Four {
+                    byte >> shift & 15
+                } else {
+                    byte
+                };
                 *value = scale * (f32::from(quant) - f32::from(self.zero)) + minimum;
             }
         }
@@ -152,7 +165,11 @@ impl Packed {
         let row_group = RowGroup {
             lines: &self.lines[blocks.start * count..blocks.end * count],
             scales: &self.scales[blocks.clone()],
-            minima: if self.minima.is_empty() { &[] } else { &self.minima[blocks] },
+            minima: if self.minima.is_empty() {
+                &[]
+            } else {
+                &self.minima[blocks]
+            },
             zero: self.zero,
             width: self.width,
         };
@@ -162,12 +179,18 @@ impl Packed {
             quants: &activations.quants[columns.clone()],
             scales: &activations.scales[groups.clone()],
             sums: &activations.sums[groups.clone()],
-            rest: (self.care == Care::Fine)
-                .then(|| Rest { quants: &activations.residuals[columns], sums: &activations.residual_sums[groups] }),
+            rest: (self.care == Care::Fine).then(|| Rest {
+                quants: &activations.residuals[columns],
+                sums: &activations.residual_sums[groups],
+            }),
             groups: activations.groups(),
             tokens,
         };
-        assert!(inputs.groups == self.groups && (1..=TILE).contains(&tokens), "{tokens} rows of {} groups", inputs.groups);
+        assert!(
+            inputs.groups == self.groups && (1..=TILE).contains(&tokens),
+            "{tokens} rows of {} groups",
+            inputs.groups
+        );
         match isa {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512Vnni => avx512::multiply(&row_group, &inputs),

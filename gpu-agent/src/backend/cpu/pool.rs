@@ -4,7 +4,10 @@
 //! core delays nothing but the chunk in its hands. The caller works too, and waits only for threads that joined
 //! the job: a thread that sleeps through it is not missed. Idle threads spin for a while, then sleep.
 
-#![expect(unsafe_code, reason = "lends a closure and disjoint parts of a slice to other threads")]
+#![expect(
+    unsafe_code,
+    reason = "lends a closure and disjoint parts of a slice to other threads"
+)]
 
 use std::{
     cell::UnsafeCell,
@@ -72,7 +75,10 @@ impl Pool {
             stop: AtomicBool::new(false),
             panicked: AtomicBool::new(false),
         });
-        let mut pool = Self { shared, threads: Vec::new() };
+        let mut pool = Self {
+            shared,
+            threads: Vec::new(),
+        };
         for thread in 1..threads.get() {
             let shared = Arc::clone(&pool.shared);
             let builder = std::thread::Builder::new().name(format!("compute-{thread}"));
@@ -102,7 +108,10 @@ impl Pool {
             work(0, chunk);
         }
         drop(job);
-        assert!(!self.shared.panicked.load(Ordering::Acquire), "a compute thread panicked");
+        assert!(
+            !self.shared.panicked.load(Ordering::Acquire),
+            "a compute thread panicked"
+        );
     }
 }
 
@@ -131,7 +140,11 @@ impl Drop for OpenJob<'_> {
         let mut spins = 0;
         while self.shared.word.load(Ordering::Acquire) & MEMBERS != 0 {
             spins += 1;
-            if spins % SPINS_BEFORE_YIELD == 0 { std::thread::yield_now() } else { std::hint::spin_loop() }
+            if spins % SPINS_BEFORE_YIELD == 0 {
+                std::thread::yield_now();
+            } else {
+                std::hint::spin_loop();
+            }
         }
     }
 }
@@ -140,7 +153,8 @@ impl Shared {
     fn open<'a>(&'a self, work: &'a Work<'a>, chunks: usize) -> OpenJob<'a> {
         let number = (self.word.load(Ordering::Acquire) >> NUMBER).wrapping_add(1);
         // SAFETY: only the lifetime changes; `OpenJob` outlives every use and borrows `work`.
-        let work: *const Work<'static> = unsafe { std::mem::transmute::<&Work<'_>, &'static Work<'static>>(work) };
+        let work: *const Work<'static> =
+            unsafe { std::mem::transmute::<&Work<'_>, &'static Work<'static>>(work) };
         // SAFETY: the word is closed and has no members, since the `OpenJob` before was dropped.
         unsafe { *self.job.get() = Some(Job { work, chunks }) };
         self.next_chunk.store(0, Ordering::Relaxed);
@@ -149,12 +163,17 @@ impl Shared {
             drop(self.sleep.lock());
             self.wake.notify_all();
         }
-        OpenJob { shared: self, work: PhantomData }
+        OpenJob {
+            shared: self,
+            work: PhantomData,
+        }
     }
 
     /// Chunks that nobody else has claimed.
     fn claims(&self, chunks: usize) -> impl Iterator<Item = usize> {
-        std::iter::from_fn(move || Some(self.next_chunk.fetch_add(1, Ordering::Relaxed)).filter(|chunk| *chunk < chunks))
+        std::iter::from_fn(move || {
+            Some(self.next_chunk.fetch_add(1, Ordering::Relaxed)).filter(|chunk| *chunk < chunks)
+        })
     }
 
     /// A thread's life.
@@ -202,7 +221,10 @@ impl Shared {
             if word & OPEN == 0 || word >> NUMBER != number {
                 return;
             }
-            match self.word.compare_exchange_weak(word, word + 1, Ordering::AcqRel, Ordering::Acquire) {
+            match self
+                .word
+                .compare_exchange_weak(word, word + 1, Ordering::AcqRel, Ordering::Acquire)
+            {
                 Ok(_) => break,
                 Err(seen) => word = seen,
             }
@@ -212,9 +234,9 @@ impl Shared {
         let job = unsafe { *self.job.get() };
         if let Some(Job { work, chunks }) = job {
             // SAFETY: `OpenJob::drop` waits for this member before the closure's borrow ends.
-            let work = unsafe { &*work };
+            let run = unsafe { &*work };
             for chunk in self.claims(chunks) {
-                work(thread, chunk);
+                run(thread, chunk);
             }
         }
         drop(member);
@@ -245,7 +267,11 @@ unsafe impl<T: Send> Sync for Parts<'_, T> {}
 
 impl<'a, T> Parts<'a, T> {
     pub(super) fn new(slice: &'a mut [T]) -> Self {
-        Self { start: slice.as_mut_ptr(), length: slice.len(), slice: PhantomData }
+        Self {
+            start: slice.as_mut_ptr(),
+            length: slice.len(),
+            slice: PhantomData,
+        }
     }
 
     /// `length` elements from `start` on.
@@ -254,7 +280,11 @@ impl<'a, T> Parts<'a, T> {
     /// No element is part of two calls whose results live at the same time.
     #[expect(clippy::mut_from_ref, reason = "the caller promises disjoint parts")]
     pub(super) unsafe fn part(&self, start: usize, length: usize) -> &mut [T] {
-        assert!(start + length <= self.length, "part {start}+{length} of {}", self.length);
+        assert!(
+            start + length <= self.length,
+            "part {start}+{length} of {}",
+            self.length
+        );
         // SAFETY: in bounds by the assertion, and not aliased by the caller's promise.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(start), length) }
     }

@@ -1,17 +1,29 @@
 use super::*;
 use crate::engine::{GenerationRequest, sampler::Sampling};
 
-const LIMITS: Limits = Limits { rows: 8, logits: 3, context: 64, blocks: 8, vocabulary: 100 };
+const LIMITS: Limits = Limits {
+    rows: 8,
+    logits: 3,
+    context: 64,
+    blocks: 8,
+    vocabulary: 100,
+};
 
 fn sequence(id: u64, prompt: usize, max_tokens: usize) -> Sequence {
-    let request =
-        GenerationRequest { prompt: vec![1; prompt], max_tokens, sampling: Sampling::GREEDY, stop: Vec::new() };
+    let request = GenerationRequest {
+        prompt: vec![1; prompt],
+        max_tokens,
+        sampling: Sampling::GREEDY,
+        stop: Vec::new(),
+    };
     Sequence::new(SequenceId(id), request)
 }
 
 fn scheduler(sequences: impl IntoIterator<Item = Sequence>) -> Scheduler {
     let mut scheduler = Scheduler::new(LIMITS, 3);
-    sequences.into_iter().for_each(|sequence| scheduler.submit(sequence));
+    sequences
+        .into_iter()
+        .for_each(|sequence| scheduler.submit(sequence));
     scheduler
 }
 
@@ -23,9 +35,15 @@ fn step(scheduler: &mut Scheduler) -> Vec<(u64, usize, bool)> {
         batch.check(&LIMITS).expect("a planned batch is valid");
     }
     for step in &steps {
-        scheduler.get_mut(step.sequence).expect("running").advance(step.tokens);
+        scheduler
+            .get_mut(step.sequence)
+            .expect("running")
+            .advance(step.tokens);
     }
-    steps.iter().map(|step| (step.sequence.0, step.tokens, step.logits.is_some())).collect()
+    steps
+        .iter()
+        .map(|step| (step.sequence.0, step.tokens, step.logits.is_some()))
+        .collect()
 }
 
 #[test]
@@ -46,7 +64,10 @@ fn prompts_share_a_batch_in_order_of_arrival() {
 fn a_sequence_without_free_blocks_waits_until_one_ends() {
     let mut scheduler = scheduler([sequence(1, 2, 60), sequence(2, 2, 60), sequence(3, 2, 2)]);
     assert_eq!(step(&mut scheduler), [(1, 2, true), (2, 2, true)]);
-    assert_eq!((scheduler.running(), scheduler.waiting(), scheduler.blocks_used()), (2, 1, 8));
+    assert_eq!(
+        (scheduler.running(), scheduler.waiting(), scheduler.blocks_used()),
+        (2, 1, 8)
+    );
     scheduler.remove(|id| id.0 == 1);
     assert_eq!(step(&mut scheduler), [(3, 2, true)]);
 }
@@ -63,7 +84,10 @@ fn a_removed_sequence_frees_its_blocks_wherever_it_is() {
     let mut scheduler = scheduler((1..=4).map(|id| sequence(id, 1, 1)));
     step(&mut scheduler);
     scheduler.remove(|_| true);
-    assert_eq!((scheduler.running(), scheduler.waiting(), scheduler.blocks_used()), (0, 0, 0));
+    assert_eq!(
+        (scheduler.running(), scheduler.waiting(), scheduler.blocks_used()),
+        (0, 0, 0)
+    );
 }
 
 #[test]

@@ -17,7 +17,9 @@ pub enum HeaderError {
         found: String,
     },
     /// A version with another layout.
-    #[error("GGUF version {version} is not supported, only 2 and 3; convert the file with a current llama.cpp")]
+    #[error(
+        "GGUF version {version} is not supported, only 2 and 3; convert the file with a current llama.cpp"
+    )]
     Version {
         /// The version in the file.
         version: u32,
@@ -53,7 +55,10 @@ pub enum HeaderError {
 impl HeaderError {
     /// A refusal of one field.
     pub fn field(field: &str, problem: &str) -> Self {
-        Self::Field { field: field.to_owned(), problem: problem.to_owned() }
+        Self::Field {
+            field: field.to_owned(),
+            problem: problem.to_owned(),
+        }
     }
 }
 
@@ -78,12 +83,16 @@ impl<R: Read> HeaderReader<R> {
         if &found == b"GGUF" {
             return Ok(());
         }
-        Err(HeaderError::Magic { found: found.escape_ascii().to_string() })
+        Err(HeaderError::Magic {
+            found: found.escape_ascii().to_string(),
+        })
     }
 
     pub(super) fn bytes<const N: usize>(&mut self, field: &str) -> Result<[u8; N], HeaderError> {
         let mut buffer = [0; N];
-        self.input.read_exact(&mut buffer).map_err(|source| self.failed(field, N as u64, source))?;
+        self.input
+            .read_exact(&mut buffer)
+            .map_err(|source| self.failed(field, N as u64, source))?;
         self.advance(N as u64, field)?;
         Ok(buffer)
     }
@@ -100,7 +109,10 @@ impl<R: Read> HeaderReader<R> {
     pub(super) fn count(&mut self, field: &str, limit: u64) -> Result<u64, HeaderError> {
         let count = self.u64(field)?;
         if count > limit {
-            return Err(HeaderError::field(field, &format!("is {count}, more than the {limit} that are accepted")));
+            return Err(HeaderError::field(
+                field,
+                &format!("is {count}, more than the {limit} that are accepted"),
+            ));
         }
         Ok(count)
     }
@@ -111,7 +123,10 @@ impl<R: Read> HeaderReader<R> {
         let read = (&mut self.input)
             .take(length)
             .read_to_end(&mut bytes)
-            .map_err(|source| HeaderError::Io { field: field.to_owned(), source })?;
+            .map_err(|source| HeaderError::Io {
+                field: field.to_owned(),
+                source,
+            })?;
         if (read as u64) < length {
             return Err(self.ended(field, length, read as u64));
         }
@@ -122,7 +137,10 @@ impl<R: Read> HeaderReader<R> {
     fn advance(&mut self, bytes: u64, field: &str) -> Result<(), HeaderError> {
         self.position += bytes;
         if self.position > MAX_HEADER_BYTES {
-            return Err(HeaderError::field(field, &format!("lies beyond {MAX_HEADER_BYTES} bytes of header")));
+            return Err(HeaderError::field(
+                field,
+                &format!("lies beyond {MAX_HEADER_BYTES} bytes of header"),
+            ));
         }
         Ok(())
     }
@@ -131,11 +149,18 @@ impl<R: Read> HeaderReader<R> {
         if source.kind() == std::io::ErrorKind::UnexpectedEof {
             return self.ended(field, wanted, 0);
         }
-        HeaderError::Io { field: field.to_owned(), source }
+        HeaderError::Io {
+            field: field.to_owned(),
+            source,
+        }
     }
 
     fn ended(&self, field: &str, wanted: u64, got: u64) -> HeaderError {
         let field = field.to_owned();
-        HeaderError::Truncated { field, needed: self.position + wanted, length: self.position + got }
+        HeaderError::Truncated {
+            field,
+            needed: self.position + wanted,
+            length: self.position + got,
+        }
     }
 }

@@ -31,9 +31,15 @@ fn read(bytes: &[u8]) -> Result<Header, HeaderError> {
 fn a_small_file_is_read() {
     let file = small_file();
     let header = read(&file).expect("well formed");
-    assert_eq!(header.text("general.architecture").expect("a string"), Some("llama"));
+    assert_eq!(
+        header.text("general.architecture").expect("a string"),
+        Some("llama")
+    );
     let tensor = &header.tensors["weights"];
-    assert_eq!((tensor.dimensions.as_slice(), tensor.length), ([4u64].as_slice(), 16));
+    assert_eq!(
+        (tensor.dimensions.as_slice(), tensor.length),
+        ([4u64].as_slice(), 16)
+    );
     assert_eq!(tensor.offset + tensor.length, file.len() as u64);
 }
 
@@ -42,7 +48,10 @@ fn every_truncation_is_refused_as_truncated() {
     let file = small_file();
     for length in 0..file.len() {
         let error = read(&file[..length]).expect_err("truncated");
-        assert!(matches!(error, HeaderError::Truncated { .. }), "{length}: {error}");
+        assert!(
+            matches!(error, HeaderError::Truncated { .. }),
+            "{length}: {error}"
+        );
     }
 }
 
@@ -63,7 +72,10 @@ fn a_huge_count_is_refused_without_allocating() {
 #[test]
 fn a_type_error_names_the_key() {
     let file = small_file();
-    let error = read(&file).expect("well formed").u32("general.architecture").expect_err("a string");
+    let error = read(&file)
+        .expect("well formed")
+        .u32("general.architecture")
+        .expect_err("a string");
     assert!(error.to_string().contains("general.architecture"), "{error}");
 }
 

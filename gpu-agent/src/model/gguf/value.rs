@@ -45,7 +45,10 @@ impl Value {
     }
 
     /// The value as a finite float, if it is one.
-    #[expect(clippy::cast_possible_truncation, reason = "converters store metadata floats as f32")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "converters store metadata floats as f32"
+    )]
     pub fn as_f32(&self) -> Option<f32> {
         let Self::Float(value) = self else { return None };
         let narrowed = *value as f32;
@@ -66,13 +69,17 @@ impl Value {
 
     /// The value as a list of strings, if it is one.
     pub fn as_strings(&self) -> Option<&[String]> {
-        let Self::Array(Array::Text(values)) = self else { return None };
+        let Self::Array(Array::Text(values)) = self else {
+            return None;
+        };
         Some(values)
     }
 
     /// The value as a list of integers, if it is one.
     pub fn as_integers(&self) -> Option<&[i64]> {
-        let Self::Array(Array::Integers(values)) = self else { return None };
+        let Self::Array(Array::Integers(values)) = self else {
+            return None;
+        };
         Some(values)
     }
 
@@ -97,13 +104,23 @@ fn read_scalar(reader: &mut HeaderReader<impl Read>, key: &str, code: u32) -> Re
         7 => match reader.bytes::<1>(key)? {
             [0] => Value::Bool(false),
             [1] => Value::Bool(true),
-            [other] => return Err(HeaderError::field(key, &format!("has {other} where a boolean belongs"))),
+            [other] => {
+                return Err(HeaderError::field(
+                    key,
+                    &format!("has {other} where a boolean belongs"),
+                ));
+            }
         },
         8 => Value::Text(reader.string(key)?),
         10 => Value::Integer(reader.u64(key)?.into()),
         11 => Value::Integer(i64::from_le_bytes(reader.bytes(key)?).into()),
         12 => Value::Float(f64::from_le_bytes(reader.bytes(key)?)),
-        _ => return Err(HeaderError::field(key, &format!("has the unknown value type {code}"))),
+        _ => {
+            return Err(HeaderError::field(
+                key,
+                &format!("has the unknown value type {code}"),
+            ));
+        }
     })
 }
 
@@ -116,17 +133,23 @@ impl Array {
             6 | 12 => Self::Floats(Vec::new()),
             7 => Self::Bools(Vec::new()),
             0..=5 | 10 | 11 => Self::Integers(Vec::new()),
-            _ => return Err(HeaderError::field(key, &format!("is an array of the unsupported type {code}"))),
+            _ => {
+                return Err(HeaderError::field(
+                    key,
+                    &format!("is an array of the unsupported type {code}"),
+                ));
+            }
         };
         for _ in 0..length {
             match (&mut array, read_scalar(reader, key, code)?) {
                 (Self::Text(values), Value::Text(value)) => values.push(value),
                 (Self::Floats(values), Value::Float(value)) => values.push(value),
                 (Self::Bools(values), Value::Bool(value)) => values.push(value),
-                (Self::Integers(values), Value::Integer(value)) => values.push(
-                    i64::try_from(value)
-                        .map_err(|_| HeaderError::field(key, &format!("holds {value}, which is too large")))?,
-                ),
+                (Self::Integers(values), Value::Integer(value)) => {
+                    let too_large =
+                        |_| HeaderError::field(key, &format!("holds {value}, which is too large"));
+                    values.push(i64::try_from(value).map_err(too_large)?);
+                }
                 _ => return Err(HeaderError::field(key, "mixes element types")),
             }
         }

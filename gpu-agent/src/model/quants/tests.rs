@@ -19,7 +19,11 @@ fn q4_0_is_scale_times_quant_less_eight() {
 #[test]
 fn q4_1_adds_the_minimum() {
     let nibbles = [0x31u8; 16];
-    let bytes = block(&[&f16::from_f32(0.25).to_le_bytes(), &f16::from_f32(-1.0).to_le_bytes(), &nibbles]);
+    let bytes = block(&[
+        &f16::from_f32(0.25).to_le_bytes(),
+        &f16::from_f32(-1.0).to_le_bytes(),
+        &nibbles,
+    ]);
     let mut out = [0.0; 32];
     dequantise(TensorType::Q4_1, &bytes, &mut out);
     assert_eq!((out[0], out[31]), (-0.75, -0.25));

@@ -91,3 +91,17 @@ fn definitions_are_counted_and_their_policy_is_read() {
     rendered.definitions_follow("without-crds").unwrap_err();
     rendered.definitions_follow("leave-nothing").unwrap_err();
 }
+
+#[test]
+fn an_alert_on_a_metric_that_nobody_counts_is_refused() {
+    let rule = "kind: PrometheusRule\nspec: {groups: [{rules: [{expr: 'rate(cocoon_a_total[1m]) > 0'}]}]}\n";
+    let rendered = Rendered::parse(rule.to_owned()).unwrap();
+    rendered
+        .alerts_ask_for_metrics_of("counter(\"cocoon_a_total\")")
+        .unwrap();
+    let error = rendered
+        .alerts_ask_for_metrics_of("counter(\"cocoon_a_total_more\")")
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("cocoon_a_total is no metric"), "{error}");
+}

@@ -1,12 +1,16 @@
 //! The product with 256-bit registers: each line is two registers of 8 rows.
 
-#![expect(unsafe_code, reason = "vector loads and a call into code for a detected instruction set")]
+#![expect(
+    unsafe_code,
+    reason = "vector loads and a call into code for a detected instruction set"
+)]
 
 use std::arch::x86_64::{
-    __m256, __m256i, _mm_loadu_si128, _mm256_abs_epi8, _mm256_add_epi32, _mm256_and_si256, _mm256_cvtepi32_ps,
-    _mm256_cvtph_ps, _mm256_fmadd_ps, _mm256_load_si256, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_mul_ps,
-    _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps, _mm256_sign_epi8,
-    _mm256_srli_epi16, _mm256_storeu_ps, _mm256_xor_si256,
+    __m256, __m256i, _mm_loadu_si128, _mm256_abs_epi8, _mm256_add_epi32, _mm256_and_si256,
+    _mm256_cvtepi32_ps, _mm256_cvtph_ps, _mm256_fmadd_ps, _mm256_load_si256, _mm256_madd_epi16,
+    _mm256_maddubs_epi16, _mm256_mul_ps, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi32,
+    _mm256_set1_ps, _mm256_setzero_ps, _mm256_sign_epi8, _mm256_srli_epi16, _mm256_storeu_ps,
+    _mm256_xor_si256,
 };
 
 use super::{GROUP, Inputs, QUAD, RESIDUAL, ROWS, RowGroup, TILE, TileSums, Width};
@@ -40,7 +44,12 @@ fn multiply_half(rows: &RowGroup<'_>, inputs: &Inputs<'_>, half: usize, out: &mu
             let at = token * inputs.groups + group;
             let (input_scale, input_sum) = (inputs.scales[at], inputs.sums[at]);
             let block = at * GROUP..(at + 1) * GROUP;
-            let mut product = _mm256_cvtepi32_ps(dot(&weights, &inputs.quants[block.clone()], zero * input_sum, signed));
+            let mut product = _mm256_cvtepi32_ps(dot(
+                &weights,
+                &inputs.quants[block.clone()],
+                zero * input_sum,
+                signed,
+            ));
             let mut total = input_sum as f32;
             if let Some(rest) = &inputs.rest {
                 let dot = dot(&weights, &rest.quants[block], zero * rest.sums[at], signed);

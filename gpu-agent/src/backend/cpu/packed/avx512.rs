@@ -1,14 +1,18 @@
 //! The product with 512-bit registers and VNNI dot products.
 
-#![expect(unsafe_code, reason = "vector loads and a call into code for a detected instruction set")]
+#![expect(
+    unsafe_code,
+    reason = "vector loads and a call into code for a detected instruction set"
+)]
 
 use std::arch::x86_64::{
-    __m512, __m512i, _mm256_loadu_si256, _mm512_and_si512, _mm512_cvtepi32_ps, _mm512_cvtph_ps, _mm512_dpbusd_epi32,
-    _mm512_fmadd_ps, _mm512_load_si512, _mm512_mul_ps, _mm512_set1_epi8, _mm512_set1_epi32, _mm512_set1_ps,
-    _mm512_setzero_ps, _mm512_setzero_si512, _mm512_srli_epi16, _mm512_storeu_ps,
+    __m512, __m512i, _mm256_loadu_si256, _mm512_and_si512, _mm512_cvtepi32_ps, _mm512_cvtph_ps,
+    _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_load_si512, _mm512_mul_ps, _mm512_set1_epi8,
+    _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_srli_epi16,
+    _mm512_storeu_ps,
 };
 
-use super::{GROUP, Inputs, Line, QUAD, RESIDUAL, Rest, ROWS, RowGroup, TILE, TileSums, Width};
+use super::{GROUP, Inputs, Line, QUAD, RESIDUAL, ROWS, Rest, RowGroup, TILE, TileSums, Width};
 
 /// `sums[token][row]` over all blocks of a row group.
 pub(super) fn multiply(rows: &RowGroup<'_>, inputs: &Inputs<'_>) -> TileSums {
@@ -56,36 +60,51 @@ fn tile<const LINES: usize, const MINIMA: bool, const FINE: bool, const TOKENS: 
     assert!(inputs.quants.len() == TOKENS * groups * GROUP);
     assert!(inputs.scales.len() == TOKENS * groups && inputs.sums.len() == TOKENS * groups);
     assert!(rows.lines.len() == groups * LINES && rows.scales.len() == groups);
-    let rest = inputs.rest.as_ref().unwrap_or(&Rest { quants: &[], sums: &[] });
+    let rest = inputs.rest.as_ref().unwrap_or(&Rest {
+        quants: &[],
+        sums: &[],
+    });
     assert!(!FINE || (rest.quants.len() == TOKENS * groups * GROUP && rest.sums.len() == TOKENS * groups));
     let mut sums: [__m512; TOKENS] = [_mm512_setzero_ps(); TOKENS];
     let zero = -i32::from(rows.zero);
     for group in 0..groups {
         let weights = unpack::<LINES>(&rows.lines[group * LINES..][..LINES]);
         let scale = halves(&rows.scales[group]);
-        let minimum = if MINIMA { halves(&rows.minima[group]) } else { _mm512_setzero_ps() };
-        for token in 0..TOKENS {
+        let minimum = if MINIMA {
+            halves(&rows.minima[group])
+        } else {
+            _mm512_setzero_ps()
+        };
+        for (token, sum) in sums.iter_mut().enumerate() {
             let at = token * groups + group;
             // SAFETY: `at < TOKENS * groups`, which the lengths were asserted to cover.
-            let (input_scale, input_sum) = unsafe { (*inputs.scales.get_unchecked(at), *inputs.sums.get_unchecked(at)) };
+            let (input_scale, input_sum) =
+                unsafe { (*inputs.scales.get_unchecked(at), *inputs.sums.get_unchecked(at)) };
             let start = if MINIMA { 0 } else { zero };
             // SAFETY: the quants of group `at` are within the asserted length.
-            let dot = unsafe { dot(&weights, inputs.quants.as_ptr().add(at * GROUP), start * input_sum) };
+            let dot = unsafe {
+                dot(
+                    &weights,
+                    inputs.quants.as_ptr().add(at * GROUP),
+                    start * input_sum,
+                )
+            };
             let mut product = _mm512_cvtepi32_ps(dot);
             let mut total = input_sum as f32;
             if FINE {
                 // SAFETY: `at` is within the asserted length.
                 let rest_sum = unsafe { *rest.sums.get_unchecked(at) };
                 // SAFETY: as for the quants.
-                let dot = unsafe { self::dot(&weights, rest.quants.as_ptr().add(at * GROUP), start * rest_sum) };
+                let dot =
+                    unsafe { self::dot(&weights, rest.quants.as_ptr().add(at * GROUP), start * rest_sum) };
                 product = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), _mm512_set1_ps(RESIDUAL), product);
                 total += rest_sum as f32 * RESIDUAL;
             }
             let scales = _mm512_mul_ps(scale, _mm512_set1_ps(input_scale));
-            sums[token] = _mm512_fmadd_ps(product, scales, sums[token]);
+            *sum = _mm512_fmadd_ps(product, scales, *sum);
             if MINIMA {
                 let total = _mm512_set1_ps(input_scale * total);
-                sums[token] = _mm512_fmadd_ps(minimum, total, sums[token]);
+                *sum = _mm512_fmadd_ps(minimum, total, *sum);
             }
         }
     }

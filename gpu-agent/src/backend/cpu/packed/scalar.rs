@@ -5,7 +5,10 @@ use half::f16;
 use super::{GROUP, Inputs, QUAD, RESIDUAL, ROWS, RowGroup, TILE, TileSums, Width};
 
 /// `sums[token][row]` over all blocks of a row group.
-#[expect(clippy::cast_precision_loss, reason = "sums of 32 products of bytes are below 2^24")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "sums of 32 products of bytes are below 2^24"
+)]
 pub(super) fn multiply(rows: &RowGroup<'_>, inputs: &Inputs<'_>) -> TileSums {
     let mut sums = [[0.0; ROWS]; TILE];
     let count = rows.width.lines();
@@ -19,7 +22,11 @@ pub(super) fn multiply(rows: &RowGroup<'_>, inputs: &Inputs<'_>) -> TileSums {
                 for (column, activation) in quants.iter().enumerate() {
                     let (line, shift) = rows.width.locate(column);
                     let byte = lines[line].0[lane * QUAD + column % QUAD];
-                    let quant = if rows.width == Width::Four { byte >> shift & 15 } else { byte };
+                    let quant = if rows.width == Width::Four {
+                        byte >> shift & 15
+                    } else {
+                        byte
+                    };
                     dot += i32::from(quant) * i32::from(*activation);
                 }
                 dot as f32

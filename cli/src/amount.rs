@@ -1,0 +1,139 @@
+//! Amounts and durations as people write them.
+
+use cocoon_api::NanoTon;
+use jiff::Timestamp;
+
+/// The most that a duration may come to: what still fits the 32-bit times of the contract for decades.
+const MAX_SECONDS: u64 = 20 * 366 * 86_400;
+
+/// Decimal TON, more than nothing: `2`, `0.05`.
+pub fn ton(text: &str) -> Result<NanoTon, String> {
+    match NanoTon::parse_ton(text) {
+        None => {
+            Err("must be decimal TON with at most nine digits after the point, such as 1 or 0.05".to_owned())
+        }
+        Some(NanoTon::ZERO) => Err("must be more than nothing".to_owned()),
+        Some(amount) => Ok(amount),
+    }
+}
+
+/// Seconds of a duration of days, hours, minutes and seconds: `30d`, `1h30m`.
+pub fn seconds(text: &str) -> Result<u32, String> {
+    let wrong = || "must be a duration such as 30d, 12h or 1h30m".to_owned();
+    let mut rest = text;
+    let mut sum: u64 = 0;
+    while !rest.is_empty() {
+        let digits = rest
+            .find(|letter: char| !letter.is_ascii_digit())
+            .ok_or_else(wrong)?;
+        let (number, tail) = rest.split_at(digits);
+        let unit = tail.chars().next().ok_or_else(wrong)?;
+        let factor = match unit {
+            'd' => 86_400,
+            'h' => 3_600,
+            'm' => 60,
+            's' => 1,
+            _ => return Err(wrong()),
+        };
+        let number: u64 = number.parse().map_err(|_| wrong())?;
+        sum = number
+            .checked_mul(factor)
+            .and_then(|part| part.checked_add(sum))
+            .ok_or_else(wrong)?;
+        rest = &tail[unit.len_utf8()..];
+    }
+    match u32::try_from(sum) {
+        Ok(seconds @ 1..) if sum <= MAX_SECONDS => Ok(seconds),
+        _ => Err("must be between 1s and 20 years".to_owned()),
+    }
+}
+
+/// A duration for people, in its two largest units: `1h30m`, `29d23h`.
+pub fn span(seconds: i64) -> String {
+    let units = [(86_400, "d"), (3_600, "h"), (60, "m"), (1, "s")];
+    let seconds = seconds.max(0);
+    let first = units.iter().position(|(size, _)| seconds >= *size).unwrap_or(3);
+    let mut rest = seconds;
+    let mut text = String::new();
+    for (size, unit) in units.iter().skip(first).take(2) {
+        let count = rest / size;
+        rest %= size;
+        if count > 0 || text.is_empty() {
+            text.push_str(&format!("{count}{unit}"));
+        }
+    }
+    text
+}
+
+/// A Unix time for people, in UTC.
+pub fn time(unix: i64) -> String {
+    Timestamp::from_second(unix).map_or_else(|_| unix.to_string(), |time| time.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn durations_take_days_and_clock_units() {
+        for (text, expected) in [
+            ("30d", 2_592_000),
+            ("1h", 3_600),
+            ("1h30m", 5_400),
+            ("90s", 90),
+            ("1d1h1m1s", 90_061),
+        ] {
+            assert_eq!(seconds(text), Ok(expected), "{text}");
+        }
+        for text in [
+            "",
+            "0s",
+            "1",
+            "d",
+            "1w",
+            "-1h",
+            "1.5h",
+            "99999999999999999999d",
+            "8000d",
+            "1µ",
+        ] {
+            assert!(seconds(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_amount_is_positive_decimal_ton() {
+        assert_eq!(
+            ton("0.05"),
+            NanoTon::from_nano(50_000_000).map_err(|error| error.to_string())
+        );
+        for text in ["0", "0.0", "-1", "1e9", "", ".5", "0.0000000001", "1,5"] {
+            assert!(ton(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_span_shows_two_units() {
+        let cases = [
+            (0, "0s"),
+            (-5, "0s"),
+            (59, "59s"),
+            (60, "1m"),
+            (5_400, "1h30m"),
+            (90_061, "1d1h"),
+            (86_400, "1d"),
+        ];
+        for (seconds, expected) in cases {
+            assert_eq!(span(seconds), expected);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in ".{0,40}") {
+            let _ = (ton(&text), seconds(&text));
+        }
+    }
+}

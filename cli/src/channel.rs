@@ -1,0 +1,48 @@
+//! `kubectl cocoon channel`: the payer's side of a payment channel.
+
+mod authorize;
+mod close;
+mod object;
+mod open;
+mod show;
+mod top_up;
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+
+use crate::{chain, kubernetes::Cluster, payer};
+
+/// What can be done with a channel.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Deploy and fund the escrow contract, sign a voucher and create the PaymentChannel. Safe to run again.
+    Open(open::Arguments),
+    /// Add to the deposit.
+    TopUp(top_up::Arguments),
+    /// Sign a higher or longer voucher.
+    Authorize(authorize::Arguments),
+    /// Start the challenge window; once it is over, run again to get the rest of the deposit back.
+    Close(close::Arguments),
+    /// Show channels as the cluster and as the chain know them.
+    Show(show::Arguments),
+}
+
+/// Who pays, and where.
+#[derive(Debug, Args)]
+pub struct PayerArguments {
+    #[command(flatten)]
+    payer: payer::Arguments,
+    #[command(flatten)]
+    chain: chain::Arguments,
+}
+
+/// Runs one of the commands.
+pub async fn run(command: Command, cluster: &Cluster) -> Result<()> {
+    match command {
+        Command::Open(arguments) => open::run(arguments, cluster).await,
+        Command::TopUp(arguments) => top_up::run(arguments, cluster).await,
+        Command::Authorize(arguments) => authorize::run(arguments, cluster).await,
+        Command::Close(arguments) => close::run(arguments, cluster).await,
+        Command::Show(arguments) => show::run(arguments, cluster).await,
+    }
+}

@@ -1,0 +1,85 @@
+//! The `PaymentChannel` object in the cluster.
+
+use anyhow::{Context as _, Result};
+use cocoon_api::crd::{PaymentChannel, channel::Voucher};
+use cocoon_ton::{Address, Network, SignedVoucher};
+use kube::{
+    Api,
+    api::{Patch, PatchParams},
+};
+use serde_json::json;
+
+use super::PayerArguments;
+use crate::{
+    chain::Chain,
+    kubernetes::{Cluster, FIELD_MANAGER},
+    payer::Payer,
+};
+
+/// An existing channel with everything that acts on it.
+pub(super) struct Bound {
+    pub(super) object: PaymentChannel,
+    pub(super) address: Address,
+    pub(super) chain: Chain,
+    pub(super) payer: Payer,
+}
+
+/// Reads the object, the key and the chain, in this order: nothing is asked of a chain for a channel that is not there.
+pub(super) async fn bind(name: &str, arguments: &PayerArguments, cluster: &Cluster) -> Result<Bound> {
+    let object = read(name, cluster).await?;
+    let network = arguments.chain.network(&object.spec.network)?;
+    let address = address(&object, &network)?;
+    let payer = arguments.payer.read(&network)?;
+    let chain = arguments.chain.connect(network).await?;
+    Ok(Bound {
+        object,
+        address,
+        chain,
+        payer,
+    })
+}
+
+/// Address of the contract.
+pub(super) fn address(object: &PaymentChannel, network: &Network) -> Result<Address> {
+    let text = &object.spec.contract_address;
+    Address::parse_for(network, text).with_context(|| format!("spec.contractAddress {text} cannot be used"))
+}
+
+/// The object, which must exist.
+pub(super) async fn read(name: &str, cluster: &Cluster) -> Result<PaymentChannel> {
+    let api: Api<PaymentChannel> = cluster.api();
+    let found = api
+        .get_opt(name)
+        .await
+        .with_context(|| format!("could not read PaymentChannel {name}"))?;
+    found.with_context(|| {
+        format!(
+            "no PaymentChannel {name} in namespace {}: open it first",
+            cluster.namespace
+        )
+    })
+}
+
+/// A voucher as the object carries it.
+pub(super) fn voucher(signed: &SignedVoucher) -> Voucher {
+    Voucher {
+        cap_nano: signed.voucher.cap,
+        valid_until: signed.voucher.valid_until,
+        epoch: signed.voucher.epoch,
+        signature: hex::encode(signed.signature.0),
+    }
+}
+
+/// Replaces the voucher; the API server refuses one that is lower.
+pub(super) async fn store_voucher(name: &str, signed: &SignedVoucher, cluster: &Cluster) -> Result<()> {
+    let api: Api<PaymentChannel> = cluster.api();
+    let params = PatchParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PatchParams::default()
+    };
+    let patch = json!({"spec": {"voucher": voucher(signed)}});
+    api.patch(name, &params, &Patch::Merge(patch))
+        .await
+        .with_context(|| format!("could not store the voucher in PaymentChannel {name}"))?;
+    Ok(())
+}

@@ -1,0 +1,194 @@
+//! `channel open`: escrow first, object last, so that an object always has its contract.
+
+use anyhow::{Context as _, Result, ensure};
+use clap::Args;
+use cocoon_api::{
+    NanoTon,
+    crd::{CocoonProvider, LocalReference, PaymentChannel, PaymentChannelSpec},
+};
+use cocoon_ton::{Address, ChannelParams, ChannelState, Network};
+use kube::{Api, api::PostParams};
+
+use super::{PayerArguments, object};
+use crate::{
+    amount,
+    chain::escrow::salt,
+    kubernetes::{Cluster, FIELD_MANAGER},
+};
+
+/// The shortest challenge window that providers accept: what they need to notice a close and to redeem.
+const MIN_CHALLENGE_SECONDS: u32 = 60;
+
+/// What to open.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// Name of the channel.
+    name: String,
+    /// Name of the CocoonProvider that is paid.
+    #[arg(long, value_name = "NAME")]
+    provider: String,
+    /// TON to put into the escrow contract.
+    #[arg(long, value_name = "TON", value_parser = amount::ton)]
+    deposit: NanoTon,
+    /// TON that the provider may claim in all, from the channel's first day on.
+    #[arg(long, value_name = "TON", value_parser = amount::ton)]
+    cap: NanoTon,
+    /// How long the voucher is valid.
+    #[arg(long, value_name = "DURATION", default_value = "30d", value_parser = amount::seconds)]
+    valid_for: u32,
+    /// How long the provider may still redeem after the payer closes the channel.
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = amount::seconds)]
+    challenge: u32,
+    #[command(flatten)]
+    with: PayerArguments,
+}
+
+/// Opens the channel, or completes what an interrupted run began.
+pub(super) async fn run(arguments: Arguments, cluster: &Cluster) -> Result<()> {
+    let Arguments {
+        name,
+        provider,
+        deposit,
+        cap,
+        valid_for,
+        challenge,
+        with,
+    } = arguments;
+    ensure!(
+        challenge >= MIN_CHALLENGE_SECONDS,
+        "--challenge must be at least {MIN_CHALLENGE_SECONDS}s: providers refuse shorter windows"
+    );
+    let (network_name, payout) = provider_payout(&provider, cluster).await?;
+    let network = with.chain.network(&network_name)?;
+    let payer = with.payer.read(&network)?;
+    let params = ChannelParams {
+        payer_key: payer.wallet.public_key(),
+        payer: payer.wallet.address(),
+        provider: payee(&provider, &payout, &network)?,
+        challenge_period: challenge,
+        salt: salt(&cluster.namespace, &name),
+    };
+    let wanted = PaymentChannelSpec {
+        provider: LocalReference { name: provider },
+        network: network_name,
+        contract_address: params.address().friendly(&network, true),
+        payer_public_key: payer.wallet.public_key().to_string(),
+        voucher: None,
+    };
+    let channels: Api<PaymentChannel> = cluster.api();
+    let existing = channels
+        .get_opt(&name)
+        .await
+        .with_context(|| format!("could not read PaymentChannel {name}"))?;
+    if let Some(existing) = &existing {
+        check_same(&name, existing, &wanted, &network)?;
+    }
+    if cap > deposit {
+        eprintln!(
+            "warning: the cap of {} TON is above the deposit of {} TON: what is above cannot be claimed before a top-up",
+            cap.to_ton_string(),
+            deposit.to_ton_string()
+        );
+    }
+
+    let chain = with.chain.connect(network).await?;
+    let address = params.address();
+    let state = if existing.is_some() && is_open(&chain, &address).await? {
+        chain.finish_earlier(&payer).await?;
+        eprintln!("PaymentChannel {name} exists already, its deposit is left as it is: see `channel top-up`");
+        chain.channel(&address).await?
+    } else {
+        chain.open(&payer, &params, deposit).await?.state
+    };
+
+    let current = existing.as_ref().and_then(|object| object.spec.voucher.clone());
+    if let Some(voucher) = current.filter(|voucher| voucher.epoch == state.epoch) {
+        eprintln!(
+            "its voucher of {} TON is left as it is: see `channel authorize`",
+            voucher.cap_nano.to_ton_string()
+        );
+    } else {
+        let signed = chain.voucher(&payer, &address, &state, cap, valid_for).await?;
+        if existing.is_some() {
+            object::store_voucher(&name, &signed, cluster).await?;
+        } else {
+            let spec = PaymentChannelSpec {
+                voucher: Some(object::voucher(&signed)),
+                ..wanted
+            };
+            let params = PostParams {
+                field_manager: Some(FIELD_MANAGER.to_owned()),
+                ..PostParams::default()
+            };
+            channels
+                .create(&params, &PaymentChannel::new(&name, spec))
+                .await
+                .with_context(|| format!("could not create PaymentChannel {name}, the contract is open: run the same command again"))?;
+        }
+    }
+    println!(
+        "channel {name} is open: contract {}, {} TON in deposit",
+        address.friendly(&chain.network, true),
+        state.available.to_ton_string()
+    );
+    Ok(())
+}
+
+/// Network and payout address of the provider.
+async fn provider_payout(name: &str, cluster: &Cluster) -> Result<(String, String)> {
+    let providers: Api<CocoonProvider> = cluster.api();
+    let found = providers
+        .get_opt(name)
+        .await
+        .with_context(|| format!("could not read CocoonProvider {name}"))?;
+    let provider =
+        found.with_context(|| format!("no CocoonProvider {name} in namespace {}", cluster.namespace))?;
+    Ok((provider.spec.payout.network, provider.spec.payout.address))
+}
+
+fn payee(provider: &str, text: &str, network: &Network) -> Result<Address> {
+    Address::parse_for(network, text).with_context(|| {
+        format!("CocoonProvider {provider} has a payout.address that cannot be paid: {text}")
+    })
+}
+
+fn check_same(
+    name: &str,
+    existing: &PaymentChannel,
+    wanted: &PaymentChannelSpec,
+    network: &Network,
+) -> Result<()> {
+    let spec = &existing.spec;
+    ensure!(
+        spec.provider == wanted.provider && spec.network == wanted.network,
+        "PaymentChannel {name} exists and pays CocoonProvider {} on {}: use another name",
+        spec.provider.name,
+        spec.network
+    );
+    let (there, here) = (
+        object::address(existing, network)?,
+        Address::parse_for(network, &wanted.contract_address)?,
+    );
+    ensure!(
+        there == here,
+        "PaymentChannel {name} exists with the contract {}, and this key, provider address and challenge window make {}: use another name",
+        spec.contract_address,
+        wanted.contract_address
+    );
+    Ok(())
+}
+
+async fn is_open(chain: &crate::chain::Chain, address: &Address) -> Result<bool> {
+    use cocoon_ton::{ChannelOnChain, ChannelStatus};
+    let found = chain.reader.state(address).await?;
+    Ok(matches!(
+        found,
+        ChannelOnChain::Channel {
+            state: ChannelState {
+                status: ChannelStatus::Open,
+                ..
+            },
+            ..
+        }
+    ))
+}

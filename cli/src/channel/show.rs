@@ -1,0 +1,232 @@
+//! `channel show`: what the cluster knows and what the contract shows, side by side.
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+use cocoon_api::crd::{PaymentChannel, PaymentChannelStatus};
+use cocoon_ton::{ChannelState, ChannelStatus};
+use kube::{Api, ResourceExt as _, api::ListParams};
+use serde_json::{Value, json};
+
+use super::object;
+use crate::{
+    amount,
+    chain::{self, Chain},
+    kubernetes::Cluster,
+    output::{self, Format},
+    table::Table,
+};
+
+/// What to show.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// Name of the channel; otherwise all of the namespace.
+    name: Option<String>,
+    /// Output format.
+    #[arg(long, short, value_enum, default_value_t)]
+    output: Format,
+    #[command(flatten)]
+    chain: chain::Arguments,
+}
+
+/// Prints one channel or all of them.
+pub(super) async fn run(arguments: Arguments, cluster: &Cluster) -> Result<()> {
+    let Arguments { name, output, chain } = arguments;
+    let objects = match &name {
+        Some(name) => vec![object::read(name, cluster).await?],
+        None => {
+            let api: Api<PaymentChannel> = cluster.api();
+            api.list(&ListParams::default())
+                .await
+                .context("could not list PaymentChannels")?
+                .items
+        }
+    };
+    if !chain.has_endpoint() {
+        eprintln!("no TON endpoint is given, so the contract's figures are missing: set COCOON_TON_ENDPOINT");
+    }
+    let mut seen = Vec::new();
+    for object in objects {
+        let contract = if chain.has_endpoint() {
+            look(&object, &chain).await
+        } else {
+            None
+        };
+        seen.push((object, contract));
+    }
+    match (output, name) {
+        (Format::Json, Some(_)) => output::json(&seen.first().map(json).unwrap_or_default()),
+        (Format::Json, None) => output::json(&Value::Array(seen.iter().map(json).collect())),
+        (Format::Table, Some(_)) => seen
+            .iter()
+            .for_each(|(object, contract)| print!("{}", details(object, contract.as_ref()))),
+        (Format::Table, None) if seen.is_empty() => {
+            eprintln!("no payment channels in namespace {}", cluster.namespace)
+        }
+        (Format::Table, None) => print!("{}", list(&seen)),
+    }
+    Ok(())
+}
+
+/// The contract; a channel that cannot be read does not hide the others.
+async fn look(object: &PaymentChannel, arguments: &chain::Arguments) -> Option<ChannelState> {
+    let read = async {
+        let network = arguments.network(&object.spec.network)?;
+        let address = object::address(object, &network)?;
+        let chain: Chain = arguments.connect(network).await?;
+        chain.channel(&address).await
+    };
+    read.await
+        .inspect_err(|error| eprintln!("{}: {error:#}", object.name_any()))
+        .ok()
+}
+
+fn state_name(state: &ChannelState) -> &'static str {
+    match state.status {
+        ChannelStatus::Open => "Open",
+        ChannelStatus::Closing { .. } => "Closing",
+        ChannelStatus::Closed => "Closed",
+    }
+}
+
+fn list(seen: &[(PaymentChannel, Option<ChannelState>)]) -> Table {
+    let mut table = Table::new(&[
+        "NAME",
+        "PROVIDER",
+        "STATE",
+        "DEPOSIT",
+        "REDEEMED",
+        "CAP",
+        "AVAILABLE",
+        "CONTRACT-DEPOSIT",
+        "CONTRACT-REDEEMED",
+    ]);
+    for (object, contract) in seen {
+        let status = object.status.clone().unwrap_or_default();
+        let on_chain =
+            |figure: fn(&ChannelState) -> String| contract.as_ref().map(figure).unwrap_or_default();
+        table.row([
+            object.name_any(),
+            object.spec.provider.name.clone(),
+            status.state.map(|state| format!("{state:?}")).unwrap_or_default(),
+            status.deposit_nano.to_ton_string(),
+            status.redeemed_nano.to_ton_string(),
+            object
+                .spec
+                .voucher
+                .as_ref()
+                .map(|voucher| voucher.cap_nano.to_ton_string())
+                .unwrap_or_default(),
+            status.available.clone(),
+            on_chain(|state| state.available.to_ton_string()),
+            on_chain(|state| state.redeemed.to_ton_string()),
+        ]);
+    }
+    table
+}
+
+fn details(object: &PaymentChannel, contract: Option<&ChannelState>) -> String {
+    let PaymentChannelStatus {
+        conditions,
+        state,
+        deposit_nano,
+        accrued_nano,
+        reserved_nano,
+        redeemed_nano,
+        challenge_ends_at,
+        available,
+        ..
+    } = object.status.clone().unwrap_or_default();
+    let spec = &object.spec;
+    let mut head = format!(
+        "{}: pays {} on {}, contract {}\n\n",
+        object.name_any(),
+        spec.provider.name,
+        spec.network,
+        spec.contract_address
+    );
+    let mut table = Table::new(&["FIGURE", "CLUSTER", "CONTRACT"]);
+    let mut row = |figure: &str, object: String, contract: Option<String>| {
+        table.row([figure.to_owned(), object, contract.unwrap_or_default()]);
+    };
+    row(
+        "state",
+        state.map(|state| format!("{state:?}")).unwrap_or_default(),
+        contract.map(|state| state_name(state).to_owned()),
+    );
+    row(
+        "deposit (TON)",
+        deposit_nano.to_ton_string(),
+        contract.map(|state| state.available.to_ton_string()),
+    );
+    row(
+        "redeemed (TON)",
+        redeemed_nano.to_ton_string(),
+        contract.map(|state| state.redeemed.to_ton_string()),
+    );
+    row("accrued (TON)", accrued_nano.to_ton_string(), None);
+    row("reserved (TON)", reserved_nano.to_ton_string(), None);
+    row("available (TON)", available, None);
+    if let Some(voucher) = &spec.voucher {
+        row("voucher cap (TON)", voucher.cap_nano.to_ton_string(), None);
+        row("voucher until", amount::time(voucher.valid_until.into()), None);
+        row(
+            "epoch",
+            voucher.epoch.to_string(),
+            contract.map(|state| state.epoch.to_string()),
+        );
+    }
+    let deadline = contract.and_then(|state| match state.status {
+        ChannelStatus::Closing { deadline } => Some(amount::time(deadline.into())),
+        ChannelStatus::Open | ChannelStatus::Closed => None,
+    });
+    if deadline.is_some() || challenge_ends_at.is_some() {
+        row(
+            "window ends",
+            challenge_ends_at.map(amount::time).unwrap_or_default(),
+            deadline,
+        );
+    }
+    row(
+        "challenge window",
+        String::new(),
+        contract.map(|state| amount::span(state.params.challenge_period.into())),
+    );
+    head.push_str(&table.to_string());
+    let waiting: Vec<_> = conditions
+        .iter()
+        .filter(|condition| condition.status != "True" && condition.type_ != "Closing")
+        .collect();
+    if !waiting.is_empty() {
+        head.push('\n');
+    }
+    for condition in waiting {
+        head.push_str(&format!(
+            "{}: {}: {}\n",
+            condition.type_, condition.reason, condition.message
+        ));
+    }
+    head
+}
+
+fn json((object, contract): &(PaymentChannel, Option<ChannelState>)) -> Value {
+    let contract = contract.as_ref().map(|state| {
+        json!({
+            "state": state_name(state),
+            "closingDeadline": match state.status { ChannelStatus::Closing { deadline } => Some(deadline), _ => None },
+            "epoch": state.epoch,
+            "redeemedNano": state.redeemed,
+            "depositNano": state.available,
+            "challengePeriodSeconds": state.params.challenge_period,
+            "payer": state.params.payer.to_string(),
+            "provider": state.params.provider.to_string(),
+            "payerPublicKey": state.params.payer_key.to_string(),
+        })
+    });
+    json!({
+        "name": object.name_any(),
+        "namespace": object.namespace(),
+        "spec": object.spec,
+        "status": object.status,
+        "contract": contract,
+    })
+}

@@ -1,0 +1,78 @@
+//! The cluster: as kubectl would find it.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+use k8s_openapi::NamespaceResourceScope;
+use kube::{
+    Api, Client, Config, Resource,
+    config::{KubeConfigOptions, Kubeconfig},
+};
+
+/// Who wrote a field, in the objects' managed fields.
+pub const FIELD_MANAGER: &str = "kubectl-cocoon";
+
+/// Which cluster and namespace.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// Path of the kubeconfig; otherwise KUBECONFIG, `~/.kube/config` or the pod's service account.
+    #[arg(long, global = true, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig.
+    #[arg(long, global = true, value_name = "NAME")]
+    context: Option<String>,
+    /// Namespace; otherwise that of the context.
+    #[arg(long, short, global = true, value_name = "NAME")]
+    namespace: Option<String>,
+}
+
+/// A cluster and a namespace in it.
+#[derive(Clone)]
+pub struct Cluster {
+    pub client: Client,
+    pub namespace: String,
+}
+
+impl Arguments {
+    /// Reads the kubeconfig. Opens no connection yet.
+    pub async fn connect(self) -> Result<Cluster> {
+        let options = KubeConfigOptions {
+            context: self.context,
+            ..KubeConfigOptions::default()
+        };
+        let config = match &self.kubeconfig {
+            Some(path) => {
+                let file = Kubeconfig::read_from(path)
+                    .with_context(|| format!("could not read the kubeconfig {}", path.display()))?;
+                Config::from_custom_kubeconfig(file, &options).await
+            }
+            None if options.context.is_some() => Config::from_kubeconfig(&options).await,
+            None => return Self::infer(self.namespace).await,
+        };
+        Cluster::new(config.context("could not use the kubeconfig")?, self.namespace)
+    }
+
+    async fn infer(namespace: Option<String>) -> Result<Cluster> {
+        let config = Config::infer()
+            .await
+            .context("found no cluster: set KUBECONFIG or give --kubeconfig FILE")?;
+        Cluster::new(config, namespace)
+    }
+}
+
+impl Cluster {
+    fn new(config: Config, namespace: Option<String>) -> Result<Self> {
+        let namespace = namespace.unwrap_or_else(|| config.default_namespace.clone());
+        let client = Client::try_from(config).context("could not set up the connection to the cluster")?;
+        Ok(Self { client, namespace })
+    }
+
+    /// Objects of a kind in the namespace.
+    pub fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+}

@@ -1,0 +1,235 @@
+//! A network in process with a payer, a provider and a funded channel between them.
+
+use std::sync::Arc;
+
+use cocoon_api::{
+    NanoTon,
+    conditions::SettlementFailed,
+    crd::{LocalReference, PaymentChannel, PaymentChannelSpec, SettlementSpec, SettlementStatus, channel::Voucher},
+};
+use cocoon_core::settlement::{Candidate, InFlight, Landed, Next};
+use cocoon_operator::{
+    chain::{Chain, ChainError, Entry, Networks},
+    metrics::Metrics,
+    settlement::{Claim, look, message},
+};
+use cocoon_ton::{
+    Address, ChannelParams, Network, SecretKey, Signer as _, Voucher as Promise, Wallet, channel, reader::ChannelOnChain,
+    wallet::SendMode,
+};
+use testbed_chain::testing::{LocalNetwork, Options};
+
+/// One TON is deposited.
+pub const DEPOSIT: u64 = 1_000_000_000;
+/// What most tests claim.
+pub const CLAIM: u64 = 100_000_000;
+/// What the provider's wallet holds for fees.
+const FEES: u64 = 1_000_000_000;
+/// Looks after which a test gives up: a message takes a handful.
+const LOOKS: usize = 200;
+
+/// What a sender keeps from one step to the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// Its memory.
+    Memory,
+    /// Only what is stored, as if it were killed.
+    Nothing,
+}
+
+pub struct World {
+    pub network: LocalNetwork,
+    chain: Arc<Chain>,
+    payer: SecretKey,
+    provider: SecretKey,
+    params: ChannelParams,
+    deposited: u64,
+}
+
+fn nano(value: u64) -> NanoTon {
+    NanoTon::from_nano(value).unwrap()
+}
+
+fn chain(global_id: i32, endpoints: &[String]) -> Arc<Chain> {
+    let entry = Entry { name: "testbed".into(), global_id, endpoints: endpoints.to_vec() };
+    Networks::new(vec![entry], &Arc::new(Metrics::new().unwrap())).unwrap().get("testbed").unwrap()
+}
+
+impl World {
+    pub async fn start() -> Self {
+        Self::start_with(FEES).await
+    }
+
+    /// A world whose provider holds this much for fees.
+    pub async fn start_with(fees: u64) -> Self {
+        let network = tokio::task::block_in_place(|| LocalNetwork::start(Options::default())).unwrap();
+        let (payer, provider) = (SecretKey::from_seed(&[1; 32]), SecretKey::from_seed(&[2; 32]));
+        let wallet = |key: &SecretKey| Wallet::new(key.public_key(), &Network::TESTBED);
+        let params = ChannelParams {
+            payer_key: payer.public_key(),
+            payer: wallet(&payer).address(),
+            provider: wallet(&provider).address(),
+            challenge_period: 3_600,
+            salt: 0,
+        };
+        network.fund(&params.provider.to_string(), fees).unwrap();
+        network.fund(&params.payer.to_string(), 2 * DEPOSIT).unwrap();
+        let chain = chain(Network::TESTBED.global_id(), &[network.base_url()]);
+        let mut world = Self { network, chain, payer, provider, params, deposited: 0 };
+        world.open(&wallet(&world.payer)).await;
+        world
+    }
+
+    async fn open(&mut self, payer: &Wallet) {
+        let deploy = channel::deploy_and_fund(&self.params, nano(DEPOSIT), 0).unwrap();
+        let until = self.network.status().unwrap().utime + 60;
+        let signed = payer.transfer(0, until, &[(SendMode::ExactValue, deploy)]).unwrap().sign(&self.payer).unwrap();
+        self.chain.send(&signed.boc).await.unwrap();
+        for _ in 0..LOOKS {
+            if let ChannelOnChain::Channel { state, .. } = self.chain.channel(&self.address()).await.unwrap() {
+                self.deposited = state.available.nano();
+                return;
+            }
+            self.blocks(1).await;
+        }
+        panic!("the channel was not deployed in {LOOKS} blocks");
+    }
+
+    /// Waits for new blocks.
+    pub async fn blocks(&self, count: usize) {
+        let mut blocks = self.network.network().blocks();
+        for _ in 0..count {
+            blocks.changed().await.unwrap();
+        }
+    }
+
+    pub fn address(&self) -> Address {
+        self.params.address()
+    }
+
+    pub fn payee(&self) -> Address {
+        self.params.provider
+    }
+
+    pub fn chain_of(&self, global_id: i32, endpoints: &[String]) -> Arc<Chain> {
+        chain(global_id, endpoints)
+    }
+
+    /// The channel with a voucher over the whole deposit.
+    pub fn channel(&self) -> PaymentChannel {
+        self.channel_with(&Network::TESTBED, DEPOSIT)
+    }
+
+    pub fn channel_with_cap(&self, cap: u64) -> PaymentChannel {
+        self.channel_with(&Network::TESTBED, cap)
+    }
+
+    pub fn channel_on(&self, network: Network) -> PaymentChannel {
+        self.channel_with(&network, DEPOSIT)
+    }
+
+    fn channel_with(&self, network: &Network, cap: u64) -> PaymentChannel {
+        let valid_until = self.network.status().unwrap().utime + 86_400;
+        let promise =
+            Promise { global_id: network.global_id(), channel: self.address(), cap: nano(cap), valid_until, epoch: 0 };
+        let signed = promise.sign(&self.payer).unwrap();
+        let voucher =
+            Voucher { cap_nano: nano(cap), valid_until, epoch: 0, signature: hex::encode(signed.signature.0) };
+        PaymentChannel::new(
+            "channel",
+            PaymentChannelSpec {
+                provider: LocalReference { name: "farm".into() },
+                network: "testbed".into(),
+                contract_address: self.address().to_string(),
+                payer_public_key: self.payer.public_key().to_string(),
+                voucher: Some(voucher),
+            },
+        )
+    }
+
+    /// Checks a claim against the chain and signs it.
+    pub async fn sign(&self, claim: u64) -> Result<SettlementSpec, String> {
+        self.sign_for(&self.channel(), claim).await
+    }
+
+    pub async fn sign_for(&self, channel: &PaymentChannel, claim: u64) -> Result<SettlementSpec, String> {
+        let redeemed = self.redeemed().await;
+        let candidate = Candidate {
+            name: "channel".into(),
+            contract_address: channel.spec.contract_address.clone(),
+            claim: nano(claim),
+            redeemed: nano(redeemed),
+            accruing_since: 0,
+            urgency: None,
+            jobs: Vec::new(),
+        };
+        let time = self.chain.time().await.unwrap();
+        let wallet = Wallet::new(self.provider.public_key(), &Network::TESTBED);
+        let claim = Claim::check(candidate, channel, &self.chain, &wallet.address(), time).await.unwrap()?;
+        let seqno = self.chain.wallet(&wallet.address()).await.unwrap().seqno;
+        Ok(message::sign("farm", &wallet, &self.provider, seqno, time, vec![claim]).unwrap())
+    }
+
+    /// One look and what follows from it, from the stored bytes alone.
+    pub async fn step(&self, spec: &SettlementSpec) -> Result<Next, ChainError> {
+        let clock = i64::from(self.network.status().unwrap().utime);
+        self.step_at(spec, clock).await
+    }
+
+    pub async fn step_at(&self, spec: &SettlementSpec, clock: i64) -> Result<Next, ChainError> {
+        let in_flight = message::in_flight(spec, Some(&SettlementStatus::default()), None);
+        self.act(spec, in_flight, clock).await
+    }
+
+    async fn act(&self, spec: &SettlementSpec, in_flight: InFlight, clock: i64) -> Result<Next, ChainError> {
+        let stored = message::stored(spec).unwrap();
+        let seen = look(&self.chain, spec, &stored, clock).await?;
+        let next = in_flight.next(&seen.sighting);
+        if let Next::Send(_) = next {
+            // What an endpoint answers to a message says nothing.
+            drop(self.chain.send(&stored.boc).await);
+        }
+        Ok(next)
+    }
+
+    /// Brings a stored message to its end.
+    pub async fn drive(&self, spec: &SettlementSpec, keep: Keep) -> Result<Landed, SettlementFailed> {
+        let fresh = message::in_flight(spec, None, None);
+        let mut in_flight = fresh.clone();
+        for _ in 0..LOOKS {
+            let clock = i64::from(self.network.status().unwrap().utime);
+            match self.act(spec, in_flight, clock).await.unwrap() {
+                Next::Send(kept) | Next::Wait(kept, _) => {
+                    in_flight = if keep == Keep::Memory { kept } else { fresh.clone() };
+                }
+                Next::Confirmed(landed) => return Ok(landed),
+                Next::Failed(reason, _) => return Err(reason),
+            }
+            self.blocks(1).await;
+        }
+        panic!("the message did not end in {LOOKS} looks");
+    }
+
+    pub async fn send(&self, spec: &SettlementSpec) -> Result<(), ChainError> {
+        self.chain.send(&message::stored(spec).unwrap().boc).await
+    }
+
+    async fn redeemed(&self) -> u64 {
+        match self.chain.channel(&self.address()).await.unwrap() {
+            ChannelOnChain::Channel { state, .. } => state.redeemed.nano(),
+            other => panic!("no channel: {other:?}"),
+        }
+    }
+
+    /// What the contract says and what it holds both show exactly this much paid.
+    pub async fn assert_paid(&self, paid: u64) {
+        self.blocks(4).await;
+        let ChannelOnChain::Channel { state, .. } = self.chain.channel(&self.address()).await.unwrap() else {
+            panic!("the channel is gone");
+        };
+        assert_eq!(state.redeemed.nano(), paid, "redeemed");
+        let left = self.deposited - paid;
+        // Rent is a few nanoTON in a test's minutes of chain time.
+        assert!((left.saturating_sub(10_000)..=left).contains(&state.available.nano()), "{} of {left}", state.available);
+    }
+}
