@@ -1,7 +1,10 @@
 //! Condition types and their typed reasons, one enum a type: what `kubectl wait` waits for and what a person
 //! reads when something waits.
 
-use k8s_openapi::{apimachinery::pkg::apis::meta::v1::{Condition, Time}, jiff::Timestamp};
+use k8s_openapi::{
+    apimachinery::pkg::apis::meta::v1::{Condition, Time},
+    jiff::Timestamp,
+};
 
 /// A condition type with its reasons.
 pub trait Reason: Copy {
@@ -41,7 +44,12 @@ const MAX_MESSAGE_CHARS: usize = 1024;
 
 /// Writes what was observed into the list, keeping the transition time where the status did not change.
 pub fn set(list: &mut Vec<Condition>, observed: Observation, generation: Option<i64>, now: Timestamp) {
-    let Observation { type_, status, reason, message } = observed;
+    let Observation {
+        type_,
+        status,
+        reason,
+        message,
+    } = observed;
     let status = if status { "True" } else { "False" };
     let message: String = message.chars().take(MAX_MESSAGE_CHARS).collect();
     let found = list.iter().position(|condition| condition.type_ == type_);
@@ -62,7 +70,8 @@ pub fn set(list: &mut Vec<Condition>, observed: Observation, generation: Option<
 
 /// Whether the condition is present and `True`.
 pub fn is_true(list: &[Condition], type_: &str) -> bool {
-    list.iter().any(|condition| condition.type_ == type_ && condition.status == "True")
+    list.iter()
+        .any(|condition| condition.type_ == type_ && condition.status == "True")
 }
 
 /// The condition of this type.

@@ -3,6 +3,11 @@
 //! A field of the specification is here only if something acts on it. Rules that an object alone can tell are
 //! CEL in the schema; what needs the world is a condition.
 
+#![expect(
+    clippy::duplicated_attributes,
+    reason = "each print column of a kind repeats the names of its parts"
+)]
+
 pub mod channel;
 pub mod job;
 pub mod provider;
@@ -19,9 +24,14 @@ pub use settlement::{Settlement, SettlementSpec, SettlementStatus};
 
 /// The four definitions as they are installed, ordered by name.
 pub fn definitions() -> Vec<CustomResourceDefinition> {
-    [CocoonProvider::crd(), InferenceJob::crd(), PaymentChannel::crd(), Settlement::crd()]
-        .map(with_signed_formats)
-        .into()
+    [
+        CocoonProvider::crd(),
+        InferenceJob::crd(),
+        PaymentChannel::crd(),
+        Settlement::crd(),
+    ]
+    .map(with_signed_formats)
+    .into()
 }
 
 /// Kubernetes knows only the signed integer formats; unsigned ones become signed with a minimum of zero.
@@ -51,9 +61,7 @@ fn rewrite_formats(value: &mut Value) {
 }
 
 /// Reference to an object of a known kind in the same namespace.
-#[derive(
-    Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
-)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LocalReference {
     /// Name of the object.
@@ -62,9 +70,7 @@ pub struct LocalReference {
 }
 
 /// Reference to one key of a `ConfigMap` or Secret in the same namespace.
-#[derive(
-    Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
-)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct KeyReference {
     /// Name of the object.

@@ -187,7 +187,8 @@ pub enum ReceiptError {
 
 fn verify(agent: AgentKey, digest: Sha256Digest, signature: Ed25519Signature) -> Result<(), ReceiptError> {
     let key = VerifyingKey::from_bytes(&agent.0).map_err(|_| ReceiptError::Key)?;
-    key.verify(&digest.0, &Signature::from_bytes(&signature.0)).map_err(|_| ReceiptError::Signature)
+    key.verify(&digest.0, &Signature::from_bytes(&signature.0))
+        .map_err(|_| ReceiptError::Signature)
 }
 
 /// A chain as its reader sees it: verifies receipts one by one and keeps their sum.
@@ -204,7 +205,13 @@ impl ReceiptChain {
     /// The empty chain.
     pub fn new(chain: ChainId) -> Self {
         let head = chain.genesis();
-        Self { chain, count: 0, usage: Usage::default(), nano: NanoTon::ZERO, head }
+        Self {
+            chain,
+            count: 0,
+            usage: Usage::default(),
+            nano: NanoTon::ZERO,
+            head,
+        }
     }
 
     /// Verifies the next receipt and adds it; the chain is unchanged on an error.
@@ -258,7 +265,11 @@ impl ReceiptChain {
 
 /// What a request costs on a chain: nothing without a channel, its price otherwise.
 fn charge(chain: &ChainId, prices: &Prices, usage: Usage) -> Result<NanoTon, UnitError> {
-    if chain.channel.is_none() { Ok(NanoTon::ZERO) } else { prices.cost(usage) }
+    if chain.channel.is_none() {
+        Ok(NanoTon::ZERO)
+    } else {
+        prices.cost(usage)
+    }
 }
 
 /// What the agent knows of a request when it asks for a receipt.
@@ -292,7 +303,13 @@ impl ReceiptSigner {
 
     /// Signs the receipt that continues `chain`, and appends it.
     pub fn receipt(&self, chain: &mut ReceiptChain, delivery: Delivery) -> Result<Receipt, ReceiptError> {
-        let Delivery { request, model, result, usage, prices } = delivery;
+        let Delivery {
+            request,
+            model,
+            result,
+            usage,
+            prices,
+        } = delivery;
         let mut receipt = Receipt {
             chain: chain.chain.clone(),
             sequence: chain.count.checked_add(1).ok_or(UnitError::Overflow)?,
@@ -342,7 +359,9 @@ pub fn receipts_root<'a>(receipts: impl IntoIterator<Item = &'a Receipt>) -> Sha
 
 /// Whether `count` tokens fit a receipt; the agent asks before it counts.
 pub fn tokens(count: usize) -> Result<TokenCount, UnitError> {
-    u64::try_from(count).map_err(|_| UnitError::Overflow).and_then(TokenCount::new)
+    u64::try_from(count)
+        .map_err(|_| UnitError::Overflow)
+        .and_then(TokenCount::new)
 }
 
 #[cfg(test)]

@@ -174,7 +174,9 @@ impl Usage {
     pub fn checked_add(self, other: Self) -> Result<Self, UnitError> {
         Ok(Self {
             prompt_tokens: self.prompt_tokens.checked_add(other.prompt_tokens)?,
-            cached_prompt_tokens: self.cached_prompt_tokens.checked_add(other.cached_prompt_tokens)?,
+            cached_prompt_tokens: self
+                .cached_prompt_tokens
+                .checked_add(other.cached_prompt_tokens)?,
             completion_tokens: self.completion_tokens.checked_add(other.completion_tokens)?,
             reasoning_tokens: self.reasoning_tokens.checked_add(other.reasoning_tokens)?,
         })

@@ -1,5 +1,7 @@
 //! Amounts and durations as people write them.
 
+use std::fmt::Write as _;
+
 use cocoon_api::NanoTon;
 use jiff::Timestamp;
 
@@ -59,7 +61,7 @@ pub fn span(seconds: i64) -> String {
         let count = rest / size;
         rest %= size;
         if count > 0 || text.is_empty() {
-            text.push_str(&format!("{count}{unit}"));
+            write!(text, "{count}{unit}").expect("a String takes all text");
         }
     }
     text

@@ -6,6 +6,9 @@ mod channel;
 mod kubernetes;
 mod output;
 mod payer;
+mod results;
+mod run;
+mod status;
 mod table;
 
 use std::process::ExitCode;
@@ -27,6 +30,12 @@ enum Command {
     /// Open, fund, authorize, close and show payment channels.
     #[command(subcommand)]
     Channel(channel::Command),
+    /// Submit a job, follow it with a progress bar and print its results.
+    Run(Box<run::Arguments>),
+    /// Verify a job's receipts and print its results.
+    Results(results::Arguments),
+    /// A farm's day at a glance: GPUs, models, jobs, tokens and money.
+    Status(status::Arguments),
 }
 
 #[tokio::main]
@@ -47,5 +56,8 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let cluster = arguments.cluster.connect().await?;
     match arguments.command {
         Command::Channel(command) => channel::run(command, &cluster).await,
+        Command::Run(arguments) => run::run(*arguments, &cluster).await,
+        Command::Results(arguments) => results::run(arguments, &cluster).await,
+        Command::Status(arguments) => status::run(arguments, &cluster).await,
     }
 }

@@ -1,5 +1,7 @@
 //! Aligned columns.
 
+use std::fmt::Write as _;
+
 /// Between two columns, as kubectl prints them.
 const GAP: usize = 3;
 
@@ -39,7 +41,7 @@ impl std::fmt::Display for Table {
         for row in &self.rows {
             let mut line = String::new();
             for (cell, width) in row.iter().zip(&widths) {
-                line.push_str(&format!("{cell:width$}", width = width + GAP));
+                write!(line, "{cell:width$}", width = width + GAP).expect("a String takes all text");
             }
             writeln!(f, "{}", line.trim_end())?;
         }

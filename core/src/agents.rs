@@ -6,7 +6,12 @@ use cocoon_api::names;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodStatus};
 
 /// Waiting reasons of a container that mean its image cannot be had.
-const IMAGE_FAILURES: [&str; 4] = ["ImagePullBackOff", "ErrImagePull", "ErrImageNeverPull", "InvalidImageName"];
+const IMAGE_FAILURES: [&str; 4] = [
+    "ImagePullBackOff",
+    "ErrImagePull",
+    "ErrImageNeverPull",
+    "InvalidImageName",
+];
 
 /// One agent's pod.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,7 +70,9 @@ impl AgentPod {
 }
 
 fn state(pod: &Pod) -> AgentState {
-    let Some(status) = &pod.status else { return AgentState::Starting };
+    let Some(status) = &pod.status else {
+        return AgentState::Starting;
+    };
     if matches!(status.phase.as_deref(), Some("Failed" | "Succeeded")) {
         return AgentState::Gone;
     }
@@ -79,11 +86,20 @@ fn state(pod: &Pod) -> AgentState {
     if let Some((false, message)) = condition(status, "PodScheduled") {
         return AgentState::Unschedulable(message);
     }
-    status.container_statuses.iter().flatten().find_map(container_failure).unwrap_or(AgentState::Starting)
+    status
+        .container_statuses
+        .iter()
+        .flatten()
+        .find_map(container_failure)
+        .unwrap_or(AgentState::Starting)
 }
 
 fn condition(status: &PodStatus, type_: &str) -> Option<(bool, String)> {
-    let found = status.conditions.iter().flatten().find(|condition| condition.type_ == type_)?;
+    let found = status
+        .conditions
+        .iter()
+        .flatten()
+        .find(|condition| condition.type_ == type_)?;
     Some((found.status == "True", found.message.clone().unwrap_or_default()))
 }
 
@@ -92,13 +108,19 @@ fn container_failure(container: &ContainerStatus) -> Option<AgentState> {
     if let Some(waiting) = waiting {
         let reason = waiting.reason.as_deref().unwrap_or_default();
         if IMAGE_FAILURES.contains(&reason) {
-            return Some(AgentState::ImagePullFailed(waiting.message.clone().unwrap_or_else(|| reason.into())));
+            return Some(AgentState::ImagePullFailed(
+                waiting.message.clone().unwrap_or_else(|| reason.into()),
+            ));
         }
     }
     let ended = [&container.state, &container.last_state]
         .into_iter()
         .find_map(|state| state.as_ref().and_then(|state| state.terminated.as_ref()))?;
-    let words = ended.message.as_deref().map(str::trim).filter(|words| !words.is_empty());
+    let words = ended
+        .message
+        .as_deref()
+        .map(str::trim)
+        .filter(|words| !words.is_empty());
     Some(AgentState::Crashing(match words {
         Some(words) => words.to_owned(),
         None => format!("the agent ended with exit code {}", ended.exit_code),
@@ -134,7 +156,10 @@ mod tests {
     fn an_unschedulable_pod_repeats_the_schedulers_words() {
         let status = json!({"phase": "Pending", "conditions": [
             {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "Insufficient nvidia.com/gpu"}]});
-        assert_eq!(state_of(status), AgentState::Unschedulable("Insufficient nvidia.com/gpu".into()));
+        assert_eq!(
+            state_of(status),
+            AgentState::Unschedulable("Insufficient nvidia.com/gpu".into())
+        );
     }
 
     #[test]

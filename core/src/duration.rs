@@ -13,7 +13,9 @@ pub fn seconds(text: &str) -> Option<i64> {
     while !rest.is_empty() {
         let digits = rest.find(|letter: char| !letter.is_ascii_digit())?;
         let (number, tail) = rest.split_at(digits);
-        let units = tail.find(|letter: char| letter.is_ascii_digit()).unwrap_or(tail.len());
+        let units = tail
+            .find(|letter: char| letter.is_ascii_digit())
+            .unwrap_or(tail.len());
         let (unit, tail) = tail.split_at(units);
         let factor = match unit {
             "h" => 3_600_000,
@@ -22,11 +24,17 @@ pub fn seconds(text: &str) -> Option<i64> {
             "ms" => 1,
             _ => return None,
         };
-        millis = number.parse::<u64>().ok()?.checked_mul(factor)?.checked_add(millis)?;
+        millis = number
+            .parse::<u64>()
+            .ok()?
+            .checked_mul(factor)?
+            .checked_add(millis)?;
         rest = tail;
     }
     let seconds = millis.div_ceil(1_000);
-    (seconds <= MAX_SECONDS).then(|| i64::try_from(seconds).ok()).flatten()
+    (seconds <= MAX_SECONDS)
+        .then(|| i64::try_from(seconds).ok())
+        .flatten()
 }
 
 #[cfg(test)]
@@ -37,7 +45,14 @@ mod tests {
 
     #[test]
     fn go_durations_are_read_and_rounded_up() {
-        let cases = [("10m", 600), ("1h30m", 5_400), ("24h", 86_400), ("0s", 0), ("1ms", 1), ("1s1ms", 2)];
+        let cases = [
+            ("10m", 600),
+            ("1h30m", 5_400),
+            ("24h", 86_400),
+            ("0s", 0),
+            ("1ms", 1),
+            ("1s1ms", 2),
+        ];
         for (text, expected) in cases {
             assert_eq!(seconds(text), Some(expected), "{text}");
         }
@@ -45,7 +60,17 @@ mod tests {
 
     #[test]
     fn other_texts_are_refused() {
-        for text in ["", "m", "10", "1d", "-1s", "1.5h", " 1s", "99999999999999999999h", "1000000h"] {
+        for text in [
+            "",
+            "m",
+            "10",
+            "1d",
+            "-1s",
+            "1.5h",
+            " 1s",
+            "99999999999999999999h",
+            "1000000h",
+        ] {
             assert_eq!(seconds(text), None, "{text}");
         }
     }

@@ -12,10 +12,7 @@ mod voucher;
 use cocoon_api::{
     NanoTon,
     conditions::{self, Closing, Funded, Observation, Ready, Reason as _, VoucherValid},
-    crd::{
-        PaymentChannelSpec, PaymentChannelStatus,
-        channel::ChannelState,
-    },
+    crd::{PaymentChannelSpec, PaymentChannelStatus, channel::ChannelState},
     units::UnitError,
 };
 use k8s_openapi::jiff::Timestamp;
@@ -163,7 +160,15 @@ impl Standing {
         generation: Option<i64>,
         now: Timestamp,
     ) -> Result<(), UnitError> {
-        let Self { state, deposit, redeemed, cap, cap_epoch, challenge_ends_at, conditions } = self;
+        let Self {
+            state,
+            deposit,
+            redeemed,
+            cap,
+            cap_epoch,
+            challenge_ends_at,
+            conditions,
+        } = self;
         let foreign = redeemed.saturating_sub(ledger::accrued(status)?);
         status.finished_nano = status.finished_nano.checked_add(foreign)?;
         status.earlier_nano = status.earlier_nano.checked_add(foreign)?;
@@ -186,10 +191,16 @@ impl Standing {
 fn believed(sight: &Sight, before: &PaymentChannelStatus) -> Sight {
     let shown = match sight {
         Sight::Escrow(escrow) if escrow.redeemed < before.redeemed_nano => {
-            format!("{} nanoTON redeemed, where {} were seen before", escrow.redeemed, before.redeemed_nano)
+            format!(
+                "{} nanoTON redeemed, where {} were seen before",
+                escrow.redeemed, before.redeemed_nano
+            )
         }
         Sight::Escrow(escrow) if escrow.epoch < before.cap_epoch => {
-            format!("epoch {}, where {} was seen before", escrow.epoch, before.cap_epoch)
+            format!(
+                "epoch {}, where {} was seen before",
+                escrow.epoch, before.cap_epoch
+            )
         }
         Sight::NotDeployed | Sight::Foreign(_) if before.redeemed_nano > NanoTon::ZERO => {
             "no channel where one was seen before".to_owned()
@@ -204,7 +215,8 @@ fn funded(spec: &PaymentChannelSpec, facts: &Facts, sight: &Sight) -> Observatio
     let escrow = match sight {
         Sight::Escrow(escrow) => escrow,
         Sight::NotDeployed => {
-            return Funded::NotDeployed.condition(format!("waiting for a contract at {address} on {}", spec.network));
+            return Funded::NotDeployed
+                .condition(format!("waiting for a contract at {address} on {}", spec.network));
         }
         Sight::Foreign(what) => return Funded::ForeignCode.condition(what.clone()),
         Sight::Unavailable(why) => return Funded::EndpointUnavailable.condition(why.clone()),
@@ -215,7 +227,10 @@ fn funded(spec: &PaymentChannelSpec, facts: &Facts, sight: &Sight) -> Observatio
         }
     };
     if escrow.payer_key != spec.payer_public_key {
-        let message = format!("the contract names payer key {}, payerPublicKey is another", escrow.payer_key);
+        let message = format!(
+            "the contract names payer key {}, payerPublicKey is another",
+            escrow.payer_key
+        );
         return Funded::ForeignParties.condition(message);
     }
     match &facts.payee {
@@ -228,7 +243,10 @@ fn funded(spec: &PaymentChannelSpec, facts: &Facts, sight: &Sight) -> Observatio
             return Funded::ForeignParties.condition(message);
         }
         None => {
-            let message = format!("payout.address of CocoonProvider {} is no address", spec.provider.name);
+            let message = format!(
+                "payout.address of CocoonProvider {} is no address",
+                spec.provider.name
+            );
             return Funded::ForeignParties.condition(message);
         }
     }
@@ -250,16 +268,19 @@ fn closing(escrow: Option<&Escrow>, before: &PaymentChannelStatus) -> Observatio
         (Some(escrow), _) => escrow.stage,
         (None, Some(ChannelState::Closed)) => Stage::Closed,
         (None, Some(ChannelState::Closing)) => {
-            let deadline = before.challenge_ends_at.and_then(|end| u32::try_from(end).ok()).unwrap_or_default();
+            let deadline = before
+                .challenge_ends_at
+                .and_then(|end| u32::try_from(end).ok())
+                .unwrap_or_default();
             Stage::Closing { deadline }
         }
         (None, _) => Stage::Open,
     };
     match stage {
         Stage::Open => Closing::Open.condition("the payer has not asked to close"),
-        Stage::Closing { deadline } => {
-            Closing::ChallengeWindow.condition(format!("the payer is closing it: claims are paid before {deadline}"))
-        }
+        Stage::Closing { deadline } => Closing::ChallengeWindow.condition(format!(
+            "the payer is closing it: claims are paid before {deadline}"
+        )),
         Stage::Closed => Closing::Closed.condition("closed; a top-up by the payer opens it again"),
     }
 }
@@ -268,7 +289,9 @@ fn ready(facts: &Facts, funded: &Observation, valid: &Observation, closing: &Obs
     if facts.leaving {
         return Ready::NotReady.condition("it is being deleted");
     }
-    let against = [(funded, false), (valid, false), (closing, true)].into_iter().find(|(seen, bad)| seen.status == *bad);
+    let against = [(funded, false), (valid, false), (closing, true)]
+        .into_iter()
+        .find(|(seen, bad)| seen.status == *bad);
     match against {
         Some((seen, _)) => Ready::NotReady.condition(seen.message.clone()),
         None => Ready::Ready.condition("jobs can reserve their budgets"),
@@ -293,7 +316,9 @@ fn deadline(escrow: &Escrow) -> Option<i64> {
 
 /// Whether what the ledger metered could be claimed now: the voucher is good, and the contract pays.
 pub fn redeemable(spec: &PaymentChannelSpec, status: &PaymentChannelStatus, now: i64) -> bool {
-    let Some(voucher) = &spec.voucher else { return false };
+    let Some(voucher) = &spec.voucher else {
+        return false;
+    };
     let expiring = conditions::find(&status.conditions, VoucherValid::TYPE)
         .is_some_and(|condition| condition.reason == VoucherValid::Expired.name());
     let verified = status.cap_nano == voucher.cap_nano && status.cap_epoch == voucher.epoch;

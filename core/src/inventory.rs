@@ -81,7 +81,12 @@ impl Inventory {
         let free_by_node: BTreeMap<String, u32> = members
             .iter()
             .filter(|member| member.ready)
-            .map(|member| (member.name.clone(), member.allocatable.saturating_sub(taken_on(member))))
+            .map(|member| {
+                (
+                    member.name.clone(),
+                    member.allocatable.saturating_sub(taken_on(member)),
+                )
+            })
             .collect();
         let gpus = GpuCounts {
             capacity: total(members.iter().map(|member| member.capacity)),
@@ -90,7 +95,10 @@ impl Inventory {
             free: total(free_by_node.values().copied()),
         };
         let ready = count(members.iter().filter(|member| member.ready));
-        let nodes = NodeCounts { matched: count(&members), ready };
+        let nodes = NodeCounts {
+            matched: count(&members),
+            ready,
+        };
         Self {
             nodes,
             gpus,
@@ -136,7 +144,8 @@ fn taken_by_node<'a>(pods: impl IntoIterator<Item = &'a Pod>, resource: &str) ->
 fn requested(spec: &PodSpec, resource: &str) -> u32 {
     let of = |container: &k8s_openapi::api::core::v1::Container| {
         let resources = container.resources.as_ref();
-        let amounts = resources.and_then(|resources| resources.requests.as_ref().or(resources.limits.as_ref()));
+        let amounts =
+            resources.and_then(|resources| resources.requests.as_ref().or(resources.limits.as_ref()));
         amounts.map_or(0, |amounts| node::amount(amounts, resource))
     };
     let (mut sidecars, mut peak) = (0_u32, 0_u32);
@@ -149,7 +158,9 @@ fn requested(spec: &PodSpec, resource: &str) -> u32 {
             peak = peak.max(sidecars.saturating_add(amount));
         }
     }
-    total(spec.containers.iter().map(of)).saturating_add(sidecars).max(peak)
+    total(spec.containers.iter().map(of))
+        .saturating_add(sidecars)
+        .max(peak)
 }
 
 fn products(members: &[Member]) -> Vec<ProductCount> {
@@ -163,7 +174,10 @@ fn products(members: &[Member]) -> Vec<ProductCount> {
         count,
         memory_mib: labels.memory_mib,
         compute_capability: labels.compute_capability.map(|capability| capability.to_string()),
-        driver: labels.driver.as_ref().map(|driver| driver.chars().take(MAX_DRIVER_CHARS).collect()),
+        driver: labels
+            .driver
+            .as_ref()
+            .map(|driver| driver.chars().take(MAX_DRIVER_CHARS).collect()),
     };
     counts.into_iter().map(product).take(MAX_PRODUCTS).collect()
 }
@@ -172,8 +186,14 @@ fn source(members: &[Member]) -> Option<InventorySource> {
     if members.is_empty() {
         return None;
     }
-    let labelled = members.iter().any(|member| member.capacity > 0 && member.labels.product.is_some());
-    Some(if labelled { InventorySource::GFD } else { InventorySource::NodeStatus })
+    let labelled = members
+        .iter()
+        .any(|member| member.capacity > 0 && member.labels.product.is_some());
+    Some(if labelled {
+        InventorySource::GFD
+    } else {
+        InventorySource::NodeStatus
+    })
 }
 
 fn outcome(
@@ -188,12 +208,16 @@ fn outcome(
         let message = if requirements.without_gpu && gpus.capacity == 0 {
             format!("{ready} of {matched} matching nodes ready")
         } else {
-            format!("{ready} of {matched} matching nodes ready; {} of {} {resource} free", gpus.free, gpus.allocatable)
+            format!(
+                "{ready} of {matched} matching nodes ready; {} of {} {resource} free",
+                gpus.free, gpus.allocatable
+            )
         };
         return InventoryReady::NodesMatched.condition(message);
     }
     if matched > 0 {
-        return InventoryReady::NoMatchingNodes.condition(format!("{matched} nodes match, and none of them is ready"));
+        return InventoryReady::NoMatchingNodes
+            .condition(format!("{matched} nodes match, and none of them is ready"));
     }
     let rejected = |rejection| rejections.get(&rejection).copied().unwrap_or(0);
     if rejected(Rejection::LabelsMissing) > 0 {
@@ -225,8 +249,15 @@ fn compared(requirements: &Requirements) -> Vec<&'static str> {
 
 /// `key=value,…`, as `kubectl get nodes -l` takes it.
 pub fn selector_text(selector: &BTreeMap<String, String>) -> String {
-    let pairs: Vec<String> = selector.iter().map(|(key, value)| format!("{key}={value}")).collect();
-    if pairs.is_empty() { "any".into() } else { pairs.join(",") }
+    let pairs: Vec<String> = selector
+        .iter()
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
+    if pairs.is_empty() {
+        "any".into()
+    } else {
+        pairs.join(",")
+    }
 }
 
 #[cfg(test)]

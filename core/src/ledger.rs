@@ -40,7 +40,10 @@ pub fn reserve(
     name: &str,
     wanted: NanoTon,
 ) -> Result<Result<(), Refusal>, UnitError> {
-    let held = status.reservations.iter().position(|reservation| reservation.job == job);
+    let held = status
+        .reservations
+        .iter()
+        .position(|reservation| reservation.job == job);
     if held.is_some_and(|index| status.reservations[index].nano >= wanted) {
         return Ok(Ok(()));
     }
@@ -57,7 +60,11 @@ pub fn reserve(
         return Ok(Err(Refusal::Insufficient { available, wanted }));
     }
     release(status, job);
-    status.reservations.push(Reservation { job: job.to_owned(), name: name.to_owned(), nano: wanted });
+    status.reservations.push(Reservation {
+        job: job.to_owned(),
+        name: name.to_owned(),
+        nano: wanted,
+    });
     status.reservations.sort_by(|a, b| a.job.cmp(&b.job));
     Ok(Ok(()))
 }
@@ -69,7 +76,11 @@ pub fn release(status: &mut PaymentChannelStatus, job: &str) {
 
 /// The budget that is held for a job.
 pub fn reserved(status: &PaymentChannelStatus, job: &str) -> Option<NanoTon> {
-    status.reservations.iter().find(|reservation| reservation.job == job).map(|reservation| reservation.nano)
+    status
+        .reservations
+        .iter()
+        .find(|reservation| reservation.job == job)
+        .map(|reservation| reservation.nano)
 }
 
 /// The ledger holds [`MAX_COUNTERS`]; settled jobs must be folded before more can be metered.
@@ -83,7 +94,10 @@ pub fn merge(status: &mut PaymentChannelStatus, counter: Counter) -> Result<bool
     fn key(counter: &Counter) -> (&str, u32, &str) {
         (&counter.job, counter.attempt, &counter.agent)
     }
-    match status.counters.binary_search_by(|held| key(held).cmp(&key(&counter))) {
+    match status
+        .counters
+        .binary_search_by(|held| key(held).cmp(&key(&counter)))
+    {
         Ok(index) if status.counters[index].count >= counter.count => Ok(false),
         Ok(index) => {
             status.counters[index] = counter;
@@ -109,7 +123,13 @@ pub fn fold(status: &mut PaymentChannelStatus, job: &str) -> Result<bool, UnitEr
 
 /// What the counters of one job add up to.
 pub fn used(status: &PaymentChannelStatus, job: &str) -> Result<NanoTon, UnitError> {
-    NanoTon::sum(status.counters.iter().filter(|counter| counter.job == job).map(|counter| counter.nano))
+    NanoTon::sum(
+        status
+            .counters
+            .iter()
+            .filter(|counter| counter.job == job)
+            .map(|counter| counter.nano),
+    )
 }
 
 /// What all jobs together were metered for, finished ones included.
@@ -122,7 +142,9 @@ pub fn claimable(status: &PaymentChannelStatus) -> Result<NanoTon, UnitError> {
     if !conditions::is_true(&status.conditions, VoucherValid::TYPE) {
         return Ok(NanoTon::ZERO);
     }
-    Ok(status.cap_nano.min(status.redeemed_nano.checked_add(status.deposit_nano)?))
+    Ok(status
+        .cap_nano
+        .min(status.redeemed_nano.checked_add(status.deposit_nano)?))
 }
 
 /// What new jobs can reserve.

@@ -99,7 +99,9 @@ impl Bound {
         match self {
             Self::Paused => format!("{model} waits: the provider is paused"),
             Self::Replicas(bound) => {
-                format!("{model} waits: all {bound} agents that spec.replicas allows are in use by other models")
+                format!(
+                    "{model} waits: all {bound} agents that spec.replicas allows are in use by other models"
+                )
             }
         }
     }
@@ -127,9 +129,15 @@ pub fn place(problem: &Problem<'_>) -> Plan {
         .map(|((model, wish), replicas)| {
             let beyond_minimum = replicas > model.min_replicas;
             let idle_since = wish.idle_since.filter(|_| beyond_minimum);
-            let due = idle_since.map(|since| since.saturating_add(model.idle_timeout).unwrap_or(Timestamp::MAX));
+            let due =
+                idle_since.map(|since| since.saturating_add(model.idle_timeout).unwrap_or(Timestamp::MAX));
             next_change = [next_change, due].into_iter().flatten().min();
-            Placement { name: model.name.clone(), replicas, idle_since, bounded: bounded(problem, model, replicas) }
+            Placement {
+                name: model.name.clone(),
+                replicas,
+                idle_since,
+                bounded: bounded(problem, model, replicas),
+            }
         })
         .collect();
     Plan { models, next_change }
@@ -141,22 +149,39 @@ fn wish(model: &Model, problem: &Problem<'_>) -> Wish {
     if problem.paused {
         // Agents finish what they have; nothing else keeps them.
         let wanted = if running > 0 { current } else { 0 };
-        return Wish { wanted, idle_since: None };
+        return Wish {
+            wanted,
+            idle_since: None,
+        };
     }
     let jobs = running.saturating_add(waiting);
     if jobs > 0 {
-        let need = jobs.div_ceil(JOBS_PER_AGENT).clamp(model.min_replicas.max(1), model.max_replicas);
+        let need = jobs
+            .div_ceil(JOBS_PER_AGENT)
+            .clamp(model.min_replicas.max(1), model.max_replicas);
         // Kubernetes chooses which pod goes, busy or not: none goes while there is work.
-        return Wish { wanted: need.max(current), idle_since: None };
+        return Wish {
+            wanted: need.max(current),
+            idle_since: None,
+        };
     }
     if current <= model.min_replicas {
-        return Wish { wanted: model.min_replicas, idle_since: None };
+        return Wish {
+            wanted: model.min_replicas,
+            idle_since: None,
+        };
     }
     let since = model.idle_since.unwrap_or(problem.now).min(problem.now);
     if problem.now.duration_since(since) >= model.idle_timeout {
-        return Wish { wanted: model.min_replicas, idle_since: None };
+        return Wish {
+            wanted: model.min_replicas,
+            idle_since: None,
+        };
     }
-    Wish { wanted: current, idle_since: Some(since) }
+    Wish {
+        wanted: current,
+        idle_since: Some(since),
+    }
 }
 
 /// Takes GPUs from idle agents for agents with work that have no node, longest idle first.
@@ -167,9 +192,15 @@ fn yield_idle(problem: &Problem<'_>, wishes: &mut [Wish]) {
         .filter(|(model, _)| model.demand.jobs() > 0)
         .map(|(model, wish)| gpus(model, wish.wanted.saturating_sub(model.placed)))
         .sum();
-    let leaving: u64 = pairs().map(|(model, wish)| gpus(model, model.placed.saturating_sub(wish.wanted))).sum();
-    let mut missing = missing.saturating_sub(u64::from(problem.inventory.gpus.free)).saturating_sub(leaving);
-    let mut idle: Vec<usize> = (0..wishes.len()).filter(|&index| wishes[index].idle_since.is_some()).collect();
+    let leaving: u64 = pairs()
+        .map(|(model, wish)| gpus(model, model.placed.saturating_sub(wish.wanted)))
+        .sum();
+    let mut missing = missing
+        .saturating_sub(u64::from(problem.inventory.gpus.free))
+        .saturating_sub(leaving);
+    let mut idle: Vec<usize> = (0..wishes.len())
+        .filter(|&index| wishes[index].idle_since.is_some())
+        .collect();
     idle.sort_by_key(|&index| (wishes[index].idle_since, index));
     for index in idle {
         let model = &problem.models[index];
@@ -178,7 +209,9 @@ fn yield_idle(problem: &Problem<'_>, wishes: &mut [Wish]) {
         if missing == 0 || model.gpus_per_replica == 0 || spare == 0 {
             continue;
         }
-        let agents = missing.div_ceil(u64::from(model.gpus_per_replica)).min(u64::from(spare));
+        let agents = missing
+            .div_ceil(u64::from(model.gpus_per_replica))
+            .min(u64::from(spare));
         missing = missing.saturating_sub(agents * u64::from(model.gpus_per_replica));
         wishes[index].wanted = held - u32::try_from(agents).expect("at most `spare`");
     }
@@ -209,7 +242,11 @@ fn bounded(problem: &Problem<'_>, model: &Model, replicas: u32) -> Option<Bound>
     if model.demand.jobs() == 0 || replicas > 0 {
         return None;
     }
-    Some(if problem.paused { Bound::Paused } else { Bound::Replicas(problem.replica_bound) })
+    Some(if problem.paused {
+        Bound::Paused
+    } else {
+        Bound::Replicas(problem.replica_bound)
+    })
 }
 
 #[cfg(test)]

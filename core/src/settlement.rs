@@ -16,7 +16,9 @@ pub use candidate::{Candidate, Urgency};
 pub use decide::{Decision, MAX_COVERED_JOBS, MAX_REDEEMS, REDEEM_FEE, Setback, Wait, decide, retry_at};
 pub use policy::{FeeRatio, Policy, PolicyError};
 pub use retention::{Ended, KEEP_NEWEST, KEEP_SECONDS, superfluous};
-pub use sender::{InFlight, Landed, MAX_LAG_SECONDS, Next, RESEND_SECONDS, Sighting, VALID_SECONDS, Waiting, lags};
+pub use sender::{
+    InFlight, Landed, MAX_LAG_SECONDS, Next, RESEND_SECONDS, Sighting, VALID_SECONDS, Waiting, lags,
+};
 
 #[cfg(test)]
 mod tests;

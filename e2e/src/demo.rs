@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use cocoon_api::{
     NanoTon,
-    conditions::{self, Complete, Failed, Ready, Reason as _, Settled},
+    conditions::{self, Complete, Failed, Reason as _, Settled},
     crd::{CocoonProvider, InferenceJob, PaymentChannel},
 };
 use cocoon_ton::{SecretKey, Signer as _, Wallet};
@@ -115,10 +115,7 @@ async fn provider(stack: &Stack) -> Result<Farm<'_>> {
     farm.api::<Secret>().patch("farm-wallet", &params, &Patch::Apply(secret)).await?;
     let manifest = farm.provider(&Offer { min_replicas: 1, ..Offer::of(stack) });
     farm.api::<CocoonProvider>().patch(PROVIDER, &params, &Patch::Apply(manifest)).await?;
-    let is_ready = |provider: &CocoonProvider| {
-        provider.status.as_ref().is_some_and(|status| conditions::is_true(&status.conditions, Ready::TYPE))
-    };
-    wait::object(&farm.api::<CocoonProvider>(), PROVIDER, "the provider is ready", is_ready).await?;
+    farm.ready().await?;
     Ok(farm)
 }
 

@@ -118,6 +118,15 @@ impl<'a> Farm<'a> {
         })
     }
 
+    /// Waits until the provider is ready, its agents included.
+    pub async fn ready(&self) -> Result<()> {
+        let is_ready = |provider: &CocoonProvider| {
+            provider.status.as_ref().is_some_and(|status| conditions::is_true(&status.conditions, Ready::TYPE))
+        };
+        wait::object(&self.api::<CocoonProvider>(), PROVIDER, "the provider is ready", is_ready).await?;
+        Ok(())
+    }
+
     /// Opens the payer's channel and waits until it can be used.
     pub async fn open_channel(&self, deposit: &str, cap: &str) -> Result<()> {
         let arguments = [

@@ -41,8 +41,8 @@ pub struct Description {
     pub model_path: PathBuf,
     /// Its SHA-256.
     pub model_sha256: String,
-    /// An image that does nothing, on every node.
-    pub pause_image: String,
+    /// The agent's image.
+    pub agent_image: String,
     /// GPUs that the cluster offers in all.
     pub gpus: u32,
 }
@@ -109,6 +109,11 @@ impl Stack {
     /// What an account holds.
     pub async fn balance(&self, address: &Address) -> Result<NanoTon> {
         Ok(self.chain.client().account(address).await?.balance)
+    }
+
+    /// Makes the chain's endpoint answer the next requests with an error, or none of them.
+    pub async fn refuse_requests(&self, requests: u32) -> Result<()> {
+        self.post("/testbed/faults", &json!({"unavailable": requests})).await
     }
 
     /// Stops or resumes the making of blocks: messages are accepted and wait.

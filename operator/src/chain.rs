@@ -70,7 +70,10 @@ impl Networks {
     pub fn get(&self, name: &str) -> Result<Arc<Chain>, ChainError> {
         self.chains.get(name).cloned().ok_or_else(|| {
             let known: Vec<&str> = self.chains.keys().map(String::as_str).collect();
-            ChainError::WrongNetwork(format!("no endpoint is configured for network {name}, only for {}", known.join(", ")))
+            ChainError::WrongNetwork(format!(
+                "no endpoint is configured for network {name}, only for {}",
+                known.join(", ")
+            ))
         })
     }
 }
@@ -91,14 +94,33 @@ struct Endpoint {
 
 impl Chain {
     fn new(entry: Entry, metrics: Arc<Metrics>) -> Result<Self, FileError> {
-        let Entry { name, global_id, endpoints } = entry;
+        let Entry {
+            name,
+            global_id,
+            endpoints,
+        } = entry;
         let endpoint = |(index, url): (usize, String)| {
-            let client = ChainClient::new(&url, None)
-                .map_err(|source| FileError::Endpoint { network: name.clone(), index, source })?;
-            Ok(Endpoint { reader: ChannelReader::new(client), checked: AtomicBool::new(false) })
+            let client = ChainClient::new(&url, None).map_err(|source| FileError::Endpoint {
+                network: name.clone(),
+                index,
+                source,
+            })?;
+            Ok(Endpoint {
+                reader: ChannelReader::new(client),
+                checked: AtomicBool::new(false),
+            })
         };
-        let endpoints = endpoints.into_iter().enumerate().map(endpoint).collect::<Result<_, FileError>>()?;
-        Ok(Self { network: Network::new(name, global_id), endpoints, metrics, wallets: Mutex::default() })
+        let endpoints = endpoints
+            .into_iter()
+            .enumerate()
+            .map(endpoint)
+            .collect::<Result<_, FileError>>()?;
+        Ok(Self {
+            network: Network::new(name, global_id),
+            endpoints,
+            metrics,
+            wallets: Mutex::default(),
+        })
     }
 
     /// Name and global id.
@@ -108,18 +130,26 @@ impl Chain {
 
     /// Time of the newest block, in Unix seconds, as the endpoint says that is furthest behind.
     pub async fn time(&self) -> Result<u32, ChainError> {
-        let heads = self.ask(|endpoint| async move { endpoint.reader.client().head().await }).await?;
+        let heads = self
+            .ask(|endpoint| async move { endpoint.reader.client().head().await })
+            .await?;
         for head in &heads {
             if head.global_id != self.network.global_id() {
                 return Err(self.wrong_network(head.global_id));
             }
         }
-        heads.iter().map(|head| head.time).min().ok_or_else(|| self.disagreement("time"))
+        heads
+            .iter()
+            .map(|head| head.time)
+            .min()
+            .ok_or_else(|| self.disagreement("time"))
     }
 
     /// What stands at a channel's address.
     pub async fn channel(&self, address: &Address) -> Result<ChannelOnChain, ChainError> {
-        let seen = self.ask(|endpoint| async move { endpoint.reader.state(address).await }).await?;
+        let seen = self
+            .ask(|endpoint| async move { endpoint.reader.state(address).await })
+            .await?;
         // Balance and block tell when each endpoint looked, not what it saw.
         let essence = |channel: &ChannelOnChain| match *channel {
             ChannelOnChain::Channel { state, .. } => Some(state),
@@ -137,9 +167,12 @@ impl Chain {
 
     /// The wallet at the address, with the lowest balance that an endpoint shows.
     pub async fn wallet(&self, address: &Address) -> Result<WalletOnChain, ChainError> {
-        let seen = self.ask(|endpoint| async move { endpoint.reader.wallet(address).await }).await?;
-        let agree =
-            seen.windows(2).all(|pair| (pair[0].seqno, pair[0].deployed) == (pair[1].seqno, pair[1].deployed));
+        let seen = self
+            .ask(|endpoint| async move { endpoint.reader.wallet(address).await })
+            .await?;
+        let agree = seen
+            .windows(2)
+            .all(|pair| (pair[0].seqno, pair[0].deployed) == (pair[1].seqno, pair[1].deployed));
         match seen.into_iter().min_by_key(|wallet| wallet.balance) {
             Some(wallet) if agree => {
                 self.remember(*address, wallet);
@@ -168,7 +201,10 @@ impl Chain {
     ) -> Result<Option<Transaction>, ChainError> {
         let found = self
             .ask(|endpoint| async move {
-                endpoint.reader.find_transaction_by_message_hash(wallet, message_hash, since).await
+                endpoint
+                    .reader
+                    .find_transaction_by_message_hash(wallet, message_hash, since)
+                    .await
             })
             .await?;
         let mut found: Vec<Transaction> = match found.into_iter().collect::<Option<_>>() {
@@ -184,7 +220,12 @@ impl Chain {
     /// Hands a signed message to every endpoint. What they answer says nothing about payment, so that an error only tells
     /// a person why a message may not have arrived.
     pub async fn send(&self, boc: &[u8]) -> Result<(), ChainError> {
-        let answers = join_all(self.endpoints.iter().map(|endpoint| endpoint.reader.client().send_boc(boc))).await;
+        let answers = join_all(
+            self.endpoints
+                .iter()
+                .map(|endpoint| endpoint.reader.client().send_boc(boc)),
+        )
+        .await;
         let mut refusal = None;
         let mut taken = false;
         for answer in answers {
@@ -214,7 +255,11 @@ impl Chain {
                 answer.await
             }
         }));
-        answers.await.into_iter().map(|answer| self.count(answer)).collect()
+        answers
+            .await
+            .into_iter()
+            .map(|answer| self.count(answer))
+            .collect()
     }
 
     fn count<T>(&self, answer: Result<T, ClientError>) -> Result<T, ChainError> {
@@ -222,11 +267,18 @@ impl Chain {
             Ok(answer) => ("ok", Ok(answer)),
             Err(ClientError::WrongNetwork { found, .. }) => ("wrong_network", Err(self.wrong_network(found))),
             Err(error) => {
-                let label = if error.is_transient() { "unavailable" } else { "refused" };
+                let label = if error.is_transient() {
+                    "unavailable"
+                } else {
+                    "refused"
+                };
                 (label, Err(ChainError::Unavailable(error.to_string())))
             }
         };
-        self.metrics.chain_requests.with_label_values(&[self.network.name(), label]).inc();
+        self.metrics
+            .chain_requests
+            .with_label_values(&[self.network.name(), label])
+            .inc();
         answer
     }
 
@@ -239,8 +291,14 @@ impl Chain {
     }
 
     fn disagreement(&self, about: &str) -> ChainError {
-        self.metrics.chain_requests.with_label_values(&[self.network.name(), "disagree"]).inc();
-        ChainError::Unavailable(format!("the endpoints of network {} disagree about {about}", self.network.name()))
+        self.metrics
+            .chain_requests
+            .with_label_values(&[self.network.name(), "disagree"])
+            .inc();
+        ChainError::Unavailable(format!(
+            "the endpoints of network {} disagree about {about}",
+            self.network.name()
+        ))
     }
 
     fn remember(&self, address: Address, wallet: WalletOnChain) {
@@ -252,6 +310,8 @@ impl Chain {
     }
 
     fn remembered(&self) -> MutexGuard<'_, BTreeMap<Address, (Instant, WalletOnChain)>> {
-        self.wallets.lock().expect("no thread panicked while it held the remembered wallets")
+        self.wallets
+            .lock()
+            .expect("no thread panicked while it held the remembered wallets")
     }
 }

@@ -26,7 +26,10 @@ use futures::StreamExt as _;
 use kube::{
     Api, ResourceExt as _,
     runtime::{
-        Controller, Predicate as _, PredicateConfig, WatchStreamExt as _, controller::Action, predicates, reflector::{self, ObjectRef},
+        Controller, Predicate as _, PredicateConfig, WatchStreamExt as _,
+        controller::Action,
+        predicates,
+        reflector::{self, ObjectRef},
         watcher,
     },
 };
@@ -62,17 +65,37 @@ pub async fn run(ctx: Arc<Context>, stop: CancellationToken) {
         .reflect(writer)
         .applied_objects()
         .predicate_filter(
-            predicates::generation.combine(predicates::annotations).combine(predicates::finalizers),
+            predicates::generation
+                .combine(predicates::annotations)
+                .combine(predicates::finalizers),
             PredicateConfig::default(),
         );
-    let shared = Arc::new(Channels { ctx: ctx.clone(), passes: fold::Passes::default() });
+    let shared = Arc::new(Channels {
+        ctx: ctx.clone(),
+        passes: fold::Passes::default(),
+    });
     Controller::for_stream(changes, reader)
-        .with_config(kube::runtime::controller::Config::default().concurrency(CONCURRENCY).debounce(DEBOUNCE))
-        .watches(ctx.api_all::<Settlement>(), watcher::Config::default(), |settlement| {
-            let namespace = settlement.namespace().unwrap_or_default();
-            let redeems = if plan::ended(&settlement) { settlement.spec.redeems.clone() } else { Vec::new() };
-            redeems.into_iter().map(move |redeem| ObjectRef::new(&redeem.channel).within(&namespace)).collect::<Vec<_>>()
-        })
+        .with_config(
+            kube::runtime::controller::Config::default()
+                .concurrency(CONCURRENCY)
+                .debounce(DEBOUNCE),
+        )
+        .watches(
+            ctx.api_all::<Settlement>(),
+            watcher::Config::default(),
+            |settlement| {
+                let namespace = settlement.namespace().unwrap_or_default();
+                let redeems = if plan::ended(&settlement) {
+                    settlement.spec.redeems.clone()
+                } else {
+                    Vec::new()
+                };
+                redeems
+                    .into_iter()
+                    .map(move |redeem| ObjectRef::new(&redeem.channel).within(&namespace))
+                    .collect::<Vec<_>>()
+            },
+        )
         .graceful_shutdown_on(stop.cancelled_owned())
         .run(reconcile_timed, on_error, shared)
         .for_each(|_| std::future::ready(()))
@@ -80,7 +103,12 @@ pub async fn run(ctx: Arc<Context>, stop: CancellationToken) {
 }
 
 async fn reconcile_timed(channel: Arc<PaymentChannel>, shared: Arc<Channels>) -> Result<Action> {
-    let timer = shared.ctx.metrics.reconcile_seconds.with_label_values(&["PaymentChannel"]).start_timer();
+    let timer = shared
+        .ctx
+        .metrics
+        .reconcile_seconds
+        .with_label_values(&["PaymentChannel"])
+        .start_timer();
     let action = reconcile(&channel, &shared).await;
     timer.observe_duration();
     action
@@ -88,36 +116,58 @@ async fn reconcile_timed(channel: Arc<PaymentChannel>, shared: Arc<Channels>) ->
 
 /// Observe, validate, plan, apply, status.
 async fn reconcile(channel: &PaymentChannel, shared: &Channels) -> Result<Action> {
-    let Some(channel) = live(channel, shared).await? else { return Ok(Action::await_change()) };
+    let Some(channel) = live(channel, shared).await? else {
+        return Ok(Action::await_change());
+    };
     let seen = observe::observe(&channel, &shared.ctx).await?;
     let facts = validate::validate(&channel, &seen, &shared.ctx.networks, shared.ctx.now());
     if deletion::part(&channel, &seen, shared).await? {
         return Ok(Action::await_change());
     }
     let written = status::write(&channel, &facts, shared).await?;
-    Ok(Action::requeue(plan::next_look(&channel, written.as_ref().and_then(|channel| channel.status.as_ref()))))
+    Ok(Action::requeue(plan::next_look(
+        &channel,
+        written.as_ref().and_then(|channel| channel.status.as_ref()),
+    )))
 }
 
 /// The channel as it is stored now, with its finalizer; none where it is gone.
 async fn live(channel: &PaymentChannel, shared: &Channels) -> Result<Option<PaymentChannel>> {
     let api = shared.api(channel);
-    let stored = api.get_opt(&channel.name_any()).await.attempt("read", describe(channel))?;
+    let stored = api
+        .get_opt(&channel.name_any())
+        .await
+        .attempt("read", describe(channel))?;
     match stored {
         None => {
             shared.passes.forget(channel);
             Ok(None)
         }
-        Some(stored) if stored.metadata.deletion_timestamp.is_some() => {
-            Ok(stored.finalizers().iter().any(|held| held == SETTLEMENT_FINALIZER).then_some(stored))
-        }
+        Some(stored) if stored.metadata.deletion_timestamp.is_some() => Ok(stored
+            .finalizers()
+            .iter()
+            .any(|held| held == SETTLEMENT_FINALIZER)
+            .then_some(stored)),
         Some(stored) => finalizer::ensure(&api, &stored).await,
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "the signature that the controller calls")]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the signature that the controller calls"
+)]
 fn on_error(channel: Arc<PaymentChannel>, error: &error::Error, shared: Arc<Channels>) -> Action {
-    shared.ctx.metrics.reconcile_failures.with_label_values(&["PaymentChannel"]).inc();
-    warn!(channel = describe(channel.as_ref()), error = error::chain(error), "reconcile failed; it is tried again");
+    shared
+        .ctx
+        .metrics
+        .reconcile_failures
+        .with_label_values(&["PaymentChannel"])
+        .inc();
+    warn!(
+        channel = describe(channel.as_ref()),
+        error = error::chain(error),
+        "reconcile failed; it is tried again"
+    );
     Action::requeue(RETRY_INTERVAL)
 }
 

@@ -9,12 +9,7 @@ use kube::{
 };
 
 use crate::{
-    chain::Networks,
-    config::Config,
-    dispatch::AgentClient,
-    error::Result,
-    metrics::Metrics,
-    tls::AgentTls,
+    chain::Networks, config::Config, dispatch::AgentClient, error::Result, metrics::Metrics, tls::AgentTls,
 };
 
 /// What every controller shares.
@@ -42,9 +37,19 @@ impl Context {
         networks: Arc<Networks>,
         tls: Arc<AgentTls>,
     ) -> Self {
-        let reporter = Reporter { controller: "cocoon-operator".into(), instance: Some(config.identity.clone()) };
+        let reporter = Reporter {
+            controller: "cocoon-operator".into(),
+            instance: Some(config.identity.clone()),
+        };
         let recorder = Recorder::new(client.clone(), reporter);
-        Self { client, config, metrics, recorder, networks, tls }
+        Self {
+            client,
+            config,
+            metrics,
+            recorder,
+            networks,
+            tls,
+        }
     }
 
     /// The time, which decisions take as an argument.

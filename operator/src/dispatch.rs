@@ -57,25 +57,51 @@ impl Dispatcher {
     /// An idle dispatcher, and the stream of jobs that have news.
     pub fn new(stop: CancellationToken) -> (Arc<Self>, mpsc::Receiver<ObjectRef<InferenceJob>>) {
         let (news, receiver) = mpsc::channel(NEWS_CAPACITY);
-        (Arc::new(Self { followed: Mutex::default(), news, stop }), receiver)
+        (
+            Arc::new(Self {
+                followed: Mutex::default(),
+                news,
+                stop,
+            }),
+            receiver,
+        )
     }
 
     /// What is known of an attempt of the job.
     pub fn known(&self, job_uid: &str, attempt: u32) -> Known {
         let followed = self.lock();
-        let known = followed.get(job_uid).filter(|followed| followed.attempt == attempt);
-        known.map_or(Known { following: Following::No, progress: None }, |followed| followed.known.borrow().clone())
+        let known = followed
+            .get(job_uid)
+            .filter(|followed| followed.attempt == attempt);
+        known.map_or(
+            Known {
+                following: Following::No,
+                progress: None,
+            },
+            |followed| followed.known.borrow().clone(),
+        )
     }
 
     /// Follows the attempt, unless it is followed already. Another attempt of the same job is let go.
     pub fn follow(&self, attempt: Attempt) {
         let mut followed = self.lock();
-        if followed.get(&attempt.job.uid).is_some_and(|followed| followed.attempt == attempt.number) {
+        if followed
+            .get(&attempt.job.uid)
+            .is_some_and(|followed| followed.attempt == attempt.number)
+        {
             return;
         }
-        let (sender, known) = watch::channel(Known { following: Following::Yes, progress: None });
+        let (sender, known) = watch::channel(Known {
+            following: Following::Yes,
+            progress: None,
+        });
         let (cancel, stop) = (CancellationToken::new(), self.stop.child_token());
-        let entry = Followed { attempt: attempt.number, known, cancel: cancel.clone(), stop: stop.clone() };
+        let entry = Followed {
+            attempt: attempt.number,
+            known,
+            cancel: cancel.clone(),
+            stop: stop.clone(),
+        };
         if let Some(previous) = followed.insert(attempt.job.uid.clone(), entry) {
             previous.stop.cancel();
         }
@@ -90,7 +116,11 @@ impl Dispatcher {
 
     /// Asks the agent to stop the attempt; what it finished is still taken.
     pub fn cancel(&self, job_uid: &str, attempt: u32) {
-        if let Some(followed) = self.lock().get(job_uid).filter(|followed| followed.attempt == attempt) {
+        if let Some(followed) = self
+            .lock()
+            .get(job_uid)
+            .filter(|followed| followed.attempt == attempt)
+        {
             followed.cancel.cancel();
         }
     }

@@ -103,7 +103,11 @@ pub trait KubeContext<T> {
 
 impl<T> KubeContext<T> for kube::Result<T> {
     fn attempt(self, action: &'static str, object: impl ToString) -> Result<T> {
-        self.map_err(|source| Error::Kube { action, object: object.to_string(), source: Box::new(source) })
+        self.map_err(|source| Error::Kube {
+            action,
+            object: object.to_string(),
+            source: Box::new(source),
+        })
     }
 }
 

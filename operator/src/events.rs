@@ -13,8 +13,18 @@ pub async fn publish<K>(ctx: &Context, object: &K, type_: EventType, reason: &st
 where
     K: Resource<DynamicType = ()>,
 {
-    let event = Event { type_, reason: reason.to_owned(), note: Some(note), action: action.to_owned(), secondary: None };
+    let event = Event {
+        type_,
+        reason: reason.to_owned(),
+        note: Some(note),
+        action: action.to_owned(),
+        secondary: None,
+    };
     if let Err(error) = ctx.recorder.publish(&event, &object.object_ref(&())).await {
-        warn!(object = error::describe(object), error = error::chain(&error), "event was not written");
+        warn!(
+            object = error::describe(object),
+            error = error::chain(&error),
+            "event was not written"
+        );
     }
 }

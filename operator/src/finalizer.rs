@@ -16,7 +16,11 @@ pub async fn ensure<K>(api: &Api<K>, object: &K) -> Result<Option<K>>
 where
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + Serialize + DeserializeOwned,
 {
-    if object.finalizers().iter().any(|finalizer| finalizer == SETTLEMENT_FINALIZER) {
+    if object
+        .finalizers()
+        .iter()
+        .any(|finalizer| finalizer == SETTLEMENT_FINALIZER)
+    {
         return Ok(Some(object.clone()));
     }
     let mut finalizers = object.finalizers().to_vec();
@@ -29,8 +33,12 @@ pub async fn remove<K>(api: &Api<K>, object: &K) -> Result<()>
 where
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + Serialize + DeserializeOwned,
 {
-    let left: Vec<String> =
-        object.finalizers().iter().filter(|finalizer| *finalizer != SETTLEMENT_FINALIZER).cloned().collect();
+    let left: Vec<String> = object
+        .finalizers()
+        .iter()
+        .filter(|finalizer| *finalizer != SETTLEMENT_FINALIZER)
+        .cloned()
+        .collect();
     if left.len() != object.finalizers().len() {
         write(api, object, &left, "remove the finalizer of").await?;
     }
@@ -43,7 +51,10 @@ where
 {
     // The version makes the API server refuse the list where somebody else changed it in between.
     let patch = json!({"metadata": {"finalizers": finalizers, "resourceVersion": object.resource_version()}});
-    match api.patch(&object.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await {
+    match api
+        .patch(&object.name_any(), &PatchParams::default(), &Patch::Merge(patch))
+        .await
+    {
         Ok(written) => Ok(Some(written)),
         Err(kube::Error::Api(response)) if response.code == 404 => Ok(None),
         Err(error) => Err(error).attempt(action, describe(object)),

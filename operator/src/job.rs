@@ -28,7 +28,10 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api, ResourceExt as _,
     runtime::{
-        Controller, WatchStreamExt as _, controller::Action, reflector::{ObjectRef, Store}, watcher,
+        Controller, WatchStreamExt as _,
+        controller::Action,
+        reflector::{ObjectRef, Store},
+        watcher,
     },
 };
 use tokio_util::sync::CancellationToken;
@@ -62,33 +65,48 @@ pub struct Jobs {
 pub async fn run(ctx: Arc<Context>, stop: CancellationToken) {
     let (dispatcher, news) = Dispatcher::new(stop.child_token());
     let config = watcher::Config::default();
-    let controller = Controller::new(ctx.api_all::<InferenceJob>(), config.clone())
-        .with_config(kube::runtime::controller::Config::default().concurrency(CONCURRENCY).debounce(DEBOUNCE));
+    let controller = Controller::new(ctx.api_all::<InferenceJob>(), config.clone()).with_config(
+        kube::runtime::controller::Config::default()
+            .concurrency(CONCURRENCY)
+            .debounce(DEBOUNCE),
+    );
     let store = controller.store();
     let (for_providers, for_channels, for_pods) = (store.clone(), store.clone(), store.clone());
-    let jobs = Arc::new(Jobs { ctx: ctx.clone(), dispatcher, jobs: store });
-    let agents = watcher::Config::default().labels(&format!("{}={}", names::COMPONENT_LABEL, names::AGENT_COMPONENT));
+    let jobs = Arc::new(Jobs {
+        ctx: ctx.clone(),
+        dispatcher,
+        jobs: store,
+    });
+    let agents =
+        watcher::Config::default().labels(&format!("{}={}", names::COMPONENT_LABEL, names::AGENT_COMPONENT));
     controller
         .reconcile_on(news)
         .watches(ctx.api_all::<CocoonProvider>(), config.clone(), move |provider| {
             waiting(&for_providers, &provider.namespace().unwrap_or_default(), |job| {
-                job.status.as_ref().is_none_or(|status| status.provider.is_none() || status.provider.as_ref() == provider.metadata.name.as_ref())
+                job.status.as_ref().is_none_or(|status| {
+                    status.provider.is_none() || status.provider.as_ref() == provider.metadata.name.as_ref()
+                })
             })
         })
         .watches(ctx.api_all::<PaymentChannel>(), config.clone(), move |channel| {
             waiting(&for_channels, &channel.namespace().unwrap_or_default(), |job| {
-                job.spec.billing.channel_ref.as_ref().map(|channel| &channel.name) == channel.metadata.name.as_ref()
+                job.spec.billing.channel_ref.as_ref().map(|channel| &channel.name)
+                    == channel.metadata.name.as_ref()
             })
         })
         .watches(ctx.api_all::<Settlement>(), config, |settlement| {
             let namespace = settlement.namespace().unwrap_or_default();
             let covered = settlement.spec.redeems.iter().flat_map(|redeem| &redeem.jobs);
-            covered.map(|job| ObjectRef::new(&job.name).within(&namespace)).collect::<Vec<_>>()
+            covered
+                .map(|job| ObjectRef::new(&job.name).within(&namespace))
+                .collect::<Vec<_>>()
         })
         .watches(ctx.api_all::<Pod>(), agents, move |pod| {
             let provider = pod.labels().get(names::PROVIDER_LABEL).cloned();
             waiting(&for_pods, &pod.namespace().unwrap_or_default(), |job| {
-                job.status.as_ref().is_some_and(|status| status.provider == provider)
+                job.status
+                    .as_ref()
+                    .is_some_and(|status| status.provider == provider)
             })
         })
         .graceful_shutdown_on(stop.cancelled_owned())
@@ -105,13 +123,20 @@ fn waiting(
 ) -> Vec<ObjectRef<InferenceJob>> {
     jobs.state()
         .into_iter()
-        .filter(|job| job.metadata.namespace.as_deref() == Some(namespace) && !status::is_ended(job) && concerned(job))
+        .filter(|job| {
+            job.metadata.namespace.as_deref() == Some(namespace) && !status::is_ended(job) && concerned(job)
+        })
         .map(|job| ObjectRef::from_obj(job.as_ref()))
         .collect()
 }
 
 async fn reconcile_timed(job: Arc<InferenceJob>, jobs: Arc<Jobs>) -> Result<Action> {
-    let timer = jobs.ctx.metrics.reconcile_seconds.with_label_values(&["InferenceJob"]).start_timer();
+    let timer = jobs
+        .ctx
+        .metrics
+        .reconcile_seconds
+        .with_label_values(&["InferenceJob"])
+        .start_timer();
     let action = reconcile(&job, &jobs).await;
     timer.observe_duration();
     action
@@ -119,7 +144,9 @@ async fn reconcile_timed(job: Arc<InferenceJob>, jobs: Arc<Jobs>) -> Result<Acti
 
 /// Observe, validate, plan, apply, status.
 async fn reconcile(job: &InferenceJob, jobs: &Jobs) -> Result<Action> {
-    let Some(job) = deletion::live(job, jobs).await? else { return Ok(Action::await_change()) };
+    let Some(job) = deletion::live(job, jobs).await? else {
+        return Ok(Action::await_change());
+    };
     if status::is_ended(&job) {
         return retention::keep_or_delete(&job, jobs).await;
     }
@@ -128,17 +155,34 @@ async fn reconcile(job: &InferenceJob, jobs: &Jobs) -> Result<Action> {
         Ok(valid) => valid,
         Err(rejection) => return status::reject(&job, &rejection, jobs).await,
     };
-    let plan = plan::plan(&seen.world(&valid))
-        .map_err(|source| Error::Money { object: error::describe(&job), source })?;
+    let plan = plan::plan(&seen.world(&valid)).map_err(|source| Error::Money {
+        object: error::describe(&job),
+        source,
+    })?;
     let applied = apply::apply(&job, &valid, &seen, &plan, jobs).await?;
     status::write(&job, &valid, &seen, &plan, &applied, jobs).await?;
-    Ok(Action::requeue(if applied.is_progress() { NEXT_STEP } else { WAITING_INTERVAL }))
+    Ok(Action::requeue(if applied.is_progress() {
+        NEXT_STEP
+    } else {
+        WAITING_INTERVAL
+    }))
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "the signature that the controller calls")]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the signature that the controller calls"
+)]
 fn on_error(job: Arc<InferenceJob>, error: &Error, jobs: Arc<Jobs>) -> Action {
-    jobs.ctx.metrics.reconcile_failures.with_label_values(&["InferenceJob"]).inc();
-    warn!(job = error::describe(job.as_ref()), error = error::chain(error), "reconcile failed; it is tried again");
+    jobs.ctx
+        .metrics
+        .reconcile_failures
+        .with_label_values(&["InferenceJob"])
+        .inc();
+    warn!(
+        job = error::describe(job.as_ref()),
+        error = error::chain(error),
+        "reconcile failed; it is tried again"
+    );
     Action::requeue(RETRY_INTERVAL)
 }
 

@@ -26,7 +26,11 @@ pub struct Leadership {
 
 impl Leadership {
     /// Takes part in the election under this identity.
-    pub async fn campaign(client: Client, namespace: &str, identity: &str) -> Result<Self, LeaseManagerError> {
+    pub async fn campaign(
+        client: Client,
+        namespace: &str,
+        identity: &str,
+    ) -> Result<Self, LeaseManagerError> {
         let manager = LeaseManagerBuilder::new(client, LEASE_NAME)
             .with_namespace(namespace)
             .with_identity(identity)

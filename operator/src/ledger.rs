@@ -20,7 +20,13 @@ pub async fn update<F>(api: &Api<PaymentChannel>, name: &str, mut change: F) -> 
 where
     F: FnMut(&PaymentChannel, &mut PaymentChannelStatus) -> Result<bool>,
 {
-    update_with(api, name, |_| std::future::ready(Ok(())), |channel, status, ()| change(channel, status)).await
+    update_with(
+        api,
+        name,
+        |_| std::future::ready(Ok(())),
+        |channel, status, ()| change(channel, status),
+    )
+    .await
 }
 
 /// Like [`update`], with a look at the world between reading the channel and changing it: what `look` sees is
@@ -45,8 +51,10 @@ where
         if !change(&channel, &mut status, seen)? {
             return Ok(Some(channel));
         }
-        ledger::recompute(&mut status, Timestamp::now().as_second())
-            .map_err(|source| Error::Money { object: describe(&channel), source })?;
+        ledger::recompute(&mut status, Timestamp::now().as_second()).map_err(|source| Error::Money {
+            object: describe(&channel),
+            source,
+        })?;
         if channel.status.as_ref() == Some(&status) {
             return Ok(Some(channel));
         }
@@ -57,5 +65,8 @@ where
             Err(error) => return Err(error).attempt("write the ledger of", describe(&channel)),
         }
     }
-    Err(Error::Contended { object: format!("PaymentChannel {name}"), attempts: MAX_WRITES })
+    Err(Error::Contended {
+        object: format!("PaymentChannel {name}"),
+        attempts: MAX_WRITES,
+    })
 }

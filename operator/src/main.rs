@@ -32,9 +32,15 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::new().context("could not register metrics")?);
     let networks = Networks::load(&config.networks, metrics.clone())
         .with_context(|| format!("could not read the networks file {}", config.networks.display()))?;
-    let client = kube::Client::try_default().await.context("could not reach the Kubernetes API")?;
+    let client = kube::Client::try_default()
+        .await
+        .context("could not reach the Kubernetes API")?;
     let stop = CancellationToken::new();
-    let probes = tokio::spawn(health::serve(config.health_address, metrics.clone(), stop.child_token()));
+    let probes = tokio::spawn(health::serve(
+        config.health_address,
+        metrics.clone(),
+        stop.child_token(),
+    ));
     let mut leadership = Leadership::campaign(client.clone(), &config.namespace, &config.identity)
         .await
         .context("could not take part in the leader election")?;
@@ -52,7 +58,9 @@ async fn run(config: Config) -> anyhow::Result<()> {
     }
     info!("leading");
     metrics.leader.set(1);
-    let tls = AgentTls::load(client.clone(), &config.namespace).await.context("could not load the certificate authority")?;
+    let tls = AgentTls::load(client.clone(), &config.namespace)
+        .await
+        .context("could not load the certificate authority")?;
     let ctx = Arc::new(Context::new(client, config, metrics.clone(), networks, tls));
     let controllers = tokio::spawn(controllers(ctx, stop.child_token()));
     let lost = tokio::select! {
@@ -65,7 +73,10 @@ async fn run(config: Config) -> anyhow::Result<()> {
     stop.cancel();
     controllers.await.context("a controller panicked")?;
     leadership.resign().await;
-    probes.await.context("the probe server panicked")?.context("could not serve probes")?;
+    probes
+        .await
+        .context("the probe server panicked")?
+        .context("could not serve probes")?;
     anyhow::ensure!(!lost, "the lease was lost: start again and wait for it");
     Ok(())
 }

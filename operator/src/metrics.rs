@@ -3,7 +3,8 @@
 use cocoon_api::conditions::{Reason as _, SettlementFailed};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use prometheus::{
-    HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
 
 /// Seconds of a reconcile: from an unchanged object to a slow API server.
@@ -47,14 +48,20 @@ impl Metrics {
     pub fn new() -> prometheus::Result<Self> {
         let registry = Registry::new();
         #[cfg(target_os = "linux")]
-        registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
+        registry.register(Box::new(
+            prometheus::process_collector::ProcessCollector::for_self(),
+        ))?;
         let metrics = Self {
             reconcile_seconds: HistogramVec::new(
                 HistogramOpts::new("cocoon_reconcile_seconds", "Seconds of a reconcile")
                     .buckets(RECONCILE_BUCKETS.to_vec()),
                 &["kind"],
             )?,
-            reconcile_failures: vec("cocoon_reconcile_failures_total", "Reconciles that failed", &["kind"])?,
+            reconcile_failures: vec(
+                "cocoon_reconcile_failures_total",
+                "Reconciles that failed",
+                &["kind"],
+            )?,
             jobs_finished: vec("cocoon_jobs_finished_total", "Jobs that ended", &["result"])?,
             requests_delivered: counter("cocoon_requests_delivered_total", "Requests delivered and billed")?,
             tokens_delivered: vec("cocoon_tokens_delivered_total", "Tokens delivered", &["class"])?,
@@ -74,14 +81,21 @@ impl Metrics {
                 &["namespace", "provider"],
             )?,
             provider_condition: IntGaugeVec::new(
-                Opts::new("cocoon_provider_condition", "1 where a condition of a provider is true"),
+                Opts::new(
+                    "cocoon_provider_condition",
+                    "1 where a condition of a provider is true",
+                ),
                 &["namespace", "provider", "type"],
             )?,
             registry,
         };
         metrics.register_all()?;
         // A failure that brings its own series into being would be no increase of it: all begin at zero.
-        for failure in [SettlementFailed::Expired, SettlementFailed::Superseded, SettlementFailed::NotRedeemed] {
+        for failure in [
+            SettlementFailed::Expired,
+            SettlementFailed::Superseded,
+            SettlementFailed::NotRedeemed,
+        ] {
             metrics.settlements.with_label_values(&[failure.name()]);
         }
         Ok(metrics)
@@ -106,9 +120,13 @@ impl Metrics {
             provider_condition,
         } = self;
         registry.register(Box::new(reconcile_seconds.clone()))?;
-        for counters in
-            [reconcile_failures, jobs_finished, tokens_delivered, settlements, chain_requests]
-        {
+        for counters in [
+            reconcile_failures,
+            jobs_finished,
+            tokens_delivered,
+            settlements,
+            chain_requests,
+        ] {
             registry.register(Box::new(counters.clone()))?;
         }
         for counter in [requests_delivered, attempts_lost, settled_nano, written_off_nano] {
@@ -127,7 +145,9 @@ impl Metrics {
     pub fn provider_conditions(&self, namespace: &str, provider: &str, conditions: &[Condition]) {
         for condition in conditions {
             let labels = [namespace, provider, &condition.type_];
-            self.provider_condition.with_label_values(&labels).set(i64::from(condition.status == "True"));
+            self.provider_condition
+                .with_label_values(&labels)
+                .set(i64::from(condition.status == "True"));
         }
     }
 
@@ -136,13 +156,20 @@ impl Metrics {
         // Errors say that the figure was never shown.
         let _ = self.gpus_free.remove_label_values(&[namespace, provider]);
         for condition in conditions {
-            let _ = self.provider_condition.remove_label_values(&[namespace, provider, &condition.type_]);
+            let _ = self
+                .provider_condition
+                .remove_label_values(&[namespace, provider, &condition.type_]);
         }
     }
 
     /// Counts one delivered request.
     pub fn delivered(&self, usage: cocoon_api::Usage) {
-        let cocoon_api::Usage { prompt_tokens, cached_prompt_tokens, completion_tokens, reasoning_tokens } = usage;
+        let cocoon_api::Usage {
+            prompt_tokens,
+            cached_prompt_tokens,
+            completion_tokens,
+            reasoning_tokens,
+        } = usage;
         self.requests_delivered.inc();
         let classes = [
             ("prompt", prompt_tokens),
@@ -151,7 +178,9 @@ impl Metrics {
             ("reasoning", reasoning_tokens),
         ];
         for (class, tokens) in classes {
-            self.tokens_delivered.with_label_values(&[class]).inc_by(tokens.get());
+            self.tokens_delivered
+                .with_label_values(&[class])
+                .inc_by(tokens.get());
         }
     }
 
@@ -183,11 +212,19 @@ mod tests {
     fn every_metric_registers_under_its_own_name() {
         let metrics = Metrics::new().unwrap();
         metrics.leader.set(1);
-        assert!(metrics.render().unwrap().contains("cocoon_settlements_total{result=\"Expired\"} 0"));
+        assert!(
+            metrics
+                .render()
+                .unwrap()
+                .contains("cocoon_settlements_total{result=\"Expired\"} 0")
+        );
         metrics.jobs_finished.with_label_values(&["Complete"]).inc();
         let text = metrics.render().unwrap();
         assert!(text.contains("cocoon_leader 1"), "{text}");
-        assert!(text.contains("cocoon_jobs_finished_total{result=\"Complete\"} 1"), "{text}");
+        assert!(
+            text.contains("cocoon_jobs_finished_total{result=\"Complete\"} 1"),
+            "{text}"
+        );
     }
 
     #[test]
@@ -195,7 +232,12 @@ mod tests {
         let metrics = Metrics::new().unwrap();
         let mut conditions = Vec::new();
         let observed = WalletReady::LowBalance.condition("too little for fees");
-        set(&mut conditions, observed, None, k8s_openapi::jiff::Timestamp::UNIX_EPOCH);
+        set(
+            &mut conditions,
+            observed,
+            None,
+            k8s_openapi::jiff::Timestamp::UNIX_EPOCH,
+        );
         metrics.provider_conditions("farm", "p", &conditions);
         let shown = "cocoon_provider_condition{namespace=\"farm\",provider=\"p\",type=\"WalletReady\"} 0";
         assert!(metrics.render().unwrap().contains(shown));

@@ -23,6 +23,7 @@ mod children;
 mod deletion;
 mod naming;
 mod observe;
+mod payments;
 mod plan;
 mod speeds;
 mod status;
@@ -36,7 +37,11 @@ use futures::StreamExt as _;
 use k8s_openapi::jiff::Timestamp;
 use kube::{
     Api, ResourceExt as _,
-    runtime::{Controller, controller::{self, Action}, watcher},
+    runtime::{
+        Controller,
+        controller::{self, Action},
+        watcher,
+    },
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
@@ -68,10 +73,19 @@ struct Providers {
 /// Runs the controller until `stop`.
 pub async fn run(ctx: Arc<Context>, stop: CancellationToken) {
     let controller = Controller::new(ctx.api_all::<CocoonProvider>(), watcher::Config::default())
-        .with_config(controller::Config::default().concurrency(CONCURRENCY).debounce(DEBOUNCE));
+        .with_config(
+            controller::Config::default()
+                .concurrency(CONCURRENCY)
+                .debounce(DEBOUNCE),
+        );
     let (stores, changes) = watch::start(&ctx, controller.store(), &stop);
     let applied = apply::Applied::default();
-    let providers = Arc::new(Providers { ctx, stores, applied, speeds: speeds::Speeds::default() });
+    let providers = Arc::new(Providers {
+        ctx,
+        stores,
+        applied,
+        speeds: speeds::Speeds::default(),
+    });
     controller
         .reconcile_on(changes)
         .graceful_shutdown_on(stop.cancelled_owned())
@@ -86,7 +100,12 @@ pub async fn run(ctx: Arc<Context>, stop: CancellationToken) {
 }
 
 async fn reconcile_timed(provider: Arc<CocoonProvider>, providers: Arc<Providers>) -> Result<Action> {
-    let timer = providers.ctx.metrics.reconcile_seconds.with_label_values(&["CocoonProvider"]).start_timer();
+    let timer = providers
+        .ctx
+        .metrics
+        .reconcile_seconds
+        .with_label_values(&["CocoonProvider"])
+        .start_timer();
     let action = reconcile(&provider, &providers).await;
     timer.observe_duration();
     action
@@ -113,15 +132,29 @@ async fn reconcile(provider: &CocoonProvider, providers: &Providers) -> Result<A
 
 /// Until `time`, and not longer than [`RESYNC`].
 fn until(time: Option<Timestamp>, now: Timestamp) -> Duration {
-    let left = time.map_or(RESYNC, |time| Duration::try_from(time.duration_since(now)).unwrap_or_default());
+    let left = time.map_or(RESYNC, |time| {
+        Duration::try_from(time.duration_since(now)).unwrap_or_default()
+    });
     left.min(RESYNC)
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "the signature that the controller calls")]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the signature that the controller calls"
+)]
 fn on_error(provider: Arc<CocoonProvider>, error: &Error, providers: Arc<Providers>) -> Action {
-    providers.ctx.metrics.reconcile_failures.with_label_values(&["CocoonProvider"]).inc();
+    providers
+        .ctx
+        .metrics
+        .reconcile_failures
+        .with_label_values(&["CocoonProvider"])
+        .inc();
     let object = error::describe(provider.as_ref());
-    warn!(provider = object, error = error::chain(error), "reconcile failed; it is tried again");
+    warn!(
+        provider = object,
+        error = error::chain(error),
+        "reconcile failed; it is tried again"
+    );
     Action::requeue(RETRY_INTERVAL)
 }
 

@@ -77,14 +77,24 @@ struct Memory {
 /// Runs the controller until `stop`.
 pub async fn run(ctx: Arc<Context>, stop: CancellationToken) {
     let config = watcher::Config::default();
-    let shared = Arc::new(Settlements { ctx: ctx.clone(), memory: Mutex::default() });
+    let shared = Arc::new(Settlements {
+        ctx: ctx.clone(),
+        memory: Mutex::default(),
+    });
     Controller::new(ctx.api_all::<CocoonProvider>(), config.clone())
-        .with_config(kube::runtime::controller::Config::default().concurrency(CONCURRENCY).debounce(DEBOUNCE))
+        .with_config(
+            kube::runtime::controller::Config::default()
+                .concurrency(CONCURRENCY)
+                .debounce(DEBOUNCE),
+        )
         .watches(ctx.api_all::<PaymentChannel>(), config.clone(), |channel| {
             Some(ObjectRef::new(&channel.spec.provider.name).within(&channel.namespace().unwrap_or_default()))
         })
         .watches(ctx.api_all::<Settlement>(), config, |settlement| {
-            Some(ObjectRef::new(&settlement.spec.provider_ref.name).within(&settlement.namespace().unwrap_or_default()))
+            Some(
+                ObjectRef::new(&settlement.spec.provider_ref.name)
+                    .within(&settlement.namespace().unwrap_or_default()),
+            )
         })
         .graceful_shutdown_on(stop.cancelled_owned())
         .run(reconcile_timed, on_error, shared)
@@ -93,7 +103,12 @@ pub async fn run(ctx: Arc<Context>, stop: CancellationToken) {
 }
 
 async fn reconcile_timed(provider: Arc<CocoonProvider>, shared: Arc<Settlements>) -> Result<Action> {
-    let timer = shared.ctx.metrics.reconcile_seconds.with_label_values(&["Settlement"]).start_timer();
+    let timer = shared
+        .ctx
+        .metrics
+        .reconcile_seconds
+        .with_label_values(&["Settlement"])
+        .start_timer();
     let action = reconcile(&provider, &shared).await;
     timer.observe_duration();
     action
@@ -110,15 +125,31 @@ async fn reconcile(provider: &CocoonProvider, shared: &Settlements) -> Result<Ac
         }
     };
     shared.note_flight(provider, &seen);
-    let plan = plan::plan(provider, &mut seen, &policy, shared.ctx.now())
-        .map_err(|source| Error::Money { object: describe(provider), source })?;
-    apply::apply(provider, &seen, plan, shared).await.map(Action::requeue)
+    let plan = plan::plan(provider, &mut seen, &policy, shared.ctx.now()).map_err(|source| Error::Money {
+        object: describe(provider),
+        source,
+    })?;
+    apply::apply(provider, &seen, plan, shared)
+        .await
+        .map(Action::requeue)
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "the signature that the controller calls")]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the signature that the controller calls"
+)]
 fn on_error(provider: Arc<CocoonProvider>, error: &Error, shared: Arc<Settlements>) -> Action {
-    shared.ctx.metrics.reconcile_failures.with_label_values(&["Settlement"]).inc();
-    warn!(provider = describe(provider.as_ref()), error = error::chain(error), "settling failed; it is tried again");
+    shared
+        .ctx
+        .metrics
+        .reconcile_failures
+        .with_label_values(&["Settlement"])
+        .inc();
+    warn!(
+        provider = describe(provider.as_ref()),
+        error = error::chain(error),
+        "settling failed; it is tried again"
+    );
     Action::requeue(RETRY_INTERVAL)
 }
 
@@ -139,7 +170,10 @@ impl Settlements {
     }
 
     fn sent_at(&self, settlement: &Settlement) -> Option<i64> {
-        self.remembered().sent.get(settlement.metadata.uid.as_ref()?).copied()
+        self.remembered()
+            .sent
+            .get(settlement.metadata.uid.as_ref()?)
+            .copied()
     }
 
     fn note_sent(&self, settlement: &Settlement, at: Option<i64>) {
@@ -168,10 +202,16 @@ impl Settlements {
     fn reserve(&self, account: &Account, provider: &CocoonProvider) -> bool {
         let key = describe(provider);
         let mut memory = self.remembered();
-        *memory.wallets.entry(account.wallet.address().to_string()).or_insert_with(|| key.clone()) == key
+        *memory
+            .wallets
+            .entry(account.wallet.address().to_string())
+            .or_insert_with(|| key.clone())
+            == key
     }
 
     fn remembered(&self) -> MutexGuard<'_, Memory> {
-        self.memory.lock().expect("no thread panicked while it held the memory")
+        self.memory
+            .lock()
+            .expect("no thread panicked while it held the memory")
     }
 }

@@ -4,10 +4,17 @@
 //! provider and the authorities' certificates, never a key of an authority. The operator's own certificate exists
 //! in memory only. An agent's certificate cannot dial another agent: it is for serving alone.
 
-use std::{net::{IpAddr, SocketAddr}, sync::{Arc, PoisonError, RwLock}, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 
 use cocoon_api::names;
-use k8s_openapi::{api::core::v1::Secret, jiff::{SignedDuration, Timestamp}};
+use k8s_openapi::{
+    api::core::v1::Secret,
+    jiff::{SignedDuration, Timestamp},
+};
 use kube::{Api, Client, api::PostParams};
 use rustls::{
     ClientConfig, RootCertStore,
@@ -57,7 +64,12 @@ impl AgentTls {
         let now = Timestamp::now();
         let loaded = identity(authorities(&client, namespace, now).await?, now)?;
         let (namespace, loaded) = (namespace.to_owned(), RwLock::new(loaded));
-        Ok(Arc::new(Self { client, namespace, loaded, loading: Mutex::new(()) }))
+        Ok(Arc::new(Self {
+            client,
+            namespace,
+            loaded,
+            loading: Mutex::new(()),
+        }))
     }
 
     /// Reads the authorities where that is due, makes or rotates them, and renews the operator's certificate.
@@ -68,7 +80,12 @@ impl AgentTls {
     /// An HTTP client for the agent of this provider at this address, and its base, `https://name:port`.
     ///
     /// It presents the operator's certificate and takes only the certificate of the agent's provider.
-    pub fn client(&self, provider: &str, namespace: &str, address: IpAddr) -> Result<(reqwest::Client, String)> {
+    pub fn client(
+        &self,
+        provider: &str,
+        namespace: &str,
+        address: IpAddr,
+    ) -> Result<(reqwest::Client, String)> {
         let name = names::agent_server_name(provider, namespace);
         let config = self.loaded().config;
         let http = reqwest::Client::builder()
@@ -120,14 +137,18 @@ async fn authorities(client: &Client, namespace: &str, now: Timestamp) -> Result
     let object = format!("Secret {AUTHORITY_SECRET}.{namespace}");
     let broken = |action, error| tls_error(action, &object, error);
     let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
-    let params = PostParams { field_manager: Some(names::FIELD_MANAGER.into()), ..PostParams::default() };
+    let params = PostParams {
+        field_manager: Some(names::FIELD_MANAGER.into()),
+        ..PostParams::default()
+    };
     for _ in 0..MAX_ATTEMPTS {
         let found = api.get_opt(AUTHORITY_SECRET).await.attempt("read", &object)?;
         let stored = match found.as_ref().and_then(|secret| secret.data.as_ref()) {
             Some(data) => secret::read_authorities(data).map_err(|error| broken("read", error))?,
             None => Vec::new(),
         };
-        let (authorities, changed) = Authorities::rotated(stored, now).map_err(|error| broken("rotate", error))?;
+        let (authorities, changed) =
+            Authorities::rotated(stored, now).map_err(|error| broken("rotate", error))?;
         if !changed {
             return Ok(authorities);
         }
@@ -135,7 +156,8 @@ async fn authorities(client: &Client, namespace: &str, now: Timestamp) -> Result
             secret.data = Some(secret::write_authorities(&authorities));
             api.replace(AUTHORITY_SECRET, &params, &secret).await
         } else {
-            api.create(&params, &authority_secret(namespace, &authorities)).await
+            api.create(&params, &authority_secret(namespace, &authorities))
+                .await
         };
         match written {
             Ok(_) => return Ok(authorities),
@@ -143,14 +165,23 @@ async fn authorities(client: &Client, namespace: &str, now: Timestamp) -> Result
             Err(error) => return Err(error).attempt("write", &object),
         }
     }
-    Err(Error::Contended { object, attempts: MAX_ATTEMPTS })
+    Err(Error::Contended {
+        object,
+        attempts: MAX_ATTEMPTS,
+    })
 }
 
 fn authority_secret(namespace: &str, authorities: &Authorities) -> Secret {
-    let mut secret = Secret { data: Some(secret::write_authorities(authorities)), ..Secret::default() };
+    let mut secret = Secret {
+        data: Some(secret::write_authorities(authorities)),
+        ..Secret::default()
+    };
     secret.metadata.name = Some(AUTHORITY_SECRET.into());
     secret.metadata.namespace = Some(namespace.to_owned());
-    let label = (names::MANAGED_BY_LABEL.to_owned(), names::FIELD_MANAGER.to_owned());
+    let label = (
+        names::MANAGED_BY_LABEL.to_owned(),
+        names::FIELD_MANAGER.to_owned(),
+    );
     secret.metadata.labels = Some([label].into());
     secret
 }
@@ -162,7 +193,10 @@ fn agent_data(
     name: &str,
     now: Timestamp,
 ) -> Result<secret::Data, TlsError> {
-    let pair = match stored.and_then(secret::read_pair).filter(|pair| authorities.accepts(pair, name, now)) {
+    let pair = match stored
+        .and_then(secret::read_pair)
+        .filter(|pair| authorities.accepts(pair, name, now))
+    {
         Some(pair) => pair,
         None => authorities.issue(Role::Agent, name, now)?,
     };
@@ -176,7 +210,11 @@ fn identity(authorities: Authorities, now: Timestamp) -> Result<Loaded> {
         .and_then(|pair| client_config(&authorities.bundle(), &pair))
         .map_err(|error| tls_error("use", AUTHORITY_SECRET, error))?;
     let check_at = now.saturating_add(CHECK_INTERVAL).unwrap_or(Timestamp::MAX);
-    Ok(Loaded { authorities: Arc::new(authorities), config: Arc::new(config), check_at })
+    Ok(Loaded {
+        authorities: Arc::new(authorities),
+        config: Arc::new(config),
+        check_at,
+    })
 }
 
 fn client_config(bundle: &str, pair: &Pair) -> Result<ClientConfig, TlsError> {
@@ -188,7 +226,8 @@ fn client_config(bundle: &str, pair: &Pair) -> Result<ClientConfig, TlsError> {
         CertificateDer::from_pem_slice(pair.certificate.as_bytes())
             .map_err(|_| TlsError::Malformed(secret::CERTIFICATE))?,
     ];
-    let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).map_err(|_| TlsError::Malformed(secret::KEY))?;
+    let key =
+        PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).map_err(|_| TlsError::Malformed(secret::KEY))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
@@ -197,8 +236,12 @@ fn client_config(bundle: &str, pair: &Pair) -> Result<ClientConfig, TlsError> {
     Ok(config)
 }
 
-fn tls_error(action: &'static str, object: impl ToString, error: TlsError) -> Error {
-    Error::Tls { action, object: object.to_string(), source: Box::new(error) }
+fn tls_error(action: &'static str, object: &str, error: TlsError) -> Error {
+    Error::Tls {
+        action,
+        object: object.to_string(),
+        source: Box::new(error),
+    }
 }
 
 #[cfg(test)]

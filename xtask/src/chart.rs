@@ -22,6 +22,8 @@ const RELEASE: [&str; 4] = ["cocoon", CHART, "--namespace", "cocoon-system"];
 
 /// Where the operator names its metrics.
 const METRICS: &str = "operator/src/metrics.rs";
+/// Where the operator makes the agents' network policies.
+const POLICIES: &str = "operator/src/provider/children.rs";
 
 /// One check and how it ended.
 pub(crate) type Check = (String, Result<()>);
@@ -115,15 +117,15 @@ impl Chart {
                 rendered.definitions_follow(name),
             ),
         ];
+        let admitted = read(POLICIES).and_then(|source| rendered.agents_admit_the_operator_of(&source));
+        checks.push((format!("{name}: agents admit the operator"), admitted));
         if let Some(rules) = rendered.prometheus_rules() {
             let tests = workspace::root().join(CHART).join("tests/alerts.yaml");
             checks.push((
                 format!("{name}: alerts fire when they should"),
                 promtool::test(&rules, &tests),
             ));
-            let known = fs::read_to_string(workspace::root().join(METRICS))
-                .with_context(|| format!("read {METRICS}"))
-                .and_then(|source| rendered.alerts_ask_for_metrics_of(&source));
+            let known = read(METRICS).and_then(|source| rendered.alerts_ask_for_metrics_of(&source));
             checks.push((format!("{name}: alerts ask for metrics that exist"), known));
         }
         checks
@@ -190,9 +192,13 @@ fn output(command: &mut Command) -> Result<String> {
     String::from_utf8(output.stdout).with_context(|| format!("read what {program} printed as UTF-8"))
 }
 
+/// Reads a file of the workspace.
+fn read(path: &str) -> Result<String> {
+    fs::read_to_string(workspace::root().join(path)).with_context(|| format!("read {path}"))
+}
+
 /// Reads a YAML file of the chart.
 fn read_yaml(path: &str) -> Result<Value> {
-    let full = workspace::root().join(CHART).join(path);
-    let text = fs::read_to_string(&full).with_context(|| format!("read {}", full.display()))?;
-    serde_saphyr::from_str(&text).with_context(|| format!("read {} as YAML", full.display()))
+    let path = format!("{CHART}/{path}");
+    serde_saphyr::from_str(&read(&path)?).with_context(|| format!("read {path} as YAML"))
 }

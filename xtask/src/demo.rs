@@ -24,7 +24,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let description = stack::up(&args.stack)?;
     let mut build = workspace::cargo();
     let status = build
-        .args(["build", "--quiet", "--package", "e2e", "--bin", "demo"])
+        .args(["build", "--quiet", "--workspace", "--bin", "demo"])
         .status()
         .context("run cargo build")?;
     ensure!(status.success(), "the demo does not build");

@@ -23,7 +23,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let description = stack::up(&args.stack)?;
     let mut tests = workspace::cargo();
     tests
-        .args(["test", "--package", "e2e", "--test", "e2e", "--"])
+        .args(["test", "--workspace", "--test", "e2e", "--"])
         .args(&args.tests);
     tests
         .args(["--test-threads", "1"])

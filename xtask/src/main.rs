@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+mod bench;
 mod cache;
 mod chart;
 mod cluster;
@@ -36,6 +37,8 @@ enum Command {
     Test(test::Args),
     /// Build the images as OCI archives, without a container engine
     Image(image::Args),
+    /// Measure, and write JSON under target/bench
+    Bench(bench::Args),
     /// Run the whole loop and show it: cluster, farm, job, payment
     Demo(demo::Args),
     /// Remove every trace of the demo, the tests and their cluster
@@ -56,6 +59,7 @@ enum Command {
 fn main() -> Result<ExitCode> {
     match Cli::parse().command {
         Command::Test(args) => return test::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Demo(args) => return demo::run(&args),
         Command::E2e(args) => return e2e::run(&args),
         Command::Down => stack::down(),

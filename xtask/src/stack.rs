@@ -206,7 +206,9 @@ fn on_given_cluster(kubeconfig: &Path, options: &Up) -> Result<Parts> {
         Some(address) => address,
         None => address::toward(&kubeconfig)?,
     };
-    let chain = start_chain(&state, &format!("{address}"), &binaries, |chain| Command::new(chain))?;
+    let chain = start_chain(&state, &format!("{address}"), &binaries, |chain| {
+        Command::new(chain)
+    })?;
     let model_path = match &options.model_path {
         Some(path) => path.clone(),
         None => model::fetch()?,
@@ -234,21 +236,33 @@ pub(crate) fn down() -> Result<()> {
 /// Builds the programs that run beside the cluster, in the profile that the tests use.
 fn build_binaries() -> Result<PathBuf> {
     say("building the testbed");
-    let packages = ["testbed-chain", "testbed-device-plugin", "kubectl-cocoon"];
+    // With the features of the whole workspace, as the tests are built: nothing is compiled twice.
     let mut build = workspace::cargo();
-    build.args(["build", "--quiet"]);
-    for package in packages {
-        build.args(["--package", package]);
+    build.args(["build", "--quiet", "--workspace"]);
+    for binary in ["testbed-chain", "testbed-device-plugin", "kubectl-cocoon"] {
+        build.args(["--bin", binary]);
     }
     succeed(&mut build)?;
     Ok(image::target_folder().join("debug"))
 }
 
-fn start_chain(state: &Path, address: &str, binaries: &Path, command: impl Fn(&Path) -> Command) -> Result<String> {
+fn start_chain(
+    state: &Path,
+    address: &str,
+    binaries: &Path,
+    command: impl Fn(&Path) -> Command,
+) -> Result<String> {
     let listen = format!("{address}:{CHAIN_PORT}");
     let binary = binaries.join("testbed-chain");
     let mut command = command(&binary);
-    command.args(["serve", "--listen", &listen, "--global-id", &GLOBAL_ID.to_string(), "--state"]);
+    command.args([
+        "serve",
+        "--listen",
+        &listen,
+        "--global-id",
+        &GLOBAL_ID.to_string(),
+        "--state",
+    ]);
     command.arg(state.join("chain"));
     process::start(state, CHAIN, &binary, &mut command)?;
     wait("the chain answers", || Ok(TcpStream::connect(&listen).is_ok()))?;
@@ -267,7 +281,12 @@ fn start_device_plugin(
     command.arg("--kubelet-dir").arg(&node.kubelet_root_dir);
     command.arg("--kubeconfig").arg(&status.kubeconfig);
     command.args(["--node", &node.name, "--gpus", &gpus.to_string()]);
-    process::start(&status.state, &format!("device-plugin-{}", node.name), &binary, &mut command)
+    process::start(
+        &status.state,
+        &format!("device-plugin-{}", node.name),
+        &binary,
+        &mut command,
+    )
 }
 
 fn wait_for_gpus(status: &Status, per_node: u16) -> Result<()> {

@@ -26,15 +26,44 @@ pub const MAX_LEDGER_ENTRIES: usize = 1000;
     doc = "PaymentChannel is a payer's escrow toward one provider and the ledger of what jobs claim from it.",
     selectable = ".spec.provider.name",
     printcolumn(name = "Provider", type_ = "string", json_path = ".spec.provider.name"),
-    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
+    ),
     printcolumn(name = "State", type_ = "string", json_path = ".status.state"),
-    printcolumn(name = "Deposit", type_ = "string", json_path = ".status.deposit", description = "TON left in the contract"),
-    printcolumn(name = "Available", type_ = "string", json_path = ".status.available", description = "TON that new jobs can reserve"),
-    printcolumn(name = "Redeemed", type_ = "string", json_path = ".status.redeemed", description = "TON paid to the provider"),
+    printcolumn(
+        name = "Deposit",
+        type_ = "string",
+        json_path = ".status.deposit",
+        description = "TON left in the contract"
+    ),
+    printcolumn(
+        name = "Available",
+        type_ = "string",
+        json_path = ".status.available",
+        description = "TON that new jobs can reserve"
+    ),
+    printcolumn(
+        name = "Redeemed",
+        type_ = "string",
+        json_path = ".status.redeemed",
+        description = "TON paid to the provider"
+    ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message", priority = 1),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].message",
+        priority = 1
+    ),
     printcolumn(name = "Network", type_ = "string", json_path = ".spec.network", priority = 1),
-    printcolumn(name = "Contract", type_ = "string", json_path = ".spec.contractAddress", priority = 1)
+    printcolumn(
+        name = "Contract",
+        type_ = "string",
+        json_path = ".spec.contractAddress",
+        priority = 1
+    )
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(validation = Rule::new("self.provider == oldSelf.provider && self.network == oldSelf.network && self.contractAddress == oldSelf.contractAddress && self.payerPublicKey == oldSelf.payerPublicKey").message("only the voucher may change"))]
@@ -43,10 +72,16 @@ pub struct PaymentChannelSpec {
     /// The provider that is paid.
     pub provider: LocalReference,
     /// TON network by the name that the operator's configuration gives it.
-    #[schemars(length(min = 1, max = 32), regex(pattern = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"))]
+    #[schemars(
+        length(min = 1, max = 32),
+        regex(pattern = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")
+    )]
     pub network: String,
     /// Address of the escrow contract.
-    #[schemars(length(min = 48, max = 67), regex(pattern = r"^([A-Za-z0-9_+/-]{48}|-?[0-9]:[0-9a-fA-F]{64})$"))]
+    #[schemars(
+        length(min = 48, max = 67),
+        regex(pattern = r"^([A-Za-z0-9_+/-]{48}|-?[0-9]:[0-9a-fA-F]{64})$")
+    )]
     pub contract_address: String,
     /// The payer's Ed25519 public key, as 64 hexadecimal digits.
     #[schemars(length(min = 64, max = 64), regex(pattern = r"^[0-9a-f]{64}$"))]

@@ -28,20 +28,52 @@ use crate::{
     printcolumn(name = "Model", type_ = "string", json_path = ".spec.model"),
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
     printcolumn(name = "Done", type_ = "string", json_path = ".status.progress"),
-    printcolumn(name = "Cost", type_ = "string", json_path = ".status.cost.spent", description = "TON"),
-    printcolumn(name = "Settled", type_ = "string", json_path = ".status.conditions[?(@.type==\"Settled\")].status"),
+    printcolumn(
+        name = "Cost",
+        type_ = "string",
+        json_path = ".status.cost.spent",
+        description = "TON"
+    ),
+    printcolumn(
+        name = "Settled",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Settled\")].status"
+    ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    printcolumn(name = "Reason", type_ = "string", json_path = ".status.waitingFor", priority = 1),
-    printcolumn(name = "Tokens", type_ = "integer", json_path = ".status.usage.completionTokens", priority = 1),
-    printcolumn(name = "Provider", type_ = "string", json_path = ".status.provider", priority = 1),
-    printcolumn(name = "Queue", type_ = "integer", json_path = ".status.queuePosition", priority = 1)
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.waitingFor",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Tokens",
+        type_ = "integer",
+        json_path = ".status.usage.completionTokens",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Provider",
+        type_ = "string",
+        json_path = ".status.provider",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Queue",
+        type_ = "integer",
+        json_path = ".status.queuePosition",
+        priority = 1
+    )
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(validation = Rule::new("self.model == oldSelf.model && self.endpoint == oldSelf.endpoint && self.input == oldSelf.input && has(self.parameters) == has(oldSelf.parameters) && (!has(self.parameters) || self.parameters == oldSelf.parameters)").message("model, endpoint, input and parameters are immutable: make a new job"))]
 #[x_kube(validation = Rule::new("self.billing.mode == oldSelf.billing.mode && has(self.billing.channelRef) == has(oldSelf.billing.channelRef) && (!has(self.billing.channelRef) || self.billing.channelRef == oldSelf.billing.channelRef) && (!has(oldSelf.billing.maxNano) || self.billing.maxNano >= oldSelf.billing.maxNano)").message("billing is immutable, except that maxNano may grow"))]
 pub struct InferenceJobSpec {
     /// Name of the model, as a provider in the namespace offers it.
-    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"))]
+    #[schemars(
+        length(min = 1, max = 63),
+        regex(pattern = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")
+    )]
     pub model: String,
     /// Which API the requests use.
     #[serde(default = "default_endpoint")]

@@ -30,16 +30,55 @@ use crate::units::{NanoTon, Prices};
         status_replicas_path = ".status.replicas",
         label_selector_path = ".status.selector"
     ),
-    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
-    printcolumn(name = "GPUs", type_ = "string", json_path = ".status.gpuSummary", description = "Free / allocatable GPUs on matching nodes"),
-    printcolumn(name = "Models", type_ = "string", json_path = ".status.modelSummary", description = "Serving / offered models"),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
+    ),
+    printcolumn(
+        name = "GPUs",
+        type_ = "string",
+        json_path = ".status.gpuSummary",
+        description = "Free / allocatable GPUs on matching nodes"
+    ),
+    printcolumn(
+        name = "Models",
+        type_ = "string",
+        json_path = ".status.modelSummary",
+        description = "Serving / offered models"
+    ),
     printcolumn(name = "Tok/s", type_ = "integer", json_path = ".status.tokensPerSecond"),
-    printcolumn(name = "Earned", type_ = "string", json_path = ".status.earnings.confirmed", description = "TON confirmed on chain"),
-    printcolumn(name = "Pending", type_ = "string", json_path = ".status.earnings.pending", description = "TON metered, not yet on chain"),
+    printcolumn(
+        name = "Earned",
+        type_ = "string",
+        json_path = ".status.earnings.confirmed",
+        description = "TON confirmed on chain"
+    ),
+    printcolumn(
+        name = "Pending",
+        type_ = "string",
+        json_path = ".status.earnings.pending",
+        description = "TON metered, not yet on chain"
+    ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message", priority = 1),
-    printcolumn(name = "Nodes", type_ = "string", json_path = ".status.nodeSummary", priority = 1),
-    printcolumn(name = "Network", type_ = "string", json_path = ".spec.payout.network", priority = 1)
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].message",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Nodes",
+        type_ = "string",
+        json_path = ".status.nodeSummary",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Network",
+        type_ = "string",
+        json_path = ".spec.payout.network",
+        priority = 1
+    )
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(validation = Rule::new("self.backend == 'CPU' || self.models.all(m, m.gpusPerReplica >= 1)").message("gpusPerReplica may be 0 only with backend CPU"))]
@@ -127,7 +166,10 @@ impl Default for GpuOffer {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ModelOffer {
     /// Name that jobs ask for.
-    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"))]
+    #[schemars(
+        length(min = 1, max = 63),
+        regex(pattern = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")
+    )]
     pub name: String,
     /// Where the model file comes from.
     pub source: ModelSource,
@@ -211,7 +253,10 @@ pub struct PvcSource {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Payout {
     /// TON network by the name that the operator's configuration gives it, e.g. `mainnet`.
-    #[schemars(length(min = 1, max = 32), regex(pattern = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"))]
+    #[schemars(
+        length(min = 1, max = 32),
+        regex(pattern = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")
+    )]
     pub network: String,
     /// Address of the payout wallet (v5r1): where channels pay.
     #[schemars(length(min = 48, max = 67))]

@@ -24,10 +24,20 @@ use crate::units::NanoTon;
     printcolumn(name = "Provider", type_ = "string", json_path = ".spec.providerRef.name"),
     printcolumn(name = "State", type_ = "string", json_path = ".status.state"),
     printcolumn(name = "Seqno", type_ = "integer", json_path = ".spec.seqno"),
-    printcolumn(name = "Claimed", type_ = "string", json_path = ".spec.claimed", description = "TON, the step over what was redeemed before"),
+    printcolumn(
+        name = "Claimed",
+        type_ = "string",
+        json_path = ".spec.claimed",
+        description = "TON, the step over what was redeemed before"
+    ),
     printcolumn(name = "Transaction", type_ = "string", json_path = ".status.transaction"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    printcolumn(name = "Attempts", type_ = "integer", json_path = ".status.attempts", priority = 1)
+    printcolumn(
+        name = "Attempts",
+        type_ = "integer",
+        json_path = ".status.attempts",
+        priority = 1
+    )
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(validation = Rule::new("self == oldSelf").message("a settlement is immutable: it says what was signed"))]

@@ -26,14 +26,30 @@ impl Encoder {
     }
 
     pub(super) fn usage(&mut self, usage: &Usage) {
-        let Usage { prompt_tokens, cached_prompt_tokens, completion_tokens, reasoning_tokens } = usage;
-        for tokens in [prompt_tokens, cached_prompt_tokens, completion_tokens, reasoning_tokens] {
+        let Usage {
+            prompt_tokens,
+            cached_prompt_tokens,
+            completion_tokens,
+            reasoning_tokens,
+        } = usage;
+        for tokens in [
+            prompt_tokens,
+            cached_prompt_tokens,
+            completion_tokens,
+            reasoning_tokens,
+        ] {
             self.integer(tokens.get());
         }
     }
 
     pub(super) fn prices(&mut self, prices: &Prices) {
-        let Prices { prompt, cached_prompt, completion, reasoning, minimum_nano } = prices;
+        let Prices {
+            prompt,
+            cached_prompt,
+            completion,
+            reasoning,
+            minimum_nano,
+        } = prices;
         for price in [prompt, cached_prompt, completion, reasoning] {
             self.integer(price.nano_per_million());
         }

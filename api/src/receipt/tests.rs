@@ -21,7 +21,10 @@ fn delivery(request: u32, completion: u64) -> Delivery {
         request,
         model: Sha256Digest::of(b"model"),
         result: Sha256Digest::of(b"result"),
-        usage: Usage { completion_tokens: TokenCount::new(completion).unwrap(), ..Usage::default() },
+        usage: Usage {
+            completion_tokens: TokenCount::new(completion).unwrap(),
+            ..Usage::default()
+        },
         prices: Prices {
             completion: TokenPrice::from_nano_per_million(2_000_000).unwrap(),
             ..Prices::default()
@@ -62,10 +65,10 @@ fn every_change_to_a_receipt_is_seen() {
         |r| r.chain.attempt = 2,
     ];
     for (number, change) in changes.iter().enumerate() {
-        let mut changed = receipt.clone();
-        change(&mut changed);
+        let mut forged = receipt.clone();
+        change(&mut forged);
         let mut reader = chain(Some("EQ"));
-        assert!(reader.push(&changed).is_err(), "change {number}");
+        assert!(reader.push(&forged).is_err(), "change {number}");
         assert_eq!(reader.count(), 0);
     }
 }
@@ -84,8 +87,9 @@ fn receipts_cannot_be_replayed_or_skipped() {
 #[test]
 fn the_root_does_not_depend_on_the_order_of_arrival() {
     let (signer, mut chain) = (signer(), chain(Some("EQ")));
-    let receipts: Vec<Receipt> =
-        [2, 0, 1].map(|request| signer.receipt(&mut chain, delivery(request, 1)).unwrap()).into();
+    let receipts: Vec<Receipt> = [2, 0, 1]
+        .map(|request| signer.receipt(&mut chain, delivery(request, 1)).unwrap())
+        .into();
     assert_eq!(receipts_root(&receipts), receipts_root(receipts.iter().rev()));
 }
 

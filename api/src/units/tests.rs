@@ -27,7 +27,10 @@ fn prices(prompt: u64, completion: u64, minimum: u64) -> Prices {
 fn a_request_is_rounded_up_once() {
     // 0.4 + 0.4 nanoTON are 0.8, so 1: rounding each class would give 2.
     assert_eq!(prices(400_000, 400_000, 0).cost(usage(1, 1)), Ok(nano(1)));
-    assert_eq!(prices(20_000_000, 160_000_000, 0).cost(usage(5, 32)), Ok(nano(100 + 5_120)));
+    assert_eq!(
+        prices(20_000_000, 160_000_000, 0).cost(usage(5, 32)),
+        Ok(nano(100 + 5_120))
+    );
 }
 
 #[test]
@@ -39,7 +42,10 @@ fn a_request_costs_at_least_the_minimum() {
 #[test]
 fn an_overflowing_cost_is_an_error() {
     let most = u64::try_from(i64::MAX).unwrap();
-    assert_eq!(prices(most, most, 0).cost(usage(most, most)), Err(UnitError::Overflow));
+    assert_eq!(
+        prices(most, most, 0).cost(usage(most, most)),
+        Err(UnitError::Overflow)
+    );
 }
 
 #[test]

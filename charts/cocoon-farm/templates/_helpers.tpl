@@ -7,15 +7,16 @@
 {{- printf "%s-%s" .Release.Namespace (include "cocoon-farm.fullname" .) }}
 {{- end }}
 
+{{- /* The agents' NetworkPolicies admit pods of this name in the operator's namespace. */}}
 {{- define "cocoon-farm.selectorLabels" -}}
-app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/name: cocoon-operator
 app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: operator
 {{- end }}
 
 {{- define "cocoon-farm.labels" -}}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
-app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/name: cocoon-operator
 app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}

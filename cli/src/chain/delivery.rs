@@ -27,7 +27,7 @@ const MAX_SIGNATURES: u32 = 2;
 /// What became of a signed message.
 enum Fate {
     /// The wallet took it in this transaction.
-    Taken(Transaction),
+    Taken(Box<Transaction>),
     /// Its time is over and the wallet never took it.
     Expired,
     /// The wallet took another message with its number.
@@ -117,7 +117,7 @@ impl Chain {
                 .find_transaction_by_message_hash(&signed.destination, &signed.hash, since)
                 .await?;
             if let Some(transaction) = found {
-                return Ok(Some(Fate::Taken(transaction)));
+                return Ok(Some(Fate::Taken(Box::new(transaction))));
             }
             if time > signed.valid_until {
                 return Ok(Some(if seqno > signed.seqno {

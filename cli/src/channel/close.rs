@@ -31,7 +31,7 @@ pub(super) async fn run(arguments: Arguments, cluster: &Cluster) -> Result<()> {
             bound.payer.wallet.address().friendly(&bound.chain.network, false)
         ),
         Closing::Already => {
-            println!("channel {name} is closed; `kubectl delete paymentchannel {name}` removes the object")
+            println!("channel {name} is closed; `kubectl delete paymentchannel {name}` removes the object");
         }
     }
     Ok(())

@@ -6,14 +6,18 @@ use cocoon_api::{
     NanoTon,
     crd::{CocoonProvider, LocalReference, PaymentChannel, PaymentChannelSpec},
 };
-use cocoon_ton::{Address, ChannelParams, ChannelState, Network};
+use cocoon_ton::{Address, ChannelOnChain, ChannelParams, ChannelState, ChannelStatus, Network};
 use kube::{Api, api::PostParams};
 
 use super::{PayerArguments, object};
 use crate::{
     amount,
-    chain::escrow::salt,
+    chain::{
+        Chain,
+        escrow::{Opened, salt},
+    },
     kubernetes::{Cluster, FIELD_MANAGER},
+    payer::Payer,
 };
 
 /// The shortest challenge window that providers accept: what they need to notice a close and to redeem.
@@ -43,46 +47,28 @@ pub struct Arguments {
     with: PayerArguments,
 }
 
+/// A channel as it is to be, and as far as it is there.
+struct Plan {
+    name: String,
+    params: ChannelParams,
+    spec: PaymentChannelSpec,
+    existing: Option<PaymentChannel>,
+    payer: Payer,
+    chain: Chain,
+}
+
 /// Opens the channel, or completes what an interrupted run began.
 pub(super) async fn run(arguments: Arguments, cluster: &Cluster) -> Result<()> {
     let Arguments {
-        name,
-        provider,
         deposit,
         cap,
         valid_for,
-        challenge,
-        with,
+        ..
     } = arguments;
     ensure!(
-        challenge >= MIN_CHALLENGE_SECONDS,
+        arguments.challenge >= MIN_CHALLENGE_SECONDS,
         "--challenge must be at least {MIN_CHALLENGE_SECONDS}s: providers refuse shorter windows"
     );
-    let (network_name, payout) = provider_payout(&provider, cluster).await?;
-    let network = with.chain.network(&network_name)?;
-    let payer = with.payer.read(&network)?;
-    let params = ChannelParams {
-        payer_key: payer.wallet.public_key(),
-        payer: payer.wallet.address(),
-        provider: payee(&provider, &payout, &network)?,
-        challenge_period: challenge,
-        salt: salt(&cluster.namespace, &name),
-    };
-    let wanted = PaymentChannelSpec {
-        provider: LocalReference { name: provider },
-        network: network_name,
-        contract_address: params.address().friendly(&network, true),
-        payer_public_key: payer.wallet.public_key().to_string(),
-        voucher: None,
-    };
-    let channels: Api<PaymentChannel> = cluster.api();
-    let existing = channels
-        .get_opt(&name)
-        .await
-        .with_context(|| format!("could not read PaymentChannel {name}"))?;
-    if let Some(existing) = &existing {
-        check_same(&name, existing, &wanted, &network)?;
-    }
     if cap > deposit {
         eprintln!(
             "warning: the cap of {} TON is above the deposit of {} TON: what is above cannot be claimed before a top-up",
@@ -90,48 +76,129 @@ pub(super) async fn run(arguments: Arguments, cluster: &Cluster) -> Result<()> {
             deposit.to_ton_string()
         );
     }
-
-    let chain = with.chain.connect(network).await?;
-    let address = params.address();
-    let state = if existing.is_some() && is_open(&chain, &address).await? {
-        chain.finish_earlier(&payer).await?;
-        eprintln!("PaymentChannel {name} exists already, its deposit is left as it is: see `channel top-up`");
-        chain.channel(&address).await?
-    } else {
-        chain.open(&payer, &params, deposit).await?.state
-    };
-
-    let current = existing.as_ref().and_then(|object| object.spec.voucher.clone());
-    if let Some(voucher) = current.filter(|voucher| voucher.epoch == state.epoch) {
-        eprintln!(
-            "its voucher of {} TON is left as it is: see `channel authorize`",
-            voucher.cap_nano.to_ton_string()
-        );
-    } else {
-        let signed = chain.voucher(&payer, &address, &state, cap, valid_for).await?;
-        if existing.is_some() {
-            object::store_voucher(&name, &signed, cluster).await?;
-        } else {
-            let spec = PaymentChannelSpec {
-                voucher: Some(object::voucher(&signed)),
-                ..wanted
-            };
-            let params = PostParams {
-                field_manager: Some(FIELD_MANAGER.to_owned()),
-                ..PostParams::default()
-            };
-            channels
-                .create(&params, &PaymentChannel::new(&name, spec))
-                .await
-                .with_context(|| format!("could not create PaymentChannel {name}, the contract is open: run the same command again"))?;
-        }
-    }
+    let plan = Plan::of(arguments, cluster).await?;
+    let opened = plan.fund(deposit).await?;
+    plan.authorize(&opened.state, cap, valid_for, cluster).await?;
     println!(
-        "channel {name} is open: contract {}, {} TON in deposit",
-        address.friendly(&chain.network, true),
-        state.available.to_ton_string()
+        "channel {} is open: contract {}, {} TON in deposit, {} TON of it paid by this run",
+        plan.name,
+        plan.spec.contract_address,
+        opened.state.available.to_ton_string(),
+        opened.paid.to_ton_string()
     );
     Ok(())
+}
+
+impl Plan {
+    async fn of(arguments: Arguments, cluster: &Cluster) -> Result<Self> {
+        let Arguments {
+            name,
+            provider,
+            challenge,
+            with,
+            deposit: _,
+            cap: _,
+            valid_for: _,
+        } = arguments;
+        let (network_name, payout) = provider_payout(&provider, cluster).await?;
+        let network = with.chain.network(&network_name)?;
+        let payer = with.payer.read(&network)?;
+        let params = ChannelParams {
+            payer_key: payer.wallet.public_key(),
+            payer: payer.wallet.address(),
+            provider: payee(&provider, &payout, &network)?,
+            challenge_period: challenge,
+            salt: salt(&cluster.namespace, &name),
+        };
+        let spec = PaymentChannelSpec {
+            provider: LocalReference { name: provider },
+            network: network_name,
+            contract_address: params.address().friendly(&network, true),
+            payer_public_key: payer.wallet.public_key().to_string(),
+            voucher: None,
+        };
+        let channels: Api<PaymentChannel> = cluster.api();
+        let existing = channels
+            .get_opt(&name)
+            .await
+            .with_context(|| format!("could not read PaymentChannel {name}"))?;
+        if let Some(existing) = &existing {
+            check_same(&name, existing, &spec, &network)?;
+        }
+        let chain = with.chain.connect(network).await?;
+        Ok(Self {
+            name,
+            params,
+            spec,
+            existing,
+            payer,
+            chain,
+        })
+    }
+
+    /// Deploys and funds the contract. What was taken from the deposit of a channel in use is not put back.
+    async fn fund(&self, deposit: NanoTon) -> Result<Opened> {
+        if self.existing.is_some() {
+            self.chain.finish_earlier(&self.payer).await?;
+            let found = self.chain.reader.state(&self.params.address()).await?;
+            if let ChannelOnChain::Channel { state, .. } = found
+                && state.status == ChannelStatus::Open
+            {
+                eprintln!(
+                    "PaymentChannel {} exists, its deposit is left as it is: see `channel top-up`",
+                    self.name
+                );
+                return Ok(Opened {
+                    state,
+                    paid: NanoTon::ZERO,
+                });
+            }
+        }
+        self.chain.open(&self.payer, &self.params, deposit).await
+    }
+
+    /// Signs the voucher and stores it with the object; one for the present epoch is kept.
+    async fn authorize(
+        &self,
+        state: &ChannelState,
+        cap: NanoTon,
+        valid_for: u32,
+        cluster: &Cluster,
+    ) -> Result<()> {
+        let Self {
+            name,
+            params,
+            spec,
+            existing,
+            payer,
+            chain,
+        } = self;
+        let present = existing.as_ref().and_then(|object| object.spec.voucher.as_ref());
+        if let Some(voucher) = present.filter(|voucher| voucher.epoch == state.epoch) {
+            let allowed = voucher.cap_nano.to_ton_string();
+            eprintln!("its voucher of {allowed} TON is left as it is: see `channel authorize`");
+            return Ok(());
+        }
+        let signed = chain
+            .voucher(payer, &params.address(), state, cap, valid_for)
+            .await?;
+        if existing.is_some() {
+            return object::store_voucher(name, &signed, cluster).await;
+        }
+        let spec = PaymentChannelSpec {
+            voucher: Some(object::voucher(&signed)),
+            ..spec.clone()
+        };
+        let params = PostParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PostParams::default()
+        };
+        let channels: Api<PaymentChannel> = cluster.api();
+        channels.create(&params, &PaymentChannel::new(name, spec)).await.with_context(|| {
+            format!("could not create PaymentChannel {name}, although its contract is open: run the same command again")
+        })?;
+        Ok(())
+    }
 }
 
 /// Network and payout address of the provider.
@@ -176,19 +243,4 @@ fn check_same(
         wanted.contract_address
     );
     Ok(())
-}
-
-async fn is_open(chain: &crate::chain::Chain, address: &Address) -> Result<bool> {
-    use cocoon_ton::{ChannelOnChain, ChannelStatus};
-    let found = chain.reader.state(address).await?;
-    Ok(matches!(
-        found,
-        ChannelOnChain::Channel {
-            state: ChannelState {
-                status: ChannelStatus::Open,
-                ..
-            },
-            ..
-        }
-    ))
 }

@@ -1,9 +1,15 @@
 //! `channel show`: what the cluster knows and what the contract shows, side by side.
 
+use std::fmt::Write as _;
+
 use anyhow::{Context as _, Result};
 use clap::Args;
-use cocoon_api::crd::{PaymentChannel, PaymentChannelStatus};
+use cocoon_api::{
+    conditions::{Closing, Reason as _},
+    crd::PaymentChannel,
+};
 use cocoon_ton::{ChannelState, ChannelStatus};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{Api, ResourceExt as _, api::ListParams};
 use serde_json::{Value, json};
 
@@ -31,15 +37,14 @@ pub struct Arguments {
 /// Prints one channel or all of them.
 pub(super) async fn run(arguments: Arguments, cluster: &Cluster) -> Result<()> {
     let Arguments { name, output, chain } = arguments;
-    let objects = match &name {
-        Some(name) => vec![object::read(name, cluster).await?],
-        None => {
-            let api: Api<PaymentChannel> = cluster.api();
-            api.list(&ListParams::default())
-                .await
-                .context("could not list PaymentChannels")?
-                .items
-        }
+    let objects = if let Some(name) = &name {
+        vec![object::read(name, cluster).await?]
+    } else {
+        let api: Api<PaymentChannel> = cluster.api();
+        api.list(&ListParams::default())
+            .await
+            .context("could not list PaymentChannels")?
+            .items
     };
     if !chain.has_endpoint() {
         eprintln!("no TON endpoint is given, so the contract's figures are missing: set COCOON_TON_ENDPOINT");
@@ -58,9 +63,9 @@ pub(super) async fn run(arguments: Arguments, cluster: &Cluster) -> Result<()> {
         (Format::Json, None) => output::json(&Value::Array(seen.iter().map(json).collect())),
         (Format::Table, Some(_)) => seen
             .iter()
-            .for_each(|(object, contract)| print!("{}", details(object, contract.as_ref()))),
+            .for_each(|(object, contract)| println!("{}", details(object, contract.as_ref()))),
         (Format::Table, None) if seen.is_empty() => {
-            eprintln!("no payment channels in namespace {}", cluster.namespace)
+            eprintln!("no payment channels in namespace {}", cluster.namespace);
         }
         (Format::Table, None) => print!("{}", list(&seen)),
     }
@@ -125,48 +130,51 @@ fn list(seen: &[(PaymentChannel, Option<ChannelState>)]) -> Table {
 }
 
 fn details(object: &PaymentChannel, contract: Option<&ChannelState>) -> String {
-    let PaymentChannelStatus {
-        conditions,
-        state,
-        deposit_nano,
-        accrued_nano,
-        reserved_nano,
-        redeemed_nano,
-        challenge_ends_at,
-        available,
-        ..
-    } = object.status.clone().unwrap_or_default();
     let spec = &object.spec;
-    let mut head = format!(
-        "{}: pays {} on {}, contract {}\n\n",
+    let mut text = format!(
+        "{}: pays {} on {}, contract {}\n\n{}",
         object.name_any(),
         spec.provider.name,
         spec.network,
-        spec.contract_address
+        spec.contract_address,
+        figures(object, contract)
     );
+    let conditions = object
+        .status
+        .as_ref()
+        .map(|status| &status.conditions[..])
+        .unwrap_or_default();
+    for condition in conditions
+        .iter()
+        .filter(|condition| condition.status != "True" && condition.type_ != Closing::TYPE)
+    {
+        let Condition {
+            type_,
+            reason,
+            message,
+            ..
+        } = condition;
+        write!(text, "\n{type_}: {reason}: {message}").expect("a String takes all text");
+    }
+    text.trim_end().to_owned()
+}
+
+fn figures(object: &PaymentChannel, contract: Option<&ChannelState>) -> Table {
+    let status = object.status.clone().unwrap_or_default();
     let mut table = Table::new(&["FIGURE", "CLUSTER", "CONTRACT"]);
-    let mut row = |figure: &str, object: String, contract: Option<String>| {
-        table.row([figure.to_owned(), object, contract.unwrap_or_default()]);
+    let mut row = |figure: &str, cluster: String, contract: Option<String>| {
+        table.row([figure.to_owned(), cluster, contract.unwrap_or_default()]);
     };
-    row(
-        "state",
-        state.map(|state| format!("{state:?}")).unwrap_or_default(),
-        contract.map(|state| state_name(state).to_owned()),
-    );
-    row(
-        "deposit (TON)",
-        deposit_nano.to_ton_string(),
-        contract.map(|state| state.available.to_ton_string()),
-    );
-    row(
-        "redeemed (TON)",
-        redeemed_nano.to_ton_string(),
-        contract.map(|state| state.redeemed.to_ton_string()),
-    );
-    row("accrued (TON)", accrued_nano.to_ton_string(), None);
-    row("reserved (TON)", reserved_nano.to_ton_string(), None);
-    row("available (TON)", available, None);
-    if let Some(voucher) = &spec.voucher {
+    let state = status.state.map(|state| format!("{state:?}")).unwrap_or_default();
+    row("state", state, contract.map(|state| state_name(state).to_owned()));
+    let deposit = contract.map(|state| state.available.to_ton_string());
+    row("deposit (TON)", status.deposit_nano.to_ton_string(), deposit);
+    let redeemed = contract.map(|state| state.redeemed.to_ton_string());
+    row("redeemed (TON)", status.redeemed_nano.to_ton_string(), redeemed);
+    row("accrued (TON)", status.accrued_nano.to_ton_string(), None);
+    row("reserved (TON)", status.reserved_nano.to_ton_string(), None);
+    row("available (TON)", status.available, None);
+    if let Some(voucher) = &object.spec.voucher {
         row("voucher cap (TON)", voucher.cap_nano.to_ton_string(), None);
         row("voucher until", amount::time(voucher.valid_until.into()), None);
         row(
@@ -179,33 +187,16 @@ fn details(object: &PaymentChannel, contract: Option<&ChannelState>) -> String {
         ChannelStatus::Closing { deadline } => Some(amount::time(deadline.into())),
         ChannelStatus::Open | ChannelStatus::Closed => None,
     });
-    if deadline.is_some() || challenge_ends_at.is_some() {
+    if deadline.is_some() || status.challenge_ends_at.is_some() {
         row(
             "window ends",
-            challenge_ends_at.map(amount::time).unwrap_or_default(),
+            status.challenge_ends_at.map(amount::time).unwrap_or_default(),
             deadline,
         );
     }
-    row(
-        "challenge window",
-        String::new(),
-        contract.map(|state| amount::span(state.params.challenge_period.into())),
-    );
-    head.push_str(&table.to_string());
-    let waiting: Vec<_> = conditions
-        .iter()
-        .filter(|condition| condition.status != "True" && condition.type_ != "Closing")
-        .collect();
-    if !waiting.is_empty() {
-        head.push('\n');
-    }
-    for condition in waiting {
-        head.push_str(&format!(
-            "{}: {}: {}\n",
-            condition.type_, condition.reason, condition.message
-        ));
-    }
-    head
+    let period = contract.map(|state| amount::span(state.params.challenge_period.into()));
+    row("challenge window", String::new(), period);
+    table
 }
 
 fn json((object, contract): &(PaymentChannel, Option<ChannelState>)) -> Value {

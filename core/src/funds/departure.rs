@@ -50,7 +50,16 @@ pub enum Departure {
 
 /// Decides whether a channel's object may go. Never waits longer than ten minutes.
 pub fn depart(leaving: Leaving) -> Departure {
-    let Leaving { age, abandoned, busy, in_flight, has_provider, has_wallet, outstanding, claimable } = leaving;
+    let Leaving {
+        age,
+        abandoned,
+        busy,
+        in_flight,
+        has_provider,
+        has_wallet,
+        outstanding,
+        claimable,
+    } = leaving;
     let write_off = |why| match outstanding {
         NanoTon::ZERO => Departure::Settled,
         amount => Departure::WriteOff { amount, why },
@@ -109,29 +118,64 @@ mod tests {
 
     #[test]
     fn a_settled_channel_goes_at_once() {
-        assert_eq!(depart(Leaving { outstanding: NanoTon::ZERO, ..leaving() }), Departure::Settled);
+        assert_eq!(
+            depart(Leaving {
+                outstanding: NanoTon::ZERO,
+                ..leaving()
+            }),
+            Departure::Settled
+        );
     }
 
     #[test]
     fn what_can_be_claimed_is_waited_for_within_limits() {
         for waits in [
             leaving(),
-            Leaving { busy: true, outstanding: NanoTon::ZERO, age: 14, ..leaving() },
-            Leaving { in_flight: true, has_provider: false, age: 599, ..leaving() },
+            Leaving {
+                busy: true,
+                outstanding: NanoTon::ZERO,
+                age: 14,
+                ..leaving()
+            },
+            Leaving {
+                in_flight: true,
+                has_provider: false,
+                age: 599,
+                ..leaving()
+            },
         ] {
             assert!(matches!(depart(waits), Departure::Wait(_)), "{waits:?}");
         }
-        let late = Leaving { age: 600, busy: true, in_flight: true, ..leaving() };
+        let late = Leaving {
+            age: 600,
+            busy: true,
+            in_flight: true,
+            ..leaving()
+        };
         assert!(given_up(&depart(late)));
     }
 
     #[test]
     fn what_nobody_can_claim_is_given_up_at_once() {
         for lost in [
-            Leaving { abandoned: true, busy: true, in_flight: true, ..leaving() },
-            Leaving { has_provider: false, ..leaving() },
-            Leaving { has_wallet: false, ..leaving() },
-            Leaving { claimable: NanoTon::ZERO, ..leaving() },
+            Leaving {
+                abandoned: true,
+                busy: true,
+                in_flight: true,
+                ..leaving()
+            },
+            Leaving {
+                has_provider: false,
+                ..leaving()
+            },
+            Leaving {
+                has_wallet: false,
+                ..leaving()
+            },
+            Leaving {
+                claimable: NanoTon::ZERO,
+                ..leaving()
+            },
         ] {
             assert!(given_up(&depart(lost)), "{lost:?}");
         }

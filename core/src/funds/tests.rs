@@ -37,11 +37,21 @@ fn escrow(redeemed: u64, available: u64) -> Escrow {
 }
 
 fn facts(sight: Sight) -> Facts {
-    Facts { sight, payee: Some("0:wallet".into()), signature: Signature::Genuine, leaving: false, now: NOW }
+    Facts {
+        sight,
+        payee: Some("0:wallet".into()),
+        signature: Signature::Genuine,
+        leaving: false,
+        now: NOW,
+    }
 }
 
 fn reason(standing: &Standing, type_: &str) -> (&'static str, bool) {
-    let found = standing.conditions.iter().find(|condition| condition.type_ == type_).unwrap();
+    let found = standing
+        .conditions
+        .iter()
+        .find(|condition| condition.type_ == type_)
+        .unwrap();
     (found.reason, found.status)
 }
 
@@ -52,16 +62,24 @@ fn fresh() -> PaymentChannelStatus {
 /// What a status says after one good look.
 fn seen(redeemed: u64, available: u64, cap: u64) -> PaymentChannelStatus {
     let mut status = fresh();
-    judge(&spec(cap, 0), &status, &facts(Sight::Escrow(escrow(redeemed, available))))
-        .write(&mut status, Some(1), Timestamp::UNIX_EPOCH)
-        .unwrap();
+    judge(
+        &spec(cap, 0),
+        &status,
+        &facts(Sight::Escrow(escrow(redeemed, available))),
+    )
+    .write(&mut status, Some(1), Timestamp::UNIX_EPOCH)
+    .unwrap();
     status
 }
 
 #[test]
 fn a_funded_channel_with_a_good_voucher_is_ready() {
     let status = seen(0, 900, 500);
-    assert!(["Funded", "VoucherValid", "Ready"].iter().all(|type_| conditions::is_true(&status.conditions, type_)));
+    assert!(
+        ["Funded", "VoucherValid", "Ready"]
+            .iter()
+            .all(|type_| conditions::is_true(&status.conditions, type_))
+    );
     assert!(!conditions::is_true(&status.conditions, "Closing"));
     assert_eq!((status.deposit_nano, status.cap_nano), (nano(900), nano(500)));
     assert_eq!(status.available, nano(500).to_ton_string());
@@ -80,10 +98,19 @@ fn every_fault_of_the_contract_has_its_reason() {
         (Sight::Unavailable("down".into()), "EndpointUnavailable"),
         (Sight::WrongNetwork("none".into()), "WrongNetwork"),
         (Sight::ProviderNotFound, "ProviderNotFound"),
-        (change(|escrow| escrow.payer_key = "33".repeat(32)), "ForeignParties"),
-        (change(|escrow| escrow.provider = "0:other".into()), "ForeignParties"),
+        (
+            change(|escrow| escrow.payer_key = "33".repeat(32)),
+            "ForeignParties",
+        ),
+        (
+            change(|escrow| escrow.provider = "0:other".into()),
+            "ForeignParties",
+        ),
         (change(|escrow| escrow.challenge_period = 59), "ChallengeTooShort"),
-        (change(|escrow| escrow.available = NanoTon::ZERO), "InsufficientDeposit"),
+        (
+            change(|escrow| escrow.available = NanoTon::ZERO),
+            "InsufficientDeposit",
+        ),
     ];
     for (sight, expected) in cases {
         let standing = judge(&spec(500, 0), &fresh(), &facts(sight));
@@ -95,14 +122,32 @@ fn every_fault_of_the_contract_has_its_reason() {
 #[test]
 fn every_fault_of_the_voucher_has_its_reason() {
     let judged = |spec: &PaymentChannelSpec, before: &PaymentChannelStatus, signature, redeemed| {
-        let facts = Facts { signature, ..facts(Sight::Escrow(escrow(redeemed, 900))) };
+        let facts = Facts {
+            signature,
+            ..facts(Sight::Escrow(escrow(redeemed, 900)))
+        };
         reason(&judge(spec, before, &facts), "VoucherValid").0
     };
-    assert_eq!(judged(&spec(500, 0), &fresh(), Signature::Forged, 0), "BadSignature");
-    assert_eq!(judged(&spec(500, 1), &fresh(), Signature::Genuine, 0), "WrongEpoch");
-    assert_eq!(judged(&spec(499, 0), &seen(0, 900, 500), Signature::Genuine, 0), "Lowered");
-    assert_eq!(judged(&spec(500, 0), &fresh(), Signature::Genuine, 501), "Lowered");
-    let missing = PaymentChannelSpec { voucher: None, ..spec(500, 0) };
+    assert_eq!(
+        judged(&spec(500, 0), &fresh(), Signature::Forged, 0),
+        "BadSignature"
+    );
+    assert_eq!(
+        judged(&spec(500, 1), &fresh(), Signature::Genuine, 0),
+        "WrongEpoch"
+    );
+    assert_eq!(
+        judged(&spec(499, 0), &seen(0, 900, 500), Signature::Genuine, 0),
+        "Lowered"
+    );
+    assert_eq!(
+        judged(&spec(500, 0), &fresh(), Signature::Genuine, 501),
+        "Lowered"
+    );
+    let missing = PaymentChannelSpec {
+        voucher: None,
+        ..spec(500, 0)
+    };
     assert_eq!(judged(&missing, &fresh(), Signature::Missing, 0), "Missing");
     let mut expiring = spec(500, 0);
     expiring.voucher.as_mut().unwrap().valid_until = u32::try_from(NOW).unwrap() + 119;
@@ -112,7 +157,10 @@ fn every_fault_of_the_voucher_has_its_reason() {
 #[test]
 fn a_new_epoch_may_lower_the_cap() {
     let before = seen(100, 900, 500);
-    let reopened = Escrow { epoch: 1, ..escrow(100, 900) };
+    let reopened = Escrow {
+        epoch: 1,
+        ..escrow(100, 900)
+    };
     let standing = judge(&spec(200, 1), &before, &facts(Sight::Escrow(reopened)));
     assert_eq!(reason(&standing, "VoucherValid"), ("Valid", true));
     assert_eq!((standing.cap, standing.cap_epoch), (nano(200), 1));
@@ -121,11 +169,19 @@ fn a_new_epoch_may_lower_the_cap() {
 #[test]
 fn an_endpoint_that_lags_is_not_believed() {
     let before = seen(300, 600, 500);
-    for sight in [Sight::Escrow(escrow(299, 900)), Sight::NotDeployed, Sight::Foreign("other code".into())] {
+    for sight in [
+        Sight::Escrow(escrow(299, 900)),
+        Sight::NotDeployed,
+        Sight::Foreign("other code".into()),
+    ] {
         let standing = judge(&spec(500, 0), &before, &facts(sight));
         assert_eq!(reason(&standing, "Funded"), ("EndpointUnavailable", false));
         assert_eq!((standing.redeemed, standing.deposit), (nano(300), nano(600)));
-        assert_eq!(reason(&standing, "VoucherValid"), ("Valid", true), "the voucher is as good as it was");
+        assert_eq!(
+            reason(&standing, "VoucherValid"),
+            ("Valid", true),
+            "the voucher is as good as it was"
+        );
     }
 }
 
@@ -137,17 +193,26 @@ fn a_voucher_that_was_never_checked_against_a_contract_is_unknown() {
 
 #[test]
 fn closing_ends_readiness_and_names_the_deadline() {
-    let closing = Escrow { stage: Stage::Closing { deadline: 77 }, ..escrow(0, 900) };
+    let closing = Escrow {
+        stage: Stage::Closing { deadline: 77 },
+        ..escrow(0, 900)
+    };
     let standing = judge(&spec(500, 0), &fresh(), &facts(Sight::Escrow(closing)));
     assert_eq!(reason(&standing, "Closing"), ("ChallengeWindow", true));
-    assert_eq!((standing.state, standing.challenge_ends_at), (Some(ChannelState::Closing), Some(77)));
+    assert_eq!(
+        (standing.state, standing.challenge_ends_at),
+        (Some(ChannelState::Closing), Some(77))
+    );
     assert!(!reason(&standing, "Ready").1);
 }
 
 #[test]
 fn what_an_earlier_object_redeemed_is_not_claimed_again() {
     let status = seen(300, 600, 1_000);
-    assert_eq!((status.finished_nano, status.earlier_nano, status.accrued_nano), (nano(300), nano(300), nano(300)));
+    assert_eq!(
+        (status.finished_nano, status.earlier_nano, status.accrued_nano),
+        (nano(300), nano(300), nano(300))
+    );
     assert_eq!(status.accruing_since, None);
     assert_eq!(ledger::available(&status).unwrap(), nano(600));
 }

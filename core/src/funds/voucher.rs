@@ -41,20 +41,34 @@ pub(super) fn judge(
     }
 }
 
-fn genuine(voucher: &Voucher, before: &PaymentChannelStatus, escrow: Option<&Escrow>, now: i64) -> Observation {
-    let &Voucher { cap_nano: cap, valid_until, epoch, .. } = voucher;
+fn genuine(
+    voucher: &Voucher,
+    before: &PaymentChannelStatus,
+    escrow: Option<&Escrow>,
+    now: i64,
+) -> Observation {
+    let &Voucher {
+        cap_nano: cap,
+        valid_until,
+        epoch,
+        ..
+    } = voucher;
     if i64::from(valid_until) < now.saturating_add(MIN_VOUCHER_SECONDS) {
-        let message = format!("spec.voucher is valid until {valid_until}, less than {MIN_VOUCHER_SECONDS} s from now");
+        let message =
+            format!("spec.voucher is valid until {valid_until}, less than {MIN_VOUCHER_SECONDS} s from now");
         return VoucherValid::Expired.condition(message);
     }
     let redeemed = escrow.map_or(before.redeemed_nano, |escrow| escrow.redeemed);
     if cap < redeemed {
-        let message = format!("the voucher's cap of {cap} nanoTON is below the {redeemed} that were redeemed");
+        let message =
+            format!("the voucher's cap of {cap} nanoTON is below the {redeemed} that were redeemed");
         return VoucherValid::Lowered.condition(message);
     }
     if epoch == before.cap_epoch && cap < before.cap_nano {
-        let message =
-            format!("the voucher's cap of {cap} nanoTON is below the earlier one of {}", before.cap_nano);
+        let message = format!(
+            "the voucher's cap of {cap} nanoTON is below the earlier one of {}",
+            before.cap_nano
+        );
         return VoucherValid::Lowered.condition(message);
     }
     let current = match escrow {

@@ -13,8 +13,11 @@ pub const COMPUTE_MINOR: &str = "nvidia.com/gpu.compute.minor";
 /// Version of the driver, whole; set by current releases.
 const DRIVER_FULL: &str = "nvidia.com/cuda.driver-version.full";
 /// Version of the driver in three parts; set by earlier releases.
-const DRIVER_PARTS: [&str; 3] =
-    ["nvidia.com/cuda.driver.major", "nvidia.com/cuda.driver.minor", "nvidia.com/cuda.driver.rev"];
+const DRIVER_PARTS: [&str; 3] = [
+    "nvidia.com/cuda.driver.major",
+    "nvidia.com/cuda.driver.minor",
+    "nvidia.com/cuda.driver.rev",
+];
 
 /// CUDA compute capability, ordered by age.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,7 +39,10 @@ impl FromStr for ComputeCapability {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (major, minor) = text.split_once('.').ok_or(ComputeCapabilityError)?;
         let number = |part: &str| part.parse().map_err(|_| ComputeCapabilityError);
-        Ok(Self { major: number(major)?, minor: number(minor)? })
+        Ok(Self {
+            major: number(major)?,
+            minor: number(minor)?,
+        })
     }
 }
 
@@ -78,6 +84,9 @@ fn driver(labels: &BTreeMap<String, String>) -> Option<String> {
     if let Some(full) = labels.get(DRIVER_FULL) {
         return Some(full.clone());
     }
-    let parts: Vec<&str> = DRIVER_PARTS.iter().map_while(|key| labels.get(*key).map(String::as_str)).collect();
+    let parts: Vec<&str> = DRIVER_PARTS
+        .iter()
+        .map_while(|key| labels.get(*key).map(String::as_str))
+        .collect();
     (!parts.is_empty()).then(|| parts.join("."))
 }

@@ -46,7 +46,11 @@ pub enum Rejection {
 pub fn judge(node: &Node, requirements: &Requirements) -> Result<Member, Rejection> {
     let empty = BTreeMap::new();
     let labels = node.metadata.labels.as_ref().unwrap_or(&empty);
-    if requirements.node_selector.iter().any(|(key, value)| labels.get(key) != Some(value)) {
+    if requirements
+        .node_selector
+        .iter()
+        .any(|(key, value)| labels.get(key) != Some(value))
+    {
         return Err(Rejection::Selector);
     }
     let spec = node.spec.as_ref();
@@ -54,9 +58,18 @@ pub fn judge(node: &Node, requirements: &Requirements) -> Result<Member, Rejecti
         .and_then(|spec| spec.taints.as_ref())
         .into_iter()
         .flatten()
-        .filter(|taint| repels(taint) && !requirements.tolerations.iter().any(|toleration| tolerates(toleration, taint)))
+        .filter(|taint| {
+            repels(taint)
+                && !requirements
+                    .tolerations
+                    .iter()
+                    .any(|toleration| tolerates(toleration, taint))
+        })
         .collect();
-    if refused.iter().any(|taint| !taint.key.starts_with(TRANSIENT_TAINTS)) {
+    if refused
+        .iter()
+        .any(|taint| !taint.key.starts_with(TRANSIENT_TAINTS))
+    {
         return Err(Rejection::Taint);
     }
     let gpus = judge_gpus(node, labels, requirements);
@@ -109,7 +122,10 @@ fn require(holds: bool) -> Result<(), Rejection> {
 
 /// A whole number of an extended resource; what is no number counts as none.
 pub fn amount(resources: &BTreeMap<String, Quantity>, name: &str) -> u32 {
-    let quantity = resources.get(name).and_then(|quantity| quantity::parse(quantity).ok()).unwrap_or(0);
+    let quantity = resources
+        .get(name)
+        .and_then(|quantity| quantity::parse(quantity).ok())
+        .unwrap_or(0);
     u32::try_from(quantity).unwrap_or(u32::MAX)
 }
 
@@ -129,10 +145,16 @@ fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
         return exists;
     }
     key == taint.key
-        && (exists || toleration.value.as_deref().unwrap_or_default() == taint.value.as_deref().unwrap_or_default())
+        && (exists
+            || toleration.value.as_deref().unwrap_or_default() == taint.value.as_deref().unwrap_or_default())
 }
 
 fn is_ready(node: &Node) -> bool {
-    let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+    let conditions = node
+        .status
+        .iter()
+        .flat_map(|status| status.conditions.iter().flatten());
+    conditions
+        .into_iter()
+        .any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }

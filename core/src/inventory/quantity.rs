@@ -16,12 +16,16 @@ const MAX_DIGITS: usize = 19;
 ///
 /// Negative quantities, and those beyond `i64::MAX`, are errors.
 pub fn parse(quantity: &Quantity) -> Result<u64, QuantityError> {
-    whole(&quantity.0).ok_or_else(|| QuantityError { text: quantity.0.chars().take(64).collect() })
+    whole(&quantity.0).ok_or_else(|| QuantityError {
+        text: quantity.0.chars().take(64).collect(),
+    })
 }
 
 fn whole(text: &str) -> Option<u64> {
     let text = text.strip_prefix('+').unwrap_or(text);
-    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let end = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
     let (number, suffix) = text.split_at(end);
     let (integer, fraction) = number.split_once('.').unwrap_or((number, ""));
     if integer.is_empty() && fraction.is_empty() || fraction.contains('.') {
@@ -36,7 +40,9 @@ fn whole(text: &str) -> Option<u64> {
     let (numerator, denominator) = scale(suffix)?;
     let denominator = denominator.checked_mul(10_u128.checked_pow(u32::try_from(fraction.len()).ok()?)?)?;
     let value = digits.checked_mul(numerator)?.div_ceil(denominator);
-    u64::try_from(value).ok().filter(|value| i64::try_from(*value).is_ok())
+    u64::try_from(value)
+        .ok()
+        .filter(|value| i64::try_from(*value).is_ok())
 }
 
 /// The factor of a suffix, as a fraction.
@@ -67,7 +73,9 @@ fn scale(suffix: &str) -> Option<(u128, u128)> {
 /// `e3`, `E-3`.
 fn exponent(suffix: &str) -> Option<(u128, u128)> {
     let exponent: i32 = suffix.strip_prefix(['e', 'E'])?.parse().ok()?;
-    let factor = 10_u128.checked_pow(exponent.unsigned_abs()).filter(|_| exponent.unsigned_abs() <= 18)?;
+    let factor = 10_u128
+        .checked_pow(exponent.unsigned_abs())
+        .filter(|_| exponent.unsigned_abs() <= 18)?;
     Some(if exponent < 0 { (1, factor) } else { (factor, 1) })
 }
 
@@ -100,7 +108,18 @@ mod tests {
 
     #[test]
     fn what_is_no_quantity_is_refused() {
-        for text in ["", ".", "-1", "1.2.3", "1Xi", "8EiB", "9999999999999999999", "1e99", "1e", "٣"] {
+        for text in [
+            "",
+            ".",
+            "-1",
+            "1.2.3",
+            "1Xi",
+            "8EiB",
+            "9999999999999999999",
+            "1e99",
+            "1e",
+            "٣",
+        ] {
             assert_eq!(value(text), None, "{text}");
         }
     }

@@ -42,7 +42,9 @@ pub enum InputError {
         source_name: String,
     },
     /// Larger than the limit.
-    #[error("{source_name} holds {bytes} bytes, more than the {MAX_INPUT_BYTES} of one job: split it into several jobs")]
+    #[error(
+        "{source_name} holds {bytes} bytes, more than the {MAX_INPUT_BYTES} of one job: split it into several jobs"
+    )]
     TooLarge {
         /// The field or object.
         source_name: String,
@@ -84,9 +86,15 @@ pub fn inline(bodies: &[RequestBody], endpoint: Endpoint) -> Result<Requests, In
 /// Reads batch JSONL; `source_name` is the object and key, for messages.
 pub fn batch(text: &str, source_name: &str, endpoint: Endpoint) -> Result<Requests, InputError> {
     if text.len() > MAX_INPUT_BYTES {
-        return Err(InputError::TooLarge { source_name: source_name.to_owned(), bytes: text.len() });
+        return Err(InputError::TooLarge {
+            source_name: source_name.to_owned(),
+            bytes: text.len(),
+        });
     }
-    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    let lines = text
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| !line.trim().is_empty());
     let named = lines.enumerate().map(|(index, (line_index, line))| {
         let malformed = |problem| InputError::Malformed {
             place: format!("{source_name} line {}", line_index + 1),
@@ -107,8 +115,14 @@ fn check_line(line: &BatchLine, endpoint: Endpoint) -> Result<(), String> {
     if line.url.as_deref().is_some_and(|url| url != endpoint.path()) {
         return Err(format!("`url` must be the job's endpoint {}", endpoint.path()));
     }
-    if line.custom_id.as_ref().is_some_and(|id| id.is_empty() || id.chars().count() > MAX_CUSTOM_ID_CHARS) {
-        return Err(format!("`custom_id` must have 1 to {MAX_CUSTOM_ID_CHARS} characters"));
+    if line
+        .custom_id
+        .as_ref()
+        .is_some_and(|id| id.is_empty() || id.chars().count() > MAX_CUSTOM_ID_CHARS)
+    {
+        return Err(format!(
+            "`custom_id` must have 1 to {MAX_CUSTOM_ID_CHARS} characters"
+        ));
     }
     check_body(&line.body, endpoint)
 }
@@ -125,7 +139,10 @@ fn check_body(body: &serde_json::Map<String, Value>, endpoint: Endpoint) -> Resu
             _ => return Err("`prompt` must be a text that is not empty".into()),
         },
     }
-    if body.get("stream").is_some_and(|stream| stream != &Value::Bool(false)) {
+    if body
+        .get("stream")
+        .is_some_and(|stream| stream != &Value::Bool(false))
+    {
         return Err("`stream` is not possible in a batch".into());
     }
     Ok(())
@@ -139,7 +156,9 @@ fn collect(
     let mut canonical = Vec::new();
     for (index, request) in (0u32..).zip(named) {
         if items.len() == MAX_REQUESTS {
-            return Err(InputError::TooMany { source_name: source_name.to_owned() });
+            return Err(InputError::TooMany {
+                source_name: source_name.to_owned(),
+            });
         }
         let (custom_id, body) = request?;
         if !seen.insert(custom_id.clone()) {
@@ -152,15 +171,24 @@ fn collect(
         canonical.extend_from_slice(text.as_bytes());
         canonical.push(b'\n');
         if canonical.len() > 2 * MAX_INPUT_BYTES {
-            return Err(InputError::TooLarge { source_name: source_name.to_owned(), bytes: canonical.len() });
+            return Err(InputError::TooLarge {
+                source_name: source_name.to_owned(),
+                bytes: canonical.len(),
+            });
         }
         items.push(RequestItem { index, body });
         custom_ids.push(custom_id);
     }
     if items.is_empty() {
-        return Err(InputError::Empty { source_name: source_name.to_owned() });
+        return Err(InputError::Empty {
+            source_name: source_name.to_owned(),
+        });
     }
-    Ok(Requests { items, custom_ids, digest: Sha256Digest::of(&canonical) })
+    Ok(Requests {
+        items,
+        custom_ids,
+        digest: Sha256Digest::of(&canonical),
+    })
 }
 
 #[cfg(test)]
@@ -172,7 +200,9 @@ mod tests {
     const PATH: Endpoint = Endpoint::Completions;
 
     fn problem(text: &str) -> String {
-        batch(text, "ConfigMap in key jobs", PATH).unwrap_err().to_string()
+        batch(text, "ConfigMap in key jobs", PATH)
+            .unwrap_err()
+            .to_string()
     }
 
     #[test]

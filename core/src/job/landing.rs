@@ -158,20 +158,36 @@ impl Landing {
         line: ResultLine,
         custom_ids: &[String],
     ) -> Result<Accepted, LandingError> {
-        let ResultLine { position, index, outcome } = line;
+        let ResultLine {
+            position,
+            index,
+            outcome,
+        } = line;
         let custom_id = usize::try_from(index)
             .ok()
             .and_then(|index| custom_ids.get(index))
             .ok_or(LandingError::Index { position, index })?
             .clone();
         match outcome {
-            Outcome::Succeeded { body, receipt, statement } => {
-                chain.push(&receipt).map_err(|source| LandingError::Receipt { position, source })?;
+            Outcome::Succeeded {
+                body,
+                receipt,
+                statement,
+            } => {
+                chain
+                    .push(&receipt)
+                    .map_err(|source| LandingError::Receipt { position, source })?;
                 if receipt.request != index {
-                    return Err(LandingError::Mismatch { position, what: "request" });
+                    return Err(LandingError::Mismatch {
+                        position,
+                        what: "request",
+                    });
                 }
                 if receipt.result != Sha256Digest::of(body.as_bytes()) {
-                    return Err(LandingError::Mismatch { position, what: "body" });
+                    return Err(LandingError::Mismatch {
+                        position,
+                        what: "body",
+                    });
                 }
                 self.check_statement(position, chain, &statement)?;
                 self.add_answer(position, index, custom_id, body, *receipt, *statement)
@@ -189,11 +205,30 @@ impl Landing {
         chain: &ReceiptChain,
         statement: &UsageStatement,
     ) -> Result<(), LandingError> {
-        let says = (&statement.chain, statement.count, statement.usage, statement.nano, statement.head);
-        if says != (chain.id(), chain.count(), chain.usage(), chain.nano(), chain.head()) {
-            return Err(LandingError::Mismatch { position, what: "statement" });
+        let says = (
+            &statement.chain,
+            statement.count,
+            statement.usage,
+            statement.nano,
+            statement.head,
+        );
+        if says
+            != (
+                chain.id(),
+                chain.count(),
+                chain.usage(),
+                chain.nano(),
+                chain.head(),
+            )
+        {
+            return Err(LandingError::Mismatch {
+                position,
+                what: "statement",
+            });
         }
-        statement.verify().map_err(|source| LandingError::Receipt { position, source })
+        statement
+            .verify()
+            .map_err(|source| LandingError::Receipt { position, source })
     }
 
     fn add_answer(
@@ -210,12 +245,31 @@ impl Landing {
         }
         let size = body.len() + serde_json::to_string(&receipt).map_or(0, |text| text.len());
         if self.bytes + size > MAX_LANDED_BYTES {
-            let message = format!("the results of the job exceed {MAX_LANDED_BYTES} bytes: split it into several jobs");
-            return Ok(self.add_failure(index, custom_id, ErrorRecord { code: FailureCode::InvalidRequest, message }));
+            let message =
+                format!("the results of the job exceed {MAX_LANDED_BYTES} bytes: split it into several jobs");
+            return Ok(self.add_failure(
+                index,
+                custom_id,
+                ErrorRecord {
+                    code: FailureCode::InvalidRequest,
+                    message,
+                },
+            ));
         }
         let body = RawValue::from_string(body).map_err(|source| LandingError::Body { position, source })?;
-        let response = Some(ResponseRecord { status_code: 200, body });
-        self.records.insert(index, ResultRecord { index, custom_id, response, error: None });
+        let response = Some(ResponseRecord {
+            status_code: 200,
+            body,
+        });
+        self.records.insert(
+            index,
+            ResultRecord {
+                index,
+                custom_id,
+                response,
+                error: None,
+            },
+        );
         self.receipts.push(receipt);
         self.statements.insert(statement.chain.clone(), statement);
         self.bytes += size;
@@ -226,7 +280,15 @@ impl Landing {
         if self.records.contains_key(&index) {
             return Accepted::Known;
         }
-        self.records.insert(index, ResultRecord { index, custom_id, response: None, error: Some(error) });
+        self.records.insert(
+            index,
+            ResultRecord {
+                index,
+                custom_id,
+                response: None,
+                error: Some(error),
+            },
+        );
         Accepted::Landed
     }
 
@@ -256,12 +318,16 @@ impl Landing {
 
     /// The first failure, for a message.
     pub fn first_failure(&self) -> Option<(&str, &ErrorRecord)> {
-        self.records.values().find_map(|record| Some((record.custom_id.as_str(), record.error.as_ref()?)))
+        self.records
+            .values()
+            .find_map(|record| Some((record.custom_id.as_str(), record.error.as_ref()?)))
     }
 
     /// Whether a request failed with this code.
     pub fn has_failure(&self, code: FailureCode) -> bool {
-        self.records.values().any(|record| record.error.as_ref().is_some_and(|error| error.code == code))
+        self.records
+            .values()
+            .any(|record| record.error.as_ref().is_some_and(|error| error.code == code))
     }
 
     /// Receipts in the order of landing.
@@ -276,7 +342,9 @@ impl Landing {
 
     /// Tokens of all receipts.
     pub fn usage(&self) -> Result<Usage, UnitError> {
-        self.receipts.iter().try_fold(Usage::default(), |sum, receipt| sum.checked_add(receipt.usage))
+        self.receipts
+            .iter()
+            .try_fold(Usage::default(), |sum, receipt| sum.checked_add(receipt.usage))
     }
 
     /// `NanoTON` of all receipts.
@@ -293,7 +361,11 @@ impl Landing {
     /// whatever the agent's statement sums up.
     pub fn counters(&self, name: &str) -> Result<Vec<Counter>, UnitError> {
         let mut counters: BTreeMap<&ChainId, Counter> = BTreeMap::new();
-        for receipt in self.receipts.iter().filter(|receipt| receipt.chain.channel.is_some()) {
+        for receipt in self
+            .receipts
+            .iter()
+            .filter(|receipt| receipt.chain.channel.is_some())
+        {
             let counter = counters.entry(&receipt.chain).or_insert_with(|| Counter {
                 agent: receipt.chain.agent.to_string(),
                 job: receipt.chain.job.clone(),
@@ -322,7 +394,11 @@ fn lines<'a, T: Deserialize<'a>>(
     text: &'a str,
 ) -> impl Iterator<Item = Result<T, LandingError>> {
     text.lines().enumerate().map(move |(index, line)| {
-        serde_json::from_str(line).map_err(|source| LandingError::Stored { what, line: index + 1, source })
+        serde_json::from_str(line).map_err(|source| LandingError::Stored {
+            what,
+            line: index + 1,
+            source,
+        })
     })
 }
 

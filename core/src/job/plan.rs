@@ -183,7 +183,10 @@ pub struct Plan {
 
 /// Decides the next step.
 pub fn plan(world: &World<'_>) -> Result<Plan, UnitError> {
-    let mut draft = Draft { conditions: vec![Accepted::Accepted.condition("the job will run")], provider: world.status.provider.clone() };
+    let mut draft = Draft {
+        conditions: vec![Accepted::Accepted.condition("the job will run")],
+        provider: world.status.provider.clone(),
+    };
     if let Some(end) = ended(world) {
         return Ok(draft.act(Step::Finish(end)));
     }
@@ -195,7 +198,12 @@ pub fn plan(world: &World<'_>) -> Result<Plan, UnitError> {
         draft.say(Scheduled::Waiting.condition("the job is suspended"));
         return Ok(draft.act(Step::Release));
     }
-    if world.status.conditions.iter().any(|condition| condition.type_ == Suspended::TYPE) {
+    if world
+        .status
+        .conditions
+        .iter()
+        .any(|condition| condition.type_ == Suspended::TYPE)
+    {
         draft.say(Suspended::Resumed.condition("spec.suspend is false"));
     }
     let offer = match choose_offer(world) {
@@ -224,32 +232,54 @@ impl Draft {
 
     /// The step, waiting for nothing.
     fn act(self, step: Step) -> Plan {
-        Plan { step, conditions: self.conditions, waiting_for: None, provider: self.provider }
+        Plan {
+            step,
+            conditions: self.conditions,
+            waiting_for: None,
+            provider: self.provider,
+        }
     }
 
     /// Only the status; the condition says what is waited for.
     fn wait(mut self, condition: Observation) -> Plan {
         let waiting_for = Some(condition.message.clone());
         self.conditions.push(condition);
-        Plan { step: Step::Wait, conditions: self.conditions, waiting_for, provider: self.provider }
+        Plan {
+            step: Step::Wait,
+            conditions: self.conditions,
+            waiting_for,
+            provider: self.provider,
+        }
     }
 
     /// The step; the last condition that is false says what is waited for.
     fn finish(self, step: Step) -> Plan {
         let waiting = self.conditions.iter().rev().find(|condition| !condition.status);
         let waiting_for = waiting.map(|condition| condition.message.clone());
-        Plan { step, conditions: self.conditions, waiting_for, provider: self.provider }
+        Plan {
+            step,
+            conditions: self.conditions,
+            waiting_for,
+            provider: self.provider,
+        }
     }
 }
 
 /// The attempt that is active.
 pub fn active(status: &InferenceJobStatus) -> Option<&Assignment> {
-    status.assignments.iter().find(|assignment| assignment.state == AssignmentState::Active)
+    status
+        .assignments
+        .iter()
+        .find(|assignment| assignment.state == AssignmentState::Active)
 }
 
 /// Indices of the requests that have not ended.
 pub fn remaining<'a>(job: &'a ValidatedJob, landing: &'a Landing) -> impl Iterator<Item = u32> + 'a {
-    job.requests.items.iter().map(|item| item.index).filter(|&index| !landing.has(index))
+    job.requests
+        .items
+        .iter()
+        .map(|item| item.index)
+        .filter(|&index| !landing.has(index))
 }
 
 fn ended(world: &World<'_>) -> Option<End> {
@@ -258,7 +288,10 @@ fn ended(world: &World<'_>) -> Option<End> {
     let end = |condition| Some(End { condition });
     if remaining(job, landing).next().is_none() {
         let (succeeded, failed) = (landing.succeeded(), landing.failed());
-        let first = landing.first_failure().map(|(id, error)| format!("{id}: {}", error.message)).unwrap_or_default();
+        let first = landing
+            .first_failure()
+            .map(|(id, error)| format!("{id}: {}", error.message))
+            .unwrap_or_default();
         if landing.has_failure(FailureCode::BudgetExceeded) {
             return end(Failed::BudgetExceeded.condition(format!(
                 "billing.maxNano covered {succeeded} of {total} requests; the results of these are kept"
@@ -266,20 +299,27 @@ fn ended(world: &World<'_>) -> Option<End> {
         }
         return end(match (succeeded, failed) {
             (0, _) => Failed::RequestsFailed.condition(format!("all {total} requests failed; {first}")),
-            (_, 0) => Complete::RequestsFinished.condition(format!("{succeeded} of {total} requests succeeded")),
-            _ => Complete::RequestsFinished
-                .condition(format!("{succeeded} of {total} requests succeeded, {failed} failed; {first}")),
+            (_, 0) => {
+                Complete::RequestsFinished.condition(format!("{succeeded} of {total} requests succeeded"))
+            }
+            _ => Complete::RequestsFinished.condition(format!(
+                "{succeeded} of {total} requests succeeded, {failed} failed; {first}"
+            )),
         });
     }
     if active(world.status).is_some() {
         return None;
     }
     if past_deadline(world) {
-        return end(Failed::DeadlineExceeded.condition("activeDeadlineSeconds passed before all requests had run"));
+        return end(
+            Failed::DeadlineExceeded.condition("activeDeadlineSeconds passed before all requests had run")
+        );
     }
-    let spent = world.status.assignments.iter().filter(|assignment| {
-        matches!(assignment.state, AssignmentState::Lost | AssignmentState::Ended)
-    });
+    let spent = world
+        .status
+        .assignments
+        .iter()
+        .filter(|assignment| matches!(assignment.state, AssignmentState::Lost | AssignmentState::Ended));
     let attempts = u32::try_from(spent.count()).unwrap_or(u32::MAX);
     (attempts > job.backoff_limit).then(|| End {
         condition: Failed::BackoffLimitExceeded
@@ -289,13 +329,20 @@ fn ended(world: &World<'_>) -> Option<End> {
 
 fn past_deadline(world: &World<'_>) -> bool {
     let started = world.status.start_time.as_ref().map(|time| time.0.as_second());
-    started.zip(world.job.deadline).is_some_and(|(started, deadline)| {
-        u64::try_from(world.now - started).is_ok_and(|running| running >= deadline.as_secs())
-    })
+    started
+        .zip(world.job.deadline)
+        .is_some_and(|(started, deadline)| {
+            u64::try_from(world.now - started).is_ok_and(|running| running >= deadline.as_secs())
+        })
 }
 
 fn follow(world: &World<'_>, mut draft: Draft, active: &Assignment) -> Result<Plan, UnitError> {
-    let Assignment { attempt, pod, pod_uid, .. } = active;
+    let Assignment {
+        attempt,
+        pod,
+        pod_uid,
+        ..
+    } = active;
     let agent = world.agents.iter().find(|agent| agent.pod.uid == *pod_uid);
     let alive = agent.is_some_and(|agent| agent.pod.state != AgentState::Gone);
     draft.say(match world.job.billing {
@@ -304,21 +351,40 @@ fn follow(world: &World<'_>, mut draft: Draft, active: &Assignment) -> Result<Pl
     });
     let close = |mut draft: Draft, state, message: String| {
         draft.say(Scheduled::AgentLost.condition(message));
-        draft.finish(Step::Close { attempt: *attempt, state })
+        draft.finish(Step::Close {
+            attempt: *attempt,
+            state,
+        })
     };
     let plan = match world.following {
         Following::Ended => {
-            let state = if world.job.suspend { AssignmentState::Suspended } else { AssignmentState::Ended };
+            let state = if world.job.suspend {
+                AssignmentState::Suspended
+            } else {
+                AssignmentState::Ended
+            };
             draft.say(Scheduled::Dispatched.condition(format!("agent {pod} has ended attempt {attempt}")));
-            draft.finish(Step::Close { attempt: *attempt, state })
+            draft.finish(Step::Close {
+                attempt: *attempt,
+                state,
+            })
         }
-        _ if !alive => close(draft, AssignmentState::Lost, format!("agent {pod} is gone; the rest runs on another")),
-        Following::Replaced => {
-            close(draft, AssignmentState::Lost, format!("agent {pod} was restarted; the rest runs again"))
-        }
+        _ if !alive => close(
+            draft,
+            AssignmentState::Lost,
+            format!("agent {pod} is gone; the rest runs on another"),
+        ),
+        Following::Replaced => close(
+            draft,
+            AssignmentState::Lost,
+            format!("agent {pod} was restarted; the rest runs again"),
+        ),
         Following::Unreachable => {
             draft.say(Scheduled::AgentLost.condition(format!("agent {pod} does not answer and is removed")));
-            draft.finish(Step::Fence { pod: pod.clone(), uid: pod_uid.clone() })
+            draft.finish(Step::Fence {
+                pod: pod.clone(),
+                uid: pod_uid.clone(),
+            })
         }
         Following::Yes if world.job.suspend || past_deadline(world) => {
             draft.say(Scheduled::Dispatched.condition(format!("agent {pod} is asked to stop")));
@@ -333,10 +399,16 @@ fn follow(world: &World<'_>, mut draft: Draft, active: &Assignment) -> Result<Pl
 }
 
 fn follow_step(world: &World<'_>, draft: Draft, active: &Assignment) -> Result<Plan, UnitError> {
-    let Some(offer) = world.offers.iter().find(|offer| offer.provider == active.provider) else {
+    let Some(offer) = world
+        .offers
+        .iter()
+        .find(|offer| offer.provider == active.provider)
+    else {
         return Ok(draft.finish(Step::Wait));
     };
-    let Some(model_sha256) = offer.model_sha256.clone() else { return Ok(draft.finish(Step::Wait)) };
+    let Some(model_sha256) = offer.model_sha256.clone() else {
+        return Ok(draft.finish(Step::Wait));
+    };
     let budget = match &world.job.billing {
         Billing::Free => None,
         // What the attempt may cost is what is left of the budget.
@@ -368,12 +440,18 @@ fn choose_offer<'a>(world: &'a World<'_>) -> Result<&'a Offer, Observation> {
         .collect();
     // A closed offer only where no other serves the model; then by name, so that the choice is stable.
     offering.sort_by_key(|offer| (offer.closed, &offer.provider));
-    let who = named.map_or_else(|| "no provider in this namespace".to_owned(), |name| format!("CocoonProvider {name} does not exist or"));
+    let who = named.map_or_else(
+        || "no provider in this namespace".to_owned(),
+        |name| format!("CocoonProvider {name} does not exist or"),
+    );
     let missing = || match named {
         Some(_) => format!("{who} does not offer model {model}"),
         None => format!("{who} offers model {model}"),
     };
-    offering.first().copied().ok_or_else(|| Accepted::ModelUnknown.condition(missing()))
+    offering
+        .first()
+        .copied()
+        .ok_or_else(|| Accepted::ModelUnknown.condition(missing()))
 }
 
 /// `Some` step where funds are not yet reserved.
@@ -382,7 +460,9 @@ fn funds(world: &World<'_>, offer: &Offer, draft: &mut Draft) -> Result<Option<S
         draft.say(FundsReserved::Free.condition("billing.mode is Free"));
         return Ok(None);
     };
-    let Some(channel) = world.channel else { return Ok(Some(Step::Wait)) };
+    let Some(channel) = world.channel else {
+        return Ok(Some(Step::Wait));
+    };
     let requests = u64::try_from(world.job.requests.items.len()).unwrap_or(u64::MAX);
     let least = offer.prices.minimum_nano.nano().saturating_mul(requests);
     if budget.nano() < least {
@@ -394,7 +474,10 @@ fn funds(world: &World<'_>, offer: &Offer, draft: &mut Draft) -> Result<Option<S
         return Ok(Some(Step::Wait));
     }
     if ledger::reserved(&channel.status, &world.job.uid).is_some_and(|held| held >= *budget) {
-        draft.say(FundsReserved::Reserved.condition(format!("{} TON are reserved on channel {name}", budget.to_ton_string())));
+        draft.say(FundsReserved::Reserved.condition(format!(
+            "{} TON are reserved on channel {name}",
+            budget.to_ton_string()
+        )));
         return Ok(None);
     }
     if channel.deleting {
@@ -404,11 +487,19 @@ fn funds(world: &World<'_>, offer: &Offer, draft: &mut Draft) -> Result<Option<S
     let mut trial = channel.status.clone();
     let step = match ledger::reserve(&mut trial, &world.job.uid, &world.job.name, *budget)? {
         Ok(()) => {
-            draft.say(FundsReserved::WaitingForFunds.condition(format!("reserving {} TON on channel {name}", budget.to_ton_string())));
-            Step::Reserve { channel: name.clone(), budget: *budget }
+            draft.say(FundsReserved::WaitingForFunds.condition(format!(
+                "reserving {} TON on channel {name}",
+                budget.to_ton_string()
+            )));
+            Step::Reserve {
+                channel: name.clone(),
+                budget: *budget,
+            }
         }
         Err(Refusal::Full) => {
-            draft.say(FundsReserved::ChannelNotReady.condition(format!("the ledger of channel {name} is full until its jobs are settled")));
+            draft.say(FundsReserved::ChannelNotReady.condition(format!(
+                "the ledger of channel {name} is full until its jobs are settled"
+            )));
             Step::Wait
         }
         Err(Refusal::Insufficient { available, wanted }) => {
@@ -425,7 +516,8 @@ fn shortfall(name: &str, channel: &Channel, available: NanoTon, wanted: NanoTon)
     let conditions = &channel.status.conditions;
     let broken = |type_| find(conditions, type_).filter(|condition| condition.status != "True");
     if conditions.is_empty() {
-        return FundsReserved::ChannelNotReady.condition(format!("channel {name} has not been looked at yet"));
+        return FundsReserved::ChannelNotReady
+            .condition(format!("channel {name} has not been looked at yet"));
     }
     if let Some(funded) = broken(Funded::TYPE) {
         return FundsReserved::WaitingForFunds.condition(format!("channel {name}: {}", funded.message));
@@ -446,15 +538,23 @@ fn schedule(world: &World<'_>, offer: &Offer, mut draft: Draft) -> Result<Plan, 
         let message = format!("provider {} takes no new work", offer.provider);
         return Ok(draft.wait(Scheduled::ProviderUnavailable.condition(message)));
     }
-    let ready = agents.iter().filter(|agent| matches!(agent.pod.state, AgentState::Ready(_)));
+    let ready = agents
+        .iter()
+        .filter(|agent| matches!(agent.pod.state, AgentState::Ready(_)));
     let free = ready.clone().filter(|agent| agent.active < MAX_JOBS_PER_AGENT);
     // The agent with the fewest jobs, then by name.
     if let Some(agent) = free.min_by_key(|agent| (agent.active, &agent.pod.name)) {
         draft.say(Scheduled::Dispatched.condition(format!("agent {} takes the job", agent.pod.name)));
-        return Ok(draft.act(Step::Assign { pod: agent.pod.clone(), provider: offer.provider.clone() }));
+        return Ok(draft.act(Step::Assign {
+            pod: agent.pod.clone(),
+            provider: offer.provider.clone(),
+        }));
     }
     let waiting = if ready.count() > 0 {
-        Scheduled::AgentsBusy.condition(format!("all agents of model {} are busy; {} jobs are before this one", job.model, world.queue_position))
+        Scheduled::AgentsBusy.condition(format!(
+            "all agents of model {} are busy; {} jobs are before this one",
+            job.model, world.queue_position
+        ))
     } else {
         no_agent(world, offer)
     };
@@ -464,7 +564,12 @@ fn schedule(world: &World<'_>, offer: &Offer, mut draft: Draft) -> Result<Plan, 
 /// Says why no agent serves: the most telling of what the pods show.
 fn no_agent(world: &World<'_>, offer: &Offer) -> Observation {
     let model = &world.job.model;
-    let states = || world.agents.iter().map(|agent| (&agent.pod.name, &agent.pod.state));
+    let states = || {
+        world
+            .agents
+            .iter()
+            .map(|agent| (&agent.pod.name, &agent.pod.state))
+    };
     let unschedulable = states().find_map(|(name, state)| match state {
         AgentState::Unschedulable(words) => Some((name, words)),
         _ => None,
@@ -479,7 +584,10 @@ fn no_agent(world: &World<'_>, offer: &Offer) -> Observation {
     if let Some((name, words)) = failed {
         return Scheduled::AgentFailed.condition(format!("agent {name} does not start: {words}"));
     }
-    Scheduled::ColdStart.condition(format!("an agent of provider {} starts and loads model {model}", offer.provider))
+    Scheduled::ColdStart.condition(format!(
+        "an agent of provider {} starts and loads model {model}",
+        offer.provider
+    ))
 }
 
 #[cfg(test)]

@@ -84,17 +84,31 @@ pub struct Rejection {
 pub fn validate(job: &InferenceJob, text: &InputText) -> Result<ValidatedJob, Rejection> {
     let spec = &job.spec;
     let requests = requests(job, text)?;
-    let accepted_digest = job.status.as_ref().and_then(|status| status.input_sha256.as_deref());
+    let accepted_digest = job
+        .status
+        .as_ref()
+        .and_then(|status| status.input_sha256.as_deref());
     if accepted_digest.is_some_and(|digest| digest != requests.digest.to_string()) {
-        return Err(invalid("the input has changed since the job was accepted: make a new job", true));
+        return Err(invalid(
+            "the input has changed since the job was accepted: make a new job",
+            true,
+        ));
     }
-    let billing = match (spec.billing.mode, &spec.billing.channel_ref, spec.billing.max_nano) {
+    let billing = match (
+        spec.billing.mode,
+        &spec.billing.channel_ref,
+        spec.billing.max_nano,
+    ) {
         (BillingMode::Free, _, _) => Billing::Free,
-        (BillingMode::Channel, Some(channel), Some(budget)) => {
-            Billing::Channel { name: channel.name.clone(), budget }
-        }
+        (BillingMode::Channel, Some(channel), Some(budget)) => Billing::Channel {
+            name: channel.name.clone(),
+            budget,
+        },
         (BillingMode::Channel, _, _) => {
-            return Err(invalid("spec.billing: mode Channel needs channelRef and maxNano", true));
+            return Err(invalid(
+                "spec.billing: mode Channel needs channelRef and maxNano",
+                true,
+            ));
         }
     };
     let parameters = &spec.parameters;
@@ -113,7 +127,10 @@ pub fn validate(job: &InferenceJob, text: &InputText) -> Result<ValidatedJob, Re
         },
         parallelism: spec.parallelism.max(1),
         suspend: spec.suspend,
-        deadline: spec.active_deadline_seconds.and_then(|seconds| u64::try_from(seconds).ok()).map(Duration::from_secs),
+        deadline: spec
+            .active_deadline_seconds
+            .and_then(|seconds| u64::try_from(seconds).ok())
+            .map(Duration::from_secs),
         backoff_limit: spec.backoff_limit,
         billing,
     })
@@ -124,7 +141,10 @@ fn requests(job: &InferenceJob, text: &InputText) -> Result<Requests, Rejection>
     let read: Result<Requests, InputError> = match (text, &job.spec.input.inline) {
         (InputText::Inline, Some(bodies)) => input::inline(bodies, endpoint),
         (InputText::Inline, None) => {
-            return Err(invalid("spec.input: exactly one of inline, configMapRef and secretRef must be set", true));
+            return Err(invalid(
+                "spec.input: exactly one of inline, configMapRef and secretRef must be set",
+                true,
+            ));
         }
         (InputText::Text { source_name, text }, _) => input::batch(text, source_name, endpoint),
         (InputText::Missing { source_name }, _) => {
@@ -135,7 +155,10 @@ fn requests(job: &InferenceJob, text: &InputText) -> Result<Requests, Rejection>
 }
 
 fn invalid(message: &str, is_final: bool) -> Rejection {
-    Rejection { accepted: Accepted::InvalidInput.condition(message), is_final }
+    Rejection {
+        accepted: Accepted::InvalidInput.condition(message),
+        is_final,
+    }
 }
 
 #[cfg(test)]
@@ -158,13 +181,22 @@ mod tests {
     fn the_smallest_job_is_sound() {
         let valid = validate(&job(json!({"inline": [{"prompt": "x"}]})), &InputText::Inline).unwrap();
         assert_eq!(valid.requests.items.len(), 1);
-        assert_eq!(valid.billing, Billing::Channel { name: "c".into(), budget: NanoTon::from_nano(7).unwrap() });
+        assert_eq!(
+            valid.billing,
+            Billing::Channel {
+                name: "c".into(),
+                budget: NanoTon::from_nano(7).unwrap()
+            }
+        );
     }
 
     #[test]
     fn a_missing_config_map_may_still_come() {
-        let missing = InputText::Missing { source_name: "ConfigMap a key b".into() };
-        let rejection = validate(&job(json!({"configMapRef": {"name": "a", "key": "b"}})), &missing).unwrap_err();
+        let missing = InputText::Missing {
+            source_name: "ConfigMap a key b".into(),
+        };
+        let rejection =
+            validate(&job(json!({"configMapRef": {"name": "a", "key": "b"}})), &missing).unwrap_err();
         assert!(!rejection.is_final);
         assert_eq!(rejection.accepted.message, "ConfigMap a key b does not exist yet");
     }
@@ -172,7 +204,11 @@ mod tests {
     #[test]
     fn an_input_that_changes_after_acceptance_is_refused() {
         let mut job = job(json!({"inline": [{"prompt": "x"}]}));
-        let digest = validate(&job, &InputText::Inline).unwrap().requests.digest.to_string();
+        let digest = validate(&job, &InputText::Inline)
+            .unwrap()
+            .requests
+            .digest
+            .to_string();
         job.status.get_or_insert_default().input_sha256 = Some(digest);
         validate(&job, &InputText::Inline).unwrap();
         job.spec.input.inline = serde_json::from_value(json!([{"prompt": "y"}])).unwrap();

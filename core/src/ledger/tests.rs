@@ -10,8 +10,11 @@ fn nano(value: u64) -> NanoTon {
 
 /// A channel whose voucher and deposit cover `covered`.
 fn channel(covered: u64) -> PaymentChannelStatus {
-    let mut status =
-        PaymentChannelStatus { cap_nano: nano(covered), deposit_nano: nano(covered), ..Default::default() };
+    let mut status = PaymentChannelStatus {
+        cap_nano: nano(covered),
+        deposit_nano: nano(covered),
+        ..Default::default()
+    };
     conditions::set(
         &mut status.conditions,
         VoucherValid::Valid.condition("signed by the payer"),
@@ -36,7 +39,8 @@ fn counter(agent: u8, job: u8, attempt: u32, count: u32) -> Counter {
 }
 
 fn counters() -> impl Strategy<Value = Vec<Counter>> {
-    let one = (0..3u8, 0..3u8, 1..3u32, 0..9u32).prop_map(|(agent, job, attempt, count)| counter(agent, job, attempt, count));
+    let one = (0..3u8, 0..3u8, 1..3u32, 0..9u32)
+        .prop_map(|(agent, job, attempt, count)| counter(agent, job, attempt, count));
     proptest::collection::vec(one, 0..20)
 }
 
@@ -53,7 +57,13 @@ fn a_budget_beyond_what_is_covered_is_refused() {
     let mut status = channel(100);
     assert_eq!(reserve(&mut status, "a", "a", nano(60)).unwrap(), Ok(()));
     let refused = reserve(&mut status, "b", "b", nano(41)).unwrap();
-    assert_eq!(refused, Err(Refusal::Insufficient { available: nano(40), wanted: nano(41) }));
+    assert_eq!(
+        refused,
+        Err(Refusal::Insufficient {
+            available: nano(40),
+            wanted: nano(41)
+        })
+    );
     assert_eq!(reserve(&mut status, "b", "b", nano(40)).unwrap(), Ok(()));
     assert_eq!(reserved(&status, "b"), Some(nano(40)));
 }
@@ -64,7 +74,13 @@ fn a_budget_can_be_raised_into_what_is_left() {
     reserve(&mut status, "a", "a", nano(60)).unwrap().unwrap();
     assert_eq!(reserve(&mut status, "a", "a", nano(100)).unwrap(), Ok(()));
     let refused = reserve(&mut status, "a", "a", nano(101)).unwrap();
-    assert_eq!(refused, Err(Refusal::Insufficient { available: nano(100), wanted: nano(101) }));
+    assert_eq!(
+        refused,
+        Err(Refusal::Insufficient {
+            available: nano(100),
+            wanted: nano(101)
+        })
+    );
     assert_eq!(reserved(&status, "a"), Some(nano(100)));
 }
 
@@ -79,9 +95,14 @@ fn without_a_valid_voucher_nothing_is_available() {
 fn a_full_ledger_refuses_jobs() {
     let mut status = channel(1_000_000);
     for job in 0..MAX_LEDGER_ENTRIES {
-        reserve(&mut status, &job.to_string(), "n", nano(1)).unwrap().unwrap();
+        reserve(&mut status, &job.to_string(), "n", nano(1))
+            .unwrap()
+            .unwrap();
     }
-    assert_eq!(reserve(&mut status, "one more", "n", nano(1)).unwrap(), Err(Refusal::Full));
+    assert_eq!(
+        reserve(&mut status, "one more", "n", nano(1)).unwrap(),
+        Err(Refusal::Full)
+    );
 }
 
 #[test]

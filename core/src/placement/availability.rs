@@ -28,7 +28,11 @@ pub struct Agents<'a> {
 impl Agents<'_> {
     /// Agents that serve.
     pub fn ready(&self) -> u32 {
-        let ready = self.pods.iter().filter(|pod| pod.ready_address().is_some()).count();
+        let ready = self
+            .pods
+            .iter()
+            .filter(|pod| pod.ready_address().is_some())
+            .count();
         u32::try_from(ready).unwrap_or(u32::MAX)
     }
 
@@ -41,9 +45,10 @@ impl Agents<'_> {
             return ModelPhase::Idle;
         }
         match self.wait(inventory, requirements) {
-            Some(Wait { reason: AgentsAvailable::AgentFailed | AgentsAvailable::ImagePullFailed, .. }) => {
-                ModelPhase::Failed
-            }
+            Some(Wait {
+                reason: AgentsAvailable::AgentFailed | AgentsAvailable::ImagePullFailed,
+                ..
+            }) => ModelPhase::Failed,
             _ => ModelPhase::Starting,
         }
     }
@@ -53,11 +58,18 @@ impl Agents<'_> {
         if self.ready() >= self.wanted {
             return None;
         }
-        let mut waits: Vec<Wait> =
-            self.pods.iter().filter_map(|pod| self.pod_wait(pod, inventory, requirements)).collect();
+        let mut waits: Vec<Wait> = self
+            .pods
+            .iter()
+            .filter_map(|pod| self.pod_wait(pod, inventory, requirements))
+            .collect();
         if let Some(words) = self.refused {
             let message = format!("{}: no pod could be made: {words}", self.model);
-            waits.push(Wait { rank: 0, reason: AgentsAvailable::AgentFailed, message });
+            waits.push(Wait {
+                rank: 0,
+                reason: AgentsAvailable::AgentFailed,
+                message,
+            });
         }
         waits.sort_by(|a, b| (a.rank, &a.message).cmp(&(b.rank, &b.message)));
         Some(waits.into_iter().next().unwrap_or_else(|| self.starting()))
@@ -68,19 +80,38 @@ impl Agents<'_> {
         let (rank, reason, message) = match &pod.state {
             AgentState::Ready(_) | AgentState::Terminating(_) | AgentState::Gone => return None,
             AgentState::Crashing(words) => (1, AgentsAvailable::AgentFailed, format!("{model}: {words}")),
-            AgentState::ImagePullFailed(words) => (2, AgentsAvailable::ImagePullFailed, format!("{model}: {words}")),
+            AgentState::ImagePullFailed(words) => {
+                (2, AgentsAvailable::ImagePullFailed, format!("{model}: {words}"))
+            }
             AgentState::Unschedulable(words) => {
                 let need = need(self.gpus_per_replica, inventory, requirements);
-                (3, AgentsAvailable::InsufficientGPU, format!("{model} {need} (scheduler: {words})"))
+                (
+                    3,
+                    AgentsAvailable::InsufficientGPU,
+                    format!("{model} {need} (scheduler: {words})"),
+                )
             }
             AgentState::Starting => return Some(self.starting()),
         };
-        Some(Wait { rank, reason, message })
+        Some(Wait {
+            rank,
+            reason,
+            message,
+        })
     }
 
     fn starting(&self) -> Wait {
-        let message = format!("{}: {} of {} agents serve, the others are starting", self.model, self.ready(), self.wanted);
-        Wait { rank: 4, reason: AgentsAvailable::Starting, message }
+        let message = format!(
+            "{}: {} of {} agents serve, the others are starting",
+            self.model,
+            self.ready(),
+            self.wanted
+        );
+        Wait {
+            rank: 4,
+            reason: AgentsAvailable::Starting,
+            message,
+        }
     }
 }
 
@@ -99,7 +130,10 @@ pub struct Wait {
 pub fn need(gpus: u32, inventory: &Inventory, requirements: &Requirements) -> String {
     let selector = selector_text(&requirements.node_selector);
     if gpus == 0 {
-        return format!("needs a node with {selector}; {} of {} ready", inventory.nodes.ready, inventory.nodes.matched);
+        return format!(
+            "needs a node with {selector}; {} of {} ready",
+            inventory.nodes.ready, inventory.nodes.matched
+        );
     }
     let counts = inventory.gpus;
     let mut text = format!(
@@ -119,7 +153,10 @@ pub fn available(
     inventory: &Inventory,
     requirements: &Requirements,
 ) -> Observation {
-    let wanted: u32 = agents.iter().map(|agents| agents.wanted).fold(0, u32::saturating_add);
+    let wanted: u32 = agents
+        .iter()
+        .map(|agents| agents.wanted)
+        .fold(0, u32::saturating_add);
     let worst = agents
         .iter()
         .filter_map(|agents| agents.wait(inventory, requirements))
@@ -137,7 +174,12 @@ mod tests {
     use super::*;
 
     fn pod(state: AgentState) -> AgentPod {
-        AgentPod { name: "p".into(), uid: "u".into(), model: "m".into(), state }
+        AgentPod {
+            name: "p".into(),
+            uid: "u".into(),
+            model: "m".into(),
+            state,
+        }
     }
 
     fn world() -> (Inventory, Requirements) {
@@ -153,13 +195,24 @@ mod tests {
 
     fn judge(wanted: u32, pods: &[AgentPod]) -> Observation {
         let (inventory, requirements) = world();
-        let agents = Agents { model: "m", gpus_per_replica: 1, wanted, pods: pods.iter().collect(), refused: None };
+        let agents = Agents {
+            model: "m",
+            gpus_per_replica: 1,
+            wanted,
+            pods: pods.iter().collect(),
+            refused: None,
+        };
         available(&[agents], &[], &inventory, &requirements)
     }
 
     #[test]
     fn a_wait_for_gpus_says_how_many_where_and_what_is_free() {
-        let observed = judge(1, &[pod(AgentState::Unschedulable("Insufficient nvidia.com/gpu".into()))]);
+        let observed = judge(
+            1,
+            &[pod(AgentState::Unschedulable(
+                "Insufficient nvidia.com/gpu".into(),
+            ))],
+        );
         assert_eq!((observed.status, observed.reason), (false, "InsufficientGPU"));
         assert_eq!(
             observed.message,
@@ -176,7 +229,10 @@ mod tests {
             pod(AgentState::Crashing("sha256 mismatch".into())),
         ];
         let observed = judge(3, &pods);
-        assert_eq!((observed.reason, observed.message.as_str()), ("AgentFailed", "m: sha256 mismatch"));
+        assert_eq!(
+            (observed.reason, observed.message.as_str()),
+            ("AgentFailed", "m: sha256 mismatch")
+        );
     }
 
     #[test]

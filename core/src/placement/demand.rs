@@ -25,10 +25,15 @@ impl Demand {
 
 /// Demand by model on one offer, from the jobs of its namespace: those that chose the offer, whose budget is
 /// reserved, and that have not ended, are not held back and are not being deleted.
-pub fn demand<'a>(jobs: impl IntoIterator<Item = &'a InferenceJob>, provider: &str) -> BTreeMap<String, Demand> {
+pub fn demand<'a>(
+    jobs: impl IntoIterator<Item = &'a InferenceJob>,
+    provider: &str,
+) -> BTreeMap<String, Demand> {
     let mut demand = BTreeMap::<String, Demand>::new();
     for job in jobs {
-        let Some(stage) = stage(job, provider) else { continue };
+        let Some(stage) = stage(job, provider) else {
+            continue;
+        };
         let model = demand.entry(job.spec.model.clone()).or_default();
         let count = match stage {
             Stage::Running => &mut model.running,
@@ -58,7 +63,13 @@ pub fn stage(job: &InferenceJob, provider: &str) -> Option<Stage> {
         && !is(Failed::TYPE)
         && !job.spec.suspend
         && job.metadata.deletion_timestamp.is_none();
-    asks.then(|| if is(Scheduled::TYPE) { Stage::Running } else { Stage::Waiting })
+    asks.then(|| {
+        if is(Scheduled::TYPE) {
+            Stage::Running
+        } else {
+            Stage::Waiting
+        }
+    })
 }
 
 #[cfg(test)]
@@ -95,13 +106,23 @@ mod tests {
             job(false, "p", &["FundsReserved", "Failed"]),
         ];
         let found = demand(&jobs, "p");
-        assert_eq!(found, BTreeMap::from([("m".to_owned(), Demand { running: 1, waiting: 1 })]));
+        assert_eq!(
+            found,
+            BTreeMap::from([(
+                "m".to_owned(),
+                Demand {
+                    running: 1,
+                    waiting: 1
+                }
+            )])
+        );
     }
 
     #[test]
     fn a_job_that_is_being_deleted_asks_for_nothing() {
         let mut deleted = job(false, "p", &["FundsReserved"]);
-        deleted.metadata.deletion_timestamp = Some(serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap());
+        deleted.metadata.deletion_timestamp =
+            Some(serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap());
         assert_eq!(stage(&deleted, "p"), None);
     }
 }

@@ -39,11 +39,19 @@ impl Dues {
             let status = channel.status.as_ref()?;
             Some(status.accrued_nano.saturating_sub(status.redeemed_nano))
         };
-        let mine = channels.into_iter().filter(|channel| channel.spec.provider.name == provider);
+        let mine = channels
+            .into_iter()
+            .filter(|channel| channel.spec.provider.name == provider);
         let unsettled = NanoTon::sum(mine.filter_map(owed))?;
-        let in_flight =
-            settlements.into_iter().filter(|stl| stl.spec.provider_ref.name == provider && !has_ended(stl)).count();
-        Ok(Self { unsettled, in_flight, running })
+        let in_flight = settlements
+            .into_iter()
+            .filter(|stl| stl.spec.provider_ref.name == provider && !has_ended(stl))
+            .count();
+        Ok(Self {
+            unsettled,
+            in_flight,
+            running,
+        })
     }
 }
 
@@ -89,7 +97,16 @@ pub enum Departure {
 
 /// Decides whether a provider may go.
 pub fn depart(departing: Departing, now: Timestamp) -> Departure {
-    let Departing { since, abandoned, has_wallet, dues: Dues { unsettled, in_flight, running } } = departing;
+    let Departing {
+        since,
+        abandoned,
+        has_wallet,
+        dues: Dues {
+            unsettled,
+            in_flight,
+            running,
+        },
+    } = departing;
     let ton = unsettled.to_ton_string();
     let hopeless = if abandoned {
         Some("abandoned by annotation")
@@ -100,21 +117,35 @@ pub fn depart(departing: Departing, now: Timestamp) -> Departure {
     };
     let owes_nothing = unsettled == NanoTon::ZERO;
     if let Some(why) = hopeless {
-        return if owes_nothing { Departure::Settled } else { write_off(unsettled, why) };
+        return if owes_nothing {
+            Departure::Settled
+        } else {
+            write_off(unsettled, why)
+        };
     }
     if owes_nothing && running == 0 {
         return Departure::Settled;
     }
     let (limit, awaited) = match (owes_nothing, in_flight) {
-        (false, 1..) => (CONFIRM_LIMIT, format!("the settlement of {ton} TON to be confirmed")),
+        (false, 1..) => (
+            CONFIRM_LIMIT,
+            format!("the settlement of {ton} TON to be confirmed"),
+        ),
         (false, 0) => (SIGN_LIMIT, format!("a settlement of {ton} TON to be signed")),
         (true, _) => (SIGN_LIMIT, format!("{running} jobs to hand over what they used")),
     };
     let until = since.saturating_add(limit).unwrap_or(Timestamp::MAX);
     if now < until {
-        return Departure::Wait { until, message: format!("waits for {awaited}") };
+        return Departure::Wait {
+            until,
+            message: format!("waits for {awaited}"),
+        };
     }
-    if owes_nothing { Departure::Settled } else { write_off(unsettled, &format!("waited too long for {awaited}")) }
+    if owes_nothing {
+        Departure::Settled
+    } else {
+        write_off(unsettled, &format!("waited too long for {awaited}"))
+    }
 }
 
 fn write_off(unsettled: NanoTon, why: &str) -> Departure {
@@ -127,8 +158,17 @@ mod tests {
     use super::*;
 
     fn departing(unsettled: u64, in_flight: usize) -> Departing {
-        let dues = Dues { unsettled: NanoTon::from_nano(unsettled).unwrap(), in_flight, running: 0 };
-        Departing { since: Timestamp::UNIX_EPOCH, abandoned: false, has_wallet: true, dues }
+        let dues = Dues {
+            unsettled: NanoTon::from_nano(unsettled).unwrap(),
+            in_flight,
+            running: 0,
+        };
+        Departing {
+            since: Timestamp::UNIX_EPOCH,
+            abandoned: false,
+            has_wallet: true,
+            dues,
+        }
     }
 
     fn at(seconds: i64) -> Timestamp {
@@ -138,15 +178,30 @@ mod tests {
     #[test]
     fn a_provider_that_is_owed_nothing_goes_at_once() {
         assert_eq!(depart(departing(0, 0), at(0)), Departure::Settled);
-        assert_eq!(depart(Departing { has_wallet: false, ..departing(0, 0) }, at(0)), Departure::Settled);
+        assert_eq!(
+            depart(
+                Departing {
+                    has_wallet: false,
+                    ..departing(0, 0)
+                },
+                at(0)
+            ),
+            Departure::Settled
+        );
     }
 
     #[test]
     fn it_waits_for_a_settlement_within_limits() {
         assert!(matches!(depart(departing(1, 0), at(14)), Departure::Wait { until, .. } if until == at(15)));
-        assert!(matches!(depart(departing(1, 0), at(15)), Departure::WriteOff { .. }));
+        assert!(matches!(
+            depart(departing(1, 0), at(15)),
+            Departure::WriteOff { .. }
+        ));
         assert!(matches!(depart(departing(1, 1), at(15)), Departure::Wait { until, .. } if until == at(600)));
-        assert!(matches!(depart(departing(1, 1), at(600)), Departure::WriteOff { .. }));
+        assert!(matches!(
+            depart(departing(1, 1), at(600)),
+            Departure::WriteOff { .. }
+        ));
     }
 
     #[test]
@@ -155,14 +210,30 @@ mod tests {
         busy.dues.running = 2;
         assert!(matches!(depart(busy, at(14)), Departure::Wait { until, .. } if until == at(15)));
         assert_eq!(depart(busy, at(15)), Departure::Settled);
-        assert_eq!(depart(Departing { has_wallet: false, ..busy }, at(0)), Departure::Settled);
+        assert_eq!(
+            depart(
+                Departing {
+                    has_wallet: false,
+                    ..busy
+                },
+                at(0)
+            ),
+            Departure::Settled
+        );
     }
 
     #[test]
     fn without_a_wallet_or_when_abandoned_it_does_not_wait() {
-        for hopeless in
-            [Departing { has_wallet: false, ..departing(5, 1) }, Departing { abandoned: true, ..departing(5, 1) }]
-        {
+        for hopeless in [
+            Departing {
+                has_wallet: false,
+                ..departing(5, 1)
+            },
+            Departing {
+                abandoned: true,
+                ..departing(5, 1)
+            },
+        ] {
             assert!(
                 matches!(depart(hopeless, at(0)), Departure::WriteOff { unsettled, .. } if unsettled.nano() == 5)
             );

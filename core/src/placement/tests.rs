@@ -28,15 +28,27 @@ fn model(name: &str) -> Model {
 }
 
 fn waiting(jobs: u32) -> Demand {
-    Demand { running: 0, waiting: jobs }
+    Demand {
+        running: 0,
+        waiting: jobs,
+    }
 }
 
 fn running(jobs: u32) -> Demand {
-    Demand { running: jobs, waiting: 0 }
+    Demand {
+        running: jobs,
+        waiting: 0,
+    }
 }
 
 fn problem(models: Vec<Model>, inventory: &Inventory) -> Problem<'_> {
-    Problem { models, replica_bound: 16, paused: false, inventory, now: at(1000) }
+    Problem {
+        models,
+        replica_bound: 16,
+        paused: false,
+        inventory,
+        now: at(1000),
+    }
 }
 
 fn replicas(plan: &Plan) -> Vec<u32> {
@@ -57,7 +69,13 @@ fn applied<'a>(problem: &Problem<'a>, plan: &Plan) -> Problem<'a> {
 fn one_job_wants_one_agent_and_many_want_more_up_to_the_maximum() {
     let gpus = inventory(8);
     for (jobs, expected) in [(0, 0), (1, 1), (2, 1), (3, 2), (100, 4)] {
-        let plan = place(&problem(vec![Model { demand: waiting(jobs), ..model("m") }], &gpus));
+        let plan = place(&problem(
+            vec![Model {
+                demand: waiting(jobs),
+                ..model("m")
+            }],
+            &gpus,
+        ));
         assert_eq!(replicas(&plan), [expected], "{jobs} jobs");
     }
 }
@@ -65,39 +83,82 @@ fn one_job_wants_one_agent_and_many_want_more_up_to_the_maximum() {
 #[test]
 fn idle_agents_stay_for_their_time_and_then_go() {
     let gpus = inventory(0);
-    let idle = Model { current: 2, placed: 2, ..model("m") };
+    let idle = Model {
+        current: 2,
+        placed: 2,
+        ..model("m")
+    };
     let first = place(&problem(vec![idle.clone()], &gpus));
-    assert_eq!((replicas(&first), first.models[0].idle_since), (vec![2], Some(at(1000))));
+    assert_eq!(
+        (replicas(&first), first.models[0].idle_since),
+        (vec![2], Some(at(1000)))
+    );
     assert_eq!(first.next_change, Some(at(1600)));
 
-    let still = Problem { now: at(1599), ..applied(&problem(vec![idle.clone()], &gpus), &first) };
+    let still = Problem {
+        now: at(1599),
+        ..applied(&problem(vec![idle.clone()], &gpus), &first)
+    };
     assert_eq!(place(&still).models, first.models);
-    let over = Problem { now: at(1600), ..still };
+    let over = Problem {
+        now: at(1600),
+        ..still
+    };
     let last = place(&over);
-    assert_eq!((replicas(&last), last.models[0].idle_since, last.next_change), (vec![0], None, None));
+    assert_eq!(
+        (replicas(&last), last.models[0].idle_since, last.next_change),
+        (vec![0], None, None)
+    );
 }
 
 #[test]
 fn min_replicas_stay_without_work() {
     let gpus = inventory(8);
-    let plan = place(&problem(vec![Model { min_replicas: 2, ..model("m") }], &gpus));
+    let plan = place(&problem(
+        vec![Model {
+            min_replicas: 2,
+            ..model("m")
+        }],
+        &gpus,
+    ));
     assert_eq!((replicas(&plan), plan.models[0].idle_since), (vec![2], None));
 }
 
 #[test]
 fn no_agent_goes_while_its_model_has_work() {
     let gpus = inventory(0);
-    let busy = Model { current: 3, placed: 3, demand: running(1), ..model("m") };
+    let busy = Model {
+        current: 3,
+        placed: 3,
+        demand: running(1),
+        ..model("m")
+    };
     assert_eq!(replicas(&place(&problem(vec![busy], &gpus))), [3]);
 }
 
 #[test]
 fn a_paused_offer_lets_agents_finish_and_takes_no_more() {
     let gpus = inventory(8);
-    let busy = Model { current: 1, placed: 1, demand: running(1), ..model("busy") };
-    let idle = Model { current: 2, placed: 2, min_replicas: 2, ..model("idle") };
-    let new = Model { demand: waiting(1), ..model("new") };
-    let plan = place(&Problem { paused: true, ..problem(vec![busy, idle, new], &gpus) });
+    let busy = Model {
+        current: 1,
+        placed: 1,
+        demand: running(1),
+        ..model("busy")
+    };
+    let idle = Model {
+        current: 2,
+        placed: 2,
+        min_replicas: 2,
+        ..model("idle")
+    };
+    let new = Model {
+        demand: waiting(1),
+        ..model("new")
+    };
+    let plan = place(&Problem {
+        paused: true,
+        ..problem(vec![busy, idle, new], &gpus)
+    });
     assert_eq!(replicas(&plan), [1, 0, 0]);
     assert_eq!(plan.models[2].bounded, Some(Bound::Paused));
 }
@@ -105,12 +166,27 @@ fn a_paused_offer_lets_agents_finish_and_takes_no_more() {
 #[test]
 fn the_bound_over_all_models_is_shared_and_work_comes_first() {
     let gpus = inventory(8);
-    let idle = Model { min_replicas: 2, ..model("a") };
-    let busy = Model { demand: waiting(8), ..model("b") };
-    let late = Model { demand: waiting(8), ..model("c") };
-    let plan = place(&Problem { replica_bound: 3, ..problem(vec![idle.clone(), busy.clone(), late.clone()], &gpus) });
+    let idle = Model {
+        min_replicas: 2,
+        ..model("a")
+    };
+    let busy = Model {
+        demand: waiting(8),
+        ..model("b")
+    };
+    let late = Model {
+        demand: waiting(8),
+        ..model("c")
+    };
+    let plan = place(&Problem {
+        replica_bound: 3,
+        ..problem(vec![idle.clone(), busy.clone(), late.clone()], &gpus)
+    });
     assert_eq!(replicas(&plan), [1, 1, 1]);
-    let tight = place(&Problem { replica_bound: 1, ..problem(vec![idle, busy, late], &gpus) });
+    let tight = place(&Problem {
+        replica_bound: 1,
+        ..problem(vec![idle, busy, late], &gpus)
+    });
     assert_eq!(replicas(&tight), [0, 1, 0]);
     assert_eq!(tight.models[2].bounded, Some(Bound::Replicas(1)));
 }
@@ -118,8 +194,15 @@ fn the_bound_over_all_models_is_shared_and_work_comes_first() {
 #[test]
 fn idle_agents_give_their_gpus_to_a_model_that_waits() {
     let none_free = inventory(0);
-    let idle = Model { current: 2, placed: 2, ..model("idle") };
-    let needy = Model { demand: waiting(1), ..model("needy") };
+    let idle = Model {
+        current: 2,
+        placed: 2,
+        ..model("idle")
+    };
+    let needy = Model {
+        demand: waiting(1),
+        ..model("needy")
+    };
     let first = problem(vec![idle.clone(), needy.clone()], &none_free);
     let plan = place(&first);
     assert_eq!(replicas(&plan), [1, 1]);

@@ -4,7 +4,11 @@ use std::collections::BTreeMap;
 
 use cocoon_api::{
     NanoTon,
-    crd::{PaymentChannel, PaymentChannelSpec, PaymentChannelStatus, channel::{ChannelState, Counter, MAX_LEDGER_ENTRIES}, settlement::{CoveredJob, Redeem}},
+    crd::{
+        PaymentChannel, PaymentChannelSpec, PaymentChannelStatus,
+        channel::{ChannelState, Counter, MAX_LEDGER_ENTRIES},
+        settlement::{CoveredJob, Redeem},
+    },
     units::UnitError,
 };
 
@@ -58,7 +62,9 @@ impl Candidate {
     /// What a channel offers to claim at `now` (Unix seconds of the chain); none where there is nothing, or the
     /// contract would not pay. `provider_leaves` says whether the provider is being deleted.
     pub fn of(channel: &PaymentChannel, provider_leaves: bool, now: i64) -> Result<Option<Self>, UnitError> {
-        let (Some(name), Some(status)) = (&channel.metadata.name, &channel.status) else { return Ok(None) };
+        let (Some(name), Some(status)) = (&channel.metadata.name, &channel.status) else {
+            return Ok(None);
+        };
         let spec = &channel.spec;
         if !funds::redeemable(spec, status, now) {
             return Ok(None);
@@ -77,7 +83,11 @@ impl Candidate {
             redeemed,
             accruing_since: status.accruing_since.unwrap_or(now),
             urgency: urgency(spec, status, leaves, now),
-            jobs: if claim == accrued { covered(&status.counters)? } else { Vec::new() },
+            jobs: if claim == accrued {
+                covered(&status.counters)?
+            } else {
+                Vec::new()
+            },
         }))
     }
 
@@ -88,7 +98,15 @@ impl Candidate {
 
     /// The claim as a settlement stores it.
     pub fn redeem(self) -> Redeem {
-        let Self { name, contract_address, claim, redeemed, jobs, accruing_since: _, urgency: _ } = self;
+        let Self {
+            name,
+            contract_address,
+            claim,
+            redeemed,
+            jobs,
+            accruing_since: _,
+            urgency: _,
+        } = self;
         Redeem {
             channel: name,
             contract_address,
@@ -105,12 +123,21 @@ fn claim(status: &PaymentChannelStatus, accrued: NanoTon) -> Result<NanoTon, Uni
     Ok(accrued.min(status.cap_nano).min(payable))
 }
 
-fn urgency(spec: &PaymentChannelSpec, status: &PaymentChannelStatus, leaves: bool, now: i64) -> Option<Urgency> {
+fn urgency(
+    spec: &PaymentChannelSpec,
+    status: &PaymentChannelStatus,
+    leaves: bool,
+    now: i64,
+) -> Option<Urgency> {
     let expiring = spec
         .voucher
         .as_ref()
         .is_some_and(|voucher| i64::from(voucher.valid_until) < now.saturating_add(VOUCHER_MARGIN_SECONDS));
-    let jobs = status.counters.chunk_by(|a, b| a.job == b.job).count().max(status.reservations.len());
+    let jobs = status
+        .counters
+        .chunk_by(|a, b| a.job == b.job)
+        .count()
+        .max(status.reservations.len());
     let filling = jobs >= FULL_LEDGER_JOBS || status.counters.len() >= FULL_LEDGER_COUNTERS;
     let reasons = [
         (status.state == Some(ChannelState::Closing), Urgency::Closing),
@@ -118,7 +145,10 @@ fn urgency(spec: &PaymentChannelSpec, status: &PaymentChannelStatus, leaves: boo
         (expiring, Urgency::VoucherExpiring),
         (filling, Urgency::LedgerFilling),
     ];
-    reasons.into_iter().find(|(applies, _)| *applies).map(|(_, urgency)| urgency)
+    reasons
+        .into_iter()
+        .find(|(applies, _)| *applies)
+        .map(|(_, urgency)| urgency)
 }
 
 /// What each job used over all its agents and attempts, ordered by job; at most as many jobs as a settlement's

@@ -67,6 +67,12 @@ pub struct Wait {
     pub due_at: Option<i64>,
 }
 
+impl Wait {
+    fn note_due(&mut self, at: i64) {
+        self.due_at = Some(self.due_at.map_or(at, |known| known.min(at)));
+    }
+}
+
 /// Decides at `now` (Unix seconds of the chain). `affordable` is the number of claims whose attached value the
 /// wallet holds; `setbacks` names the channels that did not pay lately.
 ///
@@ -91,16 +97,20 @@ pub fn decide(
             continue;
         }
         wait.pending = wait.pending.checked_add(step)?;
-        let retry = setbacks.get(&candidate.name).map_or(i64::MIN, |setback| retry_at(*setback));
+        let retry = setbacks
+            .get(&candidate.name)
+            .map_or(i64::MIN, |setback| retry_at(*setback));
         if retry > now {
-            wait.due_at = earliest(wait.due_at, retry);
+            wait.note_due(retry);
         } else {
-            wait.due_at = earliest(wait.due_at, candidate.accruing_since.saturating_add(policy.max_age));
+            wait.note_due(candidate.accruing_since.saturating_add(policy.max_age));
             eligible.push(candidate);
         }
     }
     let total = NanoTon::sum(eligible.iter().map(Candidate::step))?;
-    let aged = eligible.iter().any(|candidate| candidate.accruing_since.saturating_add(policy.max_age) <= now);
+    let aged = eligible
+        .iter()
+        .any(|candidate| candidate.accruing_since.saturating_add(policy.max_age) <= now);
     let all = total >= policy.threshold || aged;
     eligible.retain(|candidate| all || candidate.urgency.is_some());
     // The urgent ones first, then the largest; the name breaks ties.
@@ -114,13 +124,18 @@ pub fn decide(
             jobs <= MAX_COVERED_JOBS
         })
         .collect();
-    Ok(if chosen.is_empty() { Decision::Wait(wait) } else { Decision::Settle(chosen) })
+    Ok(if chosen.is_empty() {
+        Decision::Wait(wait)
+    } else {
+        Decision::Settle(chosen)
+    })
 }
 
 fn rank(candidate: &Candidate) -> (bool, Option<Urgency>, std::cmp::Reverse<NanoTon>, &str) {
-    (candidate.urgency.is_none(), candidate.urgency, std::cmp::Reverse(candidate.step()), &candidate.name)
-}
-
-fn earliest(known: Option<i64>, other: i64) -> Option<i64> {
-    Some(known.map_or(other, |known| known.min(other)))
+    (
+        candidate.urgency.is_none(),
+        candidate.urgency,
+        std::cmp::Reverse(candidate.step()),
+        &candidate.name,
+    )
 }

@@ -23,7 +23,11 @@ impl FeeRatio {
             return None;
         }
         let millionths: u64 = format!("{decimals:0<6}").parse().ok()?;
-        let ratio = whole.parse::<u64>().ok()?.checked_mul(MILLION)?.checked_add(millionths)?;
+        let ratio = whole
+            .parse::<u64>()
+            .ok()?
+            .checked_mul(MILLION)?
+            .checked_add(millionths)?;
         (ratio <= MILLION).then_some(Self(ratio))
     }
 
@@ -59,7 +63,11 @@ pub enum PolicyError {
 impl TryFrom<&SettlePolicy> for Policy {
     type Error = PolicyError;
     fn try_from(spec: &SettlePolicy) -> Result<Self, PolicyError> {
-        let SettlePolicy { threshold_nano, max_age, max_fee_ratio } = spec;
+        let SettlePolicy {
+            threshold_nano,
+            max_age,
+            max_fee_ratio,
+        } = spec;
         Ok(Self {
             threshold: *threshold_nano,
             max_age: duration::seconds(max_age).ok_or_else(|| PolicyError::MaxAge(max_age.clone()))?,

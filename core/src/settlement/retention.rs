@@ -20,5 +20,10 @@ pub struct Ended {
 pub fn superfluous(mut ended: Vec<Ended>, now: i64) -> Vec<String> {
     ended.sort_by(|a, b| (b.at, &b.name).cmp(&(a.at, &a.name)));
     let old = |settlement: &Ended| settlement.at.saturating_add(KEEP_SECONDS) <= now;
-    ended.into_iter().skip(KEEP_NEWEST).filter(old).map(|settlement| settlement.name).collect()
+    ended
+        .into_iter()
+        .skip(KEEP_NEWEST)
+        .filter(old)
+        .map(|settlement| settlement.name)
+        .collect()
 }

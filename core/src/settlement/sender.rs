@@ -124,9 +124,19 @@ pub fn lags(chain_time: u32, clock: i64) -> bool {
 impl InFlight {
     /// Decides by one look at the chain.
     pub fn next(self, sighting: &Sighting) -> Next {
-        let Sighting { chain_time, seqno, landed, redeemed, clock } = sighting;
+        let Sighting {
+            chain_time,
+            seqno,
+            landed,
+            redeemed,
+            clock,
+        } = sighting;
         let paid = redeemed.len() == self.claims.len()
-            && self.claims.iter().zip(redeemed).all(|(claim, redeemed)| redeemed >= claim);
+            && self
+                .claims
+                .iter()
+                .zip(redeemed)
+                .all(|(claim, redeemed)| redeemed >= claim);
         if let Some(landed) = landed {
             return self.landed(landed, paid, *chain_time);
         }
@@ -138,16 +148,26 @@ impl InFlight {
             return self.number_used(*chain_time);
         }
         if *chain_time > self.valid_until.saturating_add(EXPIRY_MARGIN_SECONDS) {
-            let words = format!("valid until {}, and the wallet had not taken it at {chain_time}", self.valid_until);
+            let words = format!(
+                "valid until {}, and the wallet had not taken it at {chain_time}",
+                self.valid_until
+            );
             return Next::Failed(SettlementFailed::Expired, words);
         }
         if *chain_time > self.valid_until {
             return Next::Wait(self, Waiting::Expiry);
         }
-        if self.sent_at.is_some_and(|sent_at| clock.saturating_sub(sent_at) < RESEND_SECONDS) {
+        if self
+            .sent_at
+            .is_some_and(|sent_at| clock.saturating_sub(sent_at) < RESEND_SECONDS)
+        {
             return Next::Wait(self, Waiting::Block);
         }
-        Next::Send(Self { attempts: self.attempts.saturating_add(1), sent_at: Some(*clock), ..self })
+        Next::Send(Self {
+            attempts: self.attempts.saturating_add(1),
+            sent_at: Some(*clock),
+            ..self
+        })
     }
 
     fn landed(self, landed: &Landed, paid: bool, chain_time: u32) -> Next {
@@ -159,10 +179,16 @@ impl InFlight {
             return Next::Wait(self, Waiting::Claims);
         }
         let words = if sent_all {
-            format!("a channel does not show its claim {LANDING_SECONDS} s after transaction {}", landed.hash)
+            format!(
+                "a channel does not show its claim {LANDING_SECONDS} s after transaction {}",
+                landed.hash
+            )
         } else {
             let claims = self.claims.len();
-            format!("of {claims} claims, {} left the wallet in transaction {}", landed.messages, landed.hash)
+            format!(
+                "of {claims} claims, {} left the wallet in transaction {}",
+                landed.messages, landed.hash
+            )
         };
         Next::Failed(SettlementFailed::NotRedeemed, words)
     }

@@ -199,3 +199,25 @@ fn a_malformed_wallet_is_named_and_can_be_mended() -> Result<()> {
         Ok(())
     })
 }
+
+#[test]
+fn an_endpoint_that_is_down_is_named_and_work_resumes_by_itself() -> Result<()> {
+    on_stack("endpoint-down", |stack, namespace| async move {
+        let farm = Farm::start(&stack, &namespace, &Offer::of(&stack)).await?;
+        let providers = farm.api::<CocoonProvider>();
+        let wallet = |provider: &CocoonProvider, reason: &str| {
+            provider.status.as_ref().is_some_and(|status| {
+                cocoon_api::conditions::find(&status.conditions, "WalletReady").is_some_and(|found| found.reason == reason)
+            })
+        };
+        wait::object(&providers, PROVIDER, "the wallet is funded", |provider| wallet(provider, "WalletFunded")).await?;
+        stack.refuse_requests(u32::MAX).await?;
+        let down = wait::object(&providers, PROVIDER, "the endpoint is named", |provider| wallet(provider, "EndpointUnavailable")).await;
+        stack.refuse_requests(0).await?;
+        down?;
+        farm.open_channel("1", "0.5").await?;
+        farm.submit("later", &["Once upon a time"], 10_000_000).await?;
+        farm.wait_for("later", "Settled").await?;
+        Ok(())
+    })
+}

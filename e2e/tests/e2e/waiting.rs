@@ -1,8 +1,11 @@
 //! Jobs that have to wait say for what, and go on by themselves.
 
 use anyhow::{Result, ensure};
-use cocoon_api::crd::InferenceJob;
-use e2e::farm::{CHANNEL, Farm, Offer};
+use cocoon_api::crd::{CocoonProvider, InferenceJob};
+use e2e::{
+    farm::{CHANNEL, Farm, Offer, PROVIDER},
+    wait,
+};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, ListParams, PostParams};
 use serde_json::json;
@@ -14,20 +17,23 @@ fn a_job_without_a_free_gpu_waits_until_one_is_freed() -> Result<()> {
     on_stack("no-gpu", |stack, namespace| async move {
         let farm = Farm::start(&stack, &namespace, &Offer::of(&stack)).await?;
         farm.open_channel("1", "0.5").await?;
-        // Somebody else's pod takes every GPU.
-        let gpus = stack.description.gpus.to_string();
+        // Somebody else's pod takes every GPU that is left.
+        let free = |provider: &CocoonProvider| provider.status.as_ref().map_or(0, |status| status.gpus.free);
+        let provider = wait::object(&farm.api::<CocoonProvider>(), PROVIDER, "GPUs are free", |provider| free(provider) > 0).await?;
+        let gpus = free(&provider).to_string();
         let occupant: Pod = serde_json::from_value(json!({
             "metadata": {"name": "occupant"},
             "spec": {
                 "terminationGracePeriodSeconds": 0,
                 "tolerations": [{"operator": "Exists"}],
-                "containers": [{"name": "pause", "image": stack.description.pause_image, "imagePullPolicy": "IfNotPresent",
-                                "resources": {"limits": {"nvidia.com/gpu": gpus}}}],
+                // Whether it runs does not matter: a pod holds its GPUs from scheduling to deletion.
+                "containers": [{"name": "occupant", "image": stack.description.agent_image, "args": ["--help"],
+                                "imagePullPolicy": "IfNotPresent", "resources": {"limits": {"nvidia.com/gpu": gpus}}}],
             },
         }))?;
         farm.api::<Pod>().create(&PostParams::default(), &occupant).await?;
-        let runs = |pod: &Pod| pod.status.as_ref().is_some_and(|status| status.phase.as_deref() == Some("Running"));
-        e2e::wait::object(&farm.api::<Pod>(), "occupant", "the occupant has the GPUs", runs).await?;
+        let is_placed = |pod: &Pod| pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some());
+        wait::object(&farm.api::<Pod>(), "occupant", "the occupant has the GPUs", is_placed).await?;
 
         farm.submit("patient", &["Once upon a time"], 10_000_000).await?;
         let message = farm.wait_for_reason("patient", "Scheduled", "InsufficientGPU").await?;

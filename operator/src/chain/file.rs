@@ -89,11 +89,16 @@ pub(super) fn read(path: &Path) -> Result<Vec<Entry>, FileError> {
 
 /// Reads the text of the file.
 pub fn parse(text: &str) -> Result<Vec<Entry>, FileError> {
-    let File { networks } = serde_saphyr::from_str(text).map_err(|error| FileError::Shape(error.to_string()))?;
+    let File { networks } =
+        serde_saphyr::from_str(text).map_err(|error| FileError::Shape(error.to_string()))?;
     bounded("networks", networks.len(), MAX_NETWORKS)?;
     let mut names = BTreeSet::new();
     for network in &networks {
-        bounded(&format!("networks: {}: endpoints", network.name), network.endpoints.len(), MAX_ENDPOINTS)?;
+        bounded(
+            &format!("networks: {}: endpoints", network.name),
+            network.endpoints.len(),
+            MAX_ENDPOINTS,
+        )?;
         if !names.insert(&network.name) {
             return Err(FileError::Twice(network.name.clone()));
         }
@@ -105,7 +110,11 @@ fn bounded(field: &str, found: usize, limit: usize) -> Result<(), FileError> {
     if (1..=limit).contains(&found) {
         return Ok(());
     }
-    Err(FileError::Count { field: field.to_owned(), found, limit })
+    Err(FileError::Count {
+        field: field.to_owned(),
+        found,
+        limit,
+    })
 }
 
 #[cfg(test)]
@@ -130,7 +139,10 @@ mod tests {
     fn faults_are_named() {
         let cases = [
             ("networks: []", "networks: has 0 entries"),
-            ("networks: [{name: a, globalId: 1, endpoints: []}]", "networks: a: endpoints: has 0 entries"),
+            (
+                "networks: [{name: a, globalId: 1, endpoints: []}]",
+                "networks: a: endpoints: has 0 entries",
+            ),
             (
                 "networks: [{name: a, globalId: 1, endpoints: [u]}, {name: a, globalId: 2, endpoints: [u]}]",
                 "networks: a is named twice",

@@ -3,11 +3,7 @@
 use cocoon_api::crd::{CocoonProvider, PaymentChannel, Settlement};
 use cocoon_core::funds::Departure;
 use k8s_openapi::jiff::SignedDuration;
-use kube::{
-    Api, ResourceExt as _,
-    api::ListParams,
-    runtime::events::EventType,
-};
+use kube::{Api, ResourceExt as _, api::ListParams, runtime::events::EventType};
 use tracing::{info, warn};
 
 use super::{Channels, observe::Seen, plan};
@@ -24,13 +20,19 @@ const EARNINGS_LIMIT: SignedDuration = SignedDuration::from_secs(12);
 /// Lets a deleted channel go if it may. Answers whether it went.
 pub(super) async fn part(channel: &PaymentChannel, seen: &Seen, shared: &Channels) -> Result<bool> {
     let namespace = channel.namespace().unwrap_or_default();
-    let of_provider = ListParams::default().fields(&format!("spec.providerRef.name={}", channel.spec.provider.name));
+    let of_provider =
+        ListParams::default().fields(&format!("spec.providerRef.name={}", channel.spec.provider.name));
     let settlements = Api::<Settlement>::namespaced(shared.ctx.client.clone(), &namespace)
         .list(&of_provider)
         .await
         .attempt("list settlements in", &namespace)?;
-    let departure = plan::departure(channel, seen, &settlements.items, shared.ctx.now())
-        .map_err(|source| Error::Money { object: describe(channel), source })?;
+    let departure =
+        plan::departure(channel, seen, &settlements.items, shared.ctx.now()).map_err(|source| {
+            Error::Money {
+                object: describe(channel),
+                source,
+            }
+        })?;
     match departure {
         None => return Ok(false),
         Some(Departure::Wait(what)) => {
@@ -43,9 +45,24 @@ pub(super) async fn part(channel: &PaymentChannel, seen: &Seen, shared: &Channel
             }
         }
         Some(Departure::WriteOff { amount, why }) => {
-            let note = format!("{} TON were metered and are not paid: {why}", amount.to_ton_string());
-            warn!(channel = describe(channel), nano = amount.nano(), "written off: {why}");
-            events::publish(&shared.ctx, channel, EventType::Warning, "WrittenOff", "Delete", note).await;
+            let note = format!(
+                "{} TON were metered and are not paid: {why}",
+                amount.to_ton_string()
+            );
+            warn!(
+                channel = describe(channel),
+                nano = amount.nano(),
+                "written off: {why}"
+            );
+            events::publish(
+                &shared.ctx,
+                channel,
+                EventType::Warning,
+                "WrittenOff",
+                "Delete",
+                note,
+            )
+            .await;
             shared.ctx.metrics.written_off_nano.inc_by(amount.nano());
         }
     }
@@ -62,8 +79,13 @@ async fn booked(channel: &PaymentChannel, seen: &Seen, shared: &Channels) -> Res
         .deletion_timestamp
         .as_ref()
         .is_none_or(|deleted_at| shared.ctx.now().duration_since(deleted_at.0) > EARNINGS_LIMIT);
-    let Some(provider) = seen.provider.as_ref().filter(|provider| !late && stays(provider)) else { return Ok(true) };
-    let own = channel.status.as_ref().is_some_and(|status| status.redeemed_nano > status.earlier_nano);
+    let Some(provider) = seen.provider.as_ref().filter(|provider| !late && stays(provider)) else {
+        return Ok(true);
+    };
+    let own = channel
+        .status
+        .as_ref()
+        .is_some_and(|status| status.redeemed_nano > status.earlier_nano);
     if !own {
         return Ok(true);
     }
@@ -73,10 +95,17 @@ async fn booked(channel: &PaymentChannel, seen: &Seen, shared: &Channels) -> Res
         .list(&siblings)
         .await
         .attempt("list channels in", &namespace)?;
-    let earnings = provider.status.as_ref().map(|status| status.earnings.clone()).unwrap_or_default();
+    let earnings = provider
+        .status
+        .as_ref()
+        .map(|status| status.earnings.clone())
+        .unwrap_or_default();
     let paid = confirmed(&siblings.items)
         .and_then(|paid| paid.checked_add(earnings.closed_channels_nano))
-        .map_err(|source| Error::Money { object: describe(channel), source })?;
+        .map_err(|source| Error::Money {
+            object: describe(channel),
+            source,
+        })?;
     Ok(earnings.confirmed_nano >= paid)
 }
 

@@ -41,26 +41,51 @@ impl Passes {
     /// moment ago.
     pub(super) async fn done(&self, channel: PaymentChannel, jobs: Api<InferenceJob>) -> Result<Vec<String>> {
         let key = describe(&channel);
-        let Some(turn) = self.turn(&key, &channel.status.unwrap_or_default()) else { return Ok(Vec::new()) };
+        let Some(turn) = self.turn(&key, &channel.status.unwrap_or_default()) else {
+            return Ok(Vec::new());
+        };
         let after = turn.last().map(|(uid, _)| uid.clone()).unwrap_or_default();
         let done = done(turn, &jobs).await?;
-        self.0.lock().expect("no thread panicked while it held the passes").insert(key, Pass { at: Instant::now(), after });
+        self.0
+            .lock()
+            .expect("no thread panicked while it held the passes")
+            .insert(
+                key,
+                Pass {
+                    at: Instant::now(),
+                    after,
+                },
+            );
         Ok(done)
     }
 
     /// Forgets a channel that is gone.
     pub(super) fn forget(&self, channel: &PaymentChannel) {
-        self.0.lock().expect("no thread panicked while it held the passes").remove(&describe(channel));
+        self.0
+            .lock()
+            .expect("no thread panicked while it held the passes")
+            .remove(&describe(channel));
     }
 
     /// UID and name of the jobs to look at, in the order of their UIDs and going around.
     fn turn(&self, key: &str, status: &PaymentChannelStatus) -> Option<Vec<(String, String)>> {
-        let last = self.0.lock().expect("no thread panicked while it held the passes").get(key).cloned();
+        let last = self
+            .0
+            .lock()
+            .expect("no thread panicked while it held the passes")
+            .get(key)
+            .cloned();
         if last.as_ref().is_some_and(|last| last.at.elapsed() < INTERVAL) {
             return None;
         }
-        let counted = status.counters.iter().map(|counter| (counter.job.clone(), counter.name.clone()));
-        let reserved = status.reservations.iter().map(|held| (held.job.clone(), held.name.clone()));
+        let counted = status
+            .counters
+            .iter()
+            .map(|counter| (counter.job.clone(), counter.name.clone()));
+        let reserved = status
+            .reservations
+            .iter()
+            .map(|held| (held.job.clone(), held.name.clone()));
         let jobs: BTreeSet<(String, String)> = counted.chain(reserved).collect();
         let after = last.map(|last| last.after).unwrap_or_default();
         let (before, rest): (Vec<_>, Vec<_>) = jobs.into_iter().partition(|(uid, _)| *uid <= after);
@@ -77,13 +102,22 @@ impl Passes {
 async fn done(turn: Vec<(String, String)>, jobs: &Api<InferenceJob>) -> Result<Vec<String>> {
     let found = stream::iter(turn).map(|(uid, name)| async move {
         let job = jobs.get_opt(&name).await.attempt("read InferenceJob", &name)?;
-        Ok((uid.clone(), job.is_none_or(|job| job.uid().as_ref() != Some(&uid) || is_settled(&job))))
+        Ok((
+            uid.clone(),
+            job.is_none_or(|job| job.uid().as_ref() != Some(&uid) || is_settled(&job)),
+        ))
     });
     let found: Vec<Result<(String, bool)>> = found.buffered(CONCURRENCY).collect().await;
     let found: Vec<(String, bool)> = found.into_iter().collect::<Result<_>>()?;
-    Ok(found.into_iter().filter(|(_, done)| *done).map(|(uid, _)| uid).collect())
+    Ok(found
+        .into_iter()
+        .filter(|(_, done)| *done)
+        .map(|(uid, _)| uid)
+        .collect())
 }
 
 fn is_settled(job: &InferenceJob) -> bool {
-    job.status.as_ref().is_some_and(|status| conditions::is_true(&status.conditions, Settled::TYPE))
+    job.status
+        .as_ref()
+        .is_some_and(|status| conditions::is_true(&status.conditions, Settled::TYPE))
 }

@@ -29,7 +29,12 @@ pub(super) async fn observe(channel: &PaymentChannel, ctx: &Context) -> Result<S
         .await
         .attempt("read CocoonProvider", name)?;
     let Some(provider) = provider else {
-        return Ok(Seen { provider: None, has_wallet: false, sight: Sight::ProviderNotFound, chain_time: None });
+        return Ok(Seen {
+            provider: None,
+            has_wallet: false,
+            sight: Sight::ProviderNotFound,
+            chain_time: None,
+        });
     };
     let secret = &provider.spec.payout.wallet_secret_ref.name;
     let has_wallet = Api::<Secret>::namespaced(ctx.client.clone(), &namespace)
@@ -42,7 +47,12 @@ pub(super) async fn observe(channel: &PaymentChannel, ctx: &Context) -> Result<S
         Err(ChainError::WrongNetwork(why)) => (Sight::WrongNetwork(why), None),
         Err(ChainError::Unavailable(why)) => (Sight::Unavailable(why), None),
     };
-    Ok(Seen { provider: Some(provider), has_wallet, sight, chain_time })
+    Ok(Seen {
+        provider: Some(provider),
+        has_wallet,
+        sight,
+        chain_time,
+    })
 }
 
 async fn look(
@@ -78,9 +88,9 @@ pub(crate) async fn sight(chain: &Chain, address: &Address) -> std::result::Resu
         ChannelOnChain::ForeignState => Sight::Foreign(format!(
             "the contract at {address} did not start as a new payment channel, so its figures prove nothing"
         )),
-        ChannelOnChain::Frozen => {
-            Sight::Foreign(format!("the contract at {address} is frozen: it owes rent to the chain"))
-        }
+        ChannelOnChain::Frozen => Sight::Foreign(format!(
+            "the contract at {address} is frozen: it owes rent to the chain"
+        )),
         ChannelOnChain::Channel { state, .. } => Sight::Escrow(Escrow {
             stage: match state.status {
                 ChannelStatus::Open => Stage::Open,

@@ -47,7 +47,9 @@ pub(super) fn departure(
     settlements: &[Settlement],
     now: Timestamp,
 ) -> Result<Option<Departure>, UnitError> {
-    let Some(deleted_at) = &channel.metadata.deletion_timestamp else { return Ok(None) };
+    let Some(deleted_at) = &channel.metadata.deletion_timestamp else {
+        return Ok(None);
+    };
     let status = channel.status.clone().unwrap_or_default();
     let chain_now = seen.chain_time.map_or_else(|| now.as_second(), i64::from);
     let claimable = Candidate::of(channel, true, chain_now)?
@@ -55,12 +57,23 @@ pub(super) fn departure(
         .filter(|step| *step > REDEEM_FEE)
         .unwrap_or(NanoTon::ZERO);
     let name = channel.name_any();
-    let claims = |settlement: &Settlement| settlement.spec.redeems.iter().any(|redeem| redeem.channel == name);
+    let claims = |settlement: &Settlement| {
+        settlement
+            .spec
+            .redeems
+            .iter()
+            .any(|redeem| redeem.channel == name)
+    };
     Ok(Some(depart(Leaving {
         age: now.as_second().saturating_sub(deleted_at.0.as_second()),
-        abandoned: channel.annotations().get(ABANDON_ANNOTATION).is_some_and(|value| value == "true"),
+        abandoned: channel
+            .annotations()
+            .get(ABANDON_ANNOTATION)
+            .is_some_and(|value| value == "true"),
         busy: !status.reservations.is_empty(),
-        in_flight: settlements.iter().any(|settlement| !ended(settlement) && claims(settlement)),
+        in_flight: settlements
+            .iter()
+            .any(|settlement| !ended(settlement) && claims(settlement)),
         has_provider: seen.provider.is_some(),
         has_wallet: seen.has_wallet,
         outstanding: ledger::accrued(&status)?.saturating_sub(status.redeemed_nano),

@@ -15,27 +15,48 @@ use crate::{
 
 /// Judges the channel as it is stored now by the facts that were read, folds finished jobs, and writes the result.
 /// Answers the channel as it is afterwards.
-pub(super) async fn write(channel: &PaymentChannel, facts: &Facts, shared: &Channels) -> Result<Option<PaymentChannel>> {
+pub(super) async fn write(
+    channel: &PaymentChannel,
+    facts: &Facts,
+    shared: &Channels,
+) -> Result<Option<PaymentChannel>> {
     let api = shared.api(channel);
-    let jobs: Api<InferenceJob> =
-        Api::namespaced(shared.ctx.client.clone(), &channel.namespace().unwrap_or_default());
-    let redeemed_before = channel.status.as_ref().map(|status| status.redeemed_nano).unwrap_or_default();
-    ledger::update_with(&api, &channel.name_any(), |stored| shared.passes.done(stored, jobs.clone()), |stored, status, done| {
-        // The facts are about the specification that was read. And where a settlement raised `redeemed` since, the look at
-        // the chain may be the older one. The next look is never far.
-        if stored.metadata.uid != channel.metadata.uid
-            || stored.metadata.generation != channel.metadata.generation
-            || status.redeemed_nano != redeemed_before
-        {
-            return Ok(false);
-        }
-        judge(&stored.spec, status, facts)
-            .write(status, stored.metadata.generation, shared.ctx.now())
-            .map_err(|source| Error::Money { object: describe(stored), source })?;
-        for uid in done {
-            channel_ledger::fold(status, &uid).map_err(|source| Error::Money { object: describe(stored), source })?;
-        }
-        Ok(true)
-    })
+    let jobs: Api<InferenceJob> = Api::namespaced(
+        shared.ctx.client.clone(),
+        &channel.namespace().unwrap_or_default(),
+    );
+    let redeemed_before = channel
+        .status
+        .as_ref()
+        .map(|status| status.redeemed_nano)
+        .unwrap_or_default();
+    ledger::update_with(
+        &api,
+        &channel.name_any(),
+        |stored| shared.passes.done(stored, jobs.clone()),
+        |stored, status, done| {
+            // The facts are about the specification that was read. And where a settlement raised `redeemed` since, the look at
+            // the chain may be the older one. The next look is never far.
+            if stored.metadata.uid != channel.metadata.uid
+                || stored.metadata.generation != channel.metadata.generation
+                || status.redeemed_nano != redeemed_before
+            {
+                return Ok(false);
+            }
+            judge(&stored.spec, status, facts)
+                .write(status, stored.metadata.generation, shared.ctx.now())
+                .map_err(|source| Error::Money {
+                    object: describe(stored),
+                    source,
+                })?;
+            for uid in done {
+                channel_ledger::fold(status, &uid).map_err(|source| Error::Money {
+                    object: describe(stored),
+                    source,
+                })?;
+            }
+            Ok(true)
+        },
+    )
     .await
 }

@@ -10,10 +10,19 @@ use crate::chain::Networks;
 
 pub(super) fn validate(channel: &PaymentChannel, seen: &Seen, networks: &Networks, now: Timestamp) -> Facts {
     let spec = &channel.spec;
-    let network = networks.get(&spec.network).ok().map(|chain| chain.network().clone());
-    let payee = seen.provider.as_ref().zip(network.as_ref()).and_then(|(provider, network)| {
-        Address::parse_for(network, &provider.spec.payout.address).ok().map(|address| address.to_string())
-    });
+    let network = networks
+        .get(&spec.network)
+        .ok()
+        .map(|chain| chain.network().clone());
+    let payee = seen
+        .provider
+        .as_ref()
+        .zip(network.as_ref())
+        .and_then(|(provider, network)| {
+            Address::parse_for(network, &provider.spec.payout.address)
+                .ok()
+                .map(|address| address.to_string())
+        });
     let signature = match (&spec.voucher, &network) {
         (None, _) => Checked::Missing,
         // Without a network there is no id that the signature could be over.
@@ -33,7 +42,10 @@ pub(super) fn validate(channel: &PaymentChannel, seen: &Seen, networks: &Network
 }
 
 /// The voucher of a channel with the key that must have signed it; none where a field does not parse.
-pub(crate) fn signed_voucher(spec: &PaymentChannelSpec, network: &Network) -> Option<(SignedVoucher, PublicKey)> {
+pub(crate) fn signed_voucher(
+    spec: &PaymentChannelSpec,
+    network: &Network,
+) -> Option<(SignedVoucher, PublicKey)> {
     let voucher = spec.voucher.as_ref()?;
     let mut signature = [0; 64];
     hex::decode_to_slice(&voucher.signature, &mut signature).ok()?;

@@ -70,26 +70,40 @@ impl AgentClient {
 
     /// Who answers there.
     pub async fn identity(&self) -> Result<Identity, ClientError> {
-        self.call(|http, base| http.get(format!("{base}/v1/identity"))).await
+        self.call(|http, base| http.get(format!("{base}/v1/identity")))
+            .await
     }
 
     /// Starts the attempt, or finds it started.
-    pub async fn start(&self, job: &str, attempt: u32, body: &AttemptRequest) -> Result<AttemptProgress, ClientError> {
-        self.call(|http, base| http.put(format!("{base}/v1/jobs/{job}/{attempt}")).json(body)).await
+    pub async fn start(
+        &self,
+        job: &str,
+        attempt: u32,
+        body: &AttemptRequest,
+    ) -> Result<AttemptProgress, ClientError> {
+        self.call(|http, base| http.put(format!("{base}/v1/jobs/{job}/{attempt}")).json(body))
+            .await
     }
 
     /// Where the attempt stands; `None` where the agent does not know it.
     pub async fn progress(&self, job: &str, attempt: u32) -> Result<Option<AttemptProgress>, ClientError> {
-        match self.call(|http, base| http.get(format!("{base}/v1/jobs/{job}/{attempt}"))).await {
+        match self
+            .call(|http, base| http.get(format!("{base}/v1/jobs/{job}/{attempt}")))
+            .await
+        {
             Ok(progress) => Ok(Some(progress)),
-            Err(ClientError::Refused { status: StatusCode::NOT_FOUND, .. }) => Ok(None),
+            Err(ClientError::Refused {
+                status: StatusCode::NOT_FOUND,
+                ..
+            }) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
     /// Stops what is not finished.
     pub async fn cancel(&self, job: &str, attempt: u32) -> Result<AttemptProgress, ClientError> {
-        self.call(|http, base| http.delete(format!("{base}/v1/jobs/{job}/{attempt}"))).await
+        self.call(|http, base| http.delete(format!("{base}/v1/jobs/{job}/{attempt}")))
+            .await
     }
 
     /// The results from the start, open until the attempt ends.
@@ -98,10 +112,20 @@ impl AgentClient {
         let send = self.http.get(&url).send();
         let response = tokio::time::timeout(ANSWER_TIMEOUT, send)
             .await
-            .map_err(|_| ClientError::Protocol { url: url.clone(), problem: "no answer in time".into() })?
-            .map_err(|source| ClientError::Transport { url: url.clone(), source })?;
+            .map_err(|_| ClientError::Protocol {
+                url: url.clone(),
+                problem: "no answer in time".into(),
+            })?
+            .map_err(|source| ClientError::Transport {
+                url: url.clone(),
+                source,
+            })?;
         let response = refused(response, &url).await?;
-        Ok(ResultStream { response, lines: Lines::new(MAX_RESULT_LINE_BYTES), url })
+        Ok(ResultStream {
+            response,
+            lines: Lines::new(MAX_RESULT_LINE_BYTES),
+            url,
+        })
     }
 
     async fn call<T: DeserializeOwned>(
@@ -110,9 +134,15 @@ impl AgentClient {
     ) -> Result<T, ClientError> {
         let request = request(&self.http, &self.base).timeout(ANSWER_TIMEOUT);
         let url = self.base.clone();
-        let response = request.send().await.map_err(|source| ClientError::Transport { url: url.clone(), source })?;
+        let response = request.send().await.map_err(|source| ClientError::Transport {
+            url: url.clone(),
+            source,
+        })?;
         let body = bounded(refused(response, &url).await?, &url).await?;
-        serde_json::from_slice(&body).map_err(|error| ClientError::Protocol { url, problem: error.to_string() })
+        serde_json::from_slice(&body).map_err(|error| ClientError::Protocol {
+            url,
+            problem: error.to_string(),
+        })
     }
 }
 
@@ -122,18 +152,29 @@ async fn refused(response: Response, url: &str) -> Result<Response, ClientError>
         return Ok(response);
     }
     let body = bounded(response, url).await?;
-    let message = serde_json::from_slice::<ErrorBody>(&body).map_or_else(|_| "no reason given".into(), |body| body.message);
-    Err(ClientError::Refused { url: url.to_owned(), status, message })
+    let message = serde_json::from_slice::<ErrorBody>(&body)
+        .map_or_else(|_| "no reason given".into(), |body| body.message);
+    Err(ClientError::Refused {
+        url: url.to_owned(),
+        status,
+        message,
+    })
 }
 
 async fn bounded(response: Response, url: &str) -> Result<Vec<u8>, ClientError> {
     let mut body = Vec::new();
     let mut stream = response.bytes_stream();
     while let Some(chunk) = stream.next().await {
-        body.extend_from_slice(&chunk.map_err(|source| ClientError::Transport { url: url.to_owned(), source })?);
+        body.extend_from_slice(&chunk.map_err(|source| ClientError::Transport {
+            url: url.to_owned(),
+            source,
+        })?);
         if body.len() > MAX_ANSWER_BYTES {
             let problem = format!("more than {MAX_ANSWER_BYTES} bytes");
-            return Err(ClientError::Protocol { url: url.to_owned(), problem });
+            return Err(ClientError::Protocol {
+                url: url.to_owned(),
+                problem,
+            });
         }
     }
     Ok(body)
@@ -150,7 +191,10 @@ impl ResultStream {
     /// The next result; `None` at the end of the stream, and `Some(None)` for a sign of life.
     pub async fn next(&mut self) -> Result<Option<Option<cocoon_api::agent::ResultLine>>, ClientError> {
         loop {
-            let line = self.lines.next().map_err(|source| ClientError::Line { url: self.url.clone(), source })?;
+            let line = self.lines.next().map_err(|source| ClientError::Line {
+                url: self.url.clone(),
+                source,
+            })?;
             if let Some(line) = line {
                 return Ok(Some(line));
             }
@@ -158,7 +202,10 @@ impl ResultStream {
                 .response
                 .chunk()
                 .await
-                .map_err(|source| ClientError::Transport { url: self.url.clone(), source })?;
+                .map_err(|source| ClientError::Transport {
+                    url: self.url.clone(),
+                    source,
+                })?;
             match chunk {
                 Some(bytes) => self.lines.push(&bytes),
                 None => return Ok(None),

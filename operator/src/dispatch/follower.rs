@@ -24,10 +24,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::{
-    AgentClient, ClientError, Known, ResultsSecret, Stored,
-    client::ResultStream,
-};
+use super::{AgentClient, ClientError, Known, ResultsSecret, Stored, client::ResultStream};
 use crate::{
     error::{self, Error, Result},
     ledger,
@@ -160,7 +157,12 @@ impl Attempt {
             Err(error) => return self.failed(&error, true),
         };
         let stored = self.load().await;
-        let mut pending = Pending { chain: ReceiptChain::new(self.chain.clone()), stored, lines: 0, dirty: false };
+        let mut pending = Pending {
+            chain: ReceiptChain::new(self.chain.clone()),
+            stored,
+            lines: 0,
+            dirty: false,
+        };
         let round = self.read(&mut stream, &mut pending, known, cancel, notify).await;
         if pending.dirty && !matches!(round, Round::Broken) {
             self.land(&mut pending).await;
@@ -177,7 +179,9 @@ impl Attempt {
         if self.agent.identity().await?.agent != self.chain.agent {
             return Ok(false);
         }
-        self.agent.start(&self.job.uid, self.number, &self.request).await?;
+        self.agent
+            .start(&self.job.uid, self.number, &self.request)
+            .await?;
         info!(job = %self.job.name, namespace = %self.job.namespace, attempt = self.number, requests = self.request.requests.len(), "dispatched");
         Ok(true)
     }
@@ -224,7 +228,11 @@ impl Attempt {
             Outcome::Failed { .. } => None,
         };
         pending.lines += 1;
-        match pending.stored.landing.accept(&mut pending.chain, line, &self.custom_ids) {
+        match pending
+            .stored
+            .landing
+            .accept(&mut pending.chain, line, &self.custom_ids)
+        {
             Ok(Accepted::Landed) => {
                 pending.dirty = true;
                 if let Some(usage) = delivered {
@@ -264,7 +272,9 @@ impl Attempt {
 
     /// Reads the agent's live figures. Answers whether they are news.
     async fn look(&self, known: &watch::Sender<Known>) -> bool {
-        let Ok(Some(progress)) = self.agent.progress(&self.job.uid, self.number).await else { return false };
+        let Ok(Some(progress)) = self.agent.progress(&self.job.uid, self.number).await else {
+            return false;
+        };
         known.send_if_modified(|known| {
             let news = known.progress.as_ref() != Some(&progress);
             known.progress = Some(progress);
@@ -276,8 +286,12 @@ impl Attempt {
         loop {
             match self.secret.load().await {
                 Ok(Ok(stored)) => return stored,
-                Ok(Err(unreadable)) => warn!(job = %self.job.name, error = error::chain(&unreadable), "results cannot land"),
-                Err(error) => warn!(job = %self.job.name, error = error::chain(&error), "results cannot be read"),
+                Ok(Err(unreadable)) => {
+                    warn!(job = %self.job.name, error = error::chain(&unreadable), "results cannot land")
+                }
+                Err(error) => {
+                    warn!(job = %self.job.name, error = error::chain(&error), "results cannot be read")
+                }
             }
             sleep(WRITE_RETRY_DELAY).await;
         }
@@ -290,7 +304,9 @@ impl Attempt {
             match self.secret.save(&mut pending.stored).await {
                 Ok(true) => break,
                 Ok(false) => return false,
-                Err(error) => warn!(job = %self.job.name, error = error::chain(&error), "results cannot land yet"),
+                Err(error) => {
+                    warn!(job = %self.job.name, error = error::chain(&error), "results cannot land yet")
+                }
             }
             sleep(WRITE_RETRY_DELAY).await;
         }
@@ -305,7 +321,9 @@ impl Attempt {
         loop {
             match meter(&self.client, &self.job, channel, landing).await {
                 Ok(()) => return,
-                Err(error) => warn!(job = %self.job.name, error = error::chain(&error), "usage cannot be metered yet"),
+                Err(error) => {
+                    warn!(job = %self.job.name, error = error::chain(&error), "usage cannot be metered yet")
+                }
             }
             sleep(WRITE_RETRY_DELAY).await;
         }
@@ -315,7 +333,9 @@ impl Attempt {
         debug!(job = %self.job.name, attempt = self.number, error = error::chain(error), "agent");
         match error {
             ClientError::Transport { .. } => Round::Disconnected { answered },
-            ClientError::Refused { status, .. } if *status == StatusCode::SERVICE_UNAVAILABLE || *status == StatusCode::TOO_MANY_REQUESTS => {
+            ClientError::Refused { status, .. }
+                if *status == StatusCode::SERVICE_UNAVAILABLE || *status == StatusCode::TOO_MANY_REQUESTS =>
+            {
                 Round::Disconnected { answered: true }
             }
             ClientError::Refused { .. } | ClientError::Protocol { .. } | ClientError::Line { .. } => {
@@ -344,12 +364,17 @@ struct Pending {
 pub async fn meter(client: &Client, job: &JobKey, channel: &str, landing: &Landing) -> Result<()> {
     let channels: Api<PaymentChannel> = Api::namespaced(client.clone(), &job.namespace);
     let object = || format!("job {}/{}", job.namespace, job.name);
-    let counters = landing.counters(&job.name).map_err(|source| Error::Money { object: object(), source })?;
+    let counters = landing.counters(&job.name).map_err(|source| Error::Money {
+        object: object(),
+        source,
+    })?;
     let merge = |_: &PaymentChannel, status: &mut PaymentChannelStatus, is_metering: bool| {
         let mut changed = false;
         for counter in counters.iter().filter(|_| is_metering) {
-            changed |= channel_ledger::merge(status, counter.clone())
-                .map_err(|full| Error::Ledger { object: object(), source: full })?;
+            changed |= channel_ledger::merge(status, counter.clone()).map_err(|full| Error::Ledger {
+                object: object(),
+                source: full,
+            })?;
         }
         Ok(changed)
     };
@@ -364,6 +389,8 @@ pub async fn is_metering(client: &Client, job: &JobKey) -> Result<bool> {
     let current = jobs.get_opt(&job.name).await.attempt("read job", &job.name)?;
     let current = current.filter(|current| current.metadata.uid.as_deref() == Some(&job.uid));
     Ok(current.is_some_and(|current| {
-        !current.status.is_some_and(|status| conditions::is_true(&status.conditions, Settled::TYPE))
+        !current
+            .status
+            .is_some_and(|status| conditions::is_true(&status.conditions, Settled::TYPE))
     }))
 }

@@ -26,7 +26,10 @@ pub struct Lines {
 impl Lines {
     /// Refuses lines longer than `limit` bytes.
     pub fn new(limit: usize) -> Self {
-        Self { buffer: Vec::new(), limit }
+        Self {
+            buffer: Vec::new(),
+            limit,
+        }
     }
 
     /// Adds bytes as they came.
@@ -35,11 +38,18 @@ impl Lines {
     }
 
     /// The next whole line: `None` where more bytes are needed, `Some(None)` for an empty line.
-    #[expect(clippy::should_implement_trait, reason = "an iterator would end where more bytes may follow")]
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "an iterator would end where more bytes may follow"
+    )]
     pub fn next(&mut self) -> Result<Option<Option<ResultLine>>, LineError> {
         let too_long = LineError::TooLong { limit: self.limit };
         let Some(end) = self.buffer.iter().position(|&byte| byte == b'\n') else {
-            return if self.buffer.len() > self.limit { Err(too_long) } else { Ok(None) };
+            return if self.buffer.len() > self.limit {
+                Err(too_long)
+            } else {
+                Ok(None)
+            };
         };
         if end > self.limit {
             return Err(too_long);
@@ -49,7 +59,9 @@ impl Lines {
         if text.is_empty() {
             return Ok(Some(None));
         }
-        serde_json::from_slice(text).map(|line| Some(Some(line))).map_err(LineError::Malformed)
+        serde_json::from_slice(text)
+            .map(|line| Some(Some(line)))
+            .map_err(LineError::Malformed)
     }
 }
 

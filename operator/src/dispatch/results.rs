@@ -39,19 +39,41 @@ impl ResultsSecret {
 
     /// Reads what has landed. A Secret of that name that another object owns is not touched.
     pub async fn load(&self) -> Result<Result<Stored, Unreadable>> {
-        let Some(secret) = self.api.get_opt(&self.job).await.attempt("read results Secret", &self.job)? else {
+        let Some(secret) = self
+            .api
+            .get_opt(&self.job)
+            .await
+            .attempt("read results Secret", &self.job)?
+        else {
             return Ok(Ok(Stored::default()));
         };
-        let owned = secret.metadata.owner_references.iter().flatten().any(|owner| owner.uid == self.owner.uid);
+        let owned = secret
+            .metadata
+            .owner_references
+            .iter()
+            .flatten()
+            .any(|owner| owner.uid == self.owner.uid);
         if !owned {
-            return Ok(Err(Unreadable::Foreign { name: self.job.clone() }));
+            return Ok(Err(Unreadable::Foreign {
+                name: self.job.clone(),
+            }));
         }
         let data = secret.data.unwrap_or_default();
-        let text = |key: &str| data.get(key).map(|value| String::from_utf8_lossy(&value.0)).unwrap_or_default();
+        let text = |key: &str| {
+            data.get(key)
+                .map(|value| String::from_utf8_lossy(&value.0))
+                .unwrap_or_default()
+        };
         let landing = Landing::parse(&text(RESULTS_KEY), &text(RECEIPTS_KEY), &text(STATEMENTS_KEY));
         Ok(match landing {
-            Ok(landing) => Ok(Stored { landing, version: secret.metadata.resource_version }),
-            Err(source) => Err(Unreadable::Damaged { name: self.job.clone(), source }),
+            Ok(landing) => Ok(Stored {
+                landing,
+                version: secret.metadata.resource_version,
+            }),
+            Err(source) => Err(Unreadable::Damaged {
+                name: self.job.clone(),
+                source,
+            }),
         })
     }
 
@@ -96,7 +118,11 @@ impl ResultsSecret {
 
 /// A label holds 63 characters; a longer name is found by the owner reference.
 fn label_value(name: &str) -> String {
-    name.chars().take(63).collect::<String>().trim_end_matches(['-', '.', '_']).to_owned()
+    name.chars()
+        .take(63)
+        .collect::<String>()
+        .trim_end_matches(['-', '.', '_'])
+        .to_owned()
 }
 
 /// Why the Secret cannot be used.

@@ -24,7 +24,10 @@ use kube::{
 };
 use tracing::info;
 
-use super::{Jobs, Result, observe::{self, Seen}};
+use super::{
+    Jobs, Result,
+    observe::{self, Seen},
+};
 use crate::{
     dispatch::{AgentClient, Attempt, JobKey},
     error::{Error, KubeContext as _, describe},
@@ -55,7 +58,10 @@ pub(super) enum Applied {
 impl Applied {
     /// Whether the next step can be planned at once.
     pub(super) fn is_progress(&self) -> bool {
-        matches!(self, Self::Reserved | Self::Assigned(_) | Self::Closed(..) | Self::Finished(_))
+        matches!(
+            self,
+            Self::Reserved | Self::Assigned(_) | Self::Closed(..) | Self::Finished(_)
+        )
     }
 }
 
@@ -112,13 +118,22 @@ async fn reserve(
 ) -> Result<Applied> {
     let mut refused: Option<Refusal> = None;
     ledger::update(&channels(job, jobs), channel, |_, status| {
-        let reserved = channel_ledger::reserve(status, &valid.uid, &valid.name, budget)
-            .map_err(|source| Error::Money { object: describe(job), source })?;
+        let reserved =
+            channel_ledger::reserve(status, &valid.uid, &valid.name, budget).map_err(|source| {
+                Error::Money {
+                    object: describe(job),
+                    source,
+                }
+            })?;
         refused = reserved.err();
         Ok(refused.is_none())
     })
     .await?;
-    Ok(if refused.is_none() { Applied::Reserved } else { Applied::Refused })
+    Ok(if refused.is_none() {
+        Applied::Reserved
+    } else {
+        Applied::Refused
+    })
 }
 
 async fn release(job: &InferenceJob, channel: &str, jobs: &Jobs) -> Result<()> {
@@ -133,13 +148,18 @@ async fn release(job: &InferenceJob, channel: &str, jobs: &Jobs) -> Result<()> {
 
 /// Everything that landed is in the channel's counters, and the rest of the budget is free again.
 async fn meter_and_release(job: &InferenceJob, channel: &str, seen: &Seen, jobs: &Jobs) -> Result<()> {
-    let money = |source| Error::Money { object: describe(job), source };
+    let money = |source| Error::Money {
+        object: describe(job),
+        source,
+    };
     let counters = seen.stored.landing.counters(&job.name_any()).map_err(money)?;
     let uid = job.uid().unwrap_or_default();
     ledger::update(&channels(job, jobs), channel, |_, status| {
         for counter in counters.clone() {
-            channel_ledger::merge(status, counter)
-                .map_err(|source| Error::Ledger { object: describe(job), source })?;
+            channel_ledger::merge(status, counter).map_err(|source| Error::Ledger {
+                object: describe(job),
+                source,
+            })?;
         }
         channel_ledger::release(status, &uid);
         Ok(true)
@@ -149,14 +169,28 @@ async fn meter_and_release(job: &InferenceJob, channel: &str, seen: &Seen, jobs:
 }
 
 /// Asks the agent who it is. The attempt is recorded with the answer before anything is asked of it.
-async fn assign(job: &InferenceJob, seen: &Seen, pod: &AgentPod, provider: &str, jobs: &Jobs) -> Result<Applied> {
+async fn assign(
+    job: &InferenceJob,
+    seen: &Seen,
+    pod: &AgentPod,
+    provider: &str,
+    jobs: &Jobs,
+) -> Result<Applied> {
     let namespace = job.namespace().unwrap_or_default();
     let client = client(jobs, provider, &namespace, pod)?;
-    let identity = client
-        .identity()
-        .await
-        .map_err(|source| Error::Agent { action: "ask the identity", agent: pod.name.clone(), source: source.into() })?;
-    let attempt = seen.status.assignments.iter().map(|assignment| assignment.attempt).max().unwrap_or_default() + 1;
+    let identity = client.identity().await.map_err(|source| Error::Agent {
+        action: "ask the identity",
+        agent: pod.name.clone(),
+        source: source.into(),
+    })?;
+    let attempt = seen
+        .status
+        .assignments
+        .iter()
+        .map(|assignment| assignment.attempt)
+        .max()
+        .unwrap_or_default()
+        + 1;
     info!(job = %job.name_any(), namespace, attempt, agent = %pod.name, "assigned");
     Ok(Applied::Assigned(Assignment {
         attempt,
@@ -172,29 +206,67 @@ async fn assign(job: &InferenceJob, seen: &Seen, pod: &AgentPod, provider: &str,
 }
 
 fn client(jobs: &Jobs, provider: &str, namespace: &str, pod: &AgentPod) -> Result<AgentClient> {
-    let missing = || Error::Incomplete { object: format!("Pod {namespace}/{}", pod.name), field: "status.podIP" };
+    let missing = || Error::Incomplete {
+        object: format!("Pod {namespace}/{}", pod.name),
+        field: "status.podIP",
+    };
     let address = pod.ready_address().ok_or_else(missing)?;
     jobs.ctx.agent_client(provider, namespace, address)
 }
 
-fn follow(job: &InferenceJob, valid: &ValidatedJob, seen: &Seen, step: &Step, jobs: &Jobs) -> Result<Applied> {
-    let Step::Follow { assignment, model_sha256, prices, budget, channel } = step else {
+fn follow(
+    job: &InferenceJob,
+    valid: &ValidatedJob,
+    seen: &Seen,
+    step: &Step,
+    jobs: &Jobs,
+) -> Result<Applied> {
+    let Step::Follow {
+        assignment,
+        model_sha256,
+        prices,
+        budget,
+        channel,
+    } = step
+    else {
         return Ok(Applied::Nothing);
     };
     let namespace = job.namespace().unwrap_or_default();
-    let Some(agent) = seen.agents.iter().find(|agent| agent.pod.uid == assignment.pod_uid) else {
+    let Some(agent) = seen
+        .agents
+        .iter()
+        .find(|agent| agent.pod.uid == assignment.pod_uid)
+    else {
         return Ok(Applied::Nothing);
     };
     if agent.pod.ready_address().is_none() || seen.known.following != cocoon_core::job::plan::Following::No {
         return Ok(Applied::Following);
     }
-    let hexadecimal = |field| Error::Incomplete { object: describe(job), field };
-    let agent_key: AgentKey = assignment.agent.parse().map_err(|_| hexadecimal("status.assignments[].agent"))?;
-    let model_sha256: Sha256Digest = model_sha256.parse().map_err(|_| hexadecimal("the model's sha256"))?;
+    let hexadecimal = |field| Error::Incomplete {
+        object: describe(job),
+        field,
+    };
+    let agent_key: AgentKey = assignment
+        .agent
+        .parse()
+        .map_err(|_| hexadecimal("status.assignments[].agent"))?;
+    let model_sha256: Sha256Digest = model_sha256
+        .parse()
+        .map_err(|_| hexadecimal("the model's sha256"))?;
     let left: Vec<u32> = remaining(valid, &seen.stored.landing).collect();
-    let requests = valid.requests.items.iter().filter(|item| left.contains(&item.index)).cloned().collect();
+    let requests = valid
+        .requests
+        .items
+        .iter()
+        .filter(|item| left.contains(&item.index))
+        .cloned()
+        .collect();
     jobs.dispatcher.follow(Attempt {
-        job: JobKey { namespace: namespace.clone(), name: valid.name.clone(), uid: valid.uid.clone() },
+        job: JobKey {
+            namespace: namespace.clone(),
+            name: valid.name.clone(),
+            uid: valid.uid.clone(),
+        },
         number: assignment.attempt,
         agent: client(jobs, &assignment.provider, &namespace, &agent.pod)?,
         chain: ChainId {
@@ -230,7 +302,10 @@ fn follow(job: &InferenceJob, valid: &ValidatedJob, seen: &Seen, step: &Step, jo
 async fn fence(job: &InferenceJob, pod: &str, uid: &str, jobs: &Jobs) -> Result<Applied> {
     let pods: Api<Pod> = Api::namespaced(jobs.ctx.client.clone(), &job.namespace().unwrap_or_default());
     let params = DeleteParams {
-        preconditions: Some(Preconditions { uid: Some(uid.to_owned()), resource_version: None }),
+        preconditions: Some(Preconditions {
+            uid: Some(uid.to_owned()),
+            resource_version: None,
+        }),
         ..DeleteParams::default()
     };
     match pods.delete(pod, &params).await {

@@ -36,7 +36,11 @@ pub(super) async fn live(job: &InferenceJob, jobs: &Jobs) -> Result<Option<Infer
         if jobs.ctx.now().duration_since(deleted_at.0) < METER_LIMIT {
             return Err(error);
         }
-        tracing::warn!(job = describe(job), error = error::chain(&error), "usage was not metered before the job went");
+        tracing::warn!(
+            job = describe(job),
+            error = error::chain(&error),
+            "usage was not metered before the job went"
+        );
     }
     jobs.dispatcher.forget(&job.uid().unwrap_or_default());
     finalizer::remove(&api, job).await?;
@@ -46,24 +50,41 @@ pub(super) async fn live(job: &InferenceJob, jobs: &Jobs) -> Result<Option<Infer
 /// Asks the agent to stop and waits until what it finished has landed, or it does not answer.
 async fn drain(job: &InferenceJob, jobs: &Jobs) {
     let uid = job.uid().unwrap_or_default();
-    let Some(attempt) = job.status.as_ref().and_then(plan::active).map(|active| active.attempt) else { return };
+    let Some(attempt) = job
+        .status
+        .as_ref()
+        .and_then(plan::active)
+        .map(|active| active.attempt)
+    else {
+        return;
+    };
     if status::is_ended(job) {
         return;
     }
     jobs.dispatcher.cancel(&uid, attempt);
     let deadline = Instant::now() + DRAIN_LIMIT;
-    while jobs.dispatcher.known(&uid, attempt).following == plan::Following::Yes && Instant::now() < deadline {
+    while jobs.dispatcher.known(&uid, attempt).following == plan::Following::Yes && Instant::now() < deadline
+    {
         sleep(DRAIN_INTERVAL).await;
     }
 }
 
 /// Once the job is gone, its channel's controller folds the counters.
 async fn meter_and_release(job: &InferenceJob, jobs: &Jobs) -> Result<()> {
-    let Some(channel) = &job.spec.billing.channel_ref else { return Ok(()) };
+    let Some(channel) = &job.spec.billing.channel_ref else {
+        return Ok(());
+    };
     let namespace = job.namespace().unwrap_or_default();
-    let uid = job.uid().ok_or_else(|| Error::Incomplete { object: describe(job), field: "metadata.uid" })?;
+    let uid = job.uid().ok_or_else(|| Error::Incomplete {
+        object: describe(job),
+        field: "metadata.uid",
+    })?;
     let stored = observe::load(&observe::results(job, jobs)?).await?;
-    let key = JobKey { namespace: namespace.clone(), name: job.name_any(), uid: uid.clone() };
+    let key = JobKey {
+        namespace: namespace.clone(),
+        name: job.name_any(),
+        uid: uid.clone(),
+    };
     meter(&jobs.ctx.client, &key, &channel.name, &stored.landing).await?;
     let channels: Api<PaymentChannel> = Api::namespaced(jobs.ctx.client.clone(), &namespace);
     ledger::update(&channels, &channel.name, |_, status| {

@@ -75,8 +75,13 @@ pub(super) async fn observe(job: &InferenceJob, jobs: &Jobs) -> Result<Seen> {
     let agents = agents(job, jobs, provider.as_deref()).await?;
     let stored = load(&results(job, jobs)?).await?;
     let known = match plan::active(&status) {
-        Some(active) => jobs.dispatcher.known(&job.uid().unwrap_or_default(), active.attempt),
-        None => Known { following: plan::Following::No, progress: None },
+        Some(active) => jobs
+            .dispatcher
+            .known(&job.uid().unwrap_or_default(), active.attempt),
+        None => Known {
+            following: plan::Following::No,
+            progress: None,
+        },
     };
     Ok(Seen {
         now: jobs.ctx.now().as_second(),
@@ -95,10 +100,15 @@ pub(super) async fn observe(job: &InferenceJob, jobs: &Jobs) -> Result<Seen> {
 pub(super) fn results(job: &InferenceJob, jobs: &Jobs) -> Result<ResultsSecret> {
     use kube::Resource as _;
     let namespace = job.namespace().unwrap_or_default();
-    let owner = job
-        .controller_owner_ref(&())
-        .ok_or_else(|| Error::Incomplete { object: describe(job), field: "metadata.uid" })?;
-    Ok(ResultsSecret::new(Api::namespaced(jobs.ctx.client.clone(), &namespace), job.name_any(), owner))
+    let owner = job.controller_owner_ref(&()).ok_or_else(|| Error::Incomplete {
+        object: describe(job),
+        field: "metadata.uid",
+    })?;
+    Ok(ResultsSecret::new(
+        Api::namespaced(jobs.ctx.client.clone(), &namespace),
+        job.name_any(),
+        owner,
+    ))
 }
 
 pub(super) async fn load(secret: &ResultsSecret) -> Result<Stored> {
@@ -123,7 +133,9 @@ async fn input(job: &InferenceJob, jobs: &Jobs) -> Result<InputText> {
             .await
             .attempt("read Secret", &reference.name)?;
         let data: BTreeMap<String, ByteString> = found.and_then(|secret| secret.data).unwrap_or_default();
-        let text = data.get(&reference.key).map(|value| String::from_utf8_lossy(&value.0).into_owned());
+        let text = data
+            .get(&reference.key)
+            .map(|value| String::from_utf8_lossy(&value.0).into_owned());
         return Ok(input_text("Secret", reference, text));
     }
     Ok(InputText::Inline)
@@ -139,7 +151,11 @@ fn input_text(kind: &str, reference: &KeyReference, text: Option<String>) -> Inp
 
 async fn channel(job: &InferenceJob, jobs: &Jobs) -> Result<Option<Channel>> {
     let billing = &job.spec.billing;
-    let Some(reference) = billing.channel_ref.as_ref().filter(|_| billing.mode == BillingMode::Channel) else {
+    let Some(reference) = billing
+        .channel_ref
+        .as_ref()
+        .filter(|_| billing.mode == BillingMode::Channel)
+    else {
         return Ok(None);
     };
     let namespace = job.namespace().unwrap_or_default();
@@ -173,7 +189,9 @@ fn offers(providers: &[CocoonProvider], model: &str) -> Vec<Offer> {
 }
 
 async fn agents(job: &InferenceJob, jobs: &Jobs, provider: Option<&str>) -> Result<Vec<Agent>> {
-    let Some(provider) = provider else { return Ok(Vec::new()) };
+    let Some(provider) = provider else {
+        return Ok(Vec::new());
+    };
     let namespace = job.namespace().unwrap_or_default();
     let selector = format!(
         "{}={},{}={provider}",
@@ -191,7 +209,10 @@ async fn agents(job: &InferenceJob, jobs: &Jobs, provider: Option<&str>) -> Resu
         .iter()
         .filter_map(AgentPod::from_pod)
         .filter(|pod| pod.model == job.spec.model)
-        .map(|pod| Agent { active: busy.get(&pod.uid).copied().unwrap_or_default(), pod })
+        .map(|pod| Agent {
+            active: busy.get(&pod.uid).copied().unwrap_or_default(),
+            pod,
+        })
         .collect();
     agents.sort_by(|a, b| a.pod.name.cmp(&b.pod.name));
     Ok(agents)
@@ -211,14 +232,22 @@ fn active_by_pod(jobs: &Jobs) -> BTreeMap<String, usize> {
 
 /// Jobs of the same model that are older and have not been dispatched.
 fn queue_position(job: &InferenceJob, jobs: &Jobs) -> u32 {
-    let age = |job: &InferenceJob| (job.metadata.creation_timestamp.clone().map(|time| time.0), job.metadata.uid.clone());
+    let age = |job: &InferenceJob| {
+        (
+            job.metadata.creation_timestamp.clone().map(|time| time.0),
+            job.metadata.uid.clone(),
+        )
+    };
     let own = age(job);
     let before = jobs.jobs.state().into_iter().filter(|other| {
         other.metadata.namespace == job.metadata.namespace
             && other.spec.model == job.spec.model
             && age(other) < own
             && !status::is_ended(other)
-            && other.status.as_ref().is_none_or(|status| plan::active(status).is_none())
+            && other
+                .status
+                .as_ref()
+                .is_none_or(|status| plan::active(status).is_none())
     });
     u32::try_from(before.count()).unwrap_or(u32::MAX)
 }

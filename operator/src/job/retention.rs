@@ -21,9 +21,12 @@ use crate::{error::KubeContext as _, events, status};
 
 /// Follows the settlement, then the time to live.
 pub(super) async fn keep_or_delete(job: &InferenceJob, jobs: &Jobs) -> Result<Action> {
-    let Some(stored) = &job.status else { return Ok(Action::await_change()) };
+    let Some(stored) = &job.status else {
+        return Ok(Action::await_change());
+    };
     let settled = conditions::find(&stored.conditions, Settled::TYPE);
-    let is_open = settled.is_some_and(|settled| settled.status != "True" && settled.reason != Settled::WrittenOff.name());
+    let is_open = settled
+        .is_some_and(|settled| settled.status != "True" && settled.reason != Settled::WrittenOff.name());
     if is_open && !follow_settlement(job, stored, jobs).await? {
         return Ok(Action::requeue(WAITING_INTERVAL));
     }
@@ -34,8 +37,21 @@ pub(super) async fn keep_or_delete(job: &InferenceJob, jobs: &Jobs) -> Result<Ac
     if left > 0 {
         return Ok(Action::requeue(Duration::from_secs(left.unsigned_abs())));
     }
-    let preconditions = Some(Preconditions { uid: job.uid(), resource_version: None });
-    match jobs.api(job).delete(&job.name_any(), &DeleteParams { preconditions, ..DeleteParams::default() }).await {
+    let preconditions = Some(Preconditions {
+        uid: job.uid(),
+        resource_version: None,
+    });
+    match jobs
+        .api(job)
+        .delete(
+            &job.name_any(),
+            &DeleteParams {
+                preconditions,
+                ..DeleteParams::default()
+            },
+        )
+        .await
+    {
         Ok(_) => {}
         Err(kube::Error::Api(response)) if response.code == 404 || response.code == 409 => {}
         Err(error) => return Err(error).attempt("delete expired job", job.name_any()),
@@ -46,13 +62,19 @@ pub(super) async fn keep_or_delete(job: &InferenceJob, jobs: &Jobs) -> Result<Ac
 /// Brings `Settled` up to date. Answers whether nothing more is to come.
 async fn follow_settlement(job: &InferenceJob, stored: &InferenceJobStatus, jobs: &Jobs) -> Result<bool> {
     let namespace = job.namespace().unwrap_or_default();
-    let Some(reference) = &job.spec.billing.channel_ref else { return Ok(true) };
+    let Some(reference) = &job.spec.billing.channel_ref else {
+        return Ok(true);
+    };
     let settlements = Api::<Settlement>::namespaced(jobs.ctx.client.clone(), &namespace)
         .list(&ListParams::default())
         .await
         .attempt("list settlements in", &namespace)?;
     let mut next = stored.clone();
-    let best = settlements.items.iter().filter_map(|settlement| covering(job, &reference.name, stored, settlement)).max_by_key(|(rank, _)| *rank);
+    let best = settlements
+        .items
+        .iter()
+        .filter_map(|settlement| covering(job, &reference.name, stored, settlement))
+        .max_by_key(|(rank, _)| *rank);
     let observed = match best {
         Some((_, covered)) => {
             let observed = observation(&covered);
@@ -68,9 +90,18 @@ async fn follow_settlement(job: &InferenceJob, stored: &InferenceJobStatus, jobs
     if observed.status && next.phase == Some(JobPhase::Complete) {
         next.phase = Some(JobPhase::Settled);
     }
-    conditions::set(&mut next.conditions, observed.clone(), job.metadata.generation, jobs.ctx.now());
+    conditions::set(
+        &mut next.conditions,
+        observed.clone(),
+        job.metadata.generation,
+        jobs.ctx.now(),
+    );
     if status::apply(&jobs.api(job), job, Some(stored), &next).await? && is_over {
-        let type_ = if observed.status { EventType::Normal } else { EventType::Warning };
+        let type_ = if observed.status {
+            EventType::Normal
+        } else {
+            EventType::Warning
+        };
         events::publish(&jobs.ctx, job, type_, observed.reason, "Settle", observed.message).await;
     }
     Ok(is_over)
@@ -84,8 +115,15 @@ fn covering(
     settlement: &Settlement,
 ) -> Option<(u8, JobSettlement)> {
     let status = settlement.status.clone().unwrap_or_default();
-    let redeem = settlement.spec.redeems.iter().find(|redeem| redeem.channel == channel)?;
-    let covered = redeem.jobs.iter().find(|covered| Some(&covered.uid) == job.metadata.uid.as_ref())?;
+    let redeem = settlement
+        .spec
+        .redeems
+        .iter()
+        .find(|redeem| redeem.channel == channel)?;
+    let covered = redeem
+        .jobs
+        .iter()
+        .find(|covered| Some(&covered.uid) == job.metadata.uid.as_ref())?;
     if covered.nano < stored.cost.spent_nano {
         return None;
     }
@@ -93,7 +131,9 @@ fn covering(
         SettlementState::Failed => return None,
         SettlementState::Signed => (0, "Signed"),
         SettlementState::Broadcast => (1, "Broadcast"),
-        SettlementState::Confirmed if conditions::is_true(&status.conditions, Confirmed::TYPE) => (2, "Confirmed"),
+        SettlementState::Confirmed if conditions::is_true(&status.conditions, Confirmed::TYPE) => {
+            (2, "Confirmed")
+        }
         SettlementState::Confirmed => (1, "Broadcast"),
     };
     Some((
@@ -109,7 +149,13 @@ fn covering(
 }
 
 fn observation(covered: &JobSettlement) -> Observation {
-    let JobSettlement { settlement, state, transaction, nano, .. } = covered;
+    let JobSettlement {
+        settlement,
+        state,
+        transaction,
+        nano,
+        ..
+    } = covered;
     if state == "Confirmed" {
         let transaction = transaction.as_deref().unwrap_or("unknown");
         return Settled::Paid.condition(format!(
@@ -122,5 +168,9 @@ fn observation(covered: &JobSettlement) -> Observation {
 
 async fn is_gone(jobs: &Jobs, namespace: &str, channel: &str) -> Result<bool> {
     let channels: Api<PaymentChannel> = Api::namespaced(jobs.ctx.client.clone(), namespace);
-    Ok(channels.get_opt(channel).await.attempt("read channel", channel)?.is_none())
+    Ok(channels
+        .get_opt(channel)
+        .await
+        .attempt("read channel", channel)?
+        .is_none())
 }

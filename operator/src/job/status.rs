@@ -22,14 +22,14 @@ use kube::{
 use super::{Jobs, Result, WAITING_INTERVAL, apply::Applied, observe::Seen};
 use crate::{
     error::{Error, describe},
-    events,
-    status,
+    events, status,
 };
 
 /// Whether the job is complete or failed.
 pub(super) fn is_ended(job: &InferenceJob) -> bool {
     job.status.as_ref().is_some_and(|status| {
-        conditions::is_true(&status.conditions, Complete::TYPE) || conditions::is_true(&status.conditions, Failed::TYPE)
+        conditions::is_true(&status.conditions, Complete::TYPE)
+            || conditions::is_true(&status.conditions, Failed::TYPE)
     })
 }
 
@@ -73,14 +73,25 @@ pub(super) async fn write(
         conditions::set(&mut next.conditions, condition.clone(), generation, now);
     }
     assignments(&mut next, applied, &seen.stored.landing);
-    figures(&mut next, valid, seen).map_err(|source| Error::Money { object: describe(job), source })?;
+    figures(&mut next, valid, seen).map_err(|source| Error::Money {
+        object: describe(job),
+        source,
+    })?;
     if matches!(applied, Applied::Assigned(_)) {
         next.start_time.get_or_insert(Time(now));
     }
     if let Applied::Finished(end) = applied {
-        finish(&mut next, valid, &end.condition, &seen.stored.landing, generation, now);
+        finish(
+            &mut next,
+            valid,
+            &end.condition,
+            &seen.stored.landing,
+            generation,
+            now,
+        );
     }
-    next.queue_position = (next.waiting_for.is_some() && plan::active(&next).is_none()).then_some(seen.queue_position);
+    next.queue_position =
+        (next.waiting_for.is_some() && plan::active(&next).is_none()).then_some(seen.queue_position);
     next.phase = Some(phase(&next, valid));
     let wrote = status::apply(&jobs.api(job), job, job.status.as_ref(), &next).await?;
     if let (true, Applied::Finished(end)) = (wrote, applied) {
@@ -93,23 +104,39 @@ fn assignments(next: &mut InferenceJobStatus, applied: &Applied, landing: &Landi
     match applied {
         Applied::Assigned(assignment) => next.assignments.push(assignment.clone()),
         Applied::Closed(attempt, state) => {
-            for assignment in next.assignments.iter_mut().filter(|assignment| assignment.attempt == *attempt) {
+            for assignment in next
+                .assignments
+                .iter_mut()
+                .filter(|assignment| assignment.attempt == *attempt)
+            {
                 assignment.state = *state;
             }
         }
         Applied::Finished(_) => {
-            for assignment in next.assignments.iter_mut().filter(|assignment| assignment.state == AssignmentState::Active) {
+            for assignment in next
+                .assignments
+                .iter_mut()
+                .filter(|assignment| assignment.state == AssignmentState::Active)
+            {
                 assignment.state = AssignmentState::Ended;
             }
         }
         Applied::Nothing | Applied::Reserved | Applied::Refused | Applied::Following | Applied::Acted => {}
     }
     for assignment in &mut next.assignments {
-        let receipts = || landing.receipts().iter().filter(|receipt| receipt.chain.attempt == assignment.attempt);
-        let tokens: u64 = receipts().map(|receipt| receipt.usage.completion_tokens.get()).sum();
+        let receipts = || {
+            landing
+                .receipts()
+                .iter()
+                .filter(|receipt| receipt.chain.attempt == assignment.attempt)
+        };
+        let tokens: u64 = receipts()
+            .map(|receipt| receipt.usage.completion_tokens.get())
+            .sum();
         assignment.requests = u32::try_from(receipts().count()).unwrap_or(u32::MAX);
         assignment.completion_tokens = i64::try_from(tokens).unwrap_or(i64::MAX);
-        assignment.nano = cocoon_api::NanoTon::sum(receipts().map(|receipt| receipt.nano)).unwrap_or_default();
+        assignment.nano =
+            cocoon_api::NanoTon::sum(receipts().map(|receipt| receipt.nano)).unwrap_or_default();
     }
 }
 
@@ -123,10 +150,16 @@ fn figures(
     let done = landing.succeeded() + landing.failed();
     let active = plan::active(next).is_some();
     let live = seen.known.progress.as_ref().filter(|_| active);
-    let lost = next.assignments.iter().filter(|assignment| assignment.state == AssignmentState::Lost).count();
+    let lost = next
+        .assignments
+        .iter()
+        .filter(|assignment| assignment.state == AssignmentState::Lost)
+        .count();
     next.requests = RequestCounts {
         total,
-        in_flight: live.map_or(0, |progress| progress.in_flight).min(total - done.min(total)),
+        in_flight: live
+            .map_or(0, |progress| progress.in_flight)
+            .min(total - done.min(total)),
         succeeded: landing.succeeded(),
         failed: landing.failed(),
         retried: u32::try_from(lost).unwrap_or(u32::MAX),
@@ -137,14 +170,28 @@ fn figures(
     next.tokens_per_second = rate;
     next.usage = landing.usage()?;
     let spent = landing.nano()?;
-    let reserved = match (&valid.billing, conditions::find(&next.conditions, FundsReserved::TYPE)) {
-        (Billing::Channel { budget, .. }, Some(condition)) if condition.reason == FundsReserved::Reserved.name() => *budget,
+    let reserved = match (
+        &valid.billing,
+        conditions::find(&next.conditions, FundsReserved::TYPE),
+    ) {
+        (Billing::Channel { budget, .. }, Some(condition))
+            if condition.reason == FundsReserved::Reserved.name() =>
+        {
+            *budget
+        }
         _ => cocoon_api::NanoTon::ZERO,
     };
-    next.cost = JobCost { reserved_nano: reserved, spent_nano: spent, spent: spent.to_ton_string() };
+    next.cost = JobCost {
+        reserved_nano: reserved,
+        spent_nano: spent,
+        spent: spent.to_ton_string(),
+    };
     if done > 0 {
         let name = valid.name.clone();
-        next.output = Some(Output { secret_ref: LocalReference { name }, sha256: None });
+        next.output = Some(Output {
+            secret_ref: LocalReference { name },
+            sha256: None,
+        });
     }
     Ok(())
 }
@@ -166,7 +213,8 @@ fn finish(
     };
     conditions::set(&mut next.conditions, settled, generation, now);
     if let Billing::Channel { .. } = valid.billing {
-        let released = FundsReserved::Released.condition("the job has ended; what it did not use is free again");
+        let released =
+            FundsReserved::Released.condition("the job has ended; what it did not use is free again");
         conditions::set(&mut next.conditions, released, generation, now);
     }
     next.cost.reserved_nano = cocoon_api::NanoTon::ZERO;
@@ -185,7 +233,11 @@ pub(super) fn phase(status: &InferenceJobStatus, valid: &ValidatedJob) -> JobPha
     if is(Failed::TYPE) {
         JobPhase::Failed
     } else if is(Complete::TYPE) {
-        if is(Settled::TYPE) { JobPhase::Settled } else { JobPhase::Complete }
+        if is(Settled::TYPE) {
+            JobPhase::Settled
+        } else {
+            JobPhase::Complete
+        }
     } else if plan::active(status).is_some() {
         JobPhase::Running
     } else if valid.suspend {
@@ -197,8 +249,16 @@ pub(super) fn phase(status: &InferenceJobStatus, valid: &ValidatedJob) -> JobPha
 
 /// An Event for the end of a job.
 async fn announce(job: &InferenceJob, end: &Observation, jobs: &Jobs) {
-    let type_ = if end.type_ == Complete::TYPE { EventType::Normal } else { EventType::Warning };
-    jobs.ctx.metrics.jobs_finished.with_label_values(&[end.type_]).inc();
+    let type_ = if end.type_ == Complete::TYPE {
+        EventType::Normal
+    } else {
+        EventType::Warning
+    };
+    jobs.ctx
+        .metrics
+        .jobs_finished
+        .with_label_values(&[end.type_])
+        .inc();
     tracing::info!(job = %job.name_any(), namespace = %job.namespace().unwrap_or_default(), result = end.type_, reason = end.reason, "job ended");
     events::publish(&jobs.ctx, job, type_, end.reason, "Finish", end.message.clone()).await;
 }

@@ -10,7 +10,10 @@ use std::{
 use cocoon_api::{crd::CocoonProvider, names};
 use k8s_openapi::{
     NamespaceResourceScope,
-    api::{apps::v1::Deployment, core::v1::Secret, networking::v1::NetworkPolicy, policy::v1::PodDisruptionBudget},
+    api::{
+        apps::v1::Deployment, core::v1::Secret, networking::v1::NetworkPolicy,
+        policy::v1::PodDisruptionBudget,
+    },
     jiff::{SignedDuration, Timestamp},
 };
 use kube::{
@@ -59,11 +62,18 @@ impl Applied {
     }
 
     fn entry(&self, key: &Key) -> Option<Entry> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(key).copied()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(key)
+            .copied()
     }
 
     fn record(&self, key: Key, entry: Entry) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key, entry);
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(key, entry);
     }
 
     fn remove(&self, key: &Key) {
@@ -79,21 +89,46 @@ impl Entry {
 }
 
 /// Applies the children in their order, then removes what is not offered any more.
-pub(super) async fn apply(valid: &ValidProvider, plan: &Plan, seen: &Seen, providers: &Providers) -> Result<()> {
-    let Plan { inventory: _, placement: _, children, surplus } = plan;
+pub(super) async fn apply(
+    valid: &ValidProvider,
+    plan: &Plan,
+    seen: &Seen,
+    providers: &Providers,
+) -> Result<()> {
+    let Plan {
+        inventory: _,
+        placement: _,
+        children,
+        surplus,
+    } = plan;
     for child in children {
         let key = (valid.namespace.clone(), child.kind, child.name.clone());
         let digest = digest(child);
-        if providers.applied.entry(&key).is_some_and(|entry| is_there(child, &entry, digest, seen)) {
+        if providers
+            .applied
+            .entry(&key)
+            .is_some_and(|entry| is_there(child, &entry, digest, seen))
+        {
             continue;
         }
         let generation = write(&providers.ctx.client, &valid.namespace, child).await?;
-        providers.applied.record(key, Entry { digest, generation, at: seen.now });
+        providers.applied.record(
+            key,
+            Entry {
+                digest,
+                generation,
+                at: seen.now,
+            },
+        );
     }
     for name in surplus {
         delete_agents(&providers.ctx.client, &valid.namespace, name).await?;
-        providers.applied.remove(&(valid.namespace.clone(), Kind::Deployment, name.clone()));
-        providers.applied.remove(&(valid.namespace.clone(), Kind::PodDisruptionBudget, name.clone()));
+        providers
+            .applied
+            .remove(&(valid.namespace.clone(), Kind::Deployment, name.clone()));
+        providers
+            .applied
+            .remove(&(valid.namespace.clone(), Kind::PodDisruptionBudget, name.clone()));
     }
     Ok(())
 }
@@ -105,7 +140,10 @@ fn is_there(child: &Child, entry: &Entry, digest: u64, seen: &Seen) -> bool {
     }
     match child.kind {
         Kind::Deployment => {
-            let found = seen.deployments.iter().find(|deployment| deployment.name_any() == child.name);
+            let found = seen
+                .deployments
+                .iter()
+                .find(|deployment| deployment.name_any() == child.name);
             found.is_some_and(|deployment| deployment.metadata.generation == entry.generation)
         }
         Kind::NetworkPolicy | Kind::Secret | Kind::PodDisruptionBudget => true,
@@ -135,7 +173,10 @@ where
     let api: Api<K> = Api::namespaced(client.clone(), namespace);
     let params = PatchParams::apply(names::FIELD_MANAGER).force();
     let object = || format!("{} {}.{namespace}", K::kind(&()), child.name);
-    let written = api.patch(&child.name, &params, &Patch::Apply(&child.body)).await.attempt("apply", object())?;
+    let written = api
+        .patch(&child.name, &params, &Patch::Apply(&child.body))
+        .await
+        .attempt("apply", object())?;
     Ok(written.meta().generation)
 }
 

@@ -5,8 +5,8 @@ mod pod;
 use std::collections::BTreeMap;
 
 use cocoon_api::names::{
-    AGENT_COMPONENT, AGENT_PORT, COMPONENT_LABEL, FIELD_MANAGER, IDLE_SINCE_ANNOTATION, MANAGED_BY_LABEL, MODEL_LABEL,
-    PROVIDER_LABEL,
+    AGENT_COMPONENT, AGENT_PORT, COMPONENT_LABEL, FIELD_MANAGER, IDLE_SINCE_ANNOTATION, MANAGED_BY_LABEL,
+    MODEL_LABEL, PROVIDER_LABEL,
 };
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
@@ -61,8 +61,10 @@ type Labels = BTreeMap<&'static str, String>;
 
 /// Labels that select the agents of a provider, or those of one model.
 fn selector(provider: &ValidProvider, model: Option<&ValidModel>) -> Labels {
-    let mut labels =
-        Labels::from([(COMPONENT_LABEL, AGENT_COMPONENT.into()), (PROVIDER_LABEL, provider.name.clone())]);
+    let mut labels = Labels::from([
+        (COMPONENT_LABEL, AGENT_COMPONENT.into()),
+        (PROVIDER_LABEL, provider.name.clone()),
+    ]);
     if let Some(model) = model {
         labels.insert(MODEL_LABEL, model.name.clone());
     }
@@ -117,12 +119,26 @@ pub(super) fn network_policy(provider: &ValidProvider, operator_namespace: &str)
             "ports": [{"protocol": "TCP", "port": AGENT_PORT}],
         }],
     });
-    child(Kind::NetworkPolicy, naming::network_policy(&provider.name), provider, None, None, ("spec", spec))
+    child(
+        Kind::NetworkPolicy,
+        naming::network_policy(&provider.name),
+        provider,
+        None,
+        None,
+        ("spec", spec),
+    )
 }
 
 /// The certificate of the agents.
 pub(super) fn tls_secret(provider: &ValidProvider, data: &secret::Data) -> Child {
-    child(Kind::Secret, naming::tls_secret(&provider.name), provider, None, None, ("data", json!(data)))
+    child(
+        Kind::Secret,
+        naming::tls_secret(&provider.name),
+        provider,
+        None,
+        None,
+        ("data", json!(data)),
+    )
 }
 
 /// One agent of a model is moved at a time.
@@ -131,7 +147,14 @@ pub(super) fn disruption_budget(provider: &ValidProvider, model: &ValidModel, na
         "maxUnavailable": 1,
         "selector": {"matchLabels": selector(provider, Some(model))},
     });
-    child(Kind::PodDisruptionBudget, name.to_owned(), provider, Some(model), None, ("spec", spec))
+    child(
+        Kind::PodDisruptionBudget,
+        name.to_owned(),
+        provider,
+        Some(model),
+        None,
+        ("spec", spec),
+    )
 }
 
 /// The agents of one model.
@@ -155,5 +178,12 @@ pub(super) fn deployment(
         },
     });
     let annotations = idle_since.map(|since| BTreeMap::from([(IDLE_SINCE_ANNOTATION, since.to_string())]));
-    child(Kind::Deployment, name.to_owned(), provider, Some(model), annotations, ("spec", spec))
+    child(
+        Kind::Deployment,
+        name.to_owned(),
+        provider,
+        Some(model),
+        annotations,
+        ("spec", spec),
+    )
 }

@@ -21,14 +21,21 @@ use crate::{
 
 pub(super) async fn depart(provider: &CocoonProvider, providers: &Providers) -> Result<Action> {
     let (name, namespace) = (provider.name_any(), provider.namespace().unwrap_or_default());
-    if !provider.finalizers().iter().any(|finalizer| finalizer == names::SETTLEMENT_FINALIZER) {
+    if !provider
+        .finalizers()
+        .iter()
+        .any(|finalizer| finalizer == names::SETTLEMENT_FINALIZER)
+    {
         return Ok(Action::await_change());
     }
     delete_agents(providers, &name, &namespace).await?;
     let departing = departing(provider, providers, &name, &namespace).await?;
     let now = providers.ctx.now();
     match departure::depart(departing, now) {
-        Departure::Wait { until: limit, message } => {
+        Departure::Wait {
+            until: limit,
+            message,
+        } => {
             status::departing(provider, &message, providers).await?;
             return Ok(Action::requeue(until(Some(limit), now)));
         }
@@ -44,11 +51,19 @@ pub(super) async fn depart(provider: &CocoonProvider, providers: &Providers) -> 
 async fn delete_agents(providers: &Providers, name: &str, namespace: &str) -> Result<()> {
     let client = &providers.ctx.client;
     // Read afresh: memory may not yet know a Deployment that the last reconcile made.
-    let ours = ListParams::default()
-        .labels(&format!("{}={name},{}={}", names::PROVIDER_LABEL, names::MANAGED_BY_LABEL, names::FIELD_MANAGER));
+    let ours = ListParams::default().labels(&format!(
+        "{}={name},{}={}",
+        names::PROVIDER_LABEL,
+        names::MANAGED_BY_LABEL,
+        names::FIELD_MANAGER
+    ));
     let api: Api<Deployment> = Api::namespaced(client.clone(), namespace);
     let deployments = api.list(&ours).await.attempt("list Deployments in", namespace)?;
-    for deployment in deployments.items.iter().filter(|deployment| deployment.metadata.deletion_timestamp.is_none()) {
+    for deployment in deployments
+        .items
+        .iter()
+        .filter(|deployment| deployment.metadata.deletion_timestamp.is_none())
+    {
         apply::delete_agents(client, namespace, &deployment.name_any()).await?;
     }
     Ok(())
@@ -62,46 +77,84 @@ async fn departing(
 ) -> Result<Departing> {
     let client = || providers.ctx.client.clone();
     let everything = ListParams::default();
-    let incomplete = |field| Error::Incomplete { object: describe(provider), field };
-    let since = provider.metadata.deletion_timestamp.as_ref().ok_or_else(|| incomplete("deletionTimestamp"))?.0;
+    let incomplete = |field| Error::Incomplete {
+        object: describe(provider),
+        field,
+    };
+    let since = provider
+        .metadata
+        .deletion_timestamp
+        .as_ref()
+        .ok_or_else(|| incomplete("deletionTimestamp"))?
+        .0;
     let wallet = &provider.spec.payout.wallet_secret_ref.name;
     let has_wallet = Api::<Secret>::namespaced(client(), namespace)
         .get_opt(wallet)
         .await
         .attempt("read", format!("Secret {wallet}.{namespace}"))?
         .is_some();
-    let channels: Vec<PaymentChannel> =
-        Api::namespaced(client(), namespace).list(&everything).await.attempt("list channels in", namespace)?.items;
-    let settlements: Vec<Settlement> =
-        Api::namespaced(client(), namespace).list(&everything).await.attempt("list settlements in", namespace)?.items;
+    let channels: Vec<PaymentChannel> = Api::namespaced(client(), namespace)
+        .list(&everything)
+        .await
+        .attempt("list channels in", namespace)?
+        .items;
+    let settlements: Vec<Settlement> = Api::namespaced(client(), namespace)
+        .list(&everything)
+        .await
+        .attempt("list settlements in", namespace)?
+        .items;
     if !providers.stores.ready().await {
         return Err(incomplete("watches, because the operator stops"));
     }
     let jobs = observe::in_namespace(&providers.stores.jobs, namespace);
-    let is_ours = |job: &InferenceJob| job.status.as_ref().and_then(|status| status.provider.as_deref()) == Some(name);
+    let is_ours =
+        |job: &InferenceJob| job.status.as_ref().and_then(|status| status.provider.as_deref()) == Some(name);
     let running = jobs.iter().filter(|job| is_ours(job) && is_active(job)).count();
-    let dues = Dues::of(name, &channels, &settlements, running)
-        .map_err(|source| Error::Money { object: describe(provider), source })?;
-    let abandoned = provider.annotations().get(names::ABANDON_ANNOTATION).is_some_and(|value| value == "true");
-    Ok(Departing { since, abandoned, has_wallet, dues })
+    let dues = Dues::of(name, &channels, &settlements, running).map_err(|source| Error::Money {
+        object: describe(provider),
+        source,
+    })?;
+    let abandoned = provider
+        .annotations()
+        .get(names::ABANDON_ANNOTATION)
+        .is_some_and(|value| value == "true");
+    Ok(Departing {
+        since,
+        abandoned,
+        has_wallet,
+        dues,
+    })
 }
 
 /// Whether an agent of the job may still hand over what it used.
 pub(super) fn is_active(job: &InferenceJob) -> bool {
     let assignments = job.status.iter().flat_map(|status| &status.assignments);
-    assignments.into_iter().any(|assignment| assignment.state == AssignmentState::Active)
+    assignments
+        .into_iter()
+        .any(|assignment| assignment.state == AssignmentState::Active)
 }
 
 async fn release(provider: &CocoonProvider, providers: &Providers) -> Result<()> {
     finalizer::remove(&providers.api(provider), provider).await?;
     let (name, namespace) = (provider.name_any(), provider.namespace().unwrap_or_default());
     providers.applied.forget(&namespace, &name);
-    let conditions = provider.status.as_ref().map_or(&[][..], |status| &status.conditions);
-    providers.ctx.metrics.forget_provider(&namespace, &name, conditions);
+    let conditions = provider
+        .status
+        .as_ref()
+        .map_or(&[][..], |status| &status.conditions);
+    providers
+        .ctx
+        .metrics
+        .forget_provider(&namespace, &name, conditions);
     Ok(())
 }
 
-async fn record_write_off(provider: &CocoonProvider, providers: &Providers, unsettled: NanoTon, message: String) {
+async fn record_write_off(
+    provider: &CocoonProvider,
+    providers: &Providers,
+    unsettled: NanoTon,
+    message: String,
+) {
     let ctx = &providers.ctx;
     ctx.metrics.written_off_nano.inc_by(unsettled.nano());
     events::publish(ctx, provider, EventType::Warning, "WrittenOff", "Delete", message).await;

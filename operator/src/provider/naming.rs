@@ -46,15 +46,24 @@ mod tests {
 
     #[test]
     fn short_names_stay_readable() {
-        assert_eq!(agents("farm", "smollm2-135m-instruct"), "farm-smollm2-135m-instruct");
+        assert_eq!(
+            agents("farm", "smollm2-135m-instruct"),
+            "farm-smollm2-135m-instruct"
+        );
     }
 
     #[test]
     fn long_or_dotted_names_get_a_digest_and_stay_labels() {
-        for (provider, model) in [("farm", "llama-3.1-8b"), (&*"p".repeat(60), "m"), ("a", &*"m.".repeat(30))] {
+        for (provider, model) in [
+            ("farm", "llama-3.1-8b"),
+            (&*"p".repeat(60), "m"),
+            ("a", &*"m.".repeat(30)),
+        ] {
             let name = agents(provider, model);
             assert!(name.len() + POD_SUFFIX <= MAX_NAME, "{name}");
-            let is_label = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+            let is_label = name
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
             assert!(is_label && !name.contains("--"), "{name}");
         }
         assert_ne!(agents("a", "b.c"), agents("a", "b-c"));

@@ -3,10 +3,13 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use cocoon_api::{
-    crd::{CocoonProvider, InferenceJob, PaymentChannel, Settlement},
+    crd::{CocoonProvider, InferenceJob},
     names,
 };
-use cocoon_core::{agents::{AgentPod, AgentState}, placement::demand::{self, Demand}};
+use cocoon_core::{
+    agents::{AgentPod, AgentState},
+    placement::demand::{self, Demand},
+};
 use k8s_openapi::{
     api::{
         apps::v1::Deployment,
@@ -19,7 +22,6 @@ use kube::{Api, Resource, ResourceExt as _, runtime::reflector::Store};
 use super::{Providers, naming};
 use crate::{
     error::{Error, KubeContext as _, Result, describe},
-    settlement::{self, Payments},
     tls::secret,
 };
 
@@ -40,12 +42,19 @@ pub(super) struct Seen {
     pub(super) tls: Option<secret::Data>,
     /// Completion tokens a second, by UID of the agent's pod.
     pub(super) speeds: BTreeMap<String, f64>,
-    pub(super) payments: Payments,
 }
 
 pub(super) async fn observe(provider: &CocoonProvider, providers: &Providers) -> Result<Seen> {
-    let Providers { ctx, stores, applied, speeds } = providers;
-    let stopped = || Error::Incomplete { object: describe(provider), field: "watches, because the operator stops" };
+    let Providers {
+        ctx,
+        stores,
+        applied,
+        speeds,
+    } = providers;
+    let stopped = || Error::Incomplete {
+        object: describe(provider),
+        field: "watches, because the operator stops",
+    };
     if !stores.ready().await {
         return Err(stopped());
     }
@@ -56,10 +65,6 @@ pub(super) async fn observe(provider: &CocoonProvider, providers: &Providers) ->
     let own = own_pods(&pods, &name, &namespace);
     let mut agents: Vec<AgentPod> = own.iter().filter_map(|pod| AgentPod::from_pod(pod)).collect();
     agents.sort();
-    let channels: Vec<PaymentChannel> =
-        in_namespace(&stores.channels, &namespace).iter().map(|channel| PaymentChannel::clone(channel)).collect();
-    let settlements: Vec<Settlement> =
-        in_namespace(&stores.settlements, &namespace).iter().map(|settlement| Settlement::clone(settlement)).collect();
     let jobs: Vec<Arc<InferenceJob>> = in_namespace(&stores.jobs, &namespace);
     let tls = if applied.is_secret_due(provider, now) {
         Some(tls_data(providers, &name, &namespace, now).await?)
@@ -74,18 +79,29 @@ pub(super) async fn observe(provider: &CocoonProvider, providers: &Providers) ->
         deployments: in_namespace(&stores.deployments, &namespace),
         tls,
         speeds: speeds.measure(ctx, &name, &namespace, &agents).await,
-        payments: settlement::payments(ctx, provider, &channels, &settlements).await?,
         agents,
         pods,
     })
 }
 
-async fn tls_data(providers: &Providers, name: &str, namespace: &str, now: Timestamp) -> Result<secret::Data> {
+async fn tls_data(
+    providers: &Providers,
+    name: &str,
+    namespace: &str,
+    now: Timestamp,
+) -> Result<secret::Data> {
     let secret = naming::tls_secret(name);
     let api: Api<Secret> = Api::namespaced(providers.ctx.client.clone(), namespace);
-    let found = api.get_opt(&secret).await.attempt("read", format!("Secret {secret}.{namespace}"))?;
+    let found = api
+        .get_opt(&secret)
+        .await
+        .attempt("read", format!("Secret {secret}.{namespace}"))?;
     let stored = found.and_then(|secret| secret.data);
-    providers.ctx.tls.agent_data(stored.as_ref(), name, namespace, now).await
+    providers
+        .ctx
+        .tls
+        .agent_data(stored.as_ref(), name, namespace, now)
+        .await
 }
 
 pub(super) fn in_namespace<K>(store: &Store<K>, namespace: &str) -> Vec<Arc<K>>
@@ -98,15 +114,23 @@ where
 fn own_pods(pods: &[Arc<Pod>], provider: &str, namespace: &str) -> Vec<Arc<Pod>> {
     let owned = |pod: &&Arc<Pod>| {
         pod.metadata.namespace.as_deref() == Some(namespace)
-            && pod.labels().get(names::PROVIDER_LABEL).is_some_and(|name| name == provider)
+            && pod
+                .labels()
+                .get(names::PROVIDER_LABEL)
+                .is_some_and(|name| name == provider)
     };
     pods.iter().filter(owned).cloned().collect()
 }
 
 fn placed(pods: &[Arc<Pod>]) -> BTreeMap<String, u32> {
     let mut placed = BTreeMap::<String, u32>::new();
-    for pod in pods.iter().filter(|pod| pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some())) {
-        let Some(agent) = AgentPod::from_pod(pod) else { continue };
+    for pod in pods
+        .iter()
+        .filter(|pod| pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some()))
+    {
+        let Some(agent) = AgentPod::from_pod(pod) else {
+            continue;
+        };
         if !matches!(agent.state, AgentState::Terminating(_) | AgentState::Gone) {
             *placed.entry(agent.model).or_default() += 1;
         }

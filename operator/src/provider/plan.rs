@@ -33,8 +33,17 @@ pub(super) fn plan(valid: &ValidProvider, seen: &Seen, config: &Config) -> Plan 
     let pods = seen.pods.iter().map(AsRef::as_ref);
     let inventory = Inventory::take(nodes, pods, &valid.requirements);
     let own = own_deployments(valid, seen);
-    let names: Vec<String> = valid.models.iter().map(|model| deployment_name(valid, model, seen, &own)).collect();
-    let models = valid.models.iter().zip(&names).map(|(offer, name)| model(offer, name, seen, &own)).collect();
+    let names: Vec<String> = valid
+        .models
+        .iter()
+        .map(|model| deployment_name(valid, model, seen, &own))
+        .collect();
+    let models = valid
+        .models
+        .iter()
+        .zip(&names)
+        .map(|(offer, name)| model(offer, name, seen, &own))
+        .collect();
     let placement = placement::place(&Problem {
         models,
         replica_bound: valid.replica_bound,
@@ -45,35 +54,74 @@ pub(super) fn plan(valid: &ValidProvider, seen: &Seen, config: &Config) -> Plan 
     let mut children = vec![children::network_policy(valid, &config.namespace)];
     children.extend(seen.tls.as_ref().map(|data| children::tls_secret(valid, data)));
     for ((model, name), placement) in valid.models.iter().zip(&names).zip(&placement.models) {
-        let Placement { name: _, replicas, idle_since, bounded: _ } = placement;
+        let Placement {
+            name: _,
+            replicas,
+            idle_since,
+            bounded: _,
+        } = placement;
         children.push(children::disruption_budget(valid, model, name));
-        children.push(children::deployment(valid, model, name, *replicas, *idle_since, config));
+        children.push(children::deployment(
+            valid,
+            model,
+            name,
+            *replicas,
+            *idle_since,
+            config,
+        ));
     }
-    let surplus = own.iter().map(|deployment| deployment.name_any()).filter(|name| !names.contains(name)).collect();
-    Plan { inventory, placement, children, surplus }
+    let surplus = own
+        .iter()
+        .map(|deployment| deployment.name_any())
+        .filter(|name| !names.contains(name))
+        .collect();
+    Plan {
+        inventory,
+        placement,
+        children,
+        surplus,
+    }
 }
 
 fn own_deployments(valid: &ValidProvider, seen: &Seen) -> Vec<Arc<Deployment>> {
     let is_own = |deployment: &&Arc<Deployment>| {
-        deployment.owner_references().iter().any(|owner| owner.uid == valid.owner.uid)
+        deployment
+            .owner_references()
+            .iter()
+            .any(|owner| owner.uid == valid.owner.uid)
     };
     seen.deployments.iter().filter(is_own).cloned().collect()
 }
 
 /// The name that a model's Deployment has, or is to have: the plain one, unless another provider's model took it.
-fn deployment_name(valid: &ValidProvider, model: &ValidModel, seen: &Seen, own: &[Arc<Deployment>]) -> String {
-    let serves = |deployment: &&Arc<Deployment>| deployment.labels().get(names::MODEL_LABEL) == Some(&model.name);
+fn deployment_name(
+    valid: &ValidProvider,
+    model: &ValidModel,
+    seen: &Seen,
+    own: &[Arc<Deployment>],
+) -> String {
+    let serves =
+        |deployment: &&Arc<Deployment>| deployment.labels().get(names::MODEL_LABEL) == Some(&model.name);
     if let Some(deployment) = own.iter().find(serves) {
         return deployment.name_any();
     }
     let plain = naming::agents(&valid.name, &model.name);
-    let is_taken = seen.deployments.iter().any(|deployment| deployment.name_any() == plain);
-    if is_taken { naming::digested(&valid.name, &model.name) } else { plain }
+    let is_taken = seen
+        .deployments
+        .iter()
+        .any(|deployment| deployment.name_any() == plain);
+    if is_taken {
+        naming::digested(&valid.name, &model.name)
+    } else {
+        plain
+    }
 }
 
 fn model(offer: &ValidModel, name: &str, seen: &Seen, own: &[Arc<Deployment>]) -> Model {
     let deployment = own.iter().find(|deployment| deployment.name_any() == *name);
-    let replicas = deployment.and_then(|deployment| deployment.spec.as_ref()?.replicas).unwrap_or(0);
+    let replicas = deployment
+        .and_then(|deployment| deployment.spec.as_ref()?.replicas)
+        .unwrap_or(0);
     let idle_since = deployment
         .and_then(|deployment| deployment.annotations().get(names::IDLE_SINCE_ANNOTATION))
         .and_then(|text| text.parse::<Timestamp>().ok());

@@ -61,7 +61,11 @@ impl Speeds {
             Some(Answer::Speed(speed)) => Some((agent.uid.clone(), *speed)),
             _ => None,
         };
-        agents.iter().filter(|agent| agent.ready_address().is_some()).filter_map(speed).collect()
+        agents
+            .iter()
+            .filter(|agent| agent.ready_address().is_some())
+            .filter_map(speed)
+            .collect()
     }
 
     /// UID and address of ready agents that are still to be asked; forgets those that are gone.
@@ -73,7 +77,9 @@ impl Speeds {
             Some(Answer::Failed(attempts)) => *attempts < MAX_ATTEMPTS,
             Some(Answer::Speed(_)) => false,
         };
-        let ready = agents.iter().filter_map(|agent| Some((agent.uid.clone(), agent.ready_address()?)));
+        let ready = agents
+            .iter()
+            .filter_map(|agent| Some((agent.uid.clone(), agent.ready_address()?)));
         ready.filter(|(uid, _)| is_unknown(uid)).collect()
     }
 }
@@ -87,7 +93,9 @@ async fn ask(ctx: &Context, provider: &str, namespace: &str, address: IpAddr) ->
         }
     };
     match tokio::time::timeout(TIMEOUT, client.identity()).await {
-        Ok(Ok(identity)) => Some(identity.tokens_per_second).filter(|speed| speed.is_finite() && *speed >= 0.0),
+        Ok(Ok(identity)) => {
+            Some(identity.tokens_per_second).filter(|speed| speed.is_finite() && *speed >= 0.0)
+        }
         Ok(Err(error)) => {
             debug!(%address, error = error::chain(&error), "agent did not say how fast it is");
             None

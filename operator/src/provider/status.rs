@@ -2,10 +2,7 @@
 
 use cocoon_api::{
     conditions::{self, Observation, Ready, Reason as _, WalletReady},
-    crd::{
-        CocoonProvider, CocoonProviderStatus,
-        provider::ModelStatus,
-    },
+    crd::{CocoonProvider, CocoonProviderStatus, provider::ModelStatus},
     names,
 };
 use cocoon_core::{
@@ -21,10 +18,11 @@ use kube::{ResourceExt as _, runtime::controller::Action};
 use super::{
     Providers, RESYNC,
     observe::Seen,
+    payments,
     plan::Plan,
     validate::{ADDRESS_FIELD, Invalid, ValidProvider},
 };
-use crate::{error::Result, status};
+use crate::{error::Result, settlement::Payments, status};
 
 /// Writes the status that follows from the plan and from what was seen.
 pub(super) async fn write(
@@ -34,11 +32,26 @@ pub(super) async fn write(
     seen: &Seen,
     providers: &Providers,
 ) -> Result<()> {
-    let status = derive(provider, valid, plan, seen);
+    let payments = payments::look(provider, providers).await?;
+    let status = derive(provider, valid, plan, seen, &payments);
     let labels = [valid.namespace.as_str(), valid.name.as_str()];
-    providers.ctx.metrics.gpus_free.with_label_values(&labels).set(status.gpus.free.into());
-    providers.ctx.metrics.provider_conditions(&valid.namespace, &valid.name, &status.conditions);
-    status::apply(&providers.api(provider), provider, provider.status.as_ref(), &status).await?;
+    providers
+        .ctx
+        .metrics
+        .gpus_free
+        .with_label_values(&labels)
+        .set(status.gpus.free.into());
+    providers
+        .ctx
+        .metrics
+        .provider_conditions(&valid.namespace, &valid.name, &status.conditions);
+    status::apply(
+        &providers.api(provider),
+        provider,
+        provider.status.as_ref(),
+        &status,
+    )
+    .await?;
     Ok(())
 }
 
@@ -55,10 +68,19 @@ pub(super) async fn reject(
         observed.push(WalletReady::AddressInvalid.condition(invalid.problem.clone()));
     }
     set(&mut status, provider, observed, seen.now);
-    status.earnings.clone_from(&seen.payments.earnings);
+    status.earnings = payments::look(provider, providers).await?.earnings;
     let namespace = provider.namespace().unwrap_or_default();
-    providers.ctx.metrics.provider_conditions(&namespace, &provider.name_any(), &status.conditions);
-    status::apply(&providers.api(provider), provider, provider.status.as_ref(), &status).await?;
+    providers
+        .ctx
+        .metrics
+        .provider_conditions(&namespace, &provider.name_any(), &status.conditions);
+    status::apply(
+        &providers.api(provider),
+        provider,
+        provider.status.as_ref(),
+        &status,
+    )
+    .await?;
     Ok(Action::requeue(RESYNC))
 }
 
@@ -67,11 +89,22 @@ pub(super) async fn departing(provider: &CocoonProvider, message: &str, provider
     let mut status = provider.status.clone().unwrap_or_default();
     let observed = vec![Ready::NotReady.condition(format!("being deleted: {message}"))];
     set(&mut status, provider, observed, providers.ctx.now());
-    status::apply(&providers.api(provider), provider, provider.status.as_ref(), &status).await?;
+    status::apply(
+        &providers.api(provider),
+        provider,
+        provider.status.as_ref(),
+        &status,
+    )
+    .await?;
     Ok(())
 }
 
-fn set(status: &mut CocoonProviderStatus, provider: &CocoonProvider, observed: Vec<Observation>, now: Timestamp) {
+fn set(
+    status: &mut CocoonProviderStatus,
+    provider: &CocoonProvider,
+    observed: Vec<Observation>,
+    now: Timestamp,
+) {
     let generation = provider.metadata.generation;
     status.observed_generation = generation;
     for observation in observed {
@@ -84,8 +117,14 @@ pub(super) fn derive(
     valid: &ValidProvider,
     plan: &Plan,
     seen: &Seen,
+    payments: &Payments,
 ) -> CocoonProviderStatus {
-    let Plan { inventory, placement, children: _, surplus: _ } = plan;
+    let Plan {
+        inventory,
+        placement,
+        children: _,
+        surplus: _,
+    } = plan;
     let agents: Vec<Agents<'_>> = valid
         .models
         .iter()
@@ -94,12 +133,19 @@ pub(super) fn derive(
             model: &model.name,
             gpus_per_replica: model.gpus_per_replica,
             wanted: placement.replicas,
-            pods: seen.agents.iter().filter(|agent| agent.model == model.name).collect(),
+            pods: seen
+                .agents
+                .iter()
+                .filter(|agent| agent.model == model.name)
+                .collect(),
             refused: refusal(valid, &model.name, seen),
         })
         .collect();
-    let bounded: Vec<String> =
-        placement.models.iter().filter_map(|placed| Some(placed.bounded?.message(&placed.name))).collect();
+    let bounded: Vec<String> = placement
+        .models
+        .iter()
+        .filter_map(|placed| Some(placed.bounded?.message(&placed.name)))
+        .collect();
     let models: Vec<ModelStatus> = agents
         .iter()
         .zip(&placement.models)
@@ -109,8 +155,8 @@ pub(super) fn derive(
     let parts = [
         inventory.outcome.clone(),
         available(&agents, &bounded, inventory, &valid.requirements),
-        seen.payments.wallet.clone(),
-        seen.payments.settlement.clone(),
+        payments.wallet.clone(),
+        payments.settlement.clone(),
     ];
     let ready = ready(valid, &parts);
     let before = provider.status.as_ref().map(|status| status.conditions.clone());
@@ -121,16 +167,24 @@ pub(super) fn derive(
         gpus: inventory.gpus,
         products: inventory.products.clone(),
         inventory_source: inventory.source,
-        tokens_per_second: models.iter().map(|model| model.tokens_per_second).fold(0, i64::saturating_add),
+        tokens_per_second: models
+            .iter()
+            .map(|model| model.tokens_per_second)
+            .fold(0, i64::saturating_add),
         replicas: i32::try_from(seen.agents.iter().filter(|agent| exists(agent)).count()).unwrap_or(i32::MAX),
         selector: selector(valid),
         gpu_summary: format!("{}/{}", inventory.gpus.free, inventory.gpus.allocatable),
         model_summary: format!("{serving}/{}", models.len()),
         node_summary: format!("{}/{}", inventory.nodes.ready, inventory.nodes.matched),
-        earnings: seen.payments.earnings.clone(),
+        earnings: payments.earnings.clone(),
         models,
     };
-    set(&mut status, provider, parts.into_iter().chain([ready]).collect(), seen.now);
+    set(
+        &mut status,
+        provider,
+        parts.into_iter().chain([ready]).collect(),
+        seen.now,
+    );
     status
 }
 
@@ -158,12 +212,18 @@ fn model_status(
         phase: agents.phase(&plan.inventory, &valid.requirements),
         replicas: placement.replicas,
         ready: agents.ready(),
-        queued: seen.demand.get(&placement.name).map_or(0, |demand| demand.waiting),
+        queued: seen
+            .demand
+            .get(&placement.name)
+            .map_or(0, |demand| demand.waiting),
         tokens_per_second: whole(speeds.sum()),
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "a cast of a float saturates, and the figure is only shown")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a cast of a float saturates, and the figure is only shown"
+)]
 fn whole(speed: f64) -> i64 {
     speed.round() as i64
 }
@@ -177,7 +237,9 @@ fn refusal<'a>(valid: &ValidProvider, model: &str, seen: &'a Seen) -> Option<&'a
     };
     let deployment = seen.deployments.iter().map(AsRef::as_ref).find(is_agents)?;
     let conditions = deployment.status.as_ref()?.conditions.as_ref()?;
-    let failure = conditions.iter().find(|condition| condition.type_ == "ReplicaFailure" && condition.status == "True")?;
+    let failure = conditions
+        .iter()
+        .find(|condition| condition.type_ == "ReplicaFailure" && condition.status == "True")?;
     failure.message.as_deref()
 }
 
@@ -187,5 +249,11 @@ fn exists(agent: &AgentPod) -> bool {
 
 /// Selects the agents of the provider, for the scale subresource.
 fn selector(valid: &ValidProvider) -> String {
-    format!("{}={},{}={}", names::COMPONENT_LABEL, names::AGENT_COMPONENT, names::PROVIDER_LABEL, valid.name)
+    format!(
+        "{}={},{}={}",
+        names::COMPONENT_LABEL,
+        names::AGENT_COMPONENT,
+        names::PROVIDER_LABEL,
+        valid.name
+    )
 }

@@ -54,14 +54,22 @@ fn merge(into: &mut Value, from: &Value) {
             }
         }
         (Value::Array(into), Value::Array(from)) if into.len() == from.len() => {
-            into.iter_mut().zip(from).for_each(|(into, from)| merge(into, from));
+            into.iter_mut()
+                .zip(from)
+                .for_each(|(into, from)| merge(into, from));
         }
         (into, from) => *into = from.clone(),
     }
 }
 
 fn config() -> Config {
-    Config::parse_from(["cocoon-operator", "--networks", "/etc/networks.yaml", "--agent-image", "agent:1"])
+    Config::parse_from([
+        "cocoon-operator",
+        "--networks",
+        "/etc/networks.yaml",
+        "--agent-image",
+        "agent:1",
+    ])
 }
 
 fn at(seconds: i64) -> Timestamp {
@@ -91,11 +99,14 @@ fn seen(waiting: u32) -> Seen {
         demand: [("m".to_owned(), Demand { running: 0, waiting })].into(),
         tls: None,
         speeds: BTreeMap::new(),
-        payments: Payments {
-            wallet: WalletReady::WalletFunded.condition("2 TON"),
-            settlement: SettlementHealthy::UpToDate.condition(""),
-            earnings: Earnings::default(),
-        },
+    }
+}
+
+fn payments() -> Payments {
+    Payments {
+        wallet: WalletReady::WalletFunded.condition("2 TON"),
+        settlement: SettlementHealthy::UpToDate.condition(""),
+        earnings: Earnings::default(),
     }
 }
 
@@ -106,7 +117,12 @@ fn planned(spec: &Value, seen: &Seen) -> (ValidProvider, Plan) {
 }
 
 fn body(plan: &Plan, kind: Kind) -> Value {
-    plan.children.iter().find(|child| child.kind == kind).unwrap().body.clone()
+    plan.children
+        .iter()
+        .find(|child| child.kind == kind)
+        .unwrap()
+        .body
+        .clone()
 }
 
 fn pod_spec(spec: &Value) -> Value {
@@ -134,13 +150,37 @@ fn every_child_is_what_kubernetes_knows_and_belongs_to_the_provider() {
     assert_is::<Secret>(&body(&plan, Kind::Secret));
     for child in &plan.children {
         let metadata = &child.body["metadata"];
-        assert_eq!(metadata["ownerReferences"][0]["uid"], "provider-uid", "{}", child.name);
-        assert_eq!(metadata["ownerReferences"][0]["controller"], true, "{}", child.name);
-        assert_eq!(metadata["labels"]["cocoon.farm/provider"], "farm", "{}", child.name);
-        assert_eq!(metadata["labels"]["app.kubernetes.io/managed-by"], "cocoon-operator", "{}", child.name);
+        assert_eq!(
+            metadata["ownerReferences"][0]["uid"], "provider-uid",
+            "{}",
+            child.name
+        );
+        assert_eq!(
+            metadata["ownerReferences"][0]["controller"], true,
+            "{}",
+            child.name
+        );
+        assert_eq!(
+            metadata["labels"]["cocoon.farm/provider"], "farm",
+            "{}",
+            child.name
+        );
+        assert_eq!(
+            metadata["labels"]["app.kubernetes.io/managed-by"], "cocoon-operator",
+            "{}",
+            child.name
+        );
     }
     let kinds: Vec<Kind> = plan.children.iter().map(|child| child.kind).collect();
-    assert_eq!(kinds, [Kind::NetworkPolicy, Kind::Secret, Kind::PodDisruptionBudget, Kind::Deployment]);
+    assert_eq!(
+        kinds,
+        [
+            Kind::NetworkPolicy,
+            Kind::Secret,
+            Kind::PodDisruptionBudget,
+            Kind::Deployment
+        ]
+    );
 }
 
 #[test]
@@ -154,7 +194,10 @@ fn an_agents_pod_is_locked_down() {
     assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
     assert_eq!(container["securityContext"]["readOnlyRootFilesystem"], true);
     assert_eq!(container["securityContext"]["allowPrivilegeEscalation"], false);
-    assert_eq!(container["securityContext"]["capabilities"]["drop"], json!(["ALL"]));
+    assert_eq!(
+        container["securityContext"]["capabilities"]["drop"],
+        json!(["ALL"])
+    );
     assert_eq!(container["terminationMessagePolicy"], "FallbackToLogsOnError");
 }
 
@@ -164,14 +207,36 @@ fn an_agent_gets_its_gpus_its_model_and_its_certificate() {
     let container = &pod["containers"][0];
     let file = format!("/models/{SHA256}.gguf");
     assert_eq!(container["resources"]["limits"], json!({"nvidia.com/gpu": "2"}));
-    assert_eq!(pod["volumes"][0]["hostPath"], json!({"path": "/var/models/m.gguf", "type": "File"}));
-    assert_eq!(container["volumeMounts"][0], json!({"name": "model", "mountPath": file, "readOnly": true}));
+    assert_eq!(
+        pod["volumes"][0]["hostPath"],
+        json!({"path": "/var/models/m.gguf", "type": "File"})
+    );
+    assert_eq!(
+        container["volumeMounts"][0],
+        json!({"name": "model", "mountPath": file, "readOnly": true})
+    );
     assert_eq!(pod["volumes"][1]["secret"]["secretName"], "farm-agent-tls");
-    assert_eq!(container["volumeMounts"][1], json!({"name": "tls", "mountPath": "/tls", "readOnly": true}));
-    let args: Vec<&str> = container["args"].as_array().unwrap().iter().map(|arg| arg.as_str().unwrap()).collect();
+    assert_eq!(
+        container["volumeMounts"][1],
+        json!({"name": "tls", "mountPath": "/tls", "readOnly": true})
+    );
+    let args: Vec<&str> = container["args"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|arg| arg.as_str().unwrap())
+        .collect();
     assert_eq!(args[0], "serve");
-    for pair in [["--model", &file], ["--model-name", "m"], ["--backend", "cuda"], ["--context-length", "512"]] {
-        assert!(args.windows(2).any(|window| window == pair), "{pair:?} in {args:?}");
+    for pair in [
+        ["--model", &file],
+        ["--model-name", "m"],
+        ["--backend", "cuda"],
+        ["--context-length", "512"],
+    ] {
+        assert!(
+            args.windows(2).any(|window| window == pair),
+            "{pair:?} in {args:?}"
+        );
     }
 }
 
@@ -179,13 +244,17 @@ fn an_agent_gets_its_gpus_its_model_and_its_certificate() {
 fn a_model_on_a_volume_is_mounted_read_only_by_its_path() {
     let source = json!({"hostPath": null, "pvc": {"claimName": "models", "path": "llama/m.gguf"}});
     let pod = pod_spec(&json!({"models": [{"source": source}]}));
-    assert_eq!(pod["volumes"][0]["persistentVolumeClaim"], json!({"claimName": "models", "readOnly": true}));
+    assert_eq!(
+        pod["volumes"][0]["persistentVolumeClaim"],
+        json!({"claimName": "models", "readOnly": true})
+    );
     assert_eq!(pod["containers"][0]["volumeMounts"][0]["subPath"], "llama/m.gguf");
 }
 
 #[test]
 fn gpu_requirements_become_node_affinity() {
-    let pod = pod_spec(&json!({"gpus": {"products": ["A10"], "minMemory": "8Gi", "minComputeCapability": "7.5"}}));
+    let pod =
+        pod_spec(&json!({"gpus": {"products": ["A10"], "minMemory": "8Gi", "minComputeCapability": "7.5"}}));
     let terms = &pod["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"];
     let common = [
         json!({"key": "nvidia.com/gpu.product", "operator": "In", "values": ["A10"]}),
@@ -216,7 +285,10 @@ fn an_agent_without_gpus_goes_to_any_node_of_the_offer() {
 #[test]
 fn a_full_node_can_roll_because_no_agent_is_added_first() {
     let deployment = body(&planned(&json!({}), &seen(1)).1, Kind::Deployment);
-    assert_eq!(deployment["spec"]["strategy"]["rollingUpdate"], json!({"maxSurge": 0, "maxUnavailable": 1}));
+    assert_eq!(
+        deployment["spec"]["strategy"]["rollingUpdate"],
+        json!({"maxSurge": 0, "maxUnavailable": 1})
+    );
 }
 
 #[test]
@@ -231,8 +303,13 @@ fn a_new_certificate_does_not_roll_the_agents() {
 
 /// Deployments as they are once the plan was applied.
 fn stored(plan: &Plan) -> Vec<Arc<Deployment>> {
-    let deployments = plan.children.iter().filter(|child| child.kind == Kind::Deployment);
-    deployments.map(|child| Arc::new(serde_json::from_value(child.body.clone()).unwrap())).collect()
+    let deployments = plan
+        .children
+        .iter()
+        .filter(|child| child.kind == Kind::Deployment);
+    deployments
+        .map(|child| Arc::new(serde_json::from_value(child.body.clone()).unwrap()))
+        .collect()
 }
 
 #[test]
@@ -240,14 +317,24 @@ fn work_starts_agents_and_idleness_is_remembered_on_the_deployment() {
     let (_, busy) = planned(&json!({}), &seen(1));
     assert_eq!(body(&busy, Kind::Deployment)["spec"]["replicas"], 1);
 
-    let idle = Seen { deployments: stored(&busy), ..seen(0) };
+    let idle = Seen {
+        deployments: stored(&busy),
+        ..seen(0)
+    };
     let (_, first) = planned(&json!({}), &idle);
     let deployment = body(&first, Kind::Deployment);
     assert_eq!(deployment["spec"]["replicas"], 1);
-    assert_eq!(deployment["metadata"]["annotations"]["cocoon.farm/idle-since"], at(1000).to_string());
+    assert_eq!(
+        deployment["metadata"]["annotations"]["cocoon.farm/idle-since"],
+        at(1000).to_string()
+    );
     assert_eq!(first.placement.next_change, Some(at(1600)));
 
-    let over = Seen { now: at(1600), deployments: stored(&first), ..seen(0) };
+    let over = Seen {
+        now: at(1600),
+        deployments: stored(&first),
+        ..seen(0)
+    };
     let (_, last) = planned(&json!({}), &over);
     let deployment = body(&last, Kind::Deployment);
     assert_eq!(deployment["spec"]["replicas"], 0);
@@ -257,7 +344,13 @@ fn work_starts_agents_and_idleness_is_remembered_on_the_deployment() {
 #[test]
 fn agents_of_a_model_that_is_not_offered_any_more_are_surplus() {
     let (_, before) = planned(&json!({"models": [{"name": "old"}]}), &seen(0));
-    let (_, after) = planned(&json!({}), &Seen { deployments: stored(&before), ..seen(0) });
+    let (_, after) = planned(
+        &json!({}),
+        &Seen {
+            deployments: stored(&before),
+            ..seen(0)
+        },
+    );
     assert_eq!(after.surplus, ["farm-old"]);
 }
 
@@ -266,29 +359,72 @@ fn a_name_that_another_provider_took_is_left_to_it() {
     let (_, theirs) = planned(&json!({}), &seen(0));
     let mut deployment = Deployment::clone(&stored(&theirs)[0]);
     deployment.metadata.owner_references.as_mut().unwrap()[0].uid = "other-uid".into();
-    let (_, ours) = planned(&json!({}), &Seen { deployments: vec![Arc::new(deployment)], ..seen(0) });
-    let name = body(&ours, Kind::Deployment)["metadata"]["name"].as_str().unwrap().to_owned();
-    assert!(name.starts_with("farm-m-") && name.len() == "farm-m-".len() + 8, "{name}");
-    let again = Seen { deployments: stored(&ours), ..seen(0) };
-    assert_eq!(body(&planned(&json!({}), &again).1, Kind::Deployment)["metadata"]["name"], name);
+    let (_, ours) = planned(
+        &json!({}),
+        &Seen {
+            deployments: vec![Arc::new(deployment)],
+            ..seen(0)
+        },
+    );
+    let name = body(&ours, Kind::Deployment)["metadata"]["name"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    assert!(
+        name.starts_with("farm-m-") && name.len() == "farm-m-".len() + 8,
+        "{name}"
+    );
+    let again = Seen {
+        deployments: stored(&ours),
+        ..seen(0)
+    };
+    assert_eq!(
+        body(&planned(&json!({}), &again).1, Kind::Deployment)["metadata"]["name"],
+        name
+    );
 }
 
 #[test]
 fn what_the_schema_cannot_tell_is_refused_by_the_fields_name() {
     let cases = [
-        (json!({"payout": {"address": "x".repeat(48)}}), "spec.payout.address"),
-        (json!({"payout": {"address": format!("0:{}", "zz".repeat(32))}}), "spec.payout.address"),
-        (json!({"payout": {"settle": {"maxAge": "99999999999999h"}}}), "spec.payout.settle.maxAge"),
-        (json!({"payout": {"settle": {"maxFeeRatio": "1.5"}}}), "spec.payout.settle.maxFeeRatio"),
-        (json!({"models": [{"idleTimeout": "99999999999999h"}]}), "spec.models[m].idleTimeout"),
-        (json!({"models": [{"minReplicas": 3, "maxReplicas": 2}]}), "spec.models[m].minReplicas"),
+        (
+            json!({"payout": {"address": "x".repeat(48)}}),
+            "spec.payout.address",
+        ),
+        (
+            json!({"payout": {"address": format!("0:{}", "zz".repeat(32))}}),
+            "spec.payout.address",
+        ),
+        (
+            json!({"payout": {"settle": {"maxAge": "99999999999999h"}}}),
+            "spec.payout.settle.maxAge",
+        ),
+        (
+            json!({"payout": {"settle": {"maxFeeRatio": "1.5"}}}),
+            "spec.payout.settle.maxFeeRatio",
+        ),
+        (
+            json!({"models": [{"idleTimeout": "99999999999999h"}]}),
+            "spec.models[m].idleTimeout",
+        ),
+        (
+            json!({"models": [{"minReplicas": 3, "maxReplicas": 2}]}),
+            "spec.models[m].minReplicas",
+        ),
         (json!({"models": [{"gpusPerReplica": 0}]}), "spec.models"),
         (json!({"gpus": {"minMemory": "eight"}}), "spec.gpus.minMemory"),
-        (json!({"gpus": {"minComputeCapability": "new"}}), "spec.gpus.minComputeCapability"),
+        (
+            json!({"gpus": {"minComputeCapability": "new"}}),
+            "spec.gpus.minComputeCapability",
+        ),
         (json!({"replicas": -1}), "spec.replicas"),
     ];
     for (spec, field) in cases {
-        assert_eq!(validate::validate(&provider(&spec)).unwrap_err().field, field, "{spec}");
+        assert_eq!(
+            validate::validate(&provider(&spec)).unwrap_err().field,
+            field,
+            "{spec}"
+        );
     }
     let mut long = provider(&json!({}));
     long.metadata.name = Some("p".repeat(64));
@@ -299,26 +435,52 @@ fn status_of(seen: &Seen) -> cocoon_api::crd::CocoonProviderStatus {
     let provider = provider(&json!({}));
     let valid = validate::validate(&provider).unwrap();
     let plan = plan::plan(&valid, seen, &config());
-    status::derive(&provider, &valid, &plan, seen)
+    status::derive(&provider, &valid, &plan, seen, &payments())
 }
 
 #[test]
 fn a_provider_without_work_is_ready_and_runs_nothing() {
     let status = status_of(&seen(0));
-    assert!(conditions::is_true(&status.conditions, "Ready"), "{:?}", status.conditions);
-    assert_eq!((status.gpu_summary.as_str(), status.model_summary.as_str()), ("2/2", "0/1"));
+    assert!(
+        conditions::is_true(&status.conditions, "Ready"),
+        "{:?}",
+        status.conditions
+    );
+    assert_eq!(
+        (status.gpu_summary.as_str(), status.model_summary.as_str()),
+        ("2/2", "0/1")
+    );
     assert_eq!(status.models[0].phase, ModelPhase::Idle);
     assert_eq!(status.observed_generation, Some(3));
-    assert!(status.conditions.iter().all(|condition| condition.observed_generation == Some(3)));
+    assert!(
+        status
+            .conditions
+            .iter()
+            .all(|condition| condition.observed_generation == Some(3))
+    );
 }
 
 #[test]
 fn a_wait_for_gpus_reaches_the_summary() {
     let state = AgentState::Unschedulable("Insufficient nvidia.com/gpu".into());
-    let agent = AgentPod { name: "a".into(), uid: "u".into(), model: "m".into(), state };
-    let status = status_of(&Seen { agents: vec![agent], ..seen(1) });
+    let agent = AgentPod {
+        name: "a".into(),
+        uid: "u".into(),
+        model: "m".into(),
+        state,
+    };
+    let status = status_of(&Seen {
+        agents: vec![agent],
+        ..seen(1)
+    });
     let ready = conditions::find(&status.conditions, "Ready").unwrap();
-    assert!(ready.message.starts_with("InsufficientGPU: m needs 1 nvidia.com/gpu"), "{}", ready.message);
+    assert!(
+        ready
+            .message
+            .starts_with("InsufficientGPU: m needs 1 nvidia.com/gpu"),
+        "{}",
+        ready.message
+    );
     assert_eq!((status.models[0].queued, status.replicas), (1, 1));
 }
 
@@ -331,8 +493,15 @@ fn agents_that_serve_add_up() {
         state: AgentState::Ready("10.0.0.1".parse().unwrap()),
     };
     let speeds = [("a".to_owned(), 10.4), ("b".to_owned(), 20.4)].into();
-    let status = status_of(&Seen { agents: vec![agent("a"), agent("b")], speeds, ..seen(0) });
-    assert_eq!((status.models[0].ready, status.tokens_per_second, status.replicas), (2, 31, 2));
+    let status = status_of(&Seen {
+        agents: vec![agent("a"), agent("b")],
+        speeds,
+        ..seen(0)
+    });
+    assert_eq!(
+        (status.models[0].ready, status.tokens_per_second, status.replicas),
+        (2, 31, 2)
+    );
     assert_eq!(status.models[0].phase, ModelPhase::Serving);
 }
 
@@ -342,8 +511,14 @@ fn the_same_world_gives_the_same_status() {
     let valid = validate::validate(&provider).unwrap();
     let first = seen(1);
     let plan = plan::plan(&valid, &first, &config());
-    let status = status::derive(&provider, &valid, &plan, &first);
+    let status = status::derive(&provider, &valid, &plan, &first, &payments());
     provider.status = Some(status.clone());
-    let later = Seen { now: at(2000), ..seen(1) };
-    assert_eq!(status::derive(&provider, &valid, &plan, &later), status);
+    let later = Seen {
+        now: at(2000),
+        ..seen(1)
+    };
+    assert_eq!(
+        status::derive(&provider, &valid, &plan, &later, &payments()),
+        status
+    );
 }

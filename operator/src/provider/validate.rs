@@ -66,13 +66,27 @@ pub(super) fn validate(provider: &CocoonProvider) -> Result<ValidProvider, Inval
     let spec = &provider.spec;
     let name = provider.name_any();
     if name.len() > MAX_NAME_CHARS {
-        return Err(invalid("metadata.name", format!("must have at most {MAX_NAME_CHARS} characters")));
+        return Err(invalid(
+            "metadata.name",
+            format!("must have at most {MAX_NAME_CHARS} characters"),
+        ));
     }
-    let owner = provider.controller_owner_ref(&()).ok_or_else(|| invalid("metadata.uid", "is missing"))?;
+    let owner = provider
+        .controller_owner_ref(&())
+        .ok_or_else(|| invalid("metadata.uid", "is missing"))?;
     validate_payout(&spec.payout)?;
     let min_memory = spec.gpus.min_memory.as_ref().map(quantity::parse).transpose();
-    let capability = spec.gpus.min_compute_capability.as_deref().map(str::parse).transpose();
-    let mut models = spec.models.iter().map(validate_model).collect::<Result<Vec<_>, _>>()?;
+    let capability = spec
+        .gpus
+        .min_compute_capability
+        .as_deref()
+        .map(str::parse)
+        .transpose();
+    let mut models = spec
+        .models
+        .iter()
+        .map(validate_model)
+        .collect::<Result<Vec<_>, _>>()?;
     models.sort_by(|a, b| a.name.cmp(&b.name));
     let requirements = Requirements {
         node_selector: spec.node_selector.clone(),
@@ -87,14 +101,18 @@ pub(super) fn validate(provider: &CocoonProvider) -> Result<ValidProvider, Inval
         without_gpu: models.iter().any(|model| model.gpus_per_replica == 0),
     };
     if spec.backend == Backend::CUDA && requirements.without_gpu {
-        return Err(invalid("spec.models", "gpusPerReplica may be 0 only with backend CPU"));
+        return Err(invalid(
+            "spec.models",
+            "gpusPerReplica may be 0 only with backend CPU",
+        ));
     }
     Ok(ValidProvider {
         namespace: provider.namespace().unwrap_or_default(),
         owner,
         backend: spec.backend,
         paused: spec.paused,
-        replica_bound: u32::try_from(spec.replicas).map_err(|_| invalid("spec.replicas", "must not be negative"))?,
+        replica_bound: u32::try_from(spec.replicas)
+            .map_err(|_| invalid("spec.replicas", "must not be negative"))?,
         requirements,
         models,
         name,
@@ -109,8 +127,18 @@ fn validate_payout(payout: &Payout) -> Result<(), Invalid> {
     if duration::seconds(&payout.settle.max_age).is_none() {
         return Err(invalid("spec.payout.settle.maxAge", DURATION_PROBLEM));
     }
-    let ratio = payout.settle.max_fee_ratio.parse::<f64>().ok().filter(|ratio| (0.0..=1.0).contains(ratio));
-    ratio.ok_or_else(|| invalid("spec.payout.settle.maxFeeRatio", "must be a decimal between 0 and 1, like 0.01"))?;
+    let ratio = payout
+        .settle
+        .max_fee_ratio
+        .parse::<f64>()
+        .ok()
+        .filter(|ratio| (0.0..=1.0).contains(ratio));
+    ratio.ok_or_else(|| {
+        invalid(
+            "spec.payout.settle.maxFeeRatio",
+            "must be a decimal between 0 and 1, like 0.01",
+        )
+    })?;
     Ok(())
 }
 
@@ -120,8 +148,16 @@ fn validate_model(model: &ModelOffer) -> Result<ValidModel, Invalid> {
     let field = |name: &str| format!("spec.models[{}].{name}", model.name);
     let source = match (&model.source.host_path, &model.source.pvc) {
         (Some(path), None) => Source::HostPath(path.clone()),
-        (None, Some(pvc)) => Source::Pvc { claim: pvc.claim_name.clone(), path: pvc.path.clone() },
-        _ => return Err(invalid(field("source"), "exactly one of hostPath and pvc must be set")),
+        (None, Some(pvc)) => Source::Pvc {
+            claim: pvc.claim_name.clone(),
+            path: pvc.path.clone(),
+        },
+        _ => {
+            return Err(invalid(
+                field("source"),
+                "exactly one of hostPath and pvc must be set",
+            ));
+        }
     };
     if model.min_replicas > model.max_replicas {
         return Err(invalid(field("minReplicas"), "must not exceed maxReplicas"));
@@ -143,5 +179,8 @@ fn validate_model(model: &ModelOffer) -> Result<ValidModel, Invalid> {
 }
 
 fn invalid(field: impl Into<String>, problem: impl Into<String>) -> Invalid {
-    Invalid { field: field.into(), problem: problem.into() }
+    Invalid {
+        field: field.into(),
+        problem: problem.into(),
+    }
 }

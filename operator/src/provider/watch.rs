@@ -11,7 +11,7 @@ use cocoon_api::{
     names,
 };
 use cocoon_core::placement::demand;
-use futures::{Stream, StreamExt as _, channel::mpsc, SinkExt as _};
+use futures::{SinkExt as _, Stream, StreamExt as _, channel::mpsc};
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{Container, Node, Pod, PodSpec},
@@ -48,7 +48,14 @@ pub(super) struct Stores {
 impl Stores {
     /// Waits until all are filled for the first time; answers whether they are.
     pub(super) async fn ready(&self) -> bool {
-        let Self { nodes, pods, deployments, jobs, channels, settlements } = self;
+        let Self {
+            nodes,
+            pods,
+            deployments,
+            jobs,
+            channels,
+            settlements,
+        } = self;
         nodes.wait_until_ready().await.is_ok()
             && pods.wait_until_ready().await.is_ok()
             && deployments.wait_until_ready().await.is_ok()
@@ -65,9 +72,16 @@ pub(super) fn start(
     ctx: &Context,
     providers: Store<CocoonProvider>,
     stop: &CancellationToken,
-) -> (Stores, impl Stream<Item = ObjectRef<CocoonProvider>> + Send + 'static) {
+) -> (
+    Stores,
+    impl Stream<Item = ObjectRef<CocoonProvider>> + Send + 'static,
+) {
     let (changes, taken) = mpsc::channel(CHANGES);
-    let watch = Watch { providers, changes, stop: stop.clone() };
+    let watch = Watch {
+        providers,
+        changes,
+        stop: stop.clone(),
+    };
     let everything = watcher::Config::default;
     let ours = everything().labels(&format!("{}={}", names::MANAGED_BY_LABEL, names::FIELD_MANAGER));
     let alive = everything().fields("status.phase!=Succeeded,status.phase!=Failed");
@@ -138,7 +152,11 @@ impl<K: Resource<DynamicType = ()> + Clone + Debug> Follower<K> {
                 Ok(event) => self.take(event).await,
                 Err(error) => {
                     let kind = K::kind(&());
-                    warn!(kind = kind.as_ref(), error = error::chain(&error), "watch failed; it is started again");
+                    warn!(
+                        kind = kind.as_ref(),
+                        error = error::chain(&error),
+                        "watch failed; it is started again"
+                    );
                 }
             }
         }
@@ -161,7 +179,9 @@ impl<K: Resource<DynamicType = ()> + Clone + Debug> Follower<K> {
                 }
             }
             Event::Apply(mut object) => {
-                let Some(Kept { mark, concerns }) = (self.prune)(&mut object) else { return };
+                let Some(Kept { mark, concerns }) = (self.prune)(&mut object) else {
+                    return;
+                };
                 let namespace = object.namespace();
                 let before = self.marks.insert(ObjectRef::from_obj(&object), mark);
                 self.writer.apply_watcher_event(&Event::Apply(object));
@@ -170,7 +190,9 @@ impl<K: Resource<DynamicType = ()> + Clone + Debug> Follower<K> {
                 }
             }
             Event::Delete(mut object) => {
-                let Some(kept) = (self.prune)(&mut object) else { return };
+                let Some(kept) = (self.prune)(&mut object) else {
+                    return;
+                };
                 let namespace = object.namespace();
                 self.marks.remove(&ObjectRef::from_obj(&object));
                 self.writer.apply_watcher_event(&Event::Delete(object));
@@ -181,7 +203,12 @@ impl<K: Resource<DynamicType = ()> + Clone + Debug> Follower<K> {
 
     async fn send(&mut self, namespace: Option<String>, concerns: Concerns) {
         let concerned = match concerns {
-            Concerns::All => self.providers.state().iter().map(|provider| ObjectRef::from_obj(&**provider)).collect(),
+            Concerns::All => self
+                .providers
+                .state()
+                .iter()
+                .map(|provider| ObjectRef::from_obj(&**provider))
+                .collect(),
             Concerns::One(Some(name)) => vec![ObjectRef::new(&name).within(&namespace.unwrap_or_default())],
             Concerns::One(None) => Vec::new(),
         };
@@ -204,17 +231,28 @@ impl Prune {
         node.metadata.annotations = None;
         if let Some(status) = &mut node.status {
             status.images = None;
-            status.conditions.get_or_insert_default().retain(|condition| condition.type_ == "Ready");
+            status
+                .conditions
+                .get_or_insert_default()
+                .retain(|condition| condition.type_ == "Ready");
         }
         let status = node.status.as_ref();
-        let ready = status.and_then(|status| status.conditions.as_ref()?.first()).map(|condition| &condition.status);
+        let ready = status
+            .and_then(|status| status.conditions.as_ref()?.first())
+            .map(|condition| &condition.status);
         let resources = status.map(|status| (&status.capacity, &status.allocatable));
         let mark = mark(&(&node.metadata.labels, &node.spec, ready, resources));
-        Some(Kept { mark, concerns: Concerns::All })
+        Some(Kept {
+            mark,
+            concerns: Concerns::All,
+        })
     }
 
     fn pod(pod: &mut Pod) -> Option<Kept> {
-        let is_agent = pod.labels().get(names::COMPONENT_LABEL).is_some_and(|name| name == names::AGENT_COMPONENT);
+        let is_agent = pod
+            .labels()
+            .get(names::COMPONENT_LABEL)
+            .is_some_and(|name| name == names::AGENT_COMPONENT);
         if !is_agent && !pod.spec.as_ref().is_some_and(requests_extended_resources) {
             return None;
         }
@@ -224,13 +262,27 @@ impl Prune {
             let containers = spec.containers.drain(..).map(resources_only).collect();
             let init = spec.init_containers.take().unwrap_or_default();
             let init_containers = Some(init.into_iter().map(resources_only).collect());
-            *spec = PodSpec { node_name: spec.node_name.take(), containers, init_containers, ..PodSpec::default() };
+            *spec = PodSpec {
+                node_name: spec.node_name.take(),
+                containers,
+                init_containers,
+                ..PodSpec::default()
+            };
         }
-        let mark = mark(&(&pod.metadata.uid, &pod.metadata.deletion_timestamp, &pod.spec, &pod.status));
+        let mark = mark(&(
+            &pod.metadata.uid,
+            &pod.metadata.deletion_timestamp,
+            &pod.spec,
+            &pod.status,
+        ));
         let provider = pod.labels().get(names::PROVIDER_LABEL).cloned();
         let placed = pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some());
         // A pod of anyone takes GPUs once it has a node; before, an agent's pod concerns its provider alone.
-        let concerns = if placed { Concerns::All } else { Concerns::One(provider) };
+        let concerns = if placed {
+            Concerns::All
+        } else {
+            Concerns::One(provider)
+        };
         Some(Kept { mark, concerns })
     }
 
@@ -240,10 +292,24 @@ impl Prune {
             spec.template.spec = None;
         }
         let provider = deployment.labels().get(names::PROVIDER_LABEL)?.clone();
-        let conditions = deployment.status.as_ref().and_then(|status| status.conditions.as_ref());
-        let refused: Vec<_> = conditions.into_iter().flatten().filter(|it| it.type_ == "ReplicaFailure").collect();
-        let mark = mark(&(&deployment.metadata.generation, &deployment.metadata.annotations, refused));
-        Some(Kept { mark, concerns: Concerns::One(Some(provider)) })
+        let conditions = deployment
+            .status
+            .as_ref()
+            .and_then(|status| status.conditions.as_ref());
+        let refused: Vec<_> = conditions
+            .into_iter()
+            .flatten()
+            .filter(|it| it.type_ == "ReplicaFailure")
+            .collect();
+        let mark = mark(&(
+            &deployment.metadata.generation,
+            &deployment.metadata.annotations,
+            refused,
+        ));
+        Some(Kept {
+            mark,
+            concerns: Concerns::One(Some(provider)),
+        })
     }
 
     #[expect(clippy::unnecessary_wraps, reason = "the signature of every kind")]
@@ -252,11 +318,16 @@ impl Prune {
         job.metadata.annotations = None;
         job.spec.input.inline = None;
         let provider = job.status.as_ref().and_then(|status| status.provider.clone());
-        let stage = provider.as_deref().and_then(|provider| demand::stage(job, provider));
+        let stage = provider
+            .as_deref()
+            .and_then(|provider| demand::stage(job, provider));
         let active = super::deletion::is_active(job);
         let mut hasher = DefaultHasher::new();
         (&provider, stage, active).hash(&mut hasher);
-        Some(Kept { mark: hasher.finish(), concerns: Concerns::One(provider) })
+        Some(Kept {
+            mark: hasher.finish(),
+            concerns: Concerns::One(provider),
+        })
     }
 
     #[expect(clippy::unnecessary_wraps, reason = "the signature of every kind")]
@@ -267,7 +338,10 @@ impl Prune {
             status.counters = Vec::new();
         }
         let provider = channel.spec.provider.name.clone();
-        Some(Kept { mark: mark(&channel.status), concerns: Concerns::One(Some(provider)) })
+        Some(Kept {
+            mark: mark(&channel.status),
+            concerns: Concerns::One(Some(provider)),
+        })
     }
 
     #[expect(clippy::unnecessary_wraps, reason = "the signature of every kind")]
@@ -275,21 +349,39 @@ impl Prune {
         settlement.metadata.managed_fields = None;
         settlement.spec.message = String::new();
         let provider = settlement.spec.provider_ref.name.clone();
-        Some(Kept { mark: mark(&settlement.status), concerns: Concerns::One(Some(provider)) })
+        Some(Kept {
+            mark: mark(&settlement.status),
+            concerns: Concerns::One(Some(provider)),
+        })
     }
 }
 
 /// Resources outside of Kubernetes' own names are extended ones, and their names have a slash.
 fn requests_extended_resources(spec: &PodSpec) -> bool {
-    let containers = spec.containers.iter().chain(spec.init_containers.iter().flatten());
+    let containers = spec
+        .containers
+        .iter()
+        .chain(spec.init_containers.iter().flatten());
     let resources = containers.filter_map(|container| container.resources.as_ref());
-    let mut names = resources.flat_map(|resources| resources.limits.iter().chain(&resources.requests)).flatten();
+    let mut names = resources
+        .flat_map(|resources| resources.limits.iter().chain(&resources.requests))
+        .flatten();
     names.any(|(name, _)| name.contains('/'))
 }
 
 fn resources_only(container: Container) -> Container {
-    let Container { name, resources, restart_policy, .. } = container;
-    Container { name, resources, restart_policy, ..Container::default() }
+    let Container {
+        name,
+        resources,
+        restart_policy,
+        ..
+    } = container;
+    Container {
+        name,
+        resources,
+        restart_policy,
+        ..Container::default()
+    }
 }
 
 fn mark(value: &impl Serialize) -> u64 {

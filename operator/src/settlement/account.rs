@@ -34,7 +34,10 @@ pub(crate) struct Account {
 
 impl Account {
     /// The account of a provider; the condition that says what is missing where it cannot sign.
-    pub(super) async fn of(provider: &CocoonProvider, ctx: &Context) -> Result<std::result::Result<Self, Observation>> {
+    pub(super) async fn of(
+        provider: &CocoonProvider,
+        ctx: &Context,
+    ) -> Result<std::result::Result<Self, Observation>> {
         let payout = &provider.spec.payout;
         let namespace = provider.namespace().unwrap_or_default();
         let name = &payout.wallet_secret_ref.name;
@@ -70,11 +73,14 @@ impl Account {
             .map_err(|error| WalletReady::WrongNetwork.condition(format!("payout.network: {error}")))?;
         let wallet = Wallet::new(key.public_key(), chain.network());
         let invalid = |why: String| WalletReady::AddressInvalid.condition(format!("payout.address: {why}"));
-        let address =
-            Address::parse_for(chain.network(), &payout.address).map_err(|error| invalid(error.to_string()))?;
+        let address = Address::parse_for(chain.network(), &payout.address)
+            .map_err(|error| invalid(error.to_string()))?;
         if address != wallet.address() {
             let own = wallet.address().friendly(chain.network(), false);
-            return Err(invalid(format!("the wallet v5r1 of Secret {name} is {own} on {}", payout.network)));
+            return Err(invalid(format!(
+                "the wallet v5r1 of Secret {name} is {own} on {}",
+                payout.network
+            )));
         }
         Ok(Self { wallet, key, chain })
     }
@@ -92,8 +98,13 @@ impl Account {
                 ))
             }
             Ok(wallet) => {
-                let how = if wallet.deployed { "" } else { "; the first settlement deploys it" };
-                WalletReady::WalletFunded.condition(format!("{} TON for fees{how}", wallet.balance.to_ton_string()))
+                let how = if wallet.deployed {
+                    ""
+                } else {
+                    "; the first settlement deploys it"
+                };
+                WalletReady::WalletFunded
+                    .condition(format!("{} TON for fees{how}", wallet.balance.to_ton_string()))
             }
             Err(ChainError::WrongNetwork(why)) => WalletReady::WrongNetwork.condition(why),
             Err(ChainError::Unavailable(why)) => WalletReady::EndpointUnavailable.condition(why),
@@ -117,7 +128,14 @@ mod tests {
     #[test]
     fn a_wallet_affords_as_many_claims_as_it_can_attach_values() {
         let claims = |nano| affordable(NanoTon::from_nano(nano).unwrap());
-        let cases = [(0, 0), (14_999_999, 0), (15_000_000, 1), (39_999_999, 1), (40_000_000, 2), (1_020_000_000, 100)];
+        let cases = [
+            (0, 0),
+            (14_999_999, 0),
+            (15_000_000, 1),
+            (39_999_999, 1),
+            (40_000_000, 2),
+            (1_020_000_000, 100),
+        ];
         for (balance, expected) in cases {
             assert_eq!(claims(balance), expected, "{balance}");
         }

@@ -15,7 +15,9 @@ use kube::{
 use tracing::{debug, info, warn};
 
 use super::{
-    Account, Claim, Settlements, account::affordable, message,
+    Account, Claim, Settlements,
+    account::affordable,
+    message,
     observe::{Flight, Seen},
     plan::{Plan, Step, ended_at},
     status::{self, Outcome},
@@ -50,21 +52,29 @@ pub(super) async fn apply(
         Plan::Rest(wait) => {
             forget_superfluous(provider, seen, shared).await?;
             let now = shared.ctx.now().as_second();
-            let due = wait.due_at.map(|at| Duration::from_secs(at.saturating_sub(now).max(1).unsigned_abs()));
+            let due = wait
+                .due_at
+                .map(|at| Duration::from_secs(at.saturating_sub(now).max(1).unsigned_abs()));
             Ok(due.map_or(QUIET_INTERVAL, |due| due.min(QUIET_INTERVAL)))
         }
     }
 }
 
 async fn advance(flight: Flight, step: Step, shared: &Settlements) -> Result<Duration> {
-    let Flight { settlement, message, look } = flight;
+    let Flight {
+        settlement,
+        message,
+        look,
+    } = flight;
     let next = match step {
         Step::Blind(why) => {
             debug!(settlement = describe(&settlement), "not seen: {why}");
             status::waiting(&settlement, &why, shared).await?;
             return Ok(BLOCKED_INTERVAL);
         }
-        Step::Unreadable(why) => Next::Failed(SettlementFailed::Superseded, format!("nothing was sent: {why}")),
+        Step::Unreadable(why) => {
+            Next::Failed(SettlementFailed::Superseded, format!("nothing was sent: {why}"))
+        }
         Step::Sender(next) => next,
     };
     match next {
@@ -78,7 +88,10 @@ async fn advance(flight: Flight, step: Step, shared: &Settlements) -> Result<Dur
                 shared.note_sent(&settlement, in_flight.sent_at);
                 // The bytes are stored; whether these arrive, only the chain tells.
                 if let Err(error) = chain.send(&message.boc).await {
-                    info!(settlement = describe(&settlement), "an endpoint did not take the message: {error}");
+                    info!(
+                        settlement = describe(&settlement),
+                        "an endpoint did not take the message: {error}"
+                    );
                 }
             }
             status::sent(&settlement, in_flight.attempts, shared).await?;
@@ -86,11 +99,21 @@ async fn advance(flight: Flight, step: Step, shared: &Settlements) -> Result<Dur
         }
         Next::Confirmed(landed) => {
             let fee = look.as_ref().map(|look| look.fee).unwrap_or_default();
-            status::ended(&settlement, Outcome::Confirmed { transaction: landed.hash, fee }, shared).await?;
+            status::ended(
+                &settlement,
+                Outcome::Confirmed {
+                    transaction: landed.hash,
+                    fee,
+                },
+                shared,
+            )
+            .await?;
             Ok(NEXT_STEP)
         }
         Next::Failed(reason, why) => {
-            let landed = look.ok().and_then(|look| Some((look.sighting.landed?.hash, look.fee)));
+            let landed = look
+                .ok()
+                .and_then(|look| Some((look.sighting.landed?.hash, look.fee)));
             status::ended(&settlement, Outcome::Failed { reason, why, landed }, shared).await?;
             Ok(NEXT_STEP)
         }
@@ -106,12 +129,18 @@ async fn sign(
     let account = match Account::of(provider, &shared.ctx).await? {
         Ok(account) => account,
         Err(missing) => {
-            debug!(provider = describe(provider), "nothing is signed: {}", missing.message);
+            debug!(
+                provider = describe(provider),
+                "nothing is signed: {}", missing.message
+            );
             return Ok(BLOCKED_INTERVAL);
         }
     };
     if !shared.reserve(&account, provider) {
-        debug!(provider = describe(provider), "another provider's message from the same wallet is in flight");
+        debug!(
+            provider = describe(provider),
+            "another provider's message from the same wallet is in flight"
+        );
         return Ok(BLOCKED_INTERVAL);
     }
     let spec = match prepare(provider, &account, &seen.channels, candidates, shared).await {
@@ -122,7 +151,9 @@ async fn sign(
             return Ok(BLOCKED_INTERVAL);
         }
     };
-    let Some(spec) = sign_message(provider, &account, spec)? else { return Ok(BLOCKED_INTERVAL) };
+    let Some(spec) = sign_message(provider, &account, spec)? else {
+        return Ok(BLOCKED_INTERVAL);
+    };
     store(provider, spec, &seen.settlements, shared).await?;
     Ok(NEXT_STEP)
 }
@@ -144,30 +175,55 @@ async fn prepare(
     let chain = &account.chain;
     let time = chain.time().await?;
     if lags(time, shared.ctx.now().as_second()) {
-        return Err(ChainError::Unavailable(format!("the chain's newest block is of {time}")));
+        return Err(ChainError::Unavailable(format!(
+            "the chain's newest block is of {time}"
+        )));
     }
     let payee = account.wallet.address();
     let wallet = chain.wallet(&payee).await?;
-    let by_name: BTreeMap<String, &PaymentChannel> =
-        channels.iter().map(|channel| (channel.name_any(), channel)).collect();
+    let by_name: BTreeMap<String, &PaymentChannel> = channels
+        .iter()
+        .map(|channel| (channel.name_any(), channel))
+        .collect();
     let mut claims = Vec::new();
     for candidate in candidates.into_iter().take(affordable(wallet.balance)) {
-        let Some(channel) = by_name.get(&candidate.name) else { continue };
+        let Some(channel) = by_name.get(&candidate.name) else {
+            continue;
+        };
         match Claim::check(candidate, channel, chain, &payee, time).await? {
             Ok(claim) => claims.push(claim),
             Err(why) => info!(channel = describe(*channel), "not claimed now: {why}"),
         }
     }
     if claims.is_empty() {
-        debug!(provider = describe(provider), balance = wallet.balance.nano(), "no claim can be made now");
+        debug!(
+            provider = describe(provider),
+            balance = wallet.balance.nano(),
+            "no claim can be made now"
+        );
         return Ok(None);
     }
-    Ok(Some(Prepared { seqno: wallet.seqno, time, claims }))
+    Ok(Some(Prepared {
+        seqno: wallet.seqno,
+        time,
+        claims,
+    }))
 }
 
-fn sign_message(provider: &CocoonProvider, account: &Account, prepared: Prepared) -> Result<Option<SettlementSpec>> {
+fn sign_message(
+    provider: &CocoonProvider,
+    account: &Account,
+    prepared: Prepared,
+) -> Result<Option<SettlementSpec>> {
     let Prepared { seqno, time, claims } = prepared;
-    let signed = message::sign(&provider.name_any(), &account.wallet, &account.key, seqno, time, claims);
+    let signed = message::sign(
+        &provider.name_any(),
+        &account.wallet,
+        &account.key,
+        seqno,
+        time,
+        claims,
+    );
     signed.map(Some).map_err(|source| Error::Chain {
         action: "sign a settlement",
         network: account.chain.network().name().to_owned(),
@@ -189,15 +245,24 @@ async fn store(
         .count();
     let mut settlement = Settlement::new(&name(&provider.name_any(), &spec, before), spec);
     settlement.metadata.owner_references = provider.owner_ref(&()).map(|owner| vec![owner]);
-    settlement.labels_mut().insert(PROVIDER_LABEL.to_owned(), label(&provider.name_any()));
+    settlement
+        .labels_mut()
+        .insert(PROVIDER_LABEL.to_owned(), label(&provider.name_any()));
     let api = shared.api(&provider.namespace().unwrap_or_default());
     match api.create(&PostParams::default(), &settlement).await {
         Ok(stored) => {
-            info!(settlement = describe(&stored), claimed = stored.spec.claimed, "signed");
+            info!(
+                settlement = describe(&stored),
+                claimed = stored.spec.claimed,
+                "signed"
+            );
             status::signed(&stored, shared).await
         }
         Err(kube::Error::Api(response)) if response.code == 409 => {
-            warn!(settlement = describe(&settlement), "somebody else signed for this number; reading again");
+            warn!(
+                settlement = describe(&settlement),
+                "somebody else signed for this number; reading again"
+            );
             Ok(())
         }
         Err(error) => Err(error).attempt("store", describe(&settlement)),
@@ -209,9 +274,16 @@ fn name(provider: &str, spec: &SettlementSpec, before: usize) -> String {
     /// 253 characters less what follows the provider's name.
     const MAX_PROVIDER: usize = 200;
     let provider: String = provider.chars().take(MAX_PROVIDER).collect();
-    let account = spec.wallet.split_once(':').map_or(spec.wallet.as_str(), |(_, account)| account);
+    let account = spec
+        .wallet
+        .split_once(':')
+        .map_or(spec.wallet.as_str(), |(_, account)| account);
     let account: String = account.chars().take(8).collect();
-    format!("{}-{account}-{}-{before}", provider.trim_end_matches(['.', '-']), spec.seqno)
+    format!(
+        "{}-{account}-{}-{before}",
+        provider.trim_end_matches(['.', '-']),
+        spec.seqno
+    )
 }
 
 /// A name as the value of a label, which is shorter.
@@ -225,7 +297,12 @@ async fn forget_superfluous(provider: &CocoonProvider, seen: &Seen, shared: &Set
     let ended = seen
         .settlements
         .iter()
-        .filter_map(|settlement| Some(Ended { name: settlement.name_any(), at: ended_at(settlement)? }))
+        .filter_map(|settlement| {
+            Some(Ended {
+                name: settlement.name_any(),
+                at: ended_at(settlement)?,
+            })
+        })
         .collect();
     let api = shared.api(&provider.namespace().unwrap_or_default());
     for name in superfluous(ended, shared.ctx.now().as_second()) {

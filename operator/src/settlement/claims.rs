@@ -44,7 +44,9 @@ impl Claim {
         time: u32,
     ) -> Result<Result<Self, String>, ChainError> {
         let Some((voucher, payer_key)) = signed_voucher(&channel.spec, chain.network()) else {
-            return Ok(Err("the voucher, the key or the contract's address is malformed".to_owned()));
+            return Ok(Err(
+                "the voucher, the key or the contract's address is malformed".to_owned()
+            ));
         };
         let seen = sight(chain, &voucher.voucher.channel).await?;
         let Sight::Escrow(escrow) = seen else {
@@ -61,7 +63,12 @@ impl Claim {
     }
 }
 
-fn payable(candidate: Candidate, escrow: &Escrow, voucher: SignedVoucher, time: u32) -> Result<Claim, String> {
+fn payable(
+    candidate: Candidate,
+    escrow: &Escrow,
+    voucher: SignedVoucher,
+    time: u32,
+) -> Result<Claim, String> {
     let until = match escrow.stage {
         Stage::Open => voucher.voucher.valid_until,
         Stage::Closing { deadline } => voucher.voucher.valid_until.min(deadline),
@@ -71,13 +78,26 @@ fn payable(candidate: Candidate, escrow: &Escrow, voucher: SignedVoucher, time: 
         return Err(format!("the challenge window ends at {until}, too soon to claim"));
     }
     if escrow.redeemed != candidate.redeemed {
-        return Err(format!("the chain shows {} nanoTON redeemed, the ledger {}", escrow.redeemed, candidate.redeemed));
+        return Err(format!(
+            "the chain shows {} nanoTON redeemed, the ledger {}",
+            escrow.redeemed, candidate.redeemed
+        ));
     }
     if candidate.claim > voucher.voucher.cap {
-        return Err(format!("the claim of {} nanoTON exceeds the voucher's cap", candidate.claim));
+        return Err(format!(
+            "the claim of {} nanoTON exceeds the voucher's cap",
+            candidate.claim
+        ));
     }
     if candidate.step() > escrow.available {
-        return Err(format!("the deposit of {} nanoTON does not cover the claim", escrow.available));
+        return Err(format!(
+            "the deposit of {} nanoTON does not cover the claim",
+            escrow.available
+        ));
     }
-    Ok(Claim { redeem: candidate.redeem(), voucher, take_until: until - HOP_SECONDS })
+    Ok(Claim {
+        redeem: candidate.redeem(),
+        voucher,
+        take_until: until - HOP_SECONDS,
+    })
 }

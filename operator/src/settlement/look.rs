@@ -35,8 +35,12 @@ pub async fn look(
     let chain_time = chain.time().await?;
     let wallet = chain.wallet(&message.destination).await?;
     let transaction = if wallet.seqno > message.seqno {
-        let since = message.valid_until.saturating_sub(VALID_SECONDS + SEARCH_MARGIN_SECONDS);
-        chain.transaction(&message.destination, &message.hash, since).await?
+        let since = message
+            .valid_until
+            .saturating_sub(VALID_SECONDS + SEARCH_MARGIN_SECONDS);
+        chain
+            .transaction(&message.destination, &message.hash, since)
+            .await?
     } else {
         None
     };
@@ -49,9 +53,21 @@ pub async fn look(
             });
         }
     }
-    let fee = transaction.as_ref().map(|transaction| transaction.total_fees).unwrap_or_default();
+    let fee = transaction
+        .as_ref()
+        .map(|transaction| transaction.total_fees)
+        .unwrap_or_default();
     let landed = transaction.map(|transaction| landed(chain, spec, &transaction));
-    Ok(Look { sighting: Sighting { chain_time, seqno: wallet.seqno, landed, redeemed, clock }, fee })
+    Ok(Look {
+        sighting: Sighting {
+            chain_time,
+            seqno: wallet.seqno,
+            landed,
+            redeemed,
+            clock,
+        },
+        fee,
+    })
 }
 
 async fn shown(chain: &Chain, address: &Address) -> Result<NanoTon, ChainError> {
@@ -65,12 +81,17 @@ async fn shown(chain: &Chain, address: &Address) -> Result<NanoTon, ChainError> 
 fn landed(chain: &Chain, spec: &SettlementSpec, transaction: &Transaction) -> Landed {
     let payments = transaction.payments();
     let sent = |text: &str| {
-        address(chain, text).is_some_and(|address| payments.iter().any(|payment| payment.destination == address))
+        address(chain, text)
+            .is_some_and(|address| payments.iter().any(|payment| payment.destination == address))
     };
     Landed {
         hash: hex::encode(transaction.hash),
         at: transaction.now,
-        messages: spec.redeems.iter().filter(|redeem| sent(&redeem.contract_address)).count(),
+        messages: spec
+            .redeems
+            .iter()
+            .filter(|redeem| sent(&redeem.contract_address))
+            .count(),
     }
 }
 

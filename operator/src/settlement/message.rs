@@ -7,8 +7,7 @@ use cocoon_api::{
 };
 use cocoon_core::settlement::{InFlight, VALID_SECONDS};
 use cocoon_ton::{
-    SignedMessage, Signer, Wallet,
-    channel,
+    SignedMessage, Signer, Wallet, channel,
     wallet::{SendMode, WalletError},
 };
 
@@ -48,12 +47,22 @@ pub fn sign(
         })
         .collect();
     let longest = time.saturating_add(VALID_SECONDS);
-    let valid_until = claims.iter().map(|claim| claim.take_until).fold(longest, u32::min);
+    let valid_until = claims
+        .iter()
+        .map(|claim| claim.take_until)
+        .fold(longest, u32::min);
     let signed = wallet.transfer(seqno, valid_until, &messages)?.sign(signer)?;
-    let steps = claims.iter().map(|claim| claim.redeem.cumulative_nano.saturating_sub(claim.redeem.redeemed_before_nano));
+    let steps = claims.iter().map(|claim| {
+        claim
+            .redeem
+            .cumulative_nano
+            .saturating_sub(claim.redeem.redeemed_before_nano)
+    });
     let claimed = NanoTon::sum(steps)?.to_ton_string();
     Ok(SettlementSpec {
-        provider_ref: LocalReference { name: provider.to_owned() },
+        provider_ref: LocalReference {
+            name: provider.to_owned(),
+        },
         wallet: wallet.address().to_string(),
         seqno,
         valid_until,

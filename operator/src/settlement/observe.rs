@@ -4,7 +4,11 @@ use cocoon_api::crd::{CocoonProvider, PaymentChannel, Settlement};
 use cocoon_core::settlement::InFlight;
 use kube::{Api, ResourceExt as _, api::ListParams};
 
-use super::{Settlements, look::{Look, look}, message};
+use super::{
+    Settlements,
+    look::{Look, look},
+    message,
+};
 use crate::{
     chain::ChainError,
     channel::plan::ended,
@@ -49,13 +53,21 @@ pub(super) async fn observe(provider: &CocoonProvider, shared: &Settlements) -> 
         Some(settlement) => Some(fly(settlement, provider, shared).await),
         None => None,
     };
-    Ok(Seen { channels, settlements, flight })
+    Ok(Seen {
+        channels,
+        settlements,
+        flight,
+    })
 }
 
 async fn fly(settlement: Settlement, provider: &CocoonProvider, shared: &Settlements) -> Flight {
     let sent_at = shared.sent_at(&settlement);
-    let message = message::stored(&settlement.spec)
-        .map(|message| (message::in_flight(&settlement.spec, settlement.status.as_ref(), sent_at), message));
+    let message = message::stored(&settlement.spec).map(|message| {
+        (
+            message::in_flight(&settlement.spec, settlement.status.as_ref(), sent_at),
+            message,
+        )
+    });
     let look = match (&message, shared.ctx.networks.get(&provider.spec.payout.network)) {
         (Ok((_, message)), Ok(chain)) => {
             look(&chain, &settlement.spec, message, shared.ctx.now().as_second()).await
@@ -63,5 +75,9 @@ async fn fly(settlement: Settlement, provider: &CocoonProvider, shared: &Settlem
         (Err(error), _) => Err(ChainError::Unavailable(error.to_string())),
         (_, Err(error)) => Err(error),
     };
-    Flight { settlement, message, look }
+    Flight {
+        settlement,
+        message,
+        look,
+    }
 }

@@ -9,7 +9,11 @@ use cocoon_api::{
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
 
-use super::{Account, plan::{ended_at, state}, status::steps};
+use super::{
+    Account,
+    plan::{ended_at, state},
+    status::steps,
+};
 use crate::{
     context::Context,
     error::{Error, Result, describe},
@@ -35,17 +39,26 @@ pub async fn payments(
     settlements: &[Settlement],
 ) -> Result<Payments> {
     let name = provider.name_any();
-    let channels: Vec<PaymentChannel> =
-        channels.iter().filter(|channel| channel.spec.provider.name == name).cloned().collect();
-    let settlements: Vec<&Settlement> =
-        settlements.iter().filter(|settlement| settlement.spec.provider_ref.name == name).collect();
+    let channels: Vec<PaymentChannel> = channels
+        .iter()
+        .filter(|channel| channel.spec.provider.name == name)
+        .cloned()
+        .collect();
+    let settlements: Vec<&Settlement> = settlements
+        .iter()
+        .filter(|settlement| settlement.spec.provider_ref.name == name)
+        .collect();
     let wallet = match Account::of(provider, ctx).await? {
         Ok(account) => account.judge(account.chain.wallet_lately(&account.wallet.address()).await),
         Err(missing) => missing,
     };
     let settlement = health(&wallet, &settlements);
     let earnings = earnings(provider, &channels, &settlements)?;
-    Ok(Payments { wallet, settlement, earnings })
+    Ok(Payments {
+        wallet,
+        settlement,
+        earnings,
+    })
 }
 
 fn health(wallet: &Observation, settlements: &[&Settlement]) -> Observation {
@@ -57,10 +70,16 @@ fn health(wallet: &Observation, settlements: &[&Settlement]) -> Observation {
         };
         return reason.condition(wallet.message.clone());
     }
-    let last = settlements.iter().filter_map(|stl| Some((ended_at(stl)?, *stl))).max_by_key(|(at, stl)| (*at, stl.name_any()));
+    let last = settlements
+        .iter()
+        .filter_map(|stl| Some((ended_at(stl)?, *stl)))
+        .max_by_key(|(at, stl)| (*at, stl.name_any()));
     match last {
         Some((_, settlement)) if state(settlement) == Some(SettlementState::Failed) => {
-            let list = settlement.status.as_ref().map_or(&[][..], |status| &status.conditions);
+            let list = settlement
+                .status
+                .as_ref()
+                .map_or(&[][..], |status| &status.conditions);
             let why = conditions::find(list, "Failed").map_or("", |condition| &condition.message);
             SettlementHealthy::SettlementFailed.condition(format!("{}: {why}", settlement.name_any()))
         }
@@ -71,27 +90,53 @@ fn health(wallet: &Observation, settlements: &[&Settlement]) -> Observation {
 /// What the channels paid since their objects saw them first.
 pub fn confirmed(channels: &[PaymentChannel]) -> std::result::Result<NanoTon, UnitError> {
     let paid = |channel: &PaymentChannel| {
-        channel.status.as_ref().map(|status| status.redeemed_nano.saturating_sub(status.earlier_nano))
+        channel
+            .status
+            .as_ref()
+            .map(|status| status.redeemed_nano.saturating_sub(status.earlier_nano))
     };
     NanoTon::sum(channels.iter().filter_map(paid))
 }
 
 /// Channels' figures never fall, so that a sum that falls means a channel that is gone: what is missing moves into
 /// `closedChannelsNano`. A channel's object waits for that before it goes.
-fn earnings(provider: &CocoonProvider, channels: &[PaymentChannel], settlements: &[&Settlement]) -> Result<Earnings> {
-    let before = provider.status.as_ref().map(|status| status.earnings.clone()).unwrap_or_default();
+fn earnings(
+    provider: &CocoonProvider,
+    channels: &[PaymentChannel],
+    settlements: &[&Settlement],
+) -> Result<Earnings> {
+    let before = provider
+        .status
+        .as_ref()
+        .map(|status| status.earnings.clone())
+        .unwrap_or_default();
     let sum = |amounts: &mut dyn Iterator<Item = NanoTon>| {
-        NanoTon::sum(amounts).map_err(|source| Error::Money { object: describe(provider), source })
+        NanoTon::sum(amounts).map_err(|source| Error::Money {
+            object: describe(provider),
+            source,
+        })
     };
-    let live = confirmed(channels).map_err(|source| Error::Money { object: describe(provider), source })?;
-    let closed = before.closed_channels_nano.max(before.confirmed_nano.saturating_sub(live));
+    let live = confirmed(channels).map_err(|source| Error::Money {
+        object: describe(provider),
+        source,
+    })?;
+    let closed = before
+        .closed_channels_nano
+        .max(before.confirmed_nano.saturating_sub(live));
     let metered = |channel: &PaymentChannel| {
-        channel.status.as_ref().map(|status| status.accrued_nano.saturating_sub(status.earlier_nano))
+        channel
+            .status
+            .as_ref()
+            .map(|status| status.accrued_nano.saturating_sub(status.earlier_nano))
     };
     let accrued_nano = sum(&mut channels.iter().filter_map(metered).chain([closed]))?;
     let confirmed_nano = sum(&mut [live, closed].into_iter())?;
-    let in_flight = settlements.iter().filter(|settlement| ended_at(settlement).is_none());
-    let submitted: Vec<NanoTon> = in_flight.map(|settlement| steps(settlement)).collect::<Result<_>>()?;
+    let in_flight = settlements
+        .iter()
+        .filter(|settlement| ended_at(settlement).is_none());
+    let submitted: Vec<NanoTon> = in_flight
+        .map(|settlement| steps(settlement))
+        .collect::<Result<_>>()?;
     let last = settlements
         .iter()
         .filter(|settlement| state(settlement) == Some(SettlementState::Confirmed))
@@ -99,7 +144,10 @@ fn earnings(provider: &CocoonProvider, channels: &[PaymentChannel], settlements:
         .max_by_key(|(at, settlement)| (*at, settlement.name_any()));
     let (last_transaction, last_settled_at) = match last {
         Some((at, settlement)) => (
-            settlement.status.as_ref().and_then(|status| status.transaction.clone()),
+            settlement
+                .status
+                .as_ref()
+                .and_then(|status| status.transaction.clone()),
             Timestamp::from_second(at).ok().map(|at| at.to_string()),
         ),
         None => (before.last_transaction, before.last_settled_at),

@@ -48,18 +48,32 @@ pub(super) fn plan(
     }
     let leaves = provider.metadata.deletion_timestamp.is_some();
     let candidates = |channel: &PaymentChannel| Candidate::of(channel, leaves, now.as_second()).transpose();
-    let candidates = seen.channels.iter().filter_map(candidates).collect::<Result<Vec<_>, _>>()?;
+    let candidates = seen
+        .channels
+        .iter()
+        .filter_map(candidates)
+        .collect::<Result<Vec<_>, _>>()?;
     // What the wallet affords is read with the rest of the chain, right before signing.
-    Ok(match decide(candidates, &setbacks(&seen.settlements), policy, MAX_REDEEMS, now.as_second())? {
-        Decision::Settle(candidates) => Plan::Sign(candidates),
-        Decision::Wait(wait) => Plan::Rest(wait),
-    })
+    Ok(
+        match decide(
+            candidates,
+            &setbacks(&seen.settlements),
+            policy,
+            MAX_REDEEMS,
+            now.as_second(),
+        )? {
+            Decision::Settle(candidates) => Plan::Sign(candidates),
+            Decision::Wait(wait) => Plan::Rest(wait),
+        },
+    )
 }
 
 /// Claims in a row that a channel did not pay, as the kept settlements tell.
 fn setbacks(settlements: &[Settlement]) -> BTreeMap<String, Setback> {
-    let mut ended: Vec<(i64, &Settlement)> =
-        settlements.iter().filter_map(|settlement| Some((ended_at(settlement)?, settlement))).collect();
+    let mut ended: Vec<(i64, &Settlement)> = settlements
+        .iter()
+        .filter_map(|settlement| Some((ended_at(settlement)?, settlement)))
+        .collect();
     ended.sort_by_key(|(at, settlement)| (*at, &settlement.metadata.name));
     let mut setbacks: BTreeMap<String, Setback> = BTreeMap::new();
     for (at, settlement) in ended {
@@ -68,7 +82,10 @@ fn setbacks(settlements: &[Settlement]) -> BTreeMap<String, Setback> {
                 setbacks.remove(&redeem.channel);
             } else if unpaid(settlement) {
                 let setback = setbacks.entry(redeem.channel.clone()).or_default();
-                *setback = Setback { count: setback.count.saturating_add(1), last_at: at };
+                *setback = Setback {
+                    count: setback.count.saturating_add(1),
+                    last_at: at,
+                };
             }
         }
     }
@@ -76,7 +93,10 @@ fn setbacks(settlements: &[Settlement]) -> BTreeMap<String, Setback> {
 }
 
 fn unpaid(settlement: &Settlement) -> bool {
-    let list = settlement.status.as_ref().map_or(&[][..], |status| &status.conditions);
+    let list = settlement
+        .status
+        .as_ref()
+        .map_or(&[][..], |status| &status.conditions);
     conditions::find(list, SettlementFailed::TYPE)
         .is_some_and(|condition| condition.reason == SettlementFailed::NotRedeemed.name())
 }

@@ -17,18 +17,44 @@ use crate::{
 
 /// How a settlement ended.
 pub(super) enum Outcome {
-    Confirmed { transaction: String, fee: NanoTon },
-    Failed { reason: SettlementFailed, why: String, landed: Option<(String, NanoTon)> },
+    Confirmed {
+        transaction: String,
+        fee: NanoTon,
+    },
+    Failed {
+        reason: SettlementFailed,
+        why: String,
+        landed: Option<(String, NanoTon)>,
+    },
 }
 
 pub(super) async fn signed(settlement: &Settlement, shared: &Settlements) -> Result<()> {
-    let status = SettlementStatus { state: Some(SettlementState::Signed), ..stored(settlement) };
-    write(settlement, status, vec![Confirmed::Signed.condition("signed and stored; not yet sent")], shared).await
+    let status = SettlementStatus {
+        state: Some(SettlementState::Signed),
+        ..stored(settlement)
+    };
+    write(
+        settlement,
+        status,
+        vec![Confirmed::Signed.condition("signed and stored; not yet sent")],
+        shared,
+    )
+    .await
 }
 
 pub(super) async fn sent(settlement: &Settlement, attempts: u32, shared: &Settlements) -> Result<()> {
-    let status = SettlementStatus { state: Some(SettlementState::Broadcast), attempts, ..stored(settlement) };
-    write(settlement, status, vec![Confirmed::Broadcast.condition("sent; waiting for a block")], shared).await
+    let status = SettlementStatus {
+        state: Some(SettlementState::Broadcast),
+        attempts,
+        ..stored(settlement)
+    };
+    write(
+        settlement,
+        status,
+        vec![Confirmed::Broadcast.condition("sent; waiting for a block")],
+        shared,
+    )
+    .await
 }
 
 /// Repeats what it waits for; its state stays.
@@ -38,7 +64,10 @@ pub(super) async fn waiting(settlement: &Settlement, what: &str, shared: &Settle
         Some(SettlementState::Broadcast) => Confirmed::Broadcast,
         _ => Confirmed::Signed,
     };
-    let status = SettlementStatus { state: status.state.or(Some(SettlementState::Signed)), ..status };
+    let status = SettlementStatus {
+        state: status.state.or(Some(SettlementState::Signed)),
+        ..status
+    };
     write(settlement, status, vec![reason.condition(what)], shared).await
 }
 
@@ -59,25 +88,60 @@ pub(super) async fn ended(settlement: &Settlement, outcome: Outcome, shared: &Se
                 ..stored(settlement)
             };
             let message = format!("{ton} TON redeemed in transaction {transaction}");
-            write(settlement, status, vec![Confirmed::Redeemed.condition(message.clone())], shared).await?;
-            info!(settlement = describe(settlement), nano = confirmed_nano.nano(), fee = fee.nano(), "confirmed");
+            write(
+                settlement,
+                status,
+                vec![Confirmed::Redeemed.condition(message.clone())],
+                shared,
+            )
+            .await?;
+            info!(
+                settlement = describe(settlement),
+                nano = confirmed_nano.nano(),
+                fee = fee.nano(),
+                "confirmed"
+            );
             metrics.settled_nano.inc_by(confirmed_nano.nano());
             metrics.settlements.with_label_values(&["Confirmed"]).inc();
-            events::publish(&shared.ctx, settlement, EventType::Normal, "Confirmed", "Settle", message).await;
+            events::publish(
+                &shared.ctx,
+                settlement,
+                EventType::Normal,
+                "Confirmed",
+                "Settle",
+                message,
+            )
+            .await;
         }
         Outcome::Failed { reason, why, landed } => {
-            let (transaction, fee_nano) = landed.map_or((None, NanoTon::ZERO), |(hash, fee)| (Some(hash), fee));
+            let (transaction, fee_nano) =
+                landed.map_or((None, NanoTon::ZERO), |(hash, fee)| (Some(hash), fee));
             let status = SettlementStatus {
                 state: Some(SettlementState::Failed),
                 transaction,
                 fee_nano,
                 ..stored(settlement)
             };
-            let observations = vec![Confirmed::Failed.condition(why.clone()), reason.condition(why.clone())];
+            let observations = vec![
+                Confirmed::Failed.condition(why.clone()),
+                reason.condition(why.clone()),
+            ];
             write(settlement, status, observations, shared).await?;
-            warn!(settlement = describe(settlement), reason = reason.name(), "failed: {why}");
+            warn!(
+                settlement = describe(settlement),
+                reason = reason.name(),
+                "failed: {why}"
+            );
             metrics.settlements.with_label_values(&[reason.name()]).inc();
-            events::publish(&shared.ctx, settlement, EventType::Warning, reason.name(), "Settle", why).await;
+            events::publish(
+                &shared.ctx,
+                settlement,
+                EventType::Warning,
+                reason.name(),
+                "Settle",
+                why,
+            )
+            .await;
         }
     }
     shared.forget_sent(settlement);
@@ -86,8 +150,10 @@ pub(super) async fn ended(settlement: &Settlement, outcome: Outcome, shared: &Se
 
 /// Raises what the channels show as redeemed, which the getters have shown.
 async fn credit(settlement: &Settlement, shared: &Settlements) -> Result<()> {
-    let channels: Api<PaymentChannel> =
-        Api::namespaced(shared.ctx.client.clone(), &settlement.namespace().unwrap_or_default());
+    let channels: Api<PaymentChannel> = Api::namespaced(
+        shared.ctx.client.clone(),
+        &settlement.namespace().unwrap_or_default(),
+    );
     for redeem in &settlement.spec.redeems {
         ledger::update(&channels, &redeem.channel, |channel, status| {
             let step = redeem.cumulative_nano.saturating_sub(status.redeemed_nano);
@@ -110,7 +176,10 @@ pub(super) fn steps(settlement: &Settlement) -> Result<NanoTon> {
         .redeems
         .iter()
         .map(|redeem| redeem.cumulative_nano.saturating_sub(redeem.redeemed_before_nano));
-    NanoTon::sum(steps).map_err(|source| Error::Money { object: describe(settlement), source })
+    NanoTon::sum(steps).map_err(|source| Error::Money {
+        object: describe(settlement),
+        source,
+    })
 }
 
 fn stored(settlement: &Settlement) -> SettlementStatus {
@@ -125,8 +194,15 @@ async fn write(
 ) -> Result<()> {
     let now = shared.ctx.now();
     for observation in observations {
-        conditions::set(&mut status.conditions, observation, settlement.metadata.generation, now);
+        conditions::set(
+            &mut status.conditions,
+            observation,
+            settlement.metadata.generation,
+            now,
+        );
     }
     let api = shared.api(&settlement.namespace().unwrap_or_default());
-    apply(&api, settlement, settlement.status.as_ref(), &status).await.map(drop)
+    apply(&api, settlement, settlement.status.as_ref(), &status)
+        .await
+        .map(drop)
 }

@@ -2,8 +2,8 @@
 
 use k8s_openapi::jiff::Timestamp;
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose,
 };
 
 use super::validity::{AUTHORITY_LIFE, LEAF_LIFE, Rotation, Validity, rotation, signer};
@@ -65,12 +65,21 @@ impl Authority {
         let validity = Validity::starting(now, AUTHORITY_LIFE, Timestamp::MAX);
         let mut params = params(validity, Vec::new())?;
         // Its own name tells an authority from the one before.
-        let name = format!("cocoon-agent-ca {}", hex::encode(&params.key_identifier(&key)[..8]));
+        let name = format!(
+            "cocoon-agent-ca {}",
+            hex::encode(&params.key_identifier(&key)[..8])
+        );
         params.distinguished_name = common_name(&name);
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let certificate = params.self_signed(&key)?.pem();
-        Ok(Self { pair: Pair { certificate, key: key.serialize_pem() }, validity: rounded(validity) })
+        Ok(Self {
+            pair: Pair {
+                certificate,
+                key: key.serialize_pem(),
+            },
+            validity: rounded(validity),
+        })
     }
 
     /// Reads a stored authority.
@@ -93,7 +102,10 @@ impl Authority {
         }];
         params.use_authority_key_identifier_extension = true;
         let certificate = params.signed_by(&key, &issuer)?.pem();
-        Ok(Pair { certificate, key: key.serialize_pem() })
+        Ok(Pair {
+            certificate,
+            key: key.serialize_pem(),
+        })
     }
 }
 
@@ -120,19 +132,26 @@ impl Authorities {
 
     /// Certificates of all, in PEM.
     pub fn bundle(&self) -> String {
-        let certificates: Vec<&str> = self.0.iter().map(|authority| authority.pair.certificate.trim_end()).collect();
+        let certificates: Vec<&str> = self
+            .0
+            .iter()
+            .map(|authority| authority.pair.certificate.trim_end())
+            .collect();
         certificates.join("\n") + "\n"
     }
 
     /// Signs a certificate for a DNS name.
     pub fn issue(&self, role: Role, name: &str, now: Timestamp) -> Result<Pair, TlsError> {
-        let index = signer(&validities(&self.0), now).ok_or(TlsError::Malformed("the list of authorities"))?;
+        let index =
+            signer(&validities(&self.0), now).ok_or(TlsError::Malformed("the list of authorities"))?;
         self.0[index].sign(role, name, now)
     }
 
     /// Whether a stored certificate still serves: signed by one of these for this name, and not due.
     pub fn accepts(&self, pair: &Pair, name: &str, now: Timestamp) -> bool {
-        let Ok(found) = inspect(&pair.certificate) else { return false };
+        let Ok(found) = inspect(&pair.certificate) else {
+            return false;
+        };
         let signed = self
             .0
             .iter()
@@ -166,7 +185,10 @@ fn common_name(name: &str) -> DistinguishedName {
 /// Certificates know whole seconds.
 fn rounded(validity: Validity) -> Validity {
     let whole = |time: Timestamp| Timestamp::from_second(time.as_second()).unwrap_or(time);
-    Validity { not_before: whole(validity.not_before), not_after: whole(validity.not_after) }
+    Validity {
+        not_before: whole(validity.not_before),
+        not_after: whole(validity.not_after),
+    }
 }
 
 /// What a certificate says.
@@ -179,8 +201,12 @@ struct Inspected {
 
 fn inspect(pem: &str) -> Result<Inspected, TlsError> {
     let malformed = TlsError::Malformed("tls.crt");
-    let Ok((_, pem)) = x509_parser::pem::parse_x509_pem(pem.as_bytes()) else { return Err(malformed) };
-    let Ok(certificate) = pem.parse_x509() else { return Err(malformed) };
+    let Ok((_, pem)) = x509_parser::pem::parse_x509_pem(pem.as_bytes()) else {
+        return Err(malformed);
+    };
+    let Ok(certificate) = pem.parse_x509() else {
+        return Err(malformed);
+    };
     let time = |time: x509_parser::time::ASN1Time| Timestamp::from_second(time.timestamp());
     let validity = certificate.validity();
     let (Ok(not_before), Ok(not_after)) = (time(validity.not_before), time(validity.not_after)) else {
@@ -196,7 +222,10 @@ fn inspect(pem: &str) -> Result<Inspected, TlsError> {
         })
         .collect();
     Ok(Inspected {
-        validity: Validity { not_before, not_after },
+        validity: Validity {
+            not_before,
+            not_after,
+        },
         issuer: certificate.issuer().as_raw().to_vec(),
         subject: certificate.subject().as_raw().to_vec(),
         dns_names,

@@ -24,7 +24,11 @@ pub type Data = BTreeMap<String, ByteString>;
 pub fn read_authorities(data: &Data) -> Result<Vec<Authority>, TlsError> {
     let newest = pair(data, CERTIFICATE, KEY).ok_or(TlsError::Malformed(CERTIFICATE))?;
     let previous = pair(data, PREVIOUS_CERTIFICATE, PREVIOUS_KEY);
-    [Some(newest), previous].into_iter().flatten().map(Authority::read).collect()
+    [Some(newest), previous]
+        .into_iter()
+        .flatten()
+        .map(Authority::read)
+        .collect()
 }
 
 /// The data of the authorities' Secret.
@@ -45,14 +49,27 @@ pub fn read_pair(data: &Data) -> Option<Pair> {
 
 /// The data of an agent's Secret.
 pub fn write_pair(pair: &Pair, bundle: String) -> Data {
-    data(vec![(CERTIFICATE, pair.certificate.clone()), (KEY, pair.key.clone()), (BUNDLE, bundle)])
+    data(vec![
+        (CERTIFICATE, pair.certificate.clone()),
+        (KEY, pair.key.clone()),
+        (BUNDLE, bundle),
+    ])
 }
 
 fn pair(data: &Data, certificate: &str, key: &str) -> Option<Pair> {
-    let text = |name: &str| data.get(name).and_then(|value| String::from_utf8(value.0.clone()).ok());
-    Some(Pair { certificate: text(certificate)?, key: text(key)? })
+    let text = |name: &str| {
+        data.get(name)
+            .and_then(|value| String::from_utf8(value.0.clone()).ok())
+    };
+    Some(Pair {
+        certificate: text(certificate)?,
+        key: text(key)?,
+    })
 }
 
 fn data(texts: Vec<(&str, String)>) -> Data {
-    texts.into_iter().map(|(name, text)| (name.to_owned(), ByteString(text.into_bytes()))).collect()
+    texts
+        .into_iter()
+        .map(|(name, text)| (name.to_owned(), ByteString(text.into_bytes())))
+        .collect()
 }

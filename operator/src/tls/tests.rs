@@ -26,8 +26,9 @@ fn agent(data: &secret::Data) -> ServerConnection {
         roots.add(certificate.unwrap()).unwrap();
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let verifier =
-        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build().unwrap();
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+        .build()
+        .unwrap();
     let chain = vec![CertificateDer::from_pem_slice(&data[secret::CERTIFICATE].0).unwrap()];
     let key = PrivateKeyDer::from_pem_slice(&data[secret::KEY].0).unwrap();
     let config = ServerConfig::builder_with_provider(provider)
@@ -49,16 +50,27 @@ fn talk(config: Arc<ClientConfig>, name: &str, mut server: ServerConnection) -> 
         while client.wants_write() {
             client.write_tls(&mut wire).unwrap();
         }
-        server.read_tls(&mut std::mem::take(&mut wire).as_slice()).unwrap();
-        server.process_new_packets().map_err(|error| format!("agent: {error}"))?;
+        server
+            .read_tls(&mut std::mem::take(&mut wire).as_slice())
+            .unwrap();
+        server
+            .process_new_packets()
+            .map_err(|error| format!("agent: {error}"))?;
         while server.wants_write() {
             server.write_tls(&mut wire).unwrap();
         }
-        client.read_tls(&mut std::mem::take(&mut wire).as_slice()).unwrap();
-        client.process_new_packets().map_err(|error| format!("operator: {error}"))?;
+        client
+            .read_tls(&mut std::mem::take(&mut wire).as_slice())
+            .unwrap();
+        client
+            .process_new_packets()
+            .map_err(|error| format!("operator: {error}"))?;
     }
     let mut byte = [0];
-    server.reader().read_exact(&mut byte).map_err(|error| error.to_string())
+    server
+        .reader()
+        .read_exact(&mut byte)
+        .map_err(|error| error.to_string())
 }
 
 #[test]
@@ -96,7 +108,10 @@ fn both_ends_understand_each_other_throughout_a_rotation() {
     assert_eq!(talk(operator.clone(), NAME, agent(&old)), Ok(()));
     // The agent has the new bundle and keeps its certificate.
     let renewed = agent_data(&after, Some(&old), NAME, day(0)).unwrap();
-    assert_eq!(text(&renewed, secret::CERTIFICATE), text(&old, secret::CERTIFICATE));
+    assert_eq!(
+        text(&renewed, secret::CERTIFICATE),
+        text(&old, secret::CERTIFICATE)
+    );
     assert_ne!(text(&renewed, secret::BUNDLE), text(&old, secret::BUNDLE));
     assert_eq!(talk(operator, NAME, agent(&renewed)), Ok(()));
 }
@@ -105,10 +120,19 @@ fn both_ends_understand_each_other_throughout_a_rotation() {
 fn a_stored_certificate_is_kept_until_it_is_due() {
     let authorities = authorities(0);
     let first = agent_data(&authorities, None, NAME, day(0)).unwrap();
-    assert_eq!(agent_data(&authorities, Some(&first), NAME, day(19)).unwrap(), first);
+    assert_eq!(
+        agent_data(&authorities, Some(&first), NAME, day(19)).unwrap(),
+        first
+    );
     let second = agent_data(&authorities, Some(&first), NAME, day(21)).unwrap();
     assert_ne!(second, first);
-    let renamed = agent_data(&authorities, Some(&first), "other.default.agent.cocoon.internal", day(0)).unwrap();
+    let renamed = agent_data(
+        &authorities,
+        Some(&first),
+        "other.default.agent.cocoon.internal",
+        day(0),
+    )
+    .unwrap();
     assert_ne!(renamed, first);
 }
 

@@ -26,7 +26,10 @@ impl Validity {
     pub fn starting(now: Timestamp, life: SignedDuration, limit: Timestamp) -> Self {
         let not_before = now.saturating_sub(CLOCK_SKEW).unwrap_or(Timestamp::MIN);
         let not_after = now.saturating_add(life).unwrap_or(Timestamp::MAX).min(limit);
-        Self { not_before, not_after }
+        Self {
+            not_before,
+            not_after,
+        }
     }
 
     /// When under a third of its life is left, and it is replaced.
@@ -61,14 +64,19 @@ pub struct Rotation {
 
 /// Decides about the authorities, newest first: a new one when the newest is due, and none that is over.
 pub fn rotation(newest_first: &[Validity], now: Timestamp) -> Rotation {
-    let keep = newest_first.iter().take_while(|validity| !validity.is_expired(now)).count();
+    let keep = newest_first
+        .iter()
+        .take_while(|validity| !validity.is_expired(now))
+        .count();
     let create = keep == 0 || newest_first[0].is_due(now);
     Rotation { create, keep }
 }
 
 /// Which authority signs: the newest that everybody has had time to learn of, else the oldest.
 pub fn signer(newest_first: &[Validity], now: Timestamp) -> Option<usize> {
-    let learnt = newest_first.iter().position(|validity| validity.is_propagated(now));
+    let learnt = newest_first
+        .iter()
+        .position(|validity| validity.is_propagated(now));
     learnt.or_else(|| newest_first.len().checked_sub(1))
 }
 
@@ -100,12 +108,48 @@ mod tests {
 
     #[test]
     fn an_authority_is_replaced_in_time_and_kept_until_it_is_over() {
-        assert_eq!(rotation(&[], day(0)), Rotation { create: true, keep: 0 });
-        assert_eq!(rotation(&[made(0)], day(240)), Rotation { create: false, keep: 1 });
-        assert_eq!(rotation(&[made(0)], day(244)), Rotation { create: true, keep: 1 });
-        assert_eq!(rotation(&[made(244), made(0)], day(364)), Rotation { create: false, keep: 2 });
-        assert_eq!(rotation(&[made(244), made(0)], day(365)), Rotation { create: false, keep: 1 });
-        assert_eq!(rotation(&[made(0)], day(400)), Rotation { create: true, keep: 0 });
+        assert_eq!(
+            rotation(&[], day(0)),
+            Rotation {
+                create: true,
+                keep: 0
+            }
+        );
+        assert_eq!(
+            rotation(&[made(0)], day(240)),
+            Rotation {
+                create: false,
+                keep: 1
+            }
+        );
+        assert_eq!(
+            rotation(&[made(0)], day(244)),
+            Rotation {
+                create: true,
+                keep: 1
+            }
+        );
+        assert_eq!(
+            rotation(&[made(244), made(0)], day(364)),
+            Rotation {
+                create: false,
+                keep: 2
+            }
+        );
+        assert_eq!(
+            rotation(&[made(244), made(0)], day(365)),
+            Rotation {
+                create: false,
+                keep: 1
+            }
+        );
+        assert_eq!(
+            rotation(&[made(0)], day(400)),
+            Rotation {
+                create: true,
+                keep: 0
+            }
+        );
     }
 
     #[test]

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use cocoon_api::{
     NanoTon,
     conditions::SettlementFailed,
-    crd::{LocalReference, PaymentChannel, PaymentChannelSpec, SettlementSpec, SettlementStatus, channel::Voucher},
+    crd::{
+        LocalReference, PaymentChannel, PaymentChannelSpec, SettlementSpec, SettlementStatus,
+        channel::Voucher,
+    },
 };
 use cocoon_core::settlement::{Candidate, InFlight, Landed, Next};
 use cocoon_operator::{
@@ -14,8 +17,8 @@ use cocoon_operator::{
     settlement::{Claim, look, message},
 };
 use cocoon_ton::{
-    Address, ChannelParams, Network, SecretKey, Signer as _, Voucher as Promise, Wallet, channel, reader::ChannelOnChain,
-    wallet::SendMode,
+    Address, ChannelParams, Network, SecretKey, Signer as _, Voucher as Promise, Wallet, channel,
+    reader::ChannelOnChain, wallet::SendMode,
 };
 use testbed_chain::testing::{LocalNetwork, Options};
 
@@ -51,8 +54,15 @@ fn nano(value: u64) -> NanoTon {
 }
 
 fn chain(global_id: i32, endpoints: &[String]) -> Arc<Chain> {
-    let entry = Entry { name: "testbed".into(), global_id, endpoints: endpoints.to_vec() };
-    Networks::new(vec![entry], &Arc::new(Metrics::new().unwrap())).unwrap().get("testbed").unwrap()
+    let entry = Entry {
+        name: "testbed".into(),
+        global_id,
+        endpoints: endpoints.to_vec(),
+    };
+    Networks::new(vec![entry], &Arc::new(Metrics::new().unwrap()))
+        .unwrap()
+        .get("testbed")
+        .unwrap()
 }
 
 impl World {
@@ -75,7 +85,14 @@ impl World {
         network.fund(&params.provider.to_string(), fees).unwrap();
         network.fund(&params.payer.to_string(), 2 * DEPOSIT).unwrap();
         let chain = chain(Network::TESTBED.global_id(), &[network.base_url()]);
-        let mut world = Self { network, chain, payer, provider, params, deposited: 0 };
+        let mut world = Self {
+            network,
+            chain,
+            payer,
+            provider,
+            params,
+            deposited: 0,
+        };
         world.open(&wallet(&world.payer)).await;
         world
     }
@@ -83,10 +100,15 @@ impl World {
     async fn open(&mut self, payer: &Wallet) {
         let deploy = channel::deploy_and_fund(&self.params, nano(DEPOSIT), 0).unwrap();
         let until = self.network.status().unwrap().utime + 60;
-        let signed = payer.transfer(0, until, &[(SendMode::ExactValue, deploy)]).unwrap().sign(&self.payer).unwrap();
+        let signed = payer
+            .transfer(0, until, &[(SendMode::ExactValue, deploy)])
+            .unwrap()
+            .sign(&self.payer)
+            .unwrap();
         self.chain.send(&signed.boc).await.unwrap();
         for _ in 0..LOOKS {
-            if let ChannelOnChain::Channel { state, .. } = self.chain.channel(&self.address()).await.unwrap() {
+            if let ChannelOnChain::Channel { state, .. } = self.chain.channel(&self.address()).await.unwrap()
+            {
                 self.deposited = state.available.nano();
                 return;
             }
@@ -130,11 +152,20 @@ impl World {
 
     fn channel_with(&self, network: &Network, cap: u64) -> PaymentChannel {
         let valid_until = self.network.status().unwrap().utime + 86_400;
-        let promise =
-            Promise { global_id: network.global_id(), channel: self.address(), cap: nano(cap), valid_until, epoch: 0 };
+        let promise = Promise {
+            global_id: network.global_id(),
+            channel: self.address(),
+            cap: nano(cap),
+            valid_until,
+            epoch: 0,
+        };
         let signed = promise.sign(&self.payer).unwrap();
-        let voucher =
-            Voucher { cap_nano: nano(cap), valid_until, epoch: 0, signature: hex::encode(signed.signature.0) };
+        let voucher = Voucher {
+            cap_nano: nano(cap),
+            valid_until,
+            epoch: 0,
+            signature: hex::encode(signed.signature.0),
+        };
         PaymentChannel::new(
             "channel",
             PaymentChannelSpec {
@@ -165,7 +196,9 @@ impl World {
         };
         let time = self.chain.time().await.unwrap();
         let wallet = Wallet::new(self.provider.public_key(), &Network::TESTBED);
-        let claim = Claim::check(candidate, channel, &self.chain, &wallet.address(), time).await.unwrap()?;
+        let claim = Claim::check(candidate, channel, &self.chain, &wallet.address(), time)
+            .await
+            .unwrap()?;
         let seqno = self.chain.wallet(&wallet.address()).await.unwrap().seqno;
         Ok(message::sign("farm", &wallet, &self.provider, seqno, time, vec![claim]).unwrap())
     }
@@ -230,6 +263,10 @@ impl World {
         assert_eq!(state.redeemed.nano(), paid, "redeemed");
         let left = self.deposited - paid;
         // Rent is a few nanoTON in a test's minutes of chain time.
-        assert!((left.saturating_sub(10_000)..=left).contains(&state.available.nano()), "{} of {left}", state.available);
+        assert!(
+            (left.saturating_sub(10_000)..=left).contains(&state.available.nano()),
+            "{} of {left}",
+            state.available
+        );
     }
 }

@@ -138,11 +138,16 @@ impl ChannelState {
         let status = entries.take("status", StackEntry::u64)?;
         let epoch = entries.u32("epoch")?;
         let deadline = entries.u32("closingDeadline")?;
-        let status = match status {
-            0 => ChannelStatus::Open,
-            1 => ChannelStatus::Closing { deadline },
-            2 => ChannelStatus::Closed,
-            _ => return Err(StackError { field: "status" }),
+        let status = match (status, deadline) {
+            (0, 0) => ChannelStatus::Open,
+            (1, _) => ChannelStatus::Closing { deadline },
+            (2, 0) => ChannelStatus::Closed,
+            (0 | 2, _) => {
+                return Err(StackError {
+                    field: "closingDeadline",
+                });
+            }
+            (_, _) => return Err(StackError { field: "status" }),
         };
         Ok(Self {
             status,

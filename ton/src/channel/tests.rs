@@ -115,6 +115,10 @@ fn a_reply_with_any_field_missing_or_of_another_kind_is_refused() {
         };
         ChannelState::from_stack(&negative).expect_err("negative");
     }
+    let mut open_with_deadline = reply();
+    open_with_deadline[0] = number(0);
+    let error = ChannelState::from_stack(&open_with_deadline).expect_err("open, and yet closing");
+    assert_eq!(error.field, "closingDeadline");
     let mut unknown = reply();
     unknown[0] = number(3);
     assert_eq!(

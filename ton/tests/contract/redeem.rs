@@ -200,6 +200,22 @@ fn a_voucher_for_another_network_is_refused() {
 }
 
 #[test]
+fn every_network_accepts_its_own_vouchers_only() {
+    let mut world = World::on(Network::MAINNET).with_deposit(ton(5));
+    let voucher = world.valid_voucher(ton(2));
+    refuse_voucher(
+        &mut world,
+        Voucher {
+            global_id: Network::TESTBED.global_id(),
+            ..voucher
+        },
+        exit_code::BAD_SIGNATURE,
+    );
+    let own = world.sign_voucher(voucher);
+    assert!(world.redeem(&own, ton(1)).iter().all(Transaction::succeeded));
+}
+
+#[test]
 fn a_voucher_for_another_channel_of_the_same_pair_is_refused() {
     let mut world = World::with_channel(ton(5));
     let mut other = world.params();

@@ -45,9 +45,9 @@ pub struct Party {
 }
 
 impl Party {
-    fn new(seed: u8) -> Self {
+    fn new(seed: u8, network: &Network) -> Self {
         let key = SecretKey::from_seed(&[seed; 32]);
-        let wallet = Wallet::new(key.public_key(), &Network::TESTBED);
+        let wallet = Wallet::new(key.public_key(), network);
         Self {
             key,
             wallet,
@@ -75,18 +75,25 @@ pub struct World {
     pub provider: Party,
     pub stranger: Party,
     nonce: u64,
+    network: Network,
 }
 
 impl World {
-    /// Three funded wallets and no channel.
+    /// Three funded wallets and no channel, on the testbed's network.
     pub fn new() -> Self {
+        Self::on(Network::TESTBED)
+    }
+
+    /// Three funded wallets and no channel, on a network of this global id.
+    pub fn on(network: Network) -> Self {
         let mut world = Self {
-            chain: Chain::genesis(Network::TESTBED.global_id(), START).expect("genesis"),
+            chain: Chain::genesis(network.global_id(), START).expect("genesis"),
             now: START,
-            payer: Party::new(1),
-            provider: Party::new(2),
-            stranger: Party::new(3),
+            payer: Party::new(1, &network),
+            provider: Party::new(2, &network),
+            stranger: Party::new(3, &network),
             nonce: 0,
+            network,
         };
         for address in [
             world.payer.address(),
@@ -100,7 +107,12 @@ impl World {
 
     /// A channel that holds at least `deposit`.
     pub fn with_channel(deposit: NanoTon) -> Self {
-        let mut world = Self::new();
+        Self::new().with_deposit(deposit)
+    }
+
+    /// Deploys the channel.
+    pub fn with_deposit(self, deposit: NanoTon) -> Self {
+        let mut world = self;
         let message = channel::deploy_and_fund(&world.params(), deposit, 1).expect("amount");
         let landed = world.send(Who::Payer, &[message]);
         assert!(
@@ -231,7 +243,7 @@ impl World {
     }
 
     pub fn valid_voucher(&self, cap: NanoTon) -> Voucher {
-        let global_id = Network::TESTBED.global_id();
+        let global_id = self.network.global_id();
         Voucher {
             global_id,
             channel: self.channel(),

@@ -90,6 +90,23 @@ impl Rendered {
         Ok(())
     }
 
+    /// The agents' policies admit the operator by its name, which the operator's source says.
+    pub(super) fn agents_admit_the_operator_of(&self, source: &str) -> Result<()> {
+        let name = source
+            .split_once("const OPERATOR_NAME: &str = \"")
+            .and_then(|(_, rest)| rest.split_once('"'))
+            .map(|(name, _)| name)
+            .context("find OPERATOR_NAME in the operator's source")?;
+        for deployment in self.of_kind("Deployment") {
+            let found = &deployment["spec"]["template"]["metadata"]["labels"]["app.kubernetes.io/name"];
+            ensure!(
+                found == name,
+                "the operator's pods are named {found}, and agents admit {name:?}"
+            );
+        }
+        Ok(())
+    }
+
     /// `crds.install` and `crds.keep`, by the values set that is rendered.
     pub(super) fn definitions_follow(&self, values: &str) -> Result<()> {
         let found: Vec<&Value> = self.of_kind("CustomResourceDefinition").collect();

@@ -43,9 +43,9 @@ pub(super) fn toward(kubeconfig: &Path) -> Result<IpAddr> {
         .next()
         .context("no address")?;
     let local: IpAddr = if target.is_ipv4() {
-        [0, 0, 0, 0].into()
+        Ipv4Addr::UNSPECIFIED.into()
     } else {
-        std::net::Ipv6Addr::UNSPECIFIED.into()
+        Ipv6Addr::UNSPECIFIED.into()
     };
     let socket = UdpSocket::bind((local, 0)).context("open a socket")?;
     socket

@@ -27,8 +27,14 @@ struct Record {
 /// Starts the command as `name`, or finds it started from the same program and arguments. What it prints goes to
 /// `NAME.log` in `state`.
 pub(super) fn start(state: &Path, name: &str, program: &Path, command: &mut Command) -> Result<()> {
-    let arguments: Vec<String> = command.get_args().map(|argument| argument.display().to_string()).collect();
-    let digest = hex::encode(Sha256::digest(format!("{} {arguments:?}", cache::sha256_file(program)?)));
+    let arguments: Vec<String> = command
+        .get_args()
+        .map(|argument| argument.display().to_string())
+        .collect();
+    let digest = hex::encode(Sha256::digest(format!(
+        "{} {arguments:?}",
+        cache::sha256_file(program)?
+    )));
     if let Some(record) = alive(state, name) {
         if record.digest == digest {
             return Ok(());
@@ -47,18 +53,31 @@ pub(super) fn start(state: &Path, name: &str, program: &Path, command: &mut Comm
     let Some(started) = start_time(child.id()) else {
         bail!("{name} ended at once: see {}", path.display());
     };
-    let record = Record { pid: child.id(), started, digest };
-    fs::write(record_path(state, name), serde_json::to_vec(&record).context("encode the record")?)
-        .with_context(|| format!("write the record of {name}"))
+    let record = Record {
+        pid: child.id(),
+        started,
+        digest,
+    };
+    fs::write(
+        record_path(state, name),
+        serde_json::to_vec(&record).context("encode the record")?,
+    )
+    .with_context(|| format!("write the record of {name}"))
 }
 
 /// Ends what [`start`] started as `name`, if it runs.
 pub(super) fn stop(state: &Path, name: &str) -> Result<()> {
-    let Some(record) = alive(state, name) else { return Ok(()) };
+    let Some(record) = alive(state, name) else {
+        return Ok(());
+    };
     succeed(Command::new("kill").arg(record.pid.to_string()))?;
     let asked = Instant::now();
     while alive(state, name).is_some() {
-        ensure!(asked.elapsed() < STOP_LIMIT, "{name} (process {}) does not end", record.pid);
+        ensure!(
+            asked.elapsed() < STOP_LIMIT,
+            "{name} (process {}) does not end",
+            record.pid
+        );
         std::thread::sleep(LOOK_INTERVAL);
     }
     Ok(())

@@ -82,17 +82,19 @@ fn codegen() -> Result<Outcome> {
 }
 
 fn clippy() -> Result<Outcome> {
-    once(
-        "clippy",
-        workspace::cargo().args([
-            "clippy",
-            "--workspace",
-            "--all-targets",
-            "--",
-            "--deny",
-            "warnings",
-        ]),
-    )
+    // The end-to-end tests are no part of all targets, since they run only when they are asked for.
+    for targets in [&["--all-targets"][..], &["--test", "e2e"]] {
+        let mut cargo = workspace::cargo();
+        cargo
+            .args(["clippy", "--workspace"])
+            .args(targets)
+            .args(["--", "--deny", "warnings"]);
+        let (status, output) = capture(&mut cargo)?;
+        if !status.success() {
+            return Ok(Outcome::failed("clippy", output));
+        }
+    }
+    Ok(Outcome::passed())
 }
 
 /// Folder whose packages the ignored tests use, and nothing but ignored tests: they need Node.
@@ -102,7 +104,7 @@ fn rust() -> Result<Outcome> {
     // Some tests run the demo's model. They name this fetch when it is missing.
     model::fetch().context("fetch the model that tests run")?;
     let mut cargo = workspace::cargo();
-    cargo.args(["test", "--workspace", "--exclude", "e2e", "--no-fail-fast"]);
+    cargo.args(["test", "--workspace", "--no-fail-fast"]);
     if node_is_there() {
         if !workspace::root().join(NODE_TESTS).join("node_modules").is_dir() {
             let (status, output) = npm_ci(NODE_TESTS)?;
@@ -198,7 +200,13 @@ fn e2e() -> Result<Outcome> {
     if !is_root()? {
         return Ok(Outcome::skipped("e2e", "it starts a cluster, which needs root"));
     }
-    let (status, output) = capture(this_program()?.arg("e2e"))?;
+    let mut tests = this_program()?;
+    tests.arg("e2e");
+    // A person may want to look around, and `down` ends it; continuous integration leaves nothing behind.
+    if std::env::var_os("CI").is_some_and(|value| value == "true") {
+        tests.arg("--down");
+    }
+    let (status, output) = capture(&mut tests)?;
     Ok(Outcome::from_cargo_test("e2e", status.success(), output))
 }
 

@@ -8,7 +8,12 @@ use proptest::prelude::*;
 use super::*;
 
 fn chain(signer: &ReceiptSigner, attempt: u32) -> ReceiptChain {
-    ReceiptChain::new(ChainId { agent: signer.key(), job: "job".into(), attempt, channel: Some("EQ".into()) })
+    ReceiptChain::new(ChainId {
+        agent: signer.key(),
+        job: "job".into(),
+        attempt,
+        channel: Some("EQ".into()),
+    })
 }
 
 fn answers(signer: &ReceiptSigner, attempt: u32, indices: &[u32]) -> Vec<ResultLine> {
@@ -21,7 +26,10 @@ fn answers(signer: &ReceiptSigner, attempt: u32, indices: &[u32]) -> Vec<ResultL
                 request: index,
                 model: Sha256Digest::of(b"model"),
                 result: Sha256Digest::of(body.as_bytes()),
-                usage: Usage { completion_tokens: TokenCount::new(10).unwrap(), ..Usage::default() },
+                usage: Usage {
+                    completion_tokens: TokenCount::new(10).unwrap(),
+                    ..Usage::default()
+                },
                 prices: Prices {
                     completion: TokenPrice::from_nano_per_million(2_000_000).unwrap(),
                     ..Prices::default()
@@ -29,9 +37,16 @@ fn answers(signer: &ReceiptSigner, attempt: u32, indices: &[u32]) -> Vec<ResultL
             };
             let receipt = signer.receipt(&mut written, delivery).unwrap();
             let statement = signer.statement(&written);
-            let outcome =
-                Outcome::Succeeded { body, receipt: Box::new(receipt), statement: Box::new(statement) };
-            ResultLine { position, index, outcome }
+            let outcome = Outcome::Succeeded {
+                body,
+                receipt: Box::new(receipt),
+                statement: Box::new(statement),
+            };
+            ResultLine {
+                position,
+                index,
+                outcome,
+            }
         })
         .collect()
 }
@@ -40,9 +55,17 @@ fn ids() -> Vec<String> {
     (0..8).map(|index| format!("request-{index}")).collect()
 }
 
-fn land(landing: &mut Landing, signer: &ReceiptSigner, attempt: u32, lines: Vec<ResultLine>) -> Vec<Accepted> {
+fn land(
+    landing: &mut Landing,
+    signer: &ReceiptSigner,
+    attempt: u32,
+    lines: Vec<ResultLine>,
+) -> Vec<Accepted> {
     let mut reader = chain(signer, attempt);
-    lines.into_iter().map(|line| landing.accept(&mut reader, line, &ids()).unwrap()).collect()
+    lines
+        .into_iter()
+        .map(|line| landing.accept(&mut reader, line, &ids()).unwrap())
+        .collect()
 }
 
 fn signer(seed: u8) -> ReceiptSigner {
@@ -59,8 +82,14 @@ fn results_and_receipts_land_together_and_survive_storage() {
     assert_eq!((stored.succeeded(), stored.failed()), (3, 0));
     assert_eq!(stored.nano().unwrap().nano(), 60);
     assert_eq!(stored.root(), landing.root());
-    let bodies: Vec<_> = stored.records().map(|record| record.response.as_ref().unwrap().body.get()).collect();
-    assert_eq!(bodies[1], "{\"text\": \"answer 1\"}", "bytes stay as they were signed");
+    let bodies: Vec<_> = stored
+        .records()
+        .map(|record| record.response.as_ref().unwrap().body.get())
+        .collect();
+    assert_eq!(
+        bodies[1], "{\"text\": \"answer 1\"}",
+        "bytes stay as they were signed"
+    );
 }
 
 #[test]
@@ -70,7 +99,10 @@ fn a_request_is_billed_once_although_two_attempts_deliver_it() {
     let accepted = land(&mut landing, &signer(2), 2, answers(&signer(2), 2, &[1, 2]));
     assert_eq!(accepted, [Accepted::Known, Accepted::Landed]);
     let counters = landing.counters("job").unwrap();
-    assert_eq!(counters.iter().map(|counter| counter.nano.nano()).sum::<u64>(), 3 * 20);
+    assert_eq!(
+        counters.iter().map(|counter| counter.nano.nano()).sum::<u64>(),
+        3 * 20
+    );
     assert_eq!(landing.receipts().len(), 3);
 }
 
@@ -87,21 +119,40 @@ fn a_stream_read_again_from_the_start_changes_nothing() {
 #[test]
 fn a_receipt_for_another_body_is_refused() {
     let mut lines = answers(&signer(1), 1, &[0]);
-    let Outcome::Succeeded { body, .. } = &mut lines[0].outcome else { panic!("an answer") };
+    let Outcome::Succeeded { body, .. } = &mut lines[0].outcome else {
+        panic!("an answer")
+    };
     *body = "{\"text\": \"forged\"}".into();
     let mut landing = Landing::default();
     let refused = landing.accept(&mut chain(&signer(1), 1), lines.remove(0), &ids());
-    assert!(matches!(refused, Err(LandingError::Mismatch { what: "body", .. })));
+    assert!(matches!(
+        refused,
+        Err(LandingError::Mismatch { what: "body", .. })
+    ));
     assert_eq!(landing.succeeded(), 0);
 }
 
 #[test]
 fn only_failures_that_another_attempt_cannot_mend_are_stored() {
-    let failed = |code| ResultLine { position: 0, index: 0, outcome: Outcome::Failed { code, message: "m".into() } };
+    let failed = |code| ResultLine {
+        position: 0,
+        index: 0,
+        outcome: Outcome::Failed {
+            code,
+            message: "m".into(),
+        },
+    };
     let mut landing = Landing::default();
     let mut chain = chain(&signer(1), 1);
-    assert_eq!(landing.accept(&mut chain, failed(FailureCode::Internal), &ids()).unwrap(), Accepted::Retryable);
-    let stored = landing.accept(&mut chain, failed(FailureCode::ContextLengthExceeded), &ids()).unwrap();
+    assert_eq!(
+        landing
+            .accept(&mut chain, failed(FailureCode::Internal), &ids())
+            .unwrap(),
+        Accepted::Retryable
+    );
+    let stored = landing
+        .accept(&mut chain, failed(FailureCode::ContextLengthExceeded), &ids())
+        .unwrap();
     assert_eq!(stored, Accepted::Landed);
     assert_eq!(landing.failed(), 1);
     assert!(landing.counters("job").unwrap().is_empty());
@@ -109,7 +160,10 @@ fn only_failures_that_another_attempt_cannot_mend_are_stored() {
 
 #[test]
 fn results_beyond_what_a_secret_holds_fail_and_are_free() {
-    let mut landing = Landing { bytes: MAX_LANDED_BYTES, ..Landing::default() };
+    let mut landing = Landing {
+        bytes: MAX_LANDED_BYTES,
+        ..Landing::default()
+    };
     land(&mut landing, &signer(1), 1, answers(&signer(1), 1, &[0]));
     assert_eq!((landing.succeeded(), landing.failed()), (0, 1));
     assert_eq!(landing.nano().unwrap(), NanoTon::ZERO);

@@ -31,26 +31,49 @@ fn nano(value: u64) -> NanoTon {
 }
 
 fn offer() -> Offer {
-    Offer { provider: "farm".into(), closed: false, model_sha256: Some("00".repeat(32)), prices: Prices::default() }
+    Offer {
+        provider: "farm".into(),
+        closed: false,
+        model_sha256: Some("00".repeat(32)),
+        prices: Prices::default(),
+    }
 }
 
 fn channel(covered: u64) -> Channel {
-    let mut status =
-        PaymentChannelStatus { cap_nano: nano(covered), deposit_nano: nano(covered), ..Default::default() };
+    let mut status = PaymentChannelStatus {
+        cap_nano: nano(covered),
+        deposit_nano: nano(covered),
+        ..Default::default()
+    };
     for condition in [VoucherValid::Valid.condition("v"), Funded::Funded.condition("f")] {
         conditions::set(&mut status.conditions, condition, None, Timestamp::UNIX_EPOCH);
     }
-    Channel { provider: "farm".into(), address: "EQ".into(), deleting: false, status }
+    Channel {
+        provider: "farm".into(),
+        address: "EQ".into(),
+        deleting: false,
+        status,
+    }
 }
 
 fn reserved() -> Channel {
     let mut channel = channel(100);
-    ledger::reserve(&mut channel.status, UID, "j", nano(100)).unwrap().unwrap();
+    ledger::reserve(&mut channel.status, UID, "j", nano(100))
+        .unwrap()
+        .unwrap();
     channel
 }
 
 fn agent(state: AgentState, active: usize) -> Agent {
-    Agent { pod: AgentPod { name: "a".into(), uid: "pod".into(), model: "m".into(), state }, active }
+    Agent {
+        pod: AgentPod {
+            name: "a".into(),
+            uid: "pod".into(),
+            model: "m".into(),
+            state,
+        },
+        active,
+    }
 }
 
 fn ready() -> AgentState {
@@ -77,11 +100,27 @@ fn assigned(state: AssignmentState) -> InferenceJobStatus {
 
 fn failed(codes: &[(u32, FailureCode)]) -> Landing {
     let mut landing = Landing::default();
-    let mut chain = ReceiptChain::new(ChainId { agent: AgentKey([0; 32]), job: UID.into(), attempt: 1, channel: None });
+    let mut chain = ReceiptChain::new(ChainId {
+        agent: AgentKey([0; 32]),
+        job: UID.into(),
+        attempt: 1,
+        channel: None,
+    });
     for &(index, code) in codes {
-        let outcome = Outcome::Failed { code, message: "words".into() };
+        let outcome = Outcome::Failed {
+            code,
+            message: "words".into(),
+        };
         landing
-            .accept(&mut chain, ResultLine { position: index, index, outcome }, &["a".into(), "b".into()])
+            .accept(
+                &mut chain,
+                ResultLine {
+                    position: index,
+                    index,
+                    outcome,
+                },
+                &["a".into(), "b".into()],
+            )
             .unwrap();
     }
     landing
@@ -146,74 +185,162 @@ fn a_job_with_funds_goes_to_a_ready_agent() {
 
 #[test]
 fn funds_come_before_agents() {
-    let case = Case { channel: Some(channel(100)), ..Case::default() };
+    let case = Case {
+        channel: Some(channel(100)),
+        ..Case::default()
+    };
     assert!(matches!(case.plan().step, Step::Reserve { budget, .. } if budget == nano(100)));
 }
 
 #[test]
 fn a_channel_that_cannot_cover_the_budget_is_waited_for() {
-    let (type_, reason, message) = Case { channel: Some(channel(99)), ..Case::default() }.waits();
+    let (type_, reason, message) = Case {
+        channel: Some(channel(99)),
+        ..Case::default()
+    }
+    .waits();
     assert_eq!((type_, reason), ("FundsReserved", "WaitingForFunds"));
     assert!(message.contains("top up the channel"), "{message}");
 }
 
 #[test]
 fn what_is_missing_is_named() {
-    let no_channel = Case { channel: None, ..Case::default() }.waits();
-    assert_eq!((no_channel.1, no_channel.2.as_str()), ("ChannelNotFound", "PaymentChannel c does not exist"));
+    let no_channel = Case {
+        channel: None,
+        ..Case::default()
+    }
+    .waits();
+    assert_eq!(
+        (no_channel.1, no_channel.2.as_str()),
+        ("ChannelNotFound", "PaymentChannel c does not exist")
+    );
     let mut unknown = offer();
     unknown.model_sha256 = None;
-    let no_model = Case { offers: vec![unknown], ..Case::default() }.waits();
+    let no_model = Case {
+        offers: vec![unknown],
+        ..Case::default()
+    }
+    .waits();
     assert_eq!(no_model.1, "ModelUnknown");
     let mut dear = offer();
     dear.prices.minimum_nano = nano(51);
-    let too_small = Case { offers: vec![dear], ..Case::default() }.waits();
+    let too_small = Case {
+        offers: vec![dear],
+        ..Case::default()
+    }
+    .waits();
     assert_eq!(too_small.1, "BudgetTooSmall");
 }
 
 #[test]
 fn every_state_of_agents_has_its_reason() {
-    let waits = |agents| Case { agents, ..Case::default() }.waits().1;
+    let waits = |agents| {
+        Case {
+            agents,
+            ..Case::default()
+        }
+        .waits()
+        .1
+    };
     assert_eq!(waits(vec![]), "ColdStart");
-    assert_eq!(waits(vec![agent(AgentState::Unschedulable("Insufficient nvidia.com/gpu".into()), 0)]), "InsufficientGPU");
-    assert_eq!(waits(vec![agent(AgentState::Crashing("sha256".into()), 0)]), "AgentFailed");
+    assert_eq!(
+        waits(vec![agent(
+            AgentState::Unschedulable("Insufficient nvidia.com/gpu".into()),
+            0
+        )]),
+        "InsufficientGPU"
+    );
+    assert_eq!(
+        waits(vec![agent(AgentState::Crashing("sha256".into()), 0)]),
+        "AgentFailed"
+    );
     assert_eq!(waits(vec![agent(ready(), MAX_JOBS_PER_AGENT)]), "AgentsBusy");
     let mut closed = offer();
     closed.closed = true;
-    assert_eq!(Case { offers: vec![closed], ..Case::default() }.waits().1, "ProviderUnavailable");
+    assert_eq!(
+        Case {
+            offers: vec![closed],
+            ..Case::default()
+        }
+        .waits()
+        .1,
+        "ProviderUnavailable"
+    );
 }
 
 #[test]
 fn an_attempt_is_lost_only_when_its_agent_cannot_deliver() {
     let case = |following, agents| {
-        Case { status: assigned(AssignmentState::Active), following, agents, ..Case::default() }.plan().step
+        Case {
+            status: assigned(AssignmentState::Active),
+            following,
+            agents,
+            ..Case::default()
+        }
+        .plan()
+        .step
     };
-    let lost = Step::Close { attempt: 1, state: AssignmentState::Lost };
-    assert!(matches!(case(Following::Unreachable, vec![agent(ready(), 1)]), Step::Fence { uid, .. } if uid == "pod"));
+    let lost = Step::Close {
+        attempt: 1,
+        state: AssignmentState::Lost,
+    };
+    assert!(
+        matches!(case(Following::Unreachable, vec![agent(ready(), 1)]), Step::Fence { uid, .. } if uid == "pod")
+    );
     assert_eq!(case(Following::Unreachable, vec![]), lost);
     assert_eq!(case(Following::Yes, vec![agent(AgentState::Gone, 1)]), lost);
     assert_eq!(case(Following::Replaced, vec![agent(ready(), 1)]), lost);
-    assert!(matches!(case(Following::No, vec![agent(ready(), 1)]), Step::Follow { .. }));
+    assert!(matches!(
+        case(Following::No, vec![agent(ready(), 1)]),
+        Step::Follow { .. }
+    ));
     assert_eq!(
         case(Following::Ended, vec![agent(ready(), 1)]),
-        Step::Close { attempt: 1, state: AssignmentState::Ended }
+        Step::Close {
+            attempt: 1,
+            state: AssignmentState::Ended
+        }
     );
 }
 
 #[test]
 fn an_attempt_may_cost_what_is_left_of_the_budget() {
-    let case = Case { status: assigned(AssignmentState::Active), ..Case::default() };
+    let case = Case {
+        status: assigned(AssignmentState::Active),
+        ..Case::default()
+    };
     assert!(matches!(case.plan().step, Step::Follow { budget: Some(budget), .. } if budget == nano(100)));
 }
 
 #[test]
 fn a_suspended_job_stops_and_gives_its_budget_back() {
-    let running =
-        Case { job: job(true, None), status: assigned(AssignmentState::Active), following: Following::Yes, ..Case::default() };
+    let running = Case {
+        job: job(true, None),
+        status: assigned(AssignmentState::Active),
+        following: Following::Yes,
+        ..Case::default()
+    };
     assert_eq!(running.plan().step, Step::Cancel { attempt: 1 });
-    let ended = Case { following: Following::Ended, ..running };
-    assert_eq!(ended.plan().step, Step::Close { attempt: 1, state: AssignmentState::Suspended });
-    assert_eq!(Case { job: job(true, None), ..Case::default() }.plan().step, Step::Release);
+    let ended = Case {
+        following: Following::Ended,
+        ..running
+    };
+    assert_eq!(
+        ended.plan().step,
+        Step::Close {
+            attempt: 1,
+            state: AssignmentState::Suspended
+        }
+    );
+    assert_eq!(
+        Case {
+            job: job(true, None),
+            ..Case::default()
+        }
+        .plan()
+        .step,
+        Step::Release
+    );
 }
 
 #[test]
@@ -225,7 +352,10 @@ fn a_job_ends_by_its_deadline() {
         ..Case::default()
     };
     assert_eq!(running.plan().step, Step::Cancel { attempt: 1 });
-    let stopped = Case { status: assigned(AssignmentState::Ended), ..running };
+    let stopped = Case {
+        status: assigned(AssignmentState::Ended),
+        ..running
+    };
     assert!(matches!(stopped.plan().step, Step::Finish(end) if end.condition.reason == "DeadlineExceeded"));
 }
 
@@ -233,22 +363,37 @@ fn a_job_ends_by_its_deadline() {
 fn attempts_are_bounded_by_the_backoff_limit() {
     let mut status = assigned(AssignmentState::Lost);
     for attempt in 2..=3 {
-        let again = Assignment { attempt, ..status.assignments[0].clone() };
+        let again = Assignment {
+            attempt,
+            ..status.assignments[0].clone()
+        };
         status.assignments.push(again);
     }
-    let case = Case { status, ..Case::default() };
+    let case = Case {
+        status,
+        ..Case::default()
+    };
     assert!(matches!(case.plan().step, Step::Finish(end) if end.condition.reason == "BackoffLimitExceeded"));
 }
 
 #[test]
 fn a_job_whose_requests_have_all_ended_ends() {
-    let reason = |codes: &[(u32, FailureCode)]| match (Case { landing: failed(codes), ..Case::default() }).plan().step {
+    let reason = |codes: &[(u32, FailureCode)]| match (Case {
+        landing: failed(codes),
+        ..Case::default()
+    })
+    .plan()
+    .step
+    {
         Step::Finish(end) => end.condition.reason,
         other => panic!("{other:?}"),
     };
     let too_long = FailureCode::ContextLengthExceeded;
     assert_eq!(reason(&[(0, too_long), (1, too_long)]), "RequestsFailed");
-    assert_eq!(reason(&[(0, too_long), (1, FailureCode::BudgetExceeded)]), "BudgetExceeded");
+    assert_eq!(
+        reason(&[(0, too_long), (1, FailureCode::BudgetExceeded)]),
+        "BudgetExceeded"
+    );
 }
 
 fn states() -> impl Strategy<Value = AgentState> {

@@ -4,7 +4,7 @@ use cocoon_api::{
     NanoTon, Usage,
     conditions::{self, Reason as _, VoucherValid},
     crd::{
-        PaymentChannel, PaymentChannelSpec, PaymentChannelStatus, LocalReference,
+        LocalReference, PaymentChannel, PaymentChannelSpec, PaymentChannelStatus,
         channel::{ChannelState, Counter, Voucher},
     },
 };
@@ -46,7 +46,12 @@ fn channel(name: &str, used: &[u64], redeemed: u64, deposit: u64, cap: u64) -> P
         redeemed_nano: nano(redeemed),
         ..Default::default()
     };
-    conditions::set(&mut status.conditions, VoucherValid::Valid.condition(""), None, Timestamp::UNIX_EPOCH);
+    conditions::set(
+        &mut status.conditions,
+        VoucherValid::Valid.condition(""),
+        None,
+        Timestamp::UNIX_EPOCH,
+    );
     for (job, used) in used.iter().enumerate() {
         let counter = Counter {
             agent: "agent".into(),
@@ -66,7 +71,11 @@ fn channel(name: &str, used: &[u64], redeemed: u64, deposit: u64, cap: u64) -> P
 }
 
 fn policy(threshold: u64, max_age: i64, ratio: &str) -> Policy {
-    Policy { threshold: nano(threshold), max_age, max_fee_ratio: FeeRatio::parse(ratio).unwrap() }
+    Policy {
+        threshold: nano(threshold),
+        max_age,
+        max_fee_ratio: FeeRatio::parse(ratio).unwrap(),
+    }
 }
 
 fn candidate(channel: &PaymentChannel) -> Candidate {
@@ -81,7 +90,10 @@ fn settled(decision: Decision) -> Vec<String> {
 }
 
 fn run(channels: &[PaymentChannel], policy: &Policy, now: i64) -> Decision {
-    let candidates = channels.iter().filter_map(|channel| Candidate::of(channel, false, now).unwrap()).collect();
+    let candidates = channels
+        .iter()
+        .filter_map(|channel| Candidate::of(channel, false, now).unwrap())
+        .collect();
     decide(candidates, &BTreeMap::new(), policy, 10, now).unwrap()
 }
 
@@ -89,7 +101,11 @@ fn run(channels: &[PaymentChannel], policy: &Policy, now: i64) -> Decision {
 fn a_claim_of_everything_lists_each_job_with_its_sum() {
     let candidate = candidate(&channel("a", &[TON, 2 * TON], 0, 9 * TON, 9 * TON));
     assert_eq!(candidate.claim, nano(3 * TON));
-    let jobs: Vec<_> = candidate.jobs.iter().map(|job| (job.name.as_str(), job.nano)).collect();
+    let jobs: Vec<_> = candidate
+        .jobs
+        .iter()
+        .map(|job| (job.name.as_str(), job.nano))
+        .collect();
     assert_eq!(jobs, [("job-0", nano(TON)), ("job-1", nano(2 * TON))]);
 }
 
@@ -104,18 +120,38 @@ fn a_claim_cut_by_cap_or_deposit_covers_no_job() {
 
 #[test]
 fn the_threshold_counts_all_channels_together() {
-    let channels = [channel("a", &[TON], 0, 9 * TON, 9 * TON), channel("b", &[TON], 0, 9 * TON, 9 * TON)];
-    assert_eq!(settled(run(&channels, &policy(2 * TON, 86_400, "0.01"), NOW)), ["a", "b"]);
-    let Decision::Wait(wait) = run(&channels, &policy(3 * TON, 86_400, "0.01"), NOW) else { panic!() };
+    let channels = [
+        channel("a", &[TON], 0, 9 * TON, 9 * TON),
+        channel("b", &[TON], 0, 9 * TON, 9 * TON),
+    ];
+    assert_eq!(
+        settled(run(&channels, &policy(2 * TON, 86_400, "0.01"), NOW)),
+        ["a", "b"]
+    );
+    let Decision::Wait(wait) = run(&channels, &policy(3 * TON, 86_400, "0.01"), NOW) else {
+        panic!()
+    };
     assert_eq!((wait.pending, wait.due_at), (nano(2 * TON), Some(NOW + 86_400)));
 }
 
 #[test]
 fn age_makes_an_amount_due_and_the_fee_ratio_holds_it_back() {
-    let channels = [channel("a", &[TON], 0, 9 * TON, 9 * TON), channel("b", &[TON / 100], 0, TON, TON)];
-    assert_eq!(settled(run(&channels, &policy(9 * TON, 60, "0.01"), NOW + 59)), [""; 0]);
-    assert_eq!(settled(run(&channels, &policy(9 * TON, 60, "0.01"), NOW + 60)), ["a"]);
-    assert_eq!(settled(run(&channels, &policy(9 * TON, 60, "0.1"), NOW + 60)), ["a", "b"]);
+    let channels = [
+        channel("a", &[TON], 0, 9 * TON, 9 * TON),
+        channel("b", &[TON / 100], 0, TON, TON),
+    ];
+    assert_eq!(
+        settled(run(&channels, &policy(9 * TON, 60, "0.01"), NOW + 59)),
+        [""; 0]
+    );
+    assert_eq!(
+        settled(run(&channels, &policy(9 * TON, 60, "0.01"), NOW + 60)),
+        ["a"]
+    );
+    assert_eq!(
+        settled(run(&channels, &policy(9 * TON, 60, "0.1"), NOW + 60)),
+        ["a", "b"]
+    );
 }
 
 #[test]
@@ -129,7 +165,11 @@ fn a_closing_channel_is_redeemed_at_once_whatever_the_ratio_but_not_at_a_loss() 
     closing.status.as_mut().unwrap().counters[0].nano = REDEEM_FEE;
     assert_eq!(settled(run(&[closing.clone()], &strict, NOW)), [""; 0]);
     closing.status.as_mut().unwrap().counters[0].nano = nano(TON);
-    assert_eq!(Candidate::of(&closing, false, NOW + 300).unwrap(), None, "the window is over");
+    assert_eq!(
+        Candidate::of(&closing, false, NOW + 300).unwrap(),
+        None,
+        "the window is over"
+    );
 }
 
 #[test]
@@ -156,9 +196,17 @@ fn a_filling_ledger_is_settled_early() {
 #[test]
 fn a_channel_that_did_not_pay_waits_longer_each_time() {
     let channels = [channel("a", &[TON], 0, 9 * TON, 9 * TON)];
-    let waits: Vec<i64> = (0..9).map(|count| retry_at(Setback { count, last_at: 0 })).collect();
+    let waits: Vec<i64> = (0..9)
+        .map(|count| retry_at(Setback { count, last_at: 0 }))
+        .collect();
     assert_eq!(waits, [0, 60, 120, 240, 480, 960, 1920, 3840, 3840]);
-    let setbacks = BTreeMap::from([("a".to_owned(), Setback { count: 2, last_at: NOW })]);
+    let setbacks = BTreeMap::from([(
+        "a".to_owned(),
+        Setback {
+            count: 2,
+            last_at: NOW,
+        },
+    )]);
     let at = |now| {
         let candidates = vec![candidate(&channels[0])];
         settled(decide(candidates, &setbacks, &policy(1, 1, "1"), 10, now).unwrap())
@@ -171,12 +219,24 @@ fn a_channel_that_did_not_pay_waits_longer_each_time() {
 fn a_wallet_that_affords_one_claim_makes_the_most_urgent() {
     let channels = [channel("a", &[5 * TON], 0, 9 * TON, 9 * TON), {
         let mut leaving = channel("b", &[TON], 0, 9 * TON, 9 * TON);
-        leaving.metadata.deletion_timestamp =
-            Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::UNIX_EPOCH));
+        leaving.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(
+            Timestamp::UNIX_EPOCH,
+        ));
         leaving
     }];
     let candidates = || channels.iter().map(candidate).collect();
-    let chosen = |affordable| settled(decide(candidates(), &BTreeMap::new(), &policy(1, 1, "1"), affordable, NOW).unwrap());
+    let chosen = |affordable| {
+        settled(
+            decide(
+                candidates(),
+                &BTreeMap::new(),
+                &policy(1, 1, "1"),
+                affordable,
+                NOW,
+            )
+            .unwrap(),
+        )
+    };
     assert_eq!(chosen(2), ["b", "a"]);
     assert_eq!(chosen(1), ["b"]);
     assert_eq!(chosen(0), [""; 0]);

@@ -10,7 +10,13 @@ const CHANNELS: usize = 2;
 const CLOCK: u32 = 1_800_000_000;
 
 fn message() -> InFlight {
-    InFlight { seqno: 3, valid_until: CLOCK + 90, claims: vec![nano(5), nano(7)], attempts: 0, sent_at: None }
+    InFlight {
+        seqno: 3,
+        valid_until: CLOCK + 90,
+        claims: vec![nano(5), nano(7)],
+        attempts: 0,
+        sent_at: None,
+    }
 }
 
 fn sighting() -> Sighting {
@@ -23,59 +29,121 @@ fn sighting() -> Sighting {
     }
 }
 
-fn landed(messages: usize) -> Option<Landed> {
-    Some(Landed { hash: "aa".into(), at: CLOCK, messages })
+fn landed(messages: usize) -> Landed {
+    Landed {
+        hash: "aa".into(),
+        at: CLOCK,
+        messages,
+    }
 }
 
 #[test]
 fn a_stored_message_is_sent_and_sent_again_after_a_few_blocks() {
-    let Next::Send(sent) = message().next(&sighting()) else { panic!() };
+    let Next::Send(sent) = message().next(&sighting()) else {
+        panic!()
+    };
     assert_eq!(sent.attempts, 1);
-    assert_eq!(sent.clone().next(&sighting()), Next::Wait(sent.clone(), Waiting::Block));
-    let later = Sighting { clock: i64::from(CLOCK) + 5, ..sighting() };
+    assert_eq!(
+        sent.clone().next(&sighting()),
+        Next::Wait(sent.clone(), Waiting::Block)
+    );
+    let later = Sighting {
+        clock: i64::from(CLOCK) + 5,
+        ..sighting()
+    };
     assert!(matches!(sent.next(&later), Next::Send(again) if again.attempts == 2));
 }
 
 #[test]
 fn acceptance_alone_is_not_payment() {
-    let taken = Sighting { seqno: 4, landed: landed(2), ..sighting() };
+    let taken = Sighting {
+        seqno: 4,
+        landed: Some(landed(2)),
+        ..sighting()
+    };
     assert_eq!(message().next(&taken), Next::Wait(message(), Waiting::Claims));
-    let late = Sighting { chain_time: CLOCK + 61, ..taken.clone() };
-    assert!(matches!(message().next(&late), Next::Failed(SettlementFailed::NotRedeemed, _)));
-    let shown = Sighting { redeemed: vec![nano(5), nano(8)], ..taken };
+    let late = Sighting {
+        chain_time: CLOCK + 61,
+        ..taken.clone()
+    };
+    assert!(matches!(
+        message().next(&late),
+        Next::Failed(SettlementFailed::NotRedeemed, _)
+    ));
+    let shown = Sighting {
+        redeemed: vec![nano(5), nano(8)],
+        ..taken
+    };
     assert!(matches!(message().next(&shown), Next::Confirmed(_)));
 }
 
 #[test]
 fn a_wallet_too_poor_to_send_the_claims_paid_nothing() {
-    let taken = Sighting { seqno: 4, landed: landed(0), ..sighting() };
-    assert!(matches!(message().next(&taken), Next::Failed(SettlementFailed::NotRedeemed, _)));
+    let taken = Sighting {
+        seqno: 4,
+        landed: Some(landed(0)),
+        ..sighting()
+    };
+    assert!(matches!(
+        message().next(&taken),
+        Next::Failed(SettlementFailed::NotRedeemed, _)
+    ));
 }
 
 #[test]
 fn claims_shown_without_a_known_transaction_are_not_taken_for_this_message() {
-    let shown = Sighting { seqno: 4, redeemed: vec![nano(5), nano(7)], ..sighting() };
-    assert_eq!(message().next(&shown), Next::Wait(message(), Waiting::Transaction));
-    let over = Sighting { chain_time: CLOCK + 151, ..shown };
-    assert!(matches!(message().next(&over), Next::Failed(SettlementFailed::Superseded, _)));
+    let shown = Sighting {
+        seqno: 4,
+        redeemed: vec![nano(5), nano(7)],
+        ..sighting()
+    };
+    assert_eq!(
+        message().next(&shown),
+        Next::Wait(message(), Waiting::Transaction)
+    );
+    let over = Sighting {
+        chain_time: CLOCK + 151,
+        ..shown
+    };
+    assert!(matches!(
+        message().next(&over),
+        Next::Failed(SettlementFailed::Superseded, _)
+    ));
 }
 
 #[test]
 fn nothing_is_sent_or_given_up_while_the_chain_lags() {
-    let stands = Sighting { clock: i64::from(CLOCK) + 61, ..sighting() };
+    let stands = Sighting {
+        clock: i64::from(CLOCK) + 61,
+        ..sighting()
+    };
     assert_eq!(message().next(&stands), Next::Wait(message(), Waiting::Lag));
-    let expired = Sighting { chain_time: CLOCK + 200, clock: i64::from(CLOCK) + 261, ..sighting() };
+    let expired = Sighting {
+        chain_time: CLOCK + 200,
+        clock: i64::from(CLOCK) + 261,
+        ..sighting()
+    };
     assert_eq!(message().next(&expired), Next::Wait(message(), Waiting::Lag));
-    let behind = Sighting { seqno: 2, ..sighting() };
+    let behind = Sighting {
+        seqno: 2,
+        ..sighting()
+    };
     assert_eq!(message().next(&behind), Next::Wait(message(), Waiting::Lag));
 }
 
 #[test]
 fn an_expired_message_fails_only_beyond_the_margin() {
-    let at = |seconds| Sighting { chain_time: CLOCK + seconds, clock: i64::from(CLOCK + seconds), ..sighting() };
+    let at = |seconds| Sighting {
+        chain_time: CLOCK + seconds,
+        clock: i64::from(CLOCK + seconds),
+        ..sighting()
+    };
     assert!(matches!(message().next(&at(90)), Next::Send(_)));
     assert_eq!(message().next(&at(91)), Next::Wait(message(), Waiting::Expiry));
-    assert!(matches!(message().next(&at(101)), Next::Failed(SettlementFailed::Expired, _)));
+    assert!(matches!(
+        message().next(&at(101)),
+        Next::Failed(SettlementFailed::Expired, _)
+    ));
 }
 
 /// The truth, of which an endpoint shows some moment.
@@ -135,7 +203,13 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        Self { truth: Truth { time: CLOCK, ..Truth::default() }, ..Self::default() }
+        Self {
+            truth: Truth {
+                time: CLOCK,
+                ..Truth::default()
+            },
+            ..Self::default()
+        }
     }
 
     fn block(&mut self, seconds: u32) {
@@ -147,9 +221,16 @@ impl World {
             }
         }
         for index in std::mem::take(&mut self.pool) {
-            let Signed { seqno, valid_until, claims } = self.signed[index].clone();
+            let Signed {
+                seqno,
+                valid_until,
+                claims,
+            } = self.signed[index].clone();
             if seqno == self.truth.seqno && self.truth.time <= valid_until {
-                assert!(!self.dead.contains(&index), "a message that was given up took effect");
+                assert!(
+                    !self.dead.contains(&index),
+                    "a message that was given up took effect"
+                );
                 self.truth.seqno += 1;
                 self.truth.taken.push((index, self.truth.time));
                 self.truth.claims.push(claims);
@@ -163,14 +244,24 @@ impl World {
     fn look(&mut self, stale: usize, fate: Fate) {
         let seen = match stale {
             0 => self.truth.clone(),
-            ago => self.history.len().checked_sub(ago).map_or_else(|| self.truth.clone(), |at| self.history[at].clone()),
+            ago => self
+                .history
+                .len()
+                .checked_sub(ago)
+                .map_or_else(|| self.truth.clone(), |at| self.history[at].clone()),
         };
-        let Some((index, message)) = self.in_flight.take() else { return self.sign(&seen) };
+        let Some((index, message)) = self.in_flight.take() else {
+            return self.sign(&seen);
+        };
         let landed = seen.taken.iter().find(|(taken, _)| *taken == index);
         let sighting = Sighting {
             chain_time: seen.time,
             seqno: seen.seqno,
-            landed: landed.map(|(_, at)| Landed { hash: String::new(), at: *at, messages: CHANNELS }),
+            landed: landed.map(|(_, at)| Landed {
+                hash: String::new(),
+                at: *at,
+                messages: CHANNELS,
+            }),
             redeemed: seen.redeemed.iter().map(|redeemed| nano(*redeemed)).collect(),
             clock: i64::from(self.truth.time),
         };
@@ -187,12 +278,21 @@ impl World {
             Next::Wait(message, _) => self.in_flight = Some((index, message)),
             Next::Confirmed(_) => {
                 let claims = self.signed[index].claims;
-                assert!(self.truth.redeemed.iter().zip(claims).all(|(redeemed, claim)| *redeemed >= claim));
+                assert!(
+                    self.truth
+                        .redeemed
+                        .iter()
+                        .zip(claims)
+                        .all(|(redeemed, claim)| *redeemed >= claim)
+                );
                 self.confirmed.push(index);
             }
             Next::Failed(SettlementFailed::NotRedeemed, _) => panic!("the model's channels always pay"),
             Next::Failed(_, _) => {
-                assert!(self.truth.taken.iter().all(|(taken, _)| *taken != index), "what took effect was given up");
+                assert!(
+                    self.truth.taken.iter().all(|(taken, _)| *taken != index),
+                    "what took effect was given up"
+                );
                 self.dead.push(index);
             }
         }
@@ -203,20 +303,33 @@ impl World {
         if crate::settlement::lags(seen.time, i64::from(self.truth.time)) || seen.redeemed == self.accrued {
             return;
         }
-        let signed =
-            Signed { seqno: seen.seqno, valid_until: seen.time + VALID_SECONDS, claims: self.accrued };
+        let signed = Signed {
+            seqno: seen.seqno,
+            valid_until: seen.time + VALID_SECONDS,
+            claims: self.accrued,
+        };
         self.signed.push(signed);
         self.in_flight = Some((self.signed.len() - 1, self.stored(self.signed.len() - 1)));
     }
 
     fn stored(&self, index: usize) -> InFlight {
-        let Signed { seqno, valid_until, claims } = self.signed[index].clone();
+        let Signed {
+            seqno,
+            valid_until,
+            claims,
+        } = self.signed[index].clone();
         let claims: Vec<NanoTon> = claims.into_iter().map(nano).collect();
-        InFlight { seqno, valid_until, claims, attempts: 0, sent_at: None }
+        InFlight {
+            seqno,
+            valid_until,
+            claims,
+            attempts: 0,
+            sent_at: None,
+        }
     }
 
-    fn apply(&mut self, step: Move) {
-        match step {
+    fn apply(&mut self, step: &Move) {
+        match *step {
             Move::Block(seconds) => self.block(seconds),
             Move::Look { stale, fate } => self.look(stale, fate),
             Move::Use(channel, amount) => self.accrued[channel] += amount,
@@ -234,7 +347,12 @@ impl World {
 }
 
 fn moves() -> impl Strategy<Value = Move> {
-    let fate = prop_oneof![Just(Fate::Pass), Just(Fate::Drop), Just(Fate::Duplicate), Just(Fate::Delay)];
+    let fate = prop_oneof![
+        Just(Fate::Pass),
+        Just(Fate::Drop),
+        Just(Fate::Duplicate),
+        Just(Fate::Delay)
+    ];
     prop_oneof![
         4 => (1u32..40).prop_map(Move::Block),
         6 => (0usize..6, fate).prop_map(|(stale, fate)| Move::Look { stale, fate }),
@@ -257,11 +375,11 @@ proptest! {
     ) {
         let mut world = World::new();
         for step in steps {
-            world.apply(step);
+            world.apply(&step);
         }
         for _ in 0..HONEST_LOOKS {
-            world.apply(Move::Look { stale: 0, fate: Fate::Pass });
-            world.apply(Move::Block(1));
+            world.apply(&Move::Look { stale: 0, fate: Fate::Pass });
+            world.apply(&Move::Block(1));
         }
         prop_assert!(world.in_flight.is_none(), "a message is stuck: {:?}", world.in_flight);
         prop_assert_eq!(world.truth.redeemed, world.accrued, "what was metered is not all paid");

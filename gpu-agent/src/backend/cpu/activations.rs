@@ -1,55 +1,63 @@
 //! Activations quantised to 8 bits in groups of 32, or to twice 8 bits where more care is asked for.
+//!
+//! Rows are gathered in tiles of 8, the number that one pass over the weights serves; within a tile the same group of all
+//! rows lies together, so that a kernel walks through one stretch of memory.
 
 use super::{Isa, isa::for_every_isa};
 use crate::backend::ops::Care;
 
 /// Elements that share a scale.
 pub(super) const GROUP: usize = 32;
+/// Rows of a tile: their sums and the 8 lines of a block of weights fill the 32 registers of AVX-512.
+pub(super) const TILE: usize = 8;
 /// Steps of a residual in one step of a quant: a residual of half a step becomes 127.
-pub(super) const RESIDUAL_STEPS: f32 = 254.0;
+const RESIDUAL_STEPS: f32 = 254.0;
+/// One step of a residual.
+pub(super) const RESIDUAL: f32 = 1.0 / RESIDUAL_STEPS;
 
-/// Quantised rows: `x ≈ scale · (quant + residual / 254)`.
+/// One group of a tile, as kernels read it: `x ≈ scale · (quant + residual / 254)`.
+#[derive(Debug, Clone)]
+#[repr(C, align(64))]
+pub(super) struct TileGroup {
+    /// −127 to 127.
+    pub(super) quants: [[i8; GROUP]; TILE],
+    /// What rounding to quants lost; zero unless asked for.
+    pub(super) residuals: [[i8; GROUP]; TILE],
+    pub(super) scales: [f32; TILE],
+    /// `scale · Σ (quant + residual / 254)`
+    pub(super) totals: [f32; TILE],
+}
+
+const EMPTY: TileGroup = TileGroup {
+    quants: [[0; GROUP]; TILE],
+    residuals: [[0; GROUP]; TILE],
+    scales: [0.0; TILE],
+    totals: [0.0; TILE],
+};
+
+/// Quantised rows.
 #[derive(Debug, Default)]
 pub(super) struct Activations {
-    /// `[rows, width]`, −127 to 127.
-    pub(super) quants: Vec<i8>,
-    /// `[rows, width / 32]`
-    pub(super) scales: Vec<f32>,
-    /// Sum of a group's quants, `[rows, width / 32]`
-    pub(super) sums: Vec<i32>,
-    /// What rounding to quants lost, as `quants`; empty unless asked for.
-    pub(super) residuals: Vec<i8>,
-    /// As `sums`.
-    pub(super) residual_sums: Vec<i32>,
-    pub(super) width: usize,
+    /// `[tiles, groups]`; rows beyond the last are left over from earlier and not read.
+    tiles: Vec<TileGroup>,
+    groups: usize,
 }
 
 impl Activations {
     /// Replaces the content by `x`, which is `[rows, width]` with `width` a multiple of 32.
     pub(super) fn quantise(&mut self, isa: Isa, x: &[f32], width: usize, care: Care) {
-        self.width = width;
-        self.quants.resize(x.len(), 0);
-        self.scales.resize(x.len() / GROUP, 0.0);
-        self.sums.resize(x.len() / GROUP, 0);
-        let fine = if care == Care::Fine { x.len() } else { 0 };
-        self.residuals.resize(fine, 0);
-        self.residual_sums.resize(fine / GROUP, 0);
-        quantise(isa, x, &mut self.quants, &mut self.scales, &mut self.sums);
-        if care == Care::Fine {
-            quantise_rest(
-                isa,
-                x,
-                &self.quants,
-                &self.scales,
-                &mut self.residuals,
-                &mut self.residual_sums,
-            );
+        self.groups = width / GROUP;
+        let tiles = (x.len() / width).div_ceil(TILE);
+        self.tiles.resize(tiles * self.groups, EMPTY);
+        for (row, values) in x.chunks_exact(width).enumerate() {
+            let tile = &mut self.tiles[row / TILE * self.groups..][..self.groups];
+            quantise(isa, values, tile, row % TILE, care == Care::Fine);
         }
     }
 
-    /// Groups of one row.
-    pub(super) fn groups(&self) -> usize {
-        self.width / GROUP
+    /// The groups of one tile.
+    pub(super) fn tile(&self, tile: usize) -> &[TileGroup] {
+        &self.tiles[tile * self.groups..][..self.groups]
     }
 }
 
@@ -66,57 +74,54 @@ fn round(x: f32) -> i32 {
     (x + ROUND).to_bits().wrapping_sub(ROUND.to_bits()).cast_signed()
 }
 
-for_every_isa! {
-    #[expect(clippy::cast_possible_truncation, reason = "a rounded value fits a byte")]
-    fn quantise_rest(
-        x: &[f32],
-        quants: &[i8],
-        scales: &[f32],
-        residuals: &mut [i8],
-        sums: &mut [i32],
-    ) {
-        let groups = x.as_chunks::<GROUP>().0.iter().zip(quants.as_chunks::<GROUP>().0);
-        let outputs = residuals.as_chunks_mut::<GROUP>().0.iter_mut().zip(sums);
-        for (((x, quants), scale), (residuals, sum)) in groups.zip(scales).zip(outputs) {
-            let inverse = if *scale > 0.0 { 1.0 / scale } else { 0.0 };
-            let mut total = 0;
-            for ((residual, value), quant) in residuals.iter_mut().zip(x).zip(quants) {
-                let rest = (value * inverse - f32::from(*quant)) * RESIDUAL_STEPS;
-                let rounded = round(rest.clamp(-127.0, 127.0));
-                *residual = rounded as i8;
-                total += rounded;
-            }
-            *sum = total;
+/// Largest absolute value, by halves so that it vectorises.
+#[inline(always)]
+#[expect(
+    clippy::inline_always,
+    reason = "must be compiled with its caller's instruction set"
+)]
+fn largest(values: &[f32; GROUP]) -> f32 {
+    let mut lanes = values.map(f32::abs);
+    let mut half = GROUP / 2;
+    while half > 0 {
+        for index in 0..half {
+            lanes[index] = if lanes[index] > lanes[index + half] {
+                lanes[index]
+            } else {
+                lanes[index + half]
+            };
         }
+        half /= 2;
     }
+    lanes[0]
 }
 
 for_every_isa! {
-    #[expect(clippy::cast_possible_truncation, reason = "a rounded value fits a byte")]
-    fn quantise(x: &[f32], quants: &mut [i8], scales: &mut [f32], sums: &mut [i32]) {
-        let groups = x.as_chunks::<GROUP>().0.iter().zip(quants.as_chunks_mut::<GROUP>().0);
-        for (((x, quants), scale), sum) in groups.zip(scales).zip(sums) {
-            let mut lanes = [0.0f32; GROUP];
-            for (lane, value) in lanes.iter_mut().zip(x) {
-                *lane = value.abs();
-            }
-            let mut half = GROUP / 2;
-            while half > 0 {
-                for index in 0..half {
-                    lanes[index] = if lanes[index] > lanes[index + half] { lanes[index] } else { lanes[index + half] };
-                }
-                half /= 2;
-            }
-            let largest = lanes[0];
+    #[expect(clippy::cast_possible_truncation, reason = "rounded values fit a byte")]
+    #[expect(clippy::cast_precision_loss, reason = "sums of 32 bytes are below 2^24")]
+    fn quantise(row: &[f32], groups: &mut [TileGroup], place: usize, fine: bool) {
+        for (values, group) in row.as_chunks::<GROUP>().0.iter().zip(groups) {
+            let largest = largest(values);
             let inverse = if largest > 0.0 { 127.0 / largest } else { 0.0 };
-            let mut total = 0;
-            for (quant, value) in quants.iter_mut().zip(x) {
-                let rounded = round(value * inverse);
-                *quant = rounded as i8;
-                total += rounded;
+            let mut sum = 0;
+            let mut rounded = [0i32; GROUP];
+            for (rounded, value) in rounded.iter_mut().zip(values) {
+                *rounded = round(value * inverse);
+                sum += *rounded;
             }
-            *scale = largest / 127.0;
-            *sum = total;
+            let mut rest = 0;
+            if fine {
+                for ((residual, rounded), value) in group.residuals[place].iter_mut().zip(rounded).zip(values) {
+                    let lost = round((value * inverse - rounded as f32) * RESIDUAL_STEPS).clamp(-127, 127);
+                    *residual = lost as i8;
+                    rest += lost;
+                }
+            }
+            for (quant, rounded) in group.quants[place].iter_mut().zip(rounded) {
+                *quant = rounded as i8;
+            }
+            group.scales[place] = largest / 127.0;
+            group.totals[place] = largest / 127.0 * (sum as f32 + rest as f32 * RESIDUAL);
         }
     }
 }
@@ -130,23 +135,15 @@ mod tests {
         let x: Vec<f32> = (0..64u8).map(|i| (f32::from(i) - 20.0) * 0.3).collect();
         let mut activations = Activations::default();
         activations.quantise(Isa::detect(), &x, 64, Care::Fine);
-        for (group, values) in x.chunks(GROUP).enumerate() {
-            let quants = &activations.quants[group * GROUP..][..GROUP];
+        for (values, group) in x.chunks(GROUP).zip(activations.tile(0)) {
+            let (quants, scale) = (&group.quants[0], group.scales[0]);
             assert_eq!(quants.iter().map(|quant| quant.unsigned_abs()).max(), Some(127));
-            assert_eq!(
-                quants.iter().map(|quant| i32::from(*quant)).sum::<i32>(),
-                activations.sums[group]
-            );
-            for (value, quant) in values.iter().zip(quants) {
-                let scale = activations.scales[group];
+            for ((value, quant), residual) in values.iter().zip(quants).zip(group.residuals[0]) {
                 assert!((value - f32::from(*quant) * scale).abs() <= scale * 0.501);
-            }
-            let residuals = &activations.residuals[group * GROUP..][..GROUP];
-            for ((value, quant), residual) in values.iter().zip(quants).zip(residuals) {
-                let scale = activations.scales[group];
-                let finer = f32::from(*quant) + f32::from(*residual) / RESIDUAL_STEPS;
+                let finer = f32::from(*quant) + f32::from(residual) * RESIDUAL;
                 assert!((value - finer * scale).abs() <= scale * 0.003);
             }
+            assert!((values.iter().sum::<f32>() - group.totals[0]).abs() < scale * 0.1);
         }
     }
 
@@ -154,6 +151,7 @@ mod tests {
     fn zeros_stay_zeros() {
         let mut activations = Activations::default();
         activations.quantise(Isa::Scalar, &[0.0; 32], 32, Care::Fine);
-        assert_eq!((activations.scales[0], activations.sums[0]), (0.0, 0));
+        let group = &activations.tile(0)[0];
+        assert!(group.scales[0] == 0.0 && group.totals[0] == 0.0 && group.quants[0] == [0; GROUP]);
     }
 }

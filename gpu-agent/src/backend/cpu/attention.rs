@@ -256,7 +256,9 @@ fn weighted_sum(
     let done = head_size - rest.len();
     for (column, sums) in columns.iter_mut().enumerate() {
         let mut sum = *sums;
-        sum.iter_mut().for_each(|sum| *sum *= rescale);
+        for sum in &mut sum {
+            *sum *= rescale;
+        }
         for (weight, values) in weights.iter().zip(values.chunks_exact(head_size)).take(visible) {
             for (sum, value) in sum.iter_mut().zip(&values[column * LANES..][..LANES]) {
                 *sum = weight.mul_add(*value, *sum);

@@ -7,9 +7,9 @@ use std::{
 
 use super::{
     Isa, Precision, Tensor,
-    activations::Activations,
+    activations::{Activations, TILE},
     elementwise::dot,
-    packed::{Packed, ROWS, TILE},
+    packed::{Packed, ROWS},
     pool::{Parts, Pool},
 };
 use crate::{
@@ -146,9 +146,9 @@ impl Target<'_> {
 
     fn packed(&self, isa: Isa, packed: &Packed, group: usize, activations: &Activations, tokens: usize) {
         for first in (0..tokens).step_by(TILE) {
-            let tile = TILE.min(tokens - first);
-            let sums = packed.multiply(isa, group, activations, first, tile);
-            for (token, sums) in sums.iter().enumerate().take(tile) {
+            let count = TILE.min(tokens - first);
+            let sums = packed.multiply(isa, group, activations, first / TILE, count);
+            for (token, sums) in sums.iter().enumerate().take(count) {
                 self.write(first + token, group * ROWS, sums);
             }
         }

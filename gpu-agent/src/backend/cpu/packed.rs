@@ -4,9 +4,9 @@
 //! holds four consecutive columns of 16 rows, and a *block* of 32 columns is 8 lines, or 4 where two quants share a
 //! byte (columns 0–15 in the low nibbles, 16–31 in the high ones). One broadcast of four activations then serves 16 rows.
 //!
-//! Quants are unsigned; the value is `scale · (quant − zero) + minimum`. With activations `s · a` of sum `Σa`, a
-//! block contributes `scale · s · (Σ quant·a − zero · Σa) + minimum · s · Σa`, whose sums are exact integers. Products that
-//! take more care do the same with the activations' residuals and add a 254th of it.
+//! Quants are unsigned; the value is `scale · quant + minimum`, where formats without a minimum of their own have one of
+//! `−zero · scale`. With activations `s · a` a block contributes `scale · s · Σ quant·a + minimum · s · Σ a`, whose sums are
+//! exact integers. Products that take more care add a 254th of the same over the activations' residuals.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -18,7 +18,7 @@ use half::f16;
 
 use super::{
     Isa,
-    activations::{Activations, GROUP, RESIDUAL_STEPS},
+    activations::{Activations, GROUP, RESIDUAL, TILE, TileGroup},
 };
 use crate::{
     backend::ops::Care,
@@ -32,8 +32,6 @@ use crate::{
 pub(super) const ROWS: usize = 16;
 /// Columns of a line.
 const QUAD: usize = 4;
-/// Most tokens that one pass over a row group serves: their sums and the 8 lines of a block fill the 32 registers of AVX-512.
-pub(super) const TILE: usize = 8;
 
 /// Sums of 16 rows for each token of a tile.
 pub(super) type TileSums = [[f32; ROWS]; TILE];
@@ -151,18 +149,18 @@ impl Packed {
         self.care
     }
 
-    /// Products of row group `group` with `tokens` rows of activations from `first` on, at most [`TILE`].
+    /// Products of row group `group` with the first `tokens` rows of a tile of activations.
     pub(super) fn multiply(
         &self,
         isa: Isa,
         group: usize,
         activations: &Activations,
-        first: usize,
+        tile: usize,
         tokens: usize,
     ) -> TileSums {
         let count = self.width.lines();
         let blocks = group * self.groups..(group + 1) * self.groups;
-        let row_group = RowGroup {
+        let weights = RowGroup {
             lines: &self.lines[blocks.start * count..blocks.end * count],
             scales: &self.scales[blocks.clone()],
             minima: if self.minima.is_empty() {
@@ -170,33 +168,24 @@ impl Packed {
             } else {
                 &self.minima[blocks]
             },
-            zero: self.zero,
+            zero: -f32::from(self.zero),
             width: self.width,
         };
-        let columns = first * activations.width..(first + tokens) * activations.width;
-        let groups = columns.start / GROUP..columns.end / GROUP;
         let inputs = Inputs {
-            quants: &activations.quants[columns.clone()],
-            scales: &activations.scales[groups.clone()],
-            sums: &activations.sums[groups.clone()],
-            rest: (self.care == Care::Fine).then(|| Rest {
-                quants: &activations.residuals[columns],
-                sums: &activations.residual_sums[groups],
-            }),
-            groups: activations.groups(),
+            groups: activations.tile(tile),
+            fine: self.care == Care::Fine,
             tokens,
         };
         assert!(
-            inputs.groups == self.groups && (1..=TILE).contains(&tokens),
-            "{tokens} rows of {} groups",
-            inputs.groups
+            inputs.groups.len() == self.groups && (1..=TILE).contains(&tokens),
+            "{tokens} rows in a tile"
         );
         match isa {
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512Vnni => avx512::multiply(&row_group, &inputs),
+            Isa::Avx512Vnni => avx512::multiply(&weights, &inputs),
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => avx2::multiply(&row_group, &inputs),
-            _ => scalar::multiply(&row_group, &inputs),
+            Isa::Avx2 => avx2::multiply(&weights, &inputs),
+            _ => scalar::multiply(&weights, &inputs),
         }
     }
 }
@@ -225,37 +214,21 @@ struct RowGroup<'a> {
     lines: &'a [Line],
     /// `[groups]`
     scales: &'a [[u16; ROWS]],
-    /// `[groups]`, or empty
+    /// `[groups]`, or empty: then the minimum is `zero · scale`
     minima: &'a [[u16; ROWS]],
-    zero: u8,
+    /// The negated quant of zero.
+    zero: f32,
     width: Width,
 }
 
 /// A tile of activations, as the kernels see it.
 struct Inputs<'a> {
-    /// `[tokens, groups, 32]`
-    quants: &'a [i8],
-    /// `[tokens, groups]`
-    scales: &'a [f32],
-    /// `[tokens, groups]`
-    sums: &'a [i32],
-    /// What rounding lost, for products that want it.
-    rest: Option<Rest<'a>>,
-    groups: usize,
+    groups: &'a [TileGroup],
+    /// Whether residuals count.
+    fine: bool,
     /// 1 to [`TILE`]
     tokens: usize,
 }
-
-/// The residuals of a tile, in steps of `1 / RESIDUAL_STEPS`.
-struct Rest<'a> {
-    /// As [`Inputs::quants`]
-    quants: &'a [i8],
-    /// As [`Inputs::sums`]
-    sums: &'a [i32],
-}
-
-/// One step of a residual.
-const RESIDUAL: f32 = 1.0 / RESIDUAL_STEPS;
 
 #[cfg(test)]
 mod tests;

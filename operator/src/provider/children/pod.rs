@@ -56,14 +56,22 @@ pub(super) fn spec(provider: &ValidProvider, model: &ValidModel, config: &Config
             {"name": "tls", "secret": {"secretName": naming::tls_secret(&provider.name), "defaultMode": 0o440}},
         ],
     });
-    let Requirements { node_selector, tolerations, .. } = &provider.requirements;
+    let Requirements {
+        node_selector,
+        tolerations,
+        ..
+    } = &provider.requirements;
     if !node_selector.is_empty() {
         spec["nodeSelector"] = json!(node_selector);
     }
     if !tolerations.is_empty() {
         spec["tolerations"] = json!(tolerations);
     }
-    let terms = if model.gpus_per_replica > 0 { node_terms(&provider.requirements) } else { Vec::new() };
+    let terms = if model.gpus_per_replica > 0 {
+        node_terms(&provider.requirements)
+    } else {
+        Vec::new()
+    };
     if !terms.is_empty() {
         spec["affinity"] = json!({
             "nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}},
@@ -128,7 +136,11 @@ fn args(backend: Backend, model: &ValidModel, file: &str) -> Vec<String> {
         ("--client-ca", format!("{TLS}/{}", secret::BUNDLE)),
     ];
     let mut args = vec!["serve".to_owned()];
-    args.extend(options.into_iter().flat_map(|(option, value)| [option.to_owned(), value]));
+    args.extend(
+        options
+            .into_iter()
+            .flat_map(|(option, value)| [option.to_owned(), value]),
+    );
     args
 }
 
@@ -165,7 +177,12 @@ fn node_terms(requirements: &Requirements) -> Vec<Value> {
         let mut same = vec![json!({
             "key": labels::COMPUTE_MAJOR, "operator": "In", "values": [least.major.to_string()],
         })];
-        same.extend(least.minor.checked_sub(1).map(|minor| greater(labels::COMPUTE_MINOR, minor.into())));
+        same.extend(
+            least
+                .minor
+                .checked_sub(1)
+                .map(|minor| greater(labels::COMPUTE_MINOR, minor.into())),
+        );
         [newer, same]
     });
     let ways = capability.map_or_else(|| vec![Vec::new()], Vec::from);

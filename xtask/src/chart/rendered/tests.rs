@@ -105,3 +105,16 @@ fn an_alert_on_a_metric_that_nobody_counts_is_refused() {
         .to_string();
     assert!(error.contains("cocoon_a_total is no metric"), "{error}");
 }
+
+#[test]
+fn an_operator_that_agents_do_not_admit_is_refused() {
+    let text = "kind: Deployment\nspec: {template: {metadata: {labels: {app.kubernetes.io/name: a}}}}\n";
+    let rendered = Rendered::parse(text.to_owned()).unwrap();
+    rendered
+        .agents_admit_the_operator_of("const OPERATOR_NAME: &str = \"a\";")
+        .unwrap();
+    rendered
+        .agents_admit_the_operator_of("const OPERATOR_NAME: &str = \"b\";")
+        .unwrap_err();
+    rendered.agents_admit_the_operator_of("").unwrap_err();
+}

@@ -1,0 +1,140 @@
+//! `kubectl cocoon results`: a job's answers, after every receipt was verified.
+
+pub mod records;
+pub mod verify;
+
+use std::io::{self, IsTerminal as _, Write as _};
+
+use anyhow::{Context as _, Result, bail};
+use clap::{Args, ValueEnum};
+use cocoon_api::{
+    crd::{InferenceJob, PaymentChannel},
+    names::{RECEIPTS_KEY, RESULTS_KEY},
+};
+use k8s_openapi::{ByteString, api::core::v1::Secret};
+use kube::{Api, ResourceExt as _};
+
+use crate::kubernetes::Cluster;
+use records::Delivered;
+use verify::{Expectations, verify};
+
+/// Whose results, and how.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// Name of the job.
+    job: String,
+    /// What to print: answers for people, results or receipts as the agent delivered them.
+    #[arg(long, short, value_enum, default_value_t)]
+    output: Format,
+}
+
+/// What to print.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Format {
+    /// Each request's name and answer.
+    #[default]
+    Text,
+    /// One OpenAI batch result a line.
+    Jsonl,
+    /// One receipt a line.
+    Receipts,
+}
+
+/// Prints the results of a job; fails where a receipt cannot be believed.
+pub async fn run(arguments: Arguments, cluster: &Cluster) -> Result<()> {
+    let Arguments { job: name, output } = arguments;
+    let jobs: Api<InferenceJob> = cluster.api();
+    let job = jobs
+        .get_opt(&name)
+        .await
+        .with_context(|| format!("could not read InferenceJob {name}"))?;
+    let job = job.with_context(|| format!("no InferenceJob {name} in namespace {}", cluster.namespace))?;
+    print(&job, output, cluster).await
+}
+
+/// Verifies and prints what has landed of a job.
+pub async fn print(job: &InferenceJob, format: Format, cluster: &Cluster) -> Result<()> {
+    let name = job.name_any();
+    let Some((results, receipts)) = load(job, cluster).await? else {
+        bail!("job {name} has no results yet: {}", standing(job));
+    };
+    let delivered = Delivered::parse(&results, &receipts)
+        .with_context(|| format!("could not read the results of job {name}"))?;
+    let verdict = verify(&delivered, &Expectations::of(job, contract(job, cluster).await?));
+    for fault in &verdict.faults {
+        eprintln!("{fault}");
+    }
+    eprintln!(
+        "{} of {} receipts verified",
+        verdict.verified,
+        delivered.receipts.len()
+    );
+    let text = match format {
+        Format::Text => delivered.text(io::stdout().is_terminal()),
+        Format::Jsonl => results,
+        Format::Receipts => receipts,
+    };
+    write(&text)?;
+    if !verdict.faults.is_empty() {
+        bail!("the results of job {name} are not what its receipts say: do not rely on them");
+    }
+    Ok(())
+}
+
+/// A reader that has seen enough closes the pipe; that is no failure.
+fn write(text: &str) -> Result<()> {
+    match io::stdout()
+        .write_all(text.as_bytes())
+        .and_then(|()| io::stdout().flush())
+    {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other.context("could not print the results"),
+    }
+}
+
+/// Results and receipts of the job's Secret; nothing where there is none yet.
+async fn load(job: &InferenceJob, cluster: &Cluster) -> Result<Option<(String, String)>> {
+    let output = job.status.as_ref().and_then(|status| status.output.as_ref());
+    let name = output.map_or_else(|| job.name_any(), |output| output.secret_ref.name.clone());
+    let secrets: Api<Secret> = cluster.api();
+    let Some(secret) = secrets
+        .get_opt(&name)
+        .await
+        .with_context(|| format!("could not read Secret {name}"))?
+    else {
+        return Ok(None);
+    };
+    let mine = secret
+        .owner_references()
+        .iter()
+        .any(|owner| Some(&owner.uid) == job.metadata.uid.as_ref());
+    if !mine {
+        bail!("Secret {name} does not belong to job {}", job.name_any());
+    }
+    let mut data = secret.data.unwrap_or_default();
+    let mut take = |key: &str| -> Result<String> {
+        let ByteString(bytes) = data.remove(key).unwrap_or_default();
+        String::from_utf8(bytes).with_context(|| format!("{key} in Secret {name} is not text"))
+    };
+    Ok(Some((take(RESULTS_KEY)?, take(RECEIPTS_KEY)?)))
+}
+
+/// Address of the contract that pays for the job, as its channel says. Nothing where the channel is gone.
+async fn contract(job: &InferenceJob, cluster: &Cluster) -> Result<Option<String>> {
+    let Some(reference) = &job.spec.billing.channel_ref else {
+        return Ok(None);
+    };
+    let channels: Api<PaymentChannel> = cluster.api();
+    let found = channels.get_opt(&reference.name).await;
+    let found = found.with_context(|| format!("could not read PaymentChannel {}", reference.name))?;
+    Ok(found.map(|channel| channel.spec.contract_address))
+}
+
+fn standing(job: &InferenceJob) -> String {
+    let status = job.status.clone().unwrap_or_default();
+    match (status.phase, status.waiting_for) {
+        (_, Some(waiting)) => waiting,
+        (Some(phase), None) => format!("it is {phase:?}"),
+        (None, None) => "the operator has not seen it".to_owned(),
+    }
+}

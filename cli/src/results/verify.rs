@@ -1,0 +1,198 @@
+//! Checks every receipt of a job: the agent's signature and chain, price times tokens, and the very bytes of the answer.
+//!
+//! It trusts the job's status for the agents' keys, and nothing else that it can check.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+use cocoon_api::{
+    NanoTon,
+    crd::{InferenceJob, job::BillingMode},
+    receipt::{Receipt, ReceiptChain, ReceiptError, Sha256Digest, receipts_root},
+};
+
+use super::records::Delivered;
+
+/// What the receipts of a job must say.
+#[derive(Debug, Default)]
+pub struct Expectations {
+    /// UID of the job.
+    job: String,
+    /// Whether a channel pays.
+    is_paid: bool,
+    /// Address of the channel's contract, where it is known.
+    contract: Option<String>,
+    /// Keys of the agents that worked on it, with the attempt.
+    agents: BTreeSet<(u32, String)>,
+    /// What the job cost, once it has ended.
+    cost: Option<NanoTon>,
+    /// Digest over all receipts, once it has ended.
+    root: Option<String>,
+}
+
+/// What does not fit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// A receipt does not verify.
+    Receipt { request: u32, why: String },
+    /// An answer has no receipt.
+    Unbilled { custom_id: String },
+    /// The sums of the receipts are not the job's.
+    Sum {
+        what: &'static str,
+        receipts: String,
+        job: String,
+    },
+}
+
+/// The outcome.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// Receipts with no fault.
+    pub verified: usize,
+    pub faults: Vec<Fault>,
+}
+
+impl Expectations {
+    /// What the job's object says; `contract` is the address in its channel, where that still exists.
+    pub fn of(job: &InferenceJob, contract: Option<String>) -> Self {
+        let status = job.status.clone().unwrap_or_default();
+        let has_ended = status.receipts_root.is_some();
+        Self {
+            job: job.metadata.uid.clone().unwrap_or_default(),
+            is_paid: job.spec.billing.mode == BillingMode::Channel,
+            contract,
+            agents: status
+                .assignments
+                .iter()
+                .map(|assignment| (assignment.attempt, assignment.agent.clone()))
+                .collect(),
+            cost: has_ended.then_some(status.cost.spent_nano),
+            root: status.receipts_root,
+        }
+    }
+}
+
+/// Verifies everything and names all that does not fit.
+pub fn verify(delivered: &Delivered, expected: &Expectations) -> Verdict {
+    let mut chains = BTreeMap::new();
+    let mut billed = BTreeSet::new();
+    let mut faults = Vec::new();
+    for receipt in &delivered.receipts {
+        let chain = chains
+            .entry(&receipt.chain)
+            .or_insert_with(|| ReceiptChain::new(receipt.chain.clone()));
+        let checked = continues(chain, receipt)
+            .and_then(|()| belongs(receipt, expected))
+            .and_then(|()| covers(receipt, delivered))
+            .and_then(|()| {
+                if billed.insert(receipt.request) {
+                    Ok(())
+                } else {
+                    Err("the request is billed twice".to_owned())
+                }
+            });
+        if let Err(why) = checked {
+            faults.push(Fault::Receipt {
+                request: receipt.request,
+                why,
+            });
+        }
+    }
+    let verified = delivered.receipts.len() - faults.len();
+    let receipted: BTreeSet<u32> = delivered.receipts.iter().map(|receipt| receipt.request).collect();
+    for record in delivered
+        .records
+        .iter()
+        .filter(|record| record.response.is_some())
+    {
+        if !receipted.contains(&record.index) {
+            faults.push(Fault::Unbilled {
+                custom_id: record.custom_id.clone(),
+            });
+        }
+    }
+    faults.extend(sums(&delivered.receipts, expected));
+    Verdict { verified, faults }
+}
+
+/// Signature, place in the chain, and price times tokens.
+fn continues(chain: &mut ReceiptChain, receipt: &Receipt) -> Result<(), String> {
+    chain.push(receipt).map_err(|error| match error {
+        ReceiptError::Signature => "the agent did not sign it".to_owned(),
+        other => other.to_string(),
+    })
+}
+
+fn belongs(receipt: &Receipt, expected: &Expectations) -> Result<(), String> {
+    let chain = &receipt.chain;
+    if chain.job != expected.job {
+        return Err("it is of another job".to_owned());
+    }
+    if !expected
+        .agents
+        .contains(&(chain.attempt, chain.agent.to_string()))
+    {
+        return Err(format!(
+            "no agent with the key {} worked on attempt {}",
+            chain.agent, chain.attempt
+        ));
+    }
+    match (&chain.channel, expected.is_paid, &expected.contract) {
+        (None, true, _) => Err("it bills no channel".to_owned()),
+        (Some(channel), false, _) => Err(format!("it bills the channel {channel} for a free job")),
+        (Some(channel), true, Some(contract)) if channel != contract => {
+            Err(format!("it bills another channel, {channel}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn covers(receipt: &Receipt, delivered: &Delivered) -> Result<(), String> {
+    let record = delivered
+        .records
+        .iter()
+        .find(|record| record.index == receipt.request);
+    let Some(response) = record.and_then(|record| record.response.as_ref()) else {
+        return Err("its request has no answer".to_owned());
+    };
+    if receipt.result != Sha256Digest::of(response.body.get().as_bytes()) {
+        return Err("the answer is not the one that was delivered".to_owned());
+    }
+    Ok(())
+}
+
+fn sums(receipts: &[Receipt], expected: &Expectations) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    let mut compare = |what, receipts: String, job: Option<String>| {
+        if let Some(job) = job.filter(|job| *job != receipts) {
+            faults.push(Fault::Sum { what, receipts, job });
+        }
+    };
+    let total = NanoTon::sum(receipts.iter().map(|receipt| receipt.nano));
+    let total = total.map_or_else(|error| error.to_string(), |total| total.to_string());
+    compare("nanoTON", total, expected.cost.map(|cost| cost.to_string()));
+    compare(
+        "digest of all receipts",
+        receipts_root(receipts).to_string(),
+        expected.root.clone(),
+    );
+    faults
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Receipt { request, why } => write!(f, "receipt of request {request}: {why}"),
+            Self::Unbilled { custom_id } => write!(f, "answer {custom_id:?}: it has no receipt"),
+            Self::Sum { what, receipts, job } => {
+                write!(f, "{what}: the receipts say {receipts}, the job says {job}")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,221 @@
+use cocoon_api::{
+    Prices, TokenCount, Usage,
+    receipt::{ChainId, Delivery, ReceiptSigner},
+    units::TokenPrice,
+};
+use serde_json::json;
+
+use super::*;
+
+const JOB: &str = "5c0f3b52-0000-4000-8000-000000000001";
+const CONTRACT: &str = "kQ-contract";
+
+fn usage(tokens: u64) -> Usage {
+    let tokens = TokenCount::new(tokens).expect("in range");
+    Usage {
+        prompt_tokens: tokens,
+        completion_tokens: tokens,
+        ..Usage::default()
+    }
+}
+
+fn prices() -> Prices {
+    let price = TokenPrice::from_nano_per_million(20_000_000).expect("in range");
+    Prices {
+        prompt: price,
+        completion: price,
+        ..Prices::default()
+    }
+}
+
+fn body(request: u32) -> String {
+    json!({"choices": [{"text": format!("answer {request}")}]}).to_string()
+}
+
+/// Two answered requests and what the job says about them.
+fn job() -> (String, Vec<Receipt>, Expectations) {
+    let signer = ReceiptSigner::from_seed([9; 32]);
+    let id = ChainId {
+        agent: signer.key(),
+        job: JOB.to_owned(),
+        attempt: 1,
+        channel: Some(CONTRACT.to_owned()),
+    };
+    let mut chain = ReceiptChain::new(id);
+    let mut results = String::new();
+    let mut receipts = Vec::new();
+    for request in 0..2 {
+        let delivery = Delivery {
+            request,
+            model: Sha256Digest::of(b"model"),
+            result: Sha256Digest::of(body(request).as_bytes()),
+            usage: usage(10),
+            prices: prices(),
+        };
+        receipts.push(signer.receipt(&mut chain, delivery).expect("signs"));
+        results += &format!(
+            "{{\"index\":{request},\"custom_id\":\"r{request}\",\"response\":{{\"status_code\":200,\"body\":{}}},\"error\":null}}\n",
+            body(request)
+        );
+    }
+    let expected = Expectations {
+        job: JOB.to_owned(),
+        is_paid: true,
+        contract: Some(CONTRACT.to_owned()),
+        agents: BTreeSet::from([(1, signer.key().to_string())]),
+        cost: Some(chain.nano()),
+        root: Some(receipts_root(&receipts).to_string()),
+    };
+    (results, receipts, expected)
+}
+
+fn verdict(results: &str, receipts: &[Receipt], expected: &Expectations) -> Verdict {
+    let lines: Vec<String> = receipts
+        .iter()
+        .map(|receipt| serde_json::to_string(receipt).expect("JSON"))
+        .collect();
+    let delivered = Delivered::parse(results, &lines.join("\n")).expect("parses");
+    verify(&delivered, expected)
+}
+
+fn words(verdict: &Verdict) -> String {
+    verdict
+        .faults
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+#[test]
+fn an_honest_job_verifies_wholly() {
+    let (results, receipts, expected) = job();
+    assert_eq!(
+        verdict(&results, &receipts, &expected),
+        Verdict {
+            verified: 2,
+            faults: Vec::new()
+        }
+    );
+}
+
+#[test]
+fn a_job_that_has_not_ended_is_held_to_no_sum() {
+    let (results, receipts, mut expected) = job();
+    (expected.cost, expected.root) = (None, None);
+    let first = results.lines().next().expect("a line");
+    assert_eq!(
+        verdict(first, &receipts[..1], &expected),
+        Verdict {
+            verified: 1,
+            faults: Vec::new()
+        }
+    );
+}
+
+#[test]
+fn a_changed_answer_is_found() {
+    let (results, receipts, expected) = job();
+    let verdict = verdict(&results.replace("answer 1", "answer X"), &receipts, &expected);
+    assert_eq!(verdict.verified, 1);
+    assert!(words(&verdict).contains("receipt of request 1: the answer is not the one that was delivered"));
+}
+
+#[test]
+fn a_higher_amount_is_found() {
+    let (results, mut receipts, expected) = job();
+    receipts[0].nano = NanoTon::from_nano(1_000_000).expect("in range");
+    let verdict = verdict(&results, &receipts, &expected);
+    assert!(
+        words(&verdict)
+            .contains("receipt of request 0: receipt's amount does not equal its price times its tokens")
+    );
+}
+
+#[test]
+fn tokens_that_the_agent_did_not_sign_are_found() {
+    let (results, mut receipts, expected) = job();
+    receipts[0].usage = usage(20);
+    receipts[0].nano = prices().cost(usage(20)).expect("in range");
+    let verdict = verdict(&results, &receipts, &expected);
+    assert!(words(&verdict).contains("receipt of request 0: the agent did not sign it"));
+}
+
+#[test]
+fn a_dropped_receipt_is_found() {
+    let (results, receipts, expected) = job();
+    let verdict = verdict(&results, &receipts[1..], &expected);
+    let words = words(&verdict);
+    assert!(
+        words.contains("receipt of request 1: receipt out of sequence"),
+        "{words}"
+    );
+    assert!(words.contains("answer \"r0\": it has no receipt"), "{words}");
+    assert!(words.contains("nanoTON: the receipts say 400"), "{words}");
+}
+
+#[test]
+fn a_receipt_twice_is_found() {
+    let (results, mut receipts, expected) = job();
+    receipts.push(receipts[1].clone());
+    assert_eq!(verdict(&results, &receipts, &expected).verified, 2);
+}
+
+#[test]
+fn a_receipt_of_a_stranger_another_job_or_another_channel_is_found() {
+    let (results, receipts, expected) = job();
+    let changed: [(Expectations, &str); 4] = [
+        (
+            Expectations {
+                agents: BTreeSet::new(),
+                ..copy(&expected)
+            },
+            "no agent with the key",
+        ),
+        (
+            Expectations {
+                job: "other".to_owned(),
+                ..copy(&expected)
+            },
+            "it is of another job",
+        ),
+        (
+            Expectations {
+                contract: Some("other".to_owned()),
+                ..copy(&expected)
+            },
+            "it bills another channel",
+        ),
+        (
+            Expectations {
+                is_paid: false,
+                ..copy(&expected)
+            },
+            "for a free job",
+        ),
+    ];
+    for (expected, why) in changed {
+        let verdict = verdict(&results, &receipts, &expected);
+        assert_eq!(verdict.verified, 0);
+        assert!(words(&verdict).contains(why), "{why}: {}", words(&verdict));
+    }
+}
+
+fn copy(expected: &Expectations) -> Expectations {
+    let Expectations {
+        job,
+        is_paid,
+        contract,
+        agents,
+        cost,
+        root,
+    } = expected;
+    Expectations {
+        job: job.clone(),
+        is_paid: *is_paid,
+        contract: contract.clone(),
+        agents: agents.clone(),
+        cost: *cost,
+        root: root.clone(),
+    }
+}

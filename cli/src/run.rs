@@ -1,0 +1,220 @@
+//! `kubectl cocoon run`: submits a job, follows it to its end and prints what came out.
+
+mod follow;
+mod progress;
+
+use std::{
+    io::Read as _,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use clap::Args;
+use cocoon_api::{
+    NanoTon,
+    conditions::{Complete, Reason as _, Settled},
+    crd::InferenceJob,
+};
+use kube::{Api, ResourceExt as _, api::PostParams};
+use serde_json::{Value, json};
+
+use crate::{
+    amount,
+    kubernetes::{Cluster, FIELD_MANAGER},
+    results,
+};
+
+/// More than the API server takes in one object (1.5 MiB).
+const MAX_MANIFEST_BYTES: u64 = 2 << 20;
+
+/// What to run.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// Manifest of an InferenceJob, or `-` for standard input.
+    #[arg(long, short, value_name = "FILE", conflicts_with_all = ["model", "prompts"], required_unless_present = "model")]
+    filename: Option<PathBuf>,
+    #[command(flatten)]
+    job: JobArguments,
+    /// Wait until the cost is paid on chain, too.
+    #[arg(long)]
+    settled: bool,
+    /// What to print of the results.
+    #[arg(long, short, value_enum, default_value_t)]
+    output: results::Format,
+}
+
+/// A job from the command line.
+#[derive(Debug, Args)]
+struct JobArguments {
+    /// Model, as a provider in the namespace offers it.
+    #[arg(long, value_name = "NAME", requires = "prompts")]
+    model: Option<String>,
+    /// Payment channel that pays.
+    #[arg(long, value_name = "NAME", requires = "max", required_unless_present_any = ["free", "filename"], conflicts_with = "filename")]
+    channel: Option<String>,
+    /// TON that the job may cost at most.
+    #[arg(long, value_name = "TON", value_parser = amount::ton, conflicts_with_all = ["free", "filename"])]
+    max: Option<NanoTon>,
+    /// Ask for a job that costs nothing.
+    #[arg(long, conflicts_with_all = ["channel", "filename"])]
+    free: bool,
+    /// Each prompt is a message to a chat model; otherwise its text is continued as it is.
+    #[arg(long, conflicts_with = "filename")]
+    chat: bool,
+    /// Tokens of each answer at most.
+    #[arg(long, value_name = "N", conflicts_with = "filename", value_parser = clap::value_parser!(u32).range(1..))]
+    max_tokens: Option<u32>,
+    /// Randomness of the answers from 0 (none) to 2.
+    #[arg(long, value_name = "T", conflicts_with = "filename")]
+    temperature: Option<f64>,
+    /// Seed of the sampler.
+    #[arg(long, value_name = "N", conflicts_with = "filename")]
+    seed: Option<u64>,
+    /// Name of the job; otherwise one is generated.
+    #[arg(long, value_name = "NAME", conflicts_with = "filename")]
+    name: Option<String>,
+    /// Prompts, one request each.
+    #[arg(value_name = "PROMPT")]
+    prompts: Vec<String>,
+}
+
+/// Submits, follows, prints. Fails where the job fails.
+pub async fn run(arguments: Arguments, cluster: &Cluster) -> Result<()> {
+    let Arguments {
+        filename,
+        job,
+        settled,
+        output,
+    } = arguments;
+    let job = match filename {
+        Some(path) => manifest(&path, cluster)?,
+        None => job.into_job()?,
+    };
+    let jobs: Api<InferenceJob> = cluster.api();
+    let job = submit(&jobs, job).await?;
+    let name = job.name_any();
+    let condition = if settled { Settled::TYPE } else { Complete::TYPE };
+    let job = tokio::select! {
+        ended = follow::until(&jobs, &job, condition) => ended?,
+        interrupt = tokio::signal::ctrl_c() => {
+            interrupt.context("could not listen for interrupts")?;
+            bail!("job {name} runs on: see `kubectl cocoon results {name}`, or stop it with `kubectl delete inferencejob {name}`");
+        }
+    };
+    eprintln!("{}", follow::summary(&job));
+    results::print(&job, output, cluster).await
+}
+
+fn manifest(path: &Path, cluster: &Cluster) -> Result<InferenceJob> {
+    let text = read(path).with_context(|| format!("could not read {}", path.display()))?;
+    let job: InferenceJob = serde_saphyr::from_str(&text)
+        .with_context(|| format!("{} is not one InferenceJob", path.display()))?;
+    if let Some(namespace) = &job.metadata.namespace {
+        ensure!(
+            *namespace == cluster.namespace,
+            "{} is for namespace {namespace}, and the namespace is {}: give --namespace {namespace}",
+            path.display(),
+            cluster.namespace
+        );
+    }
+    Ok(job)
+}
+
+fn read(path: &Path) -> Result<String> {
+    let mut text = String::new();
+    let file: Box<dyn std::io::Read> = if path == Path::new("-") {
+        Box::new(std::io::stdin())
+    } else {
+        Box::new(std::fs::File::open(path)?)
+    };
+    file.take(MAX_MANIFEST_BYTES + 1).read_to_string(&mut text)?;
+    ensure!(
+        text.len() as u64 <= MAX_MANIFEST_BYTES,
+        "it holds more than {MAX_MANIFEST_BYTES} bytes"
+    );
+    Ok(text)
+}
+
+impl JobArguments {
+    fn into_job(self) -> Result<InferenceJob> {
+        let Self {
+            model,
+            channel,
+            max,
+            free,
+            chat,
+            max_tokens,
+            temperature,
+            seed,
+            name,
+            prompts,
+        } = self;
+        if let Some(temperature) = temperature {
+            ensure!(
+                (0.0..=2.0).contains(&temperature),
+                "--temperature must be between 0 and 2"
+            );
+        }
+        let request = |prompt: String| {
+            if chat {
+                json!({"messages": [{"role": "user", "content": prompt}]})
+            } else {
+                json!({"prompt": prompt})
+            }
+        };
+        let inline: Vec<Value> = prompts.into_iter().map(request).collect();
+        let billing = if free {
+            json!({"mode": "Free"})
+        } else {
+            json!({"mode": "Channel", "channelRef": {"name": channel}, "maxNano": max})
+        };
+        let metadata = match name {
+            Some(name) => json!({"name": name}),
+            None => json!({"generateName": "run-"}),
+        };
+        let job = json!({
+            "apiVersion": "cocoon.farm/v1alpha1",
+            "kind": "InferenceJob",
+            "metadata": metadata,
+            "spec": {
+                "model": model,
+                "endpoint": if chat { "/v1/chat/completions" } else { "/v1/completions" },
+                "input": {"inline": inline},
+                "parameters": {"maxTokens": max_tokens, "temperature": temperature, "seed": seed},
+                "billing": billing,
+            },
+        });
+        serde_json::from_value(job).context("could not make a job of the arguments")
+    }
+}
+
+/// Creates the job; one of the same name and specification is followed instead.
+async fn submit(jobs: &Api<InferenceJob>, job: InferenceJob) -> Result<InferenceJob> {
+    let params = PostParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PostParams::default()
+    };
+    match jobs.create(&params, &job).await {
+        Ok(created) => {
+            eprintln!("job {} is submitted", created.name_any());
+            Ok(created)
+        }
+        Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" => {
+            let name = job.name_any();
+            let existing = jobs
+                .get(&name)
+                .await
+                .with_context(|| format!("could not read InferenceJob {name}"))?;
+            ensure!(
+                existing.spec == job.spec,
+                "job {name} exists with another specification: use another name, or delete it first"
+            );
+            eprintln!("job {name} was submitted before, following it");
+            Ok(existing)
+        }
+        Err(error) => Err(error).context("could not submit the job"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

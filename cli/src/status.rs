@@ -1,0 +1,83 @@
+//! `kubectl cocoon status`: a farm's day at a glance.
+
+mod report;
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+use cocoon_api::crd::{CocoonProvider, InferenceJob};
+use jiff::Zoned;
+use k8s_openapi::NamespaceResourceScope;
+use kube::{Api, Resource, api::ListParams};
+use serde::de::DeserializeOwned;
+
+use crate::{
+    kubernetes::Cluster,
+    output::{self, Format},
+};
+use report::Report;
+
+/// Objects that the API server answers at once: bounded answers however many jobs there are.
+const PAGE: u32 = 500;
+
+/// What to show.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// All namespaces.
+    #[arg(long, short = 'A')]
+    all_namespaces: bool,
+    /// Output format.
+    #[arg(long, short, value_enum, default_value_t)]
+    output: Format,
+}
+
+/// Prints providers, their models and the jobs that wait.
+pub async fn run(arguments: Arguments, cluster: &Cluster) -> Result<()> {
+    let providers: Vec<CocoonProvider> = list(arguments.all_namespaces, cluster, "CocoonProviders").await?;
+    let jobs: Vec<InferenceJob> = list(arguments.all_namespaces, cluster, "InferenceJobs").await?;
+    let now = Zoned::now();
+    let today = now
+        .start_of_day()
+        .context("could not tell when today began")?
+        .timestamp();
+    let report = Report::of(&providers, &jobs, today, now.timestamp());
+    match arguments.output {
+        Format::Json => output::json(&serde_json::to_value(&report)?),
+        Format::Table if providers.is_empty() && jobs.is_empty() => {
+            let place = if arguments.all_namespaces {
+                "any namespace".to_owned()
+            } else {
+                format!("namespace {}", cluster.namespace)
+            };
+            println!("no providers and no jobs in {place}");
+        }
+        Format::Table => print!("{}", report.render(arguments.all_namespaces)),
+    }
+    Ok(())
+}
+
+async fn list<K>(all: bool, cluster: &Cluster, what: &str) -> Result<Vec<K>>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + std::fmt::Debug
+        + DeserializeOwned,
+{
+    let api: Api<K> = if all {
+        Api::all(cluster.client.clone())
+    } else {
+        cluster.api()
+    };
+    let mut params = ListParams::default().limit(PAGE);
+    let mut items = Vec::new();
+    loop {
+        let page = api
+            .list(&params)
+            .await
+            .with_context(|| format!("could not list {what}"))?;
+        items.extend(page.items);
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => params = params.continue_token(&token),
+            None => return Ok(items),
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! `cargo xtask bench`: the figures of the README's table, each as one JSON file under `target/bench`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+
+use crate::{image, model, stack, workspace};
+
+/// Arguments of `cargo xtask bench`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// What to measure [default: all]
+    #[arg(value_enum)]
+    what: Vec<What>,
+    /// Finished jobs after which the operator's memory is read
+    #[arg(long, default_value_t = 1000)]
+    jobs: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum What {
+    /// Bytes of the images
+    Images,
+    /// The demo on a warm stack: its own phases, and the whole command
+    Demo,
+    /// Memory of the operator, idle and after finished jobs
+    Memory,
+    /// Tokens per second of the agent's CPU backend
+    Agent,
+}
+
+/// Measures and writes.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let all = [What::Images, What::Agent, What::Demo, What::Memory];
+    for what in if args.what.is_empty() { &all[..] } else { &args.what } {
+        let (name, figures) = match what {
+            What::Images => ("images", images()?),
+            What::Agent => ("agent", agent()?),
+            What::Demo => ("demo", demo()?),
+            What::Memory => ("memory", memory(args.jobs)?),
+        };
+        let folder = image::target_folder().join("bench");
+        fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
+        let path = folder.join(format!("{name}.json"));
+        fs::write(&path, serde_json::to_vec_pretty(&figures).context("encode figures")?)
+            .with_context(|| format!("write {}", path.display()))?;
+        println!("{name}: {figures}");
+    }
+    Ok(())
+}
+
+fn images() -> Result<Value> {
+    let images = image::build(&image::Args::default())?;
+    Ok(images.iter().map(|image| serde_json::to_value(image).context("encode an image")).collect::<Result<_>>()?)
+}
+
+fn agent() -> Result<Value> {
+    image::build(&image::Args::default())?;
+    let program = image::target_folder().join("release/gpu-agent");
+    let output = Command::new(&program).arg("bench").arg("--model").arg(model::fetch()?).output().context("run gpu-agent bench")?;
+    ensure!(output.status.success(), "gpu-agent bench failed: {}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).context("read the agent's figures")
+}
+
+/// Runs `./x demo` twice; the second run is the warm one.
+fn demo() -> Result<Value> {
+    let (first, first_seconds) = one_demo()?;
+    let (second, second_seconds) = one_demo()?;
+    Ok(json!({
+        "first": {"seconds": first_seconds, "summary": first},
+        "warm": {"seconds": second_seconds, "summary": second},
+    }))
+}
+
+fn one_demo() -> Result<(Value, f64)> {
+    let file = tempfile::NamedTempFile::new().context("create a file for the summary")?;
+    let start = Instant::now();
+    let mut command = Command::new(workspace::root().join("x"));
+    let status = command.arg("demo").arg("--json").arg(file.path()).status().context("run ./x demo")?;
+    ensure!(status.success(), "./x demo failed");
+    Ok((read(file.path())?, start.elapsed().as_secs_f64()))
+}
+
+fn memory(jobs: usize) -> Result<Value> {
+    let description: PathBuf = stack::up(&stack::Up::default())?;
+    let mut build = workspace::cargo();
+    let status = build.args(["build", "--quiet", "--package", "e2e", "--bin", "bench"]).status().context("run cargo build")?;
+    ensure!(status.success(), "the bench does not build");
+    let mut bench = Command::new(image::target_folder().join("debug/bench"));
+    let output = bench
+        .arg("--stack")
+        .arg(description)
+        .args(["--jobs", &jobs.to_string()])
+        .stderr(std::process::Stdio::inherit())
+        .output()
+        .context("run the bench")?;
+    ensure!(output.status.success(), "the bench failed");
+    serde_json::from_slice(&output.stdout).context("read the bench's figures")
+}
+
+fn read(path: &Path) -> Result<Value> {
+    let text = fs::read(path).with_context(|| format!("read {}", path.display()))?;
+    serde_json::from_slice(&text).with_context(|| format!("read {}", path.display()))
+}
