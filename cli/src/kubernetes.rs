@@ -15,6 +15,7 @@ pub const FIELD_MANAGER: &str = "kubectl-cocoon";
 
 /// Which cluster and namespace.
 #[derive(Debug, Args)]
+#[group(skip)]
 pub struct Arguments {
     /// Path of the kubeconfig; otherwise KUBECONFIG, `~/.kube/config` or the pod's service account.
     #[arg(long, global = true, value_name = "FILE")]
@@ -25,6 +26,22 @@ pub struct Arguments {
     /// Namespace; otherwise that of the context.
     #[arg(long, short, global = true, value_name = "NAME")]
     namespace: Option<String>,
+}
+
+/// Says what was asked of the API server, and why it refused in the server's own words.
+pub trait Asked<T> {
+    /// `attempt` completes "could not …".
+    fn asked(self, attempt: impl FnOnce() -> String) -> Result<T>;
+}
+
+impl<T> Asked<T> for kube::Result<T> {
+    fn asked(self, attempt: impl FnOnce() -> String) -> Result<T> {
+        self.map_err(|error| match error {
+            // Its Display repeats the whole status.
+            kube::Error::Api(status) => anyhow::anyhow!("could not {}: {}", attempt(), status.message),
+            other => anyhow::Error::from(other).context(format!("could not {}", attempt())),
+        })
+    }
 }
 
 /// A cluster and a namespace in it.

@@ -61,3 +61,43 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Status(arguments) => status::run(arguments, &cluster).await,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_commands_of_the_documentation_are_understood() {
+        Arguments::command().debug_assert();
+        for line in [
+            "channel open payer --namespace demo --provider farm --deposit 1 --cap 0.9",
+            "channel open payer --provider farm --deposit 1 --cap 1 --valid-for 30d --challenge 1h --key-file key",
+            "channel top-up payer --namespace demo --deposit 1",
+            "channel authorize payer -n demo --cap 1.8 --valid-for 7d",
+            "channel close payer",
+            "channel show",
+            "channel show payer -o json",
+            "run -f job.yaml --settled",
+            "run --model m --channel payer --max 0.1 --chat Hello",
+            "results job -o receipts",
+            "status -A",
+            "--context test status",
+        ] {
+            let words = ["kubectl-cocoon"].into_iter().chain(line.split(' '));
+            assert!(Arguments::try_parse_from(words).is_ok(), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_no_argument() {
+        for line in [
+            "channel close payer --key 00",
+            "channel close payer --payer-key 00",
+        ] {
+            let words = ["kubectl-cocoon"].into_iter().chain(line.split(' '));
+            assert!(Arguments::try_parse_from(words).is_err(), "{line}");
+        }
+    }
+}

@@ -14,6 +14,7 @@ const MAX_KEY_BYTES: u64 = 4096;
 
 /// Where the payer's key is.
 #[derive(Debug, Args)]
+#[group(skip)]
 pub struct Arguments {
     /// File with the payer's key: 24 words or 64 hexadecimal digits. Otherwise the variable `COCOON_PAYER_KEY` holds the
     /// key itself.

@@ -3,7 +3,7 @@
 pub mod records;
 pub mod verify;
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _};
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
@@ -14,7 +14,10 @@ use cocoon_api::{
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 use kube::{Api, ResourceExt as _};
 
-use crate::kubernetes::Cluster;
+use crate::{
+    kubernetes::{Asked as _, Cluster},
+    output,
+};
 use records::Delivered;
 use verify::{Expectations, verify};
 
@@ -47,7 +50,7 @@ pub async fn run(arguments: Arguments, cluster: &Cluster) -> Result<()> {
     let job = jobs
         .get_opt(&name)
         .await
-        .with_context(|| format!("could not read InferenceJob {name}"))?;
+        .asked(|| format!("read InferenceJob {name}"))?;
     let job = job.with_context(|| format!("no InferenceJob {name} in namespace {}", cluster.namespace))?;
     print(&job, output, cluster).await
 }
@@ -74,22 +77,11 @@ pub async fn print(job: &InferenceJob, format: Format, cluster: &Cluster) -> Res
         Format::Jsonl => results,
         Format::Receipts => receipts,
     };
-    write(&text)?;
+    output::print(&text)?;
     if !verdict.faults.is_empty() {
         bail!("the results of job {name} are not what its receipts say: do not rely on them");
     }
     Ok(())
-}
-
-/// A reader that has seen enough closes the pipe; that is no failure.
-fn write(text: &str) -> Result<()> {
-    match io::stdout()
-        .write_all(text.as_bytes())
-        .and_then(|()| io::stdout().flush())
-    {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        other => other.context("could not print the results"),
-    }
 }
 
 /// Results and receipts of the job's Secret; nothing where there is none yet.
@@ -100,7 +92,7 @@ async fn load(job: &InferenceJob, cluster: &Cluster) -> Result<Option<(String, S
     let Some(secret) = secrets
         .get_opt(&name)
         .await
-        .with_context(|| format!("could not read Secret {name}"))?
+        .asked(|| format!("read Secret {name}"))?
     else {
         return Ok(None);
     };
@@ -126,7 +118,7 @@ async fn contract(job: &InferenceJob, cluster: &Cluster) -> Result<Option<String
     };
     let channels: Api<PaymentChannel> = cluster.api();
     let found = channels.get_opt(&reference.name).await;
-    let found = found.with_context(|| format!("could not read PaymentChannel {}", reference.name))?;
+    let found = found.asked(|| format!("read PaymentChannel {}", reference.name))?;
     Ok(found.map(|channel| channel.spec.contract_address))
 }
 

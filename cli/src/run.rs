@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 
 use crate::{
     amount,
-    kubernetes::{Cluster, FIELD_MANAGER},
+    kubernetes::{Asked as _, Cluster, FIELD_MANAGER},
     results,
 };
 
@@ -204,7 +204,7 @@ async fn submit(jobs: &Api<InferenceJob>, job: InferenceJob) -> Result<Inference
             let existing = jobs
                 .get(&name)
                 .await
-                .with_context(|| format!("could not read InferenceJob {name}"))?;
+                .asked(|| format!("read InferenceJob {name}"))?;
             ensure!(
                 existing.spec == job.spec,
                 "job {name} exists with another specification: use another name, or delete it first"
@@ -212,7 +212,7 @@ async fn submit(jobs: &Api<InferenceJob>, job: InferenceJob) -> Result<Inference
             eprintln!("job {name} was submitted before, following it");
             Ok(existing)
         }
-        Err(error) => Err(error).context("could not submit the job"),
+        refused => refused.asked(|| "submit the job".to_owned()),
     }
 }
 

@@ -1,5 +1,6 @@
 //! `kubectl cocoon status`: a farm's day at a glance.
 
+mod render;
 mod report;
 
 use anyhow::{Context as _, Result};
@@ -11,7 +12,7 @@ use kube::{Api, Resource, api::ListParams};
 use serde::de::DeserializeOwned;
 
 use crate::{
-    kubernetes::Cluster,
+    kubernetes::{Asked as _, Cluster},
     output::{self, Format},
 };
 use report::Report;
@@ -43,16 +44,16 @@ pub async fn run(arguments: Arguments, cluster: &Cluster) -> Result<()> {
     match arguments.output {
         Format::Json => output::json(&serde_json::to_value(&report)?),
         Format::Table if providers.is_empty() && jobs.is_empty() => {
-            let place = if arguments.all_namespaces {
-                "any namespace".to_owned()
+            let here = if arguments.all_namespaces {
+                "the cluster"
             } else {
-                format!("namespace {}", cluster.namespace)
+                &cluster.namespace
             };
-            println!("no providers and no jobs in {place}");
+            eprintln!("no providers and no jobs in {here}");
+            Ok(())
         }
-        Format::Table => print!("{}", report.render(arguments.all_namespaces)),
+        Format::Table => output::print(&report.render(arguments.all_namespaces)),
     }
-    Ok(())
 }
 
 async fn list<K>(all: bool, cluster: &Cluster, what: &str) -> Result<Vec<K>>
@@ -70,10 +71,7 @@ where
     let mut params = ListParams::default().limit(PAGE);
     let mut items = Vec::new();
     loop {
-        let page = api
-            .list(&params)
-            .await
-            .with_context(|| format!("could not list {what}"))?;
+        let page = api.list(&params).await.asked(|| format!("list {what}"))?;
         items.extend(page.items);
         match page.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => params = params.continue_token(&token),

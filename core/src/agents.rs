@@ -133,7 +133,7 @@ mod tests {
 
     use super::*;
 
-    fn pod(status: serde_json::Value) -> Pod {
+    fn pod(status: &serde_json::Value) -> Pod {
         serde_json::from_value(json!({
             "metadata": {"name": "a", "uid": "u", "labels": {
                 "app.kubernetes.io/component": "gpu-agent", "cocoon.farm/model": "m"}},
@@ -142,14 +142,14 @@ mod tests {
         .unwrap()
     }
 
-    fn state_of(status: serde_json::Value) -> AgentState {
+    fn state_of(status: &serde_json::Value) -> AgentState {
         AgentPod::from_pod(&pod(status)).unwrap().state
     }
 
     #[test]
     fn a_ready_pod_serves_at_its_address() {
         let status = json!({"podIP": "10.0.0.7", "conditions": [{"type": "Ready", "status": "True"}]});
-        assert_eq!(state_of(status), AgentState::Ready("10.0.0.7".parse().unwrap()));
+        assert_eq!(state_of(&status), AgentState::Ready("10.0.0.7".parse().unwrap()));
     }
 
     #[test]
@@ -157,7 +157,7 @@ mod tests {
         let status = json!({"phase": "Pending", "conditions": [
             {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "Insufficient nvidia.com/gpu"}]});
         assert_eq!(
-            state_of(status),
+            state_of(&status),
             AgentState::Unschedulable("Insufficient nvidia.com/gpu".into())
         );
     }
@@ -168,7 +168,7 @@ mod tests {
             {"name": "agent", "image": "i", "imageID": "", "ready": false, "restartCount": 1,
              "state": {"waiting": {"reason": "CrashLoopBackOff"}},
              "lastState": {"terminated": {"exitCode": 1, "message": "sha256 mismatch\n"}}}]});
-        assert_eq!(state_of(status), AgentState::Crashing("sha256 mismatch".into()));
+        assert_eq!(state_of(&status), AgentState::Crashing("sha256 mismatch".into()));
     }
 
     #[test]

@@ -35,7 +35,7 @@ const DEPOSIT: &str = "1";
 /// What the payer allows to be claimed, in TON.
 const CAP: &str = "0.9";
 /// The payer tops up and raises the cap when less than this is left, so that the demo can run again and again.
-const LOW: &str = "0.1";
+const LOW: &str = "0.3";
 
 /// Runs the story and answers its summary.
 pub async fn run(stack: &Stack, example: &str) -> Result<Summary> {

@@ -21,9 +21,13 @@ pub const CHANNEL: &str = "payer";
 /// Name of the model of a test.
 pub const MODEL: &str = "smollm2-135m-instruct";
 
-/// What a farm asks for, in nanoTON per million tokens.
+/// What a farm asks for, in nanoTON per million tokens: high, so that a handful of answers is worth the fee of the
+/// transaction that pays them.
 pub fn prices() -> Value {
-    json!({"prompt": 20_000_000, "cachedPrompt": 2_000_000, "completion": 160_000_000, "reasoning": 160_000_000, "minimumNano": 1_000})
+    json!({
+        "prompt": 20_000_000_000_u64, "cachedPrompt": 2_000_000_000_u64,
+        "completion": 300_000_000_000_u64, "reasoning": 300_000_000_000_u64, "minimumNano": 1_000,
+    })
 }
 
 /// A farm and a payer in one namespace.
@@ -56,6 +60,9 @@ pub struct Offer {
 
 impl Offer {
     /// One GPU, settles at once.
+    ///
+    /// # Panics
+    /// Never: one nanoTON is an amount.
     pub fn of(stack: &Stack) -> Self {
         Self {
             gpus_per_replica: 1,
@@ -209,6 +216,9 @@ impl<'a> Farm<'a> {
 }
 
 /// Decimal TON.
+///
+/// # Panics
+/// Where the text is no amount: it is written in a test.
 pub fn ton(text: &str) -> NanoTon {
     NanoTon::parse_ton(text).expect("decimal TON")
 }

@@ -11,7 +11,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::time::sleep;
 
 /// What does not become true within this time, on two busy cores, never will.
-pub const LIMIT: Duration = Duration::from_secs(120);
+pub const LIMIT: Duration = Duration::from_mins(2);
 /// Between two looks.
 const INTERVAL: Duration = Duration::from_millis(200);
 

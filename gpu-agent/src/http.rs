@@ -4,6 +4,7 @@
 //! has delivered only what was read from it.
 
 pub mod attempt;
+mod body;
 mod connections;
 mod driver;
 mod metrics;
@@ -14,6 +15,7 @@ mod routes;
 pub mod service;
 mod tls;
 
+pub use body::{Body, Defaults, Input, Refusal};
 pub use connections::{Listeners, serve};
-pub use openai::{Defaults, Prepared, Refusal, prepare};
+
 pub use tls::{TlsError, TlsFiles};

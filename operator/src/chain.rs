@@ -24,6 +24,7 @@ use cocoon_ton::{
     transaction::Transaction,
 };
 use futures::future::join_all;
+use tokio::time::timeout;
 
 pub use file::{Entry, FileError, parse};
 
@@ -31,6 +32,9 @@ use crate::metrics::Metrics;
 
 /// For how long a wallet's balance is remembered for people to read: half the time between two looks at a quiet channel.
 const WALLET_CACHE: Duration = Duration::from_secs(5);
+
+/// How long a look at a wallet for people may take: a good endpoint answers in a tenth of it.
+const WALLET_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Wallets remembered at most, many more than a farm has.
 const MAX_CACHED_WALLETS: usize = 1_000;
@@ -53,8 +57,8 @@ pub struct Networks {
 
 impl Networks {
     /// Reads the file. Opens no connection: an endpoint that is down is found out when it is asked.
-    pub fn load(path: &Path, metrics: Arc<Metrics>) -> Result<Arc<Self>, FileError> {
-        Self::new(file::read(path)?, &metrics).map(Arc::new)
+    pub fn load(path: &Path, metrics: &Arc<Metrics>) -> Result<Arc<Self>, FileError> {
+        Self::new(file::read(path)?, metrics).map(Arc::new)
     }
 
     /// The networks of these entries.
@@ -83,8 +87,11 @@ pub struct Chain {
     network: Network,
     endpoints: Vec<Endpoint>,
     metrics: Arc<Metrics>,
-    wallets: Mutex<BTreeMap<Address, (Instant, WalletOnChain)>>,
+    wallets: Mutex<BTreeMap<Address, Remembered>>,
 }
+
+/// A wallet, and when it was seen.
+type Remembered = (Instant, Result<WalletOnChain, ChainError>);
 
 struct Endpoint {
     reader: ChannelReader,
@@ -175,20 +182,31 @@ impl Chain {
             .all(|pair| (pair[0].seqno, pair[0].deployed) == (pair[1].seqno, pair[1].deployed));
         match seen.into_iter().min_by_key(|wallet| wallet.balance) {
             Some(wallet) if agree => {
-                self.remember(*address, wallet);
+                self.remember(*address, Ok(wallet));
                 Ok(wallet)
             }
             _ => Err(self.disagreement(&format!("wallet {address}"))),
         }
     }
 
-    /// The wallet as it was a few seconds ago or is now: for people, not to sign with.
+    /// The wallet as it was a few seconds ago or is now: for people, not to sign with. An endpoint that does not answer is
+    /// not waited for, and not asked again at once: whoever writes a status has more to do.
     pub async fn wallet_lately(&self, address: &Address) -> Result<WalletOnChain, ChainError> {
-        let remembered = self.remembered().get(address).copied();
-        match remembered {
-            Some((at, wallet)) if at.elapsed() < WALLET_CACHE => Ok(wallet),
-            _ => self.wallet(address).await,
+        if let Some((at, seen)) = self.remembered().get(address).cloned()
+            && at.elapsed() < WALLET_CACHE
+        {
+            return seen;
         }
+        let seen = timeout(WALLET_TIMEOUT, self.wallet(address))
+            .await
+            .unwrap_or_else(|_| {
+                let network = self.network.name();
+                Err(ChainError::Unavailable(format!(
+                    "an endpoint of network {network} takes too long to answer"
+                )))
+            });
+        self.remember(*address, seen.clone());
+        seen
     }
 
     /// The wallet's transaction of the message with this normalised hash since the Unix second `since`; none unless
@@ -301,7 +319,7 @@ impl Chain {
         ))
     }
 
-    fn remember(&self, address: Address, wallet: WalletOnChain) {
+    fn remember(&self, address: Address, wallet: Result<WalletOnChain, ChainError>) {
         let mut wallets = self.remembered();
         if wallets.len() >= MAX_CACHED_WALLETS {
             wallets.clear();
@@ -309,7 +327,7 @@ impl Chain {
         wallets.insert(address, (Instant::now(), wallet));
     }
 
-    fn remembered(&self) -> MutexGuard<'_, BTreeMap<Address, (Instant, WalletOnChain)>> {
+    fn remembered(&self) -> MutexGuard<'_, BTreeMap<Address, Remembered>> {
         self.wallets
             .lock()
             .expect("no thread panicked while it held the remembered wallets")

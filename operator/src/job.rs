@@ -28,7 +28,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api, ResourceExt as _,
     runtime::{
-        Controller, WatchStreamExt as _,
+        Controller,
         controller::Action,
         reflector::{ObjectRef, Store},
         watcher,
@@ -58,7 +58,7 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(3);
 pub struct Jobs {
     ctx: Arc<Context>,
     dispatcher: Arc<Dispatcher>,
-    jobs: Store<InferenceJob>,
+    store: Store<InferenceJob>,
 }
 
 /// Runs the controller until `stop`.
@@ -75,7 +75,7 @@ pub async fn run(ctx: Arc<Context>, stop: CancellationToken) {
     let jobs = Arc::new(Jobs {
         ctx: ctx.clone(),
         dispatcher,
-        jobs: store,
+        store,
     });
     let agents =
         watcher::Config::default().labels(&format!("{}={}", names::COMPONENT_LABEL, names::AGENT_COMPONENT));

@@ -30,7 +30,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
         .install_default()
         .map_err(|_| anyhow::anyhow!("a TLS provider is installed already"))?;
     let metrics = Arc::new(Metrics::new().context("could not register metrics")?);
-    let networks = Networks::load(&config.networks, metrics.clone())
+    let networks = Networks::load(&config.networks, &metrics)
         .with_context(|| format!("could not read the networks file {}", config.networks.display()))?;
     let client = kube::Client::try_default()
         .await

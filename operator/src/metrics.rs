@@ -205,6 +205,7 @@ fn vec(name: &str, about: &str, labels: &[&str]) -> prometheus::Result<IntCounte
 #[cfg(test)]
 mod tests {
     use cocoon_api::conditions::{WalletReady, set};
+    use k8s_openapi::jiff::Timestamp;
 
     use super::*;
 
@@ -236,7 +237,7 @@ mod tests {
             &mut conditions,
             observed,
             None,
-            k8s_openapi::jiff::Timestamp::UNIX_EPOCH,
+            Timestamp::UNIX_EPOCH,
         );
         metrics.provider_conditions("farm", "p", &conditions);
         let shown = "cocoon_provider_condition{namespace=\"farm\",provider=\"p\",type=\"WalletReady\"} 0";

@@ -57,7 +57,7 @@ const DEBOUNCE: Duration = Duration::from_millis(100);
 /// After a failed reconcile.
 const RETRY_INTERVAL: Duration = Duration::from_secs(3);
 /// A provider whose policy cannot be read: only a change of it helps.
-const INVALID_INTERVAL: Duration = Duration::from_secs(60);
+const INVALID_INTERVAL: Duration = Duration::from_mins(1);
 
 /// What the settlement controller needs beside the shared context.
 pub(crate) struct Settlements {

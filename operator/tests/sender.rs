@@ -4,7 +4,7 @@
 mod world;
 
 use cocoon_api::conditions::SettlementFailed;
-use cocoon_core::settlement::{Next, Waiting};
+use cocoon_core::settlement::{MAX_REDEEMS, Next, REDEEM_FEE, Waiting};
 use cocoon_operator::chain::ChainError;
 use testbed_chain::faults::FaultChange;
 use world::{CLAIM, DEPOSIT, Keep, World};
@@ -16,6 +16,49 @@ async fn a_claim_is_paid_once_and_confirmed_by_getter_and_transaction() {
     let landed = world.drive(&spec, Keep::Memory).await.unwrap();
     assert_eq!(landed.messages, 1);
     world.assert_paid(CLAIM).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_costs_the_wallet_no_more_than_the_fee_that_decisions_count_with() {
+    let world = World::start().await;
+    // The first message deploys the wallet as well.
+    world
+        .drive(&world.sign(CLAIM).await.unwrap(), Keep::Memory)
+        .await
+        .unwrap();
+    world.blocks(4).await;
+    let before = world.balance();
+    world
+        .drive(&world.sign(2 * CLAIM).await.unwrap(), Keep::Memory)
+        .await
+        .unwrap();
+    world.blocks(4).await;
+    let cost = before + CLAIM - world.balance();
+    assert!(
+        (1..=REDEEM_FEE.nano()).contains(&cost),
+        "a claim cost {cost} nanoTON"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn as_many_claims_as_one_message_takes_are_all_paid() {
+    let count = u32::try_from(MAX_REDEEMS).unwrap();
+    let world = World::start_with(2 * DEPOSIT).await;
+    let before = world.balance();
+    let spec = world.sign_many(count, CLAIM / 2, CLAIM / 10).await;
+    assert!(
+        spec.message.len() <= 65_536,
+        "{} bytes are stored",
+        spec.message.len()
+    );
+    let landed = world.drive(&spec, Keep::Memory).await.unwrap();
+    assert_eq!(landed.messages, MAX_REDEEMS);
+    world.blocks(8).await;
+    let cost = before + u64::from(count) * (CLAIM / 10) - world.balance();
+    assert!(
+        cost <= u64::from(count) * REDEEM_FEE.nano(),
+        "{count} claims cost {cost} nanoTON"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -188,7 +231,7 @@ async fn claims_beyond_voucher_or_deposit_are_not_signed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_voucher_of_another_network_or_contract_is_not_signed() {
     let world = World::start().await;
-    let mut elsewhere = world.channel_on(cocoon_ton::Network::TESTNET);
+    let mut elsewhere = world.channel_on(&cocoon_ton::Network::TESTNET);
     assert!(
         world
             .sign_for(&elsewhere, CLAIM)
@@ -209,7 +252,7 @@ async fn a_voucher_of_another_network_or_contract_is_not_signed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn another_network_behind_the_endpoint_is_noticed_before_anything_is_signed() {
     let world = World::start().await;
-    let mainnet = world.chain_of(-239, &[world.network.base_url()]);
+    let mainnet = world::chain(-239, &[world.network.base_url()]);
     assert!(matches!(mainnet.time().await, Err(ChainError::WrongNetwork(_))));
     assert!(matches!(
         mainnet.wallet(&world.payee()).await,
@@ -220,7 +263,7 @@ async fn another_network_behind_the_endpoint_is_noticed_before_anything_is_signe
 #[tokio::test(flavor = "multi_thread")]
 async fn endpoints_that_disagree_are_not_acted_on() {
     let (world, other) = (World::start().await, World::start_with(1_000_000_000).await);
-    let both = world.chain_of(-217, &[world.network.base_url(), other.network.base_url()]);
+    let both = world::chain(-217, &[world.network.base_url(), other.network.base_url()]);
     let spec = world.sign(CLAIM).await.unwrap();
     world.drive(&spec, Keep::Memory).await.unwrap();
     let error = both.wallet(&world.payee()).await.unwrap_err();

@@ -31,22 +31,22 @@ const PINS: &str = "images/debian.yaml";
 #[derive(clap::Args, Default)]
 pub(crate) struct Args {
     /// Which images to build [default: all]
-    images: Vec<Name>,
+    pub(crate) images: Vec<Name>,
     /// Folder for the archives and images.json [default: images in the target folder]
     #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
+    pub(crate) out: Option<PathBuf>,
     /// Use this operator binary instead of building it
     #[arg(long, value_name = "PATH")]
-    operator_binary: Option<PathBuf>,
+    pub(crate) operator_binary: Option<PathBuf>,
     /// Use this agent binary instead of building it
     #[arg(long, value_name = "PATH")]
-    agent_binary: Option<PathBuf>,
+    pub(crate) agent_binary: Option<PathBuf>,
     /// Tag the images so instead of by version and content
     #[arg(long)]
-    tag: Option<String>,
+    pub(crate) tag: Option<String>,
     /// Pin the package versions that the archive offers, and build nothing
     #[arg(long)]
-    repin: bool,
+    pub(crate) repin: bool,
 }
 
 /// An image that can be built.

@@ -64,6 +64,12 @@ pub(crate) struct Up {
     /// Simulated GPUs of each node [default: 2]
     #[arg(long)]
     gpus: Option<u16>,
+    /// Put this operator into its image instead of building it
+    #[arg(long, value_name = "PATH", conflicts_with = "kubeconfig")]
+    operator_binary: Option<PathBuf>,
+    /// Put this agent into its image instead of building it
+    #[arg(long, value_name = "PATH", conflicts_with = "kubeconfig")]
+    agent_binary: Option<PathBuf>,
     /// Use this cluster instead of the testbed's
     #[arg(long, value_name = "PATH", requires_all = ["operator_image", "agent_image"])]
     kubeconfig: Option<PathBuf>,
@@ -151,7 +157,11 @@ fn on_testbed(options: &Up) -> Result<Parts> {
     say("fetching the model");
     let model_path = model::fetch()?;
     say("building images");
-    let images = image::build(&image::Args::default())?;
+    let images = image::build(&image::Args {
+        operator_binary: options.operator_binary.clone(),
+        agent_binary: options.agent_binary.clone(),
+        ..image::Args::default()
+    })?;
     let found = |name: &str| {
         let image = images.iter().find(|image| image.name.ends_with(name));
         image.with_context(|| format!("no image of {name} was built"))

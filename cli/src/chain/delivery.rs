@@ -24,6 +24,10 @@ const LOOKS_PER_BROADCAST: u32 = 10;
 /// in a row, the endpoint does not pass messages on.
 const MAX_SIGNATURES: u32 = 2;
 
+/// Seconds of chain time after which an expired message is given up: parts of one endpoint lag behind one another, and
+/// the one that answers about the wallet must have seen the message's last second.
+pub(super) const EXPIRY_MARGIN_SECONDS: u32 = 15;
+
 /// What became of a signed message.
 enum Fate {
     /// The wallet took it in this transaction.
@@ -39,8 +43,10 @@ impl Chain {
     /// [`Chain::finish_earlier`] before deciding on a payment.
     pub async fn pay(&self, payer: &Payer, message: &InternalMessage) -> Result<()> {
         let wallet = payer.wallet.address();
+        // One number for all signatures: the wallet takes at most one of them, whatever the endpoint says.
+        let seqno = self.reader.wallet_seqno(&wallet).await?;
         for _ in 0..MAX_SIGNATURES {
-            let signed = self.sign(payer, message).await?;
+            let signed = self.sign(payer, seqno, message).await?;
             if !self.outbox.store(&self.network, &signed)? {
                 bail!("another command is paying from wallet {wallet}: wait for it and run this one again");
             }
@@ -89,8 +95,7 @@ impl Chain {
         Ok(paid)
     }
 
-    async fn sign(&self, payer: &Payer, message: &InternalMessage) -> Result<SignedMessage> {
-        let seqno = self.reader.wallet_seqno(&payer.wallet.address()).await?;
+    async fn sign(&self, payer: &Payer, seqno: u32, message: &InternalMessage) -> Result<SignedMessage> {
         let valid_until = self
             .time()
             .await?
@@ -119,7 +124,7 @@ impl Chain {
             if let Some(transaction) = found {
                 return Ok(Some(Fate::Taken(Box::new(transaction))));
             }
-            if time > signed.valid_until {
+            if time > signed.valid_until.saturating_add(EXPIRY_MARGIN_SECONDS) {
                 return Ok(Some(if seqno > signed.seqno {
                     Fate::Superseded
                 } else {

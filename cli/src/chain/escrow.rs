@@ -97,10 +97,6 @@ impl Chain {
             },
             other => bail!("{}", not_a_channel(&at, &other)),
         };
-        eprintln!(
-            "paying {} TON to the contract at {at}",
-            message.value.to_ton_string()
-        );
         self.pay_from(payer, &message).await?;
         let state = self
             .when(&address, "the contract shows the deposit", |state| {
@@ -140,7 +136,6 @@ impl Chain {
             );
             return Ok(before);
         }
-        eprintln!("paying {} TON to the contract", message.value.to_ton_string());
         self.pay_from(payer, &message).await?;
         // What the provider redeems in between lowers what is available, and shows as redeemed.
         let total = |state: &ChannelState| state.available.checked_add(state.redeemed);
@@ -246,6 +241,11 @@ impl Chain {
             self.network.name(),
             needed.to_ton_string(),
             needed.saturating_sub(balance).to_ton_string()
+        );
+        let contract = message.destination.friendly(&self.network, true);
+        eprintln!(
+            "sending {} TON from {wallet} to {contract}",
+            message.value.to_ton_string()
         );
         self.pay(payer, message).await
     }

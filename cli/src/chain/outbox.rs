@@ -17,6 +17,7 @@ const MAX_MESSAGE_BYTES: u64 = 64 * 1024;
 
 /// Where messages are kept.
 #[derive(Debug, Args)]
+#[group(skip)]
 pub struct Arguments {
     /// Folder for signed messages whose fate is unknown; otherwise `cocoon` in `XDG_STATE_HOME` or `~/.local/state`.
     #[arg(long, env = "COCOON_STATE", value_name = "FOLDER")]

@@ -13,7 +13,9 @@ use testbed_chain::{
     testing::{LocalNetwork, Options},
 };
 
-use super::{Chain, escrow::Closing, escrow::salt, outbox::Outbox, parse_network};
+use super::{
+    Chain, delivery::EXPIRY_MARGIN_SECONDS, escrow::Closing, escrow::salt, outbox::Outbox, parse_network,
+};
 use crate::payer::Payer;
 
 const FUNDS: u64 = 10_000_000_000;
@@ -209,7 +211,7 @@ async fn a_message_that_expired_unused_is_signed_again() {
     assert!(chain.outbox.store(&chain.network, &signed).expect("stores"));
     world
         .network
-        .advance(super::VALIDITY_SECONDS + 1)
+        .advance(super::VALIDITY_SECONDS + EXPIRY_MARGIN_SECONDS + 1)
         .expect("time passes");
     let opened = chain.open(payer, &params, ton("1")).await.expect("opens");
     assert!(

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::PayerArguments;
 use crate::{
     chain::Chain,
-    kubernetes::{Cluster, FIELD_MANAGER},
+    kubernetes::{Asked as _, Cluster, FIELD_MANAGER},
     payer::Payer,
 };
 
@@ -51,7 +51,7 @@ pub(super) async fn read(name: &str, cluster: &Cluster) -> Result<PaymentChannel
     let found = api
         .get_opt(name)
         .await
-        .with_context(|| format!("could not read PaymentChannel {name}"))?;
+        .asked(|| format!("read PaymentChannel {name}"))?;
     found.with_context(|| {
         format!(
             "no PaymentChannel {name} in namespace {}: open it first",
@@ -80,6 +80,6 @@ pub(super) async fn store_voucher(name: &str, signed: &SignedVoucher, cluster: &
     let patch = json!({"spec": {"voucher": voucher(signed)}});
     api.patch(name, &params, &Patch::Merge(patch))
         .await
-        .with_context(|| format!("could not store the voucher in PaymentChannel {name}"))?;
+        .asked(|| format!("store the voucher in PaymentChannel {name}"))?;
     Ok(())
 }

@@ -16,7 +16,7 @@ use crate::{
         Chain,
         escrow::{Opened, salt},
     },
-    kubernetes::{Cluster, FIELD_MANAGER},
+    kubernetes::{Asked as _, Cluster, FIELD_MANAGER},
     payer::Payer,
 };
 
@@ -121,7 +121,7 @@ impl Plan {
         let existing = channels
             .get_opt(&name)
             .await
-            .with_context(|| format!("could not read PaymentChannel {name}"))?;
+            .asked(|| format!("read PaymentChannel {name}"))?;
         if let Some(existing) = &existing {
             check_same(&name, existing, &spec, &network)?;
         }
@@ -194,9 +194,12 @@ impl Plan {
             ..PostParams::default()
         };
         let channels: Api<PaymentChannel> = cluster.api();
-        channels.create(&params, &PaymentChannel::new(name, spec)).await.with_context(|| {
-            format!("could not create PaymentChannel {name}, although its contract is open: run the same command again")
-        })?;
+        channels
+            .create(&params, &PaymentChannel::new(name, spec))
+            .await
+            .asked(|| {
+                format!("create PaymentChannel {name} (its contract is open: run the same command again)")
+            })?;
         Ok(())
     }
 }
@@ -207,7 +210,7 @@ async fn provider_payout(name: &str, cluster: &Cluster) -> Result<(String, Strin
     let found = providers
         .get_opt(name)
         .await
-        .with_context(|| format!("could not read CocoonProvider {name}"))?;
+        .asked(|| format!("read CocoonProvider {name}"))?;
     let provider =
         found.with_context(|| format!("no CocoonProvider {name} in namespace {}", cluster.namespace))?;
     Ok((provider.spec.payout.network, provider.spec.payout.address))

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::Args;
 use cocoon_api::{
     conditions::{Closing, Reason as _},
@@ -17,7 +17,7 @@ use super::object;
 use crate::{
     amount,
     chain::{self, Chain},
-    kubernetes::Cluster,
+    kubernetes::{Asked as _, Cluster},
     output::{self, Format},
     table::Table,
 };
@@ -43,7 +43,7 @@ pub(super) async fn run(arguments: Arguments, cluster: &Cluster) -> Result<()> {
         let api: Api<PaymentChannel> = cluster.api();
         api.list(&ListParams::default())
             .await
-            .context("could not list PaymentChannels")?
+            .asked(|| "list PaymentChannels".to_owned())?
             .items
     };
     if !chain.has_endpoint() {
@@ -61,15 +61,18 @@ pub(super) async fn run(arguments: Arguments, cluster: &Cluster) -> Result<()> {
     match (output, name) {
         (Format::Json, Some(_)) => output::json(&seen.first().map(json).unwrap_or_default()),
         (Format::Json, None) => output::json(&Value::Array(seen.iter().map(json).collect())),
-        (Format::Table, Some(_)) => seen
-            .iter()
-            .for_each(|(object, contract)| println!("{}", details(object, contract.as_ref()))),
+        (Format::Table, Some(_)) => {
+            let shown = seen
+                .first()
+                .map(|(object, contract)| details(object, contract.as_ref()));
+            output::print(&shown.unwrap_or_default())
+        }
         (Format::Table, None) if seen.is_empty() => {
             eprintln!("no payment channels in namespace {}", cluster.namespace);
+            Ok(())
         }
-        (Format::Table, None) => print!("{}", list(&seen)),
+        (Format::Table, None) => output::print(&list(&seen).to_string()),
     }
-    Ok(())
 }
 
 /// The contract; a channel that cannot be read does not hide the others.
@@ -154,9 +157,9 @@ fn details(object: &PaymentChannel, contract: Option<&ChannelState>) -> String {
             message,
             ..
         } = condition;
-        write!(text, "\n{type_}: {reason}: {message}").expect("a String takes all text");
+        writeln!(text, "{type_}: {reason}: {message}").expect("a String takes all text");
     }
-    text.trim_end().to_owned()
+    text
 }
 
 fn figures(object: &PaymentChannel, contract: Option<&ChannelState>) -> Table {

@@ -33,11 +33,16 @@ pub(super) async fn until(
     futures::pin_mut!(stream);
     let mut progress = Progress::new();
     let mut failures = 0;
+    let mut is_there = true;
     while let Some(event) = stream.next().await {
         let seen = match event {
             Ok(Event::Apply(seen) | Event::InitApply(seen)) => seen,
-            Ok(Event::Delete(_)) => bail!("job {name} was deleted"),
-            Ok(Event::Init | Event::InitDone) => continue,
+            Ok(Event::Init) => {
+                is_there = false;
+                continue;
+            }
+            Ok(Event::InitDone) if is_there => continue,
+            Ok(Event::Delete(_) | Event::InitDone) => bail!("job {name} was deleted"),
             Err(error) if failures < MAX_WATCH_FAILURES => {
                 failures += 1;
                 progress.say(&format!("watching the job fails, trying again: {error}"));
@@ -45,7 +50,7 @@ pub(super) async fn until(
             }
             Err(error) => return Err(error).with_context(|| format!("could not watch job {name}")),
         };
-        failures = 0;
+        (failures, is_there) = (0, true);
         if seen.metadata.uid != job.metadata.uid {
             bail!("job {name} was deleted and made again");
         }

@@ -1,8 +1,7 @@
 //! The figures of a farm's day, from its objects.
 
-use std::fmt::Write as _;
-
 use cocoon_api::{
+    NanoTon, TokenCount,
     conditions::{self, Ready, Reason as _},
     crd::{
         CocoonProvider, InferenceJob,
@@ -14,71 +13,69 @@ use jiff::Timestamp;
 use kube::ResourceExt as _;
 use serde::Serialize;
 
-use crate::{amount, table::Table};
-
 /// Everything at a glance.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
-    providers: Vec<Provider>,
+    pub(super) providers: Vec<Provider>,
     /// Longest wait first.
-    waiting: Vec<Waiting>,
+    pub(super) waiting: Vec<Waiting>,
 }
 
 /// One provider's day.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Provider {
-    namespace: String,
-    name: String,
-    ready: bool,
+pub(super) struct Provider {
+    pub(super) namespace: String,
+    pub(super) name: String,
+    pub(super) ready: bool,
     /// Why it is not ready.
-    message: Option<String>,
-    gpus_free: u32,
-    gpus_total: u32,
-    models: Vec<Model>,
-    jobs: Jobs,
-    earned_nano: u64,
-    pending_nano: u64,
-    last_settled_at: Option<String>,
-    last_transaction: Option<String>,
+    pub(super) message: Option<String>,
+    pub(super) gpus_free: u32,
+    pub(super) gpus_total: u32,
+    pub(super) models: Vec<Model>,
+    pub(super) jobs: Jobs,
+    pub(super) earned_nano: NanoTon,
+    pub(super) pending_nano: NanoTon,
+    pub(super) last_settled_at: Option<String>,
+    pub(super) last_transaction: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Model {
-    name: String,
-    phase: Option<ModelPhase>,
-    replicas: u32,
-    ready: u32,
-    queued: u32,
-    tokens_per_second: i64,
+pub(super) struct Model {
+    pub(super) name: String,
+    pub(super) phase: Option<ModelPhase>,
+    pub(super) replicas: u32,
+    pub(super) ready: u32,
+    pub(super) queued: u32,
+    pub(super) tokens_per_second: i64,
 }
 
 /// Jobs of one provider.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Jobs {
-    running: u32,
-    waiting: u32,
+pub(super) struct Jobs {
+    pub(super) running: u32,
+    pub(super) waiting: u32,
     /// Since the day began, the failed ones included.
-    finished_today: u32,
-    failed_today: u32,
+    pub(super) finished_today: u32,
+    pub(super) failed_today: u32,
     /// Tokens of all four classes: of jobs that finished today, and of those that run.
-    tokens_today: u64,
+    pub(super) tokens_today: u64,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Waiting {
-    namespace: String,
-    name: String,
-    model: String,
-    provider: Option<String>,
-    since_seconds: i64,
-    queue_position: Option<u32>,
+pub(super) struct Waiting {
+    pub(super) namespace: String,
+    pub(super) name: String,
+    pub(super) model: String,
+    pub(super) provider: Option<String>,
+    pub(super) since_seconds: i64,
+    pub(super) queue_position: Option<u32>,
     #[serde(rename = "waitingFor")]
-    need: String,
+    pub(super) need: String,
 }
 
 impl Report {
@@ -98,116 +95,6 @@ impl Report {
             waiting,
         }
     }
-
-    /// For people.
-    pub fn render(&self, with_namespace: bool) -> String {
-        let mut text = self.provider_table(with_namespace).to_string();
-        if self.providers.iter().any(|provider| !provider.models.is_empty()) {
-            write!(text, "\n{}", self.model_table(with_namespace)).expect("a String takes all text");
-        }
-        for provider in &self.providers {
-            if let Some(message) = &provider.message {
-                writeln!(text, "\n{} is not ready: {message}", provider.name)
-                    .expect("a String takes all text");
-            }
-        }
-        if !self.waiting.is_empty() {
-            write!(text, "\n{}", self.waiting_table(with_namespace)).expect("a String takes all text");
-        }
-        text
-    }
-
-    fn provider_table(&self, with_namespace: bool) -> Table {
-        let headings = [
-            "NAMESPACE",
-            "PROVIDER",
-            "READY",
-            "GPUS-FREE",
-            "RUNNING",
-            "WAITING",
-            "FINISHED-TODAY",
-            "TOKENS-TODAY",
-            "EARNED",
-            "PENDING",
-            "LAST-SETTLEMENT",
-        ];
-        let mut table = Table::new(&headings[usize::from(!with_namespace)..]);
-        for provider in &self.providers {
-            let finished = match provider.jobs.failed_today {
-                0 => provider.jobs.finished_today.to_string(),
-                failed => format!("{} ({failed} failed)", provider.jobs.finished_today),
-            };
-            let cells = [
-                provider.name.clone(),
-                if provider.ready { "True" } else { "False" }.to_owned(),
-                format!("{}/{}", provider.gpus_free, provider.gpus_total),
-                provider.jobs.running.to_string(),
-                provider.jobs.waiting.to_string(),
-                finished,
-                provider.jobs.tokens_today.to_string(),
-                ton(provider.earned_nano),
-                ton(provider.pending_nano),
-                provider.last_settled_at.clone().unwrap_or_default(),
-            ];
-            table.row(place(with_namespace, &provider.namespace).chain(cells));
-        }
-        table
-    }
-
-    fn model_table(&self, with_namespace: bool) -> Table {
-        let headings = [
-            "NAMESPACE",
-            "MODEL",
-            "PROVIDER",
-            "PHASE",
-            "AGENTS",
-            "TOK/S",
-            "QUEUED",
-        ];
-        let mut table = Table::new(&headings[usize::from(!with_namespace)..]);
-        for provider in &self.providers {
-            for model in &provider.models {
-                let cells = [
-                    model.name.clone(),
-                    provider.name.clone(),
-                    model.phase.map(|phase| format!("{phase:?}")).unwrap_or_default(),
-                    format!("{}/{}", model.ready, model.replicas),
-                    model.tokens_per_second.to_string(),
-                    model.queued.to_string(),
-                ];
-                table.row(place(with_namespace, &provider.namespace).chain(cells));
-            }
-        }
-        table
-    }
-
-    fn waiting_table(&self, with_namespace: bool) -> Table {
-        let headings = ["NAMESPACE", "WAITING-JOB", "MODEL", "AGE", "QUEUE", "WAITS-FOR"];
-        let mut table = Table::new(&headings[usize::from(!with_namespace)..]);
-        for job in &self.waiting {
-            let cells = [
-                job.name.clone(),
-                job.model.clone(),
-                amount::span(job.since_seconds),
-                job.queue_position
-                    .map(|position| position.to_string())
-                    .unwrap_or_default(),
-                job.need.clone(),
-            ];
-            table.row(place(with_namespace, &job.namespace).chain(cells));
-        }
-        table
-    }
-}
-
-fn place(with_namespace: bool, namespace: &str) -> impl Iterator<Item = String> {
-    with_namespace.then(|| namespace.to_owned()).into_iter()
-}
-
-fn ton(nano: u64) -> String {
-    cocoon_api::NanoTon::from_nano(nano)
-        .map(cocoon_api::NanoTon::to_ton_string)
-        .unwrap_or_default()
 }
 
 impl Provider {
@@ -231,11 +118,8 @@ impl Provider {
                 .map(|offer| Model::of(offer, &status.models))
                 .collect(),
             jobs: Jobs::of(jobs.iter().filter(of_provider), today),
-            earned_nano: earnings.confirmed_nano.nano(),
-            pending_nano: earnings
-                .accrued_nano
-                .saturating_sub(earnings.confirmed_nano)
-                .nano(),
+            earned_nano: earnings.confirmed_nano,
+            pending_nano: earnings.accrued_nano.saturating_sub(earnings.confirmed_nano),
             last_settled_at: earnings.last_settled_at,
             last_transaction: earnings.last_transaction,
             namespace,
@@ -279,11 +163,7 @@ impl Jobs {
                 .completion_time
                 .as_ref()
                 .is_some_and(|time| time.0 >= today);
-            let tokens = status
-                .usage
-                .total()
-                .map(cocoon_api::TokenCount::get)
-                .unwrap_or_default();
+            let tokens = status.usage.total().map(TokenCount::get).unwrap_or_default();
             match status.phase {
                 Some(JobPhase::Running) => {
                     counts.running += 1;

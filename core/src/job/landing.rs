@@ -189,7 +189,7 @@ impl Landing {
                         what: "body",
                     });
                 }
-                self.check_statement(position, chain, &statement)?;
+                Self::check_statement(position, chain, &statement)?;
                 self.add_answer(position, index, custom_id, body, *receipt, *statement)
             }
             Outcome::Failed { code, .. } if code.is_retryable() => Ok(Accepted::Retryable),
@@ -200,7 +200,6 @@ impl Landing {
     }
 
     fn check_statement(
-        &self,
         position: u32,
         chain: &ReceiptChain,
         statement: &UsageStatement,

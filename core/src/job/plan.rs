@@ -217,7 +217,7 @@ pub fn plan(world: &World<'_>) -> Result<Plan, UnitError> {
     if let Some(step) = funds(world, offer, &mut draft)? {
         return Ok(draft.finish(step));
     }
-    schedule(world, offer, draft)
+    Ok(schedule(world, offer, draft))
 }
 
 struct Draft {
@@ -532,11 +532,11 @@ fn shortfall(name: &str, channel: &Channel, available: NanoTon, wanted: NanoTon)
     ))
 }
 
-fn schedule(world: &World<'_>, offer: &Offer, mut draft: Draft) -> Result<Plan, UnitError> {
+fn schedule(world: &World<'_>, offer: &Offer, mut draft: Draft) -> Plan {
     let World { agents, job, .. } = world;
     if offer.closed {
         let message = format!("provider {} takes no new work", offer.provider);
-        return Ok(draft.wait(Scheduled::ProviderUnavailable.condition(message)));
+        return draft.wait(Scheduled::ProviderUnavailable.condition(message));
     }
     let ready = agents
         .iter()
@@ -545,10 +545,10 @@ fn schedule(world: &World<'_>, offer: &Offer, mut draft: Draft) -> Result<Plan, 
     // The agent with the fewest jobs, then by name.
     if let Some(agent) = free.min_by_key(|agent| (agent.active, &agent.pod.name)) {
         draft.say(Scheduled::Dispatched.condition(format!("agent {} takes the job", agent.pod.name)));
-        return Ok(draft.act(Step::Assign {
+        return draft.act(Step::Assign {
             pod: agent.pod.clone(),
             provider: offer.provider.clone(),
-        }));
+        });
     }
     let waiting = if ready.count() > 0 {
         Scheduled::AgentsBusy.condition(format!(
@@ -558,7 +558,7 @@ fn schedule(world: &World<'_>, offer: &Offer, mut draft: Draft) -> Result<Plan, 
     } else {
         no_agent(world, offer)
     };
-    Ok(draft.wait(waiting))
+    draft.wait(waiting)
 }
 
 /// Says why no agent serves: the most telling of what the pods show.

@@ -167,7 +167,7 @@ mod tests {
 
     use super::*;
 
-    fn job(input: serde_json::Value) -> InferenceJob {
+    fn job(input: &serde_json::Value) -> InferenceJob {
         serde_json::from_value(json!({
             "apiVersion": "cocoon.farm/v1alpha1", "kind": "InferenceJob",
             "metadata": {"name": "j", "uid": "u"},
@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn the_smallest_job_is_sound() {
-        let valid = validate(&job(json!({"inline": [{"prompt": "x"}]})), &InputText::Inline).unwrap();
+        let valid = validate(&job(&json!({"inline": [{"prompt": "x"}]})), &InputText::Inline).unwrap();
         assert_eq!(valid.requests.items.len(), 1);
         assert_eq!(
             valid.billing,
@@ -196,14 +196,14 @@ mod tests {
             source_name: "ConfigMap a key b".into(),
         };
         let rejection =
-            validate(&job(json!({"configMapRef": {"name": "a", "key": "b"}})), &missing).unwrap_err();
+            validate(&job(&json!({"configMapRef": {"name": "a", "key": "b"}})), &missing).unwrap_err();
         assert!(!rejection.is_final);
         assert_eq!(rejection.accepted.message, "ConfigMap a key b does not exist yet");
     }
 
     #[test]
     fn an_input_that_changes_after_acceptance_is_refused() {
-        let mut job = job(json!({"inline": [{"prompt": "x"}]}));
+        let mut job = job(&json!({"inline": [{"prompt": "x"}]}));
         let digest = validate(&job, &InputText::Inline)
             .unwrap()
             .requests

@@ -13,10 +13,10 @@ pub const MAX_REDEEMS: usize = 100;
 /// Jobs listed in one settlement at most: at 400 bytes each, 800 KB of etcd's 1.5 MiB.
 pub const MAX_COVERED_JOBS: usize = 2_000;
 
-/// What one claim costs the wallet with all its legs: its own transaction (0.0005 TON for a message with one
-/// claim), the channel's, and the excess that comes back. Measured as 0.00073 TON; rounded up by a third, since
-/// the price of gas is the chain's to set.
-pub const REDEEM_FEE: NanoTon = match NanoTon::from_nano(1_000_000) {
+/// What one claim costs the wallet with all its legs: its own transaction, the channel's, and the excess that comes
+/// back. Measured as 1,128,273 nanoTON for a message with one claim (`operator/tests/sender.rs` holds it against this
+/// figure); rounded up by a third, since the price of gas is the chain's to set.
+pub const REDEEM_FEE: NanoTon = match NanoTon::from_nano(1_500_000) {
     Ok(fee) => fee,
     Err(_) => panic!("a constant amount is out of range"),
 };
@@ -26,7 +26,7 @@ pub const REDEEM_FEE: NanoTon = match NanoTon::from_nano(1_000_000) {
 const RETRY_SECONDS: i64 = 60;
 
 /// Doublings of [`RETRY_SECONDS`] at most: a wait of an hour and four minutes, at which a failing channel burns
-/// 0.02 TON a day.
+/// 0.03 TON a day.
 const MAX_DOUBLINGS: u32 = 6;
 
 /// Claims in a row that a channel did not pay.

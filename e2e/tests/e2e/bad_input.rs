@@ -124,7 +124,7 @@ fn a_voucher_may_only_be_raised() -> Result<()> {
             cocoon_api::conditions::find(&status.conditions, "VoucherValid").map(|condition| condition.reason.clone())
         };
         wait::object(&channels, CHANNEL, "the forged voucher is refused", |channel| reason(channel).as_deref() == Some("BadSignature")).await?;
-        farm.submit("unpaid", &["Once upon a time"], 1_000_000).await?;
+        farm.submit("unpaid", &["Once upon a time"], 20_000_000).await?;
         farm.wait_for_reason("unpaid", "FundsReserved", "VoucherInvalid").await?;
 
         stack.plugin(&["channel", "authorize", CHANNEL, "--namespace", &namespace, "--cap", "0.6"], &farm.payer_key).await?;
@@ -170,7 +170,7 @@ fn a_file_with_another_digest_is_refused_by_the_agent() -> Result<()> {
         let offer = Offer { sha256: "ab".repeat(32), ..Offer::of(&stack) };
         let farm = Farm::start(&stack, &namespace, &offer).await?;
         farm.open_channel("1", "0.5").await?;
-        farm.submit("hopeful", &["Once upon a time"], 10_000_000).await?;
+        farm.submit("hopeful", &["Once upon a time"], 20_000_000).await?;
         let message = farm.wait_for_reason("hopeful", "Scheduled", "AgentFailed").await?;
         ensure!(message.contains("sha256"), "{message}");
         Ok(())
@@ -216,7 +216,7 @@ fn an_endpoint_that_is_down_is_named_and_work_resumes_by_itself() -> Result<()> 
         stack.refuse_requests(0).await?;
         down?;
         farm.open_channel("1", "0.5").await?;
-        farm.submit("later", &["Once upon a time"], 10_000_000).await?;
+        farm.submit("later", &["Once upon a time"], 20_000_000).await?;
         farm.wait_for("later", "Settled").await?;
         Ok(())
     })

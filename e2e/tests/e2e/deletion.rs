@@ -58,10 +58,10 @@ async fn all_gone(farm: &Farm<'_>) -> Result<()> {
 }
 
 async fn run(farm: &Farm<'_>, order: [Kind; 3], running: bool) -> Result<()> {
-    farm.open_channel("1", "0.9").await?;
+    farm.open_channel("2", "1.9").await?;
     let prompts: Vec<String> = (0..if running { REQUESTS } else { 1 }).map(|n| format!("{n}. Once upon a time")).collect();
     let prompts: Vec<&str> = prompts.iter().map(String::as_str).collect();
-    farm.submit("job", &prompts, 500_000_000).await?;
+    farm.submit("job", &prompts, 900_000_000).await?;
     if running {
         let delivered = |job: &InferenceJob| job.status.as_ref().is_some_and(|status| status.requests.succeeded > 0);
         let job = wait::object(&farm.api::<InferenceJob>(), "job", "the job runs", delivered).await?;

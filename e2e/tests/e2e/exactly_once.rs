@@ -77,7 +77,7 @@ fn an_operator_killed_between_broadcast_and_confirmation_pays_once() -> Result<(
         // The agent serves before the chain stands still: a chain that is old is not trusted with a signature.
         farm.ready().await?;
         stack.pause_blocks(true).await?;
-        farm.submit("short", &["Once upon a time"], 10_000_000).await?;
+        farm.submit("short", &["Once upon a time"], 20_000_000).await?;
         farm.wait_for("short", "Complete").await?;
         let is_broadcast = || async {
             let settlements = farm.api::<Settlement>().list(&ListParams::default()).await?;

@@ -22,7 +22,7 @@ fn six_prompts_are_answered_as_the_reference_says_and_paid_to_the_nanoton() -> R
         let before = Money::of(&farm).await?;
 
         let prompts: Vec<&str> = cases.iter().map(|(prompt, _)| *prompt).collect();
-        farm.submit("first", &prompts, 10_000_000).await?;
+        farm.submit("first", &prompts, 200_000_000).await?;
         for condition in ["Complete", "Settled"] {
             let wait = format!("--for=condition={condition}");
             stack.kubectl(&["--namespace", &namespace, "wait", &wait, "inferencejob/first", "--timeout=120s"]).await?;

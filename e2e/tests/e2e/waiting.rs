@@ -35,7 +35,7 @@ fn a_job_without_a_free_gpu_waits_until_one_is_freed() -> Result<()> {
         let is_placed = |pod: &Pod| pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some());
         wait::object(&farm.api::<Pod>(), "occupant", "the occupant has the GPUs", is_placed).await?;
 
-        farm.submit("patient", &["Once upon a time"], 10_000_000).await?;
+        farm.submit("patient", &["Once upon a time"], 20_000_000).await?;
         let message = farm.wait_for_reason("patient", "Scheduled", "InsufficientGPU").await?;
         ensure!(message.contains("nvidia.com/gpu"), "the message names what it waits for: {message}");
         farm.api::<Pod>().delete("occupant", &DeleteParams::default()).await?;

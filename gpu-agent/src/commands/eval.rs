@@ -13,7 +13,7 @@ use gpu_agent::{
 };
 
 /// Rows of one batch of an evaluation: bounds the memory of the logits.
-const ROWS: usize = 64;
+const ROWS: usize = 256;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {

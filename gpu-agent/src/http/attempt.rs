@@ -280,7 +280,7 @@ fn count(tokens: u64) -> TokenCount {
 /// Tokens of the last seconds.
 #[derive(Debug, Default)]
 struct Rate {
-    /// When tokens were sampled, in tenths of a second, and how many; at most ten entries a second.
+    /// When tokens were sampled, and how many; at most one entry a tenth of a second.
     recent: VecDeque<(Instant, usize)>,
 }
 

@@ -15,7 +15,8 @@ use tokio::task::JoinSet;
 
 use super::{
     attempt::{Attempt, Failure, Success},
-    openai::{self, Defaults, Prepared, Refusal},
+    body::{Body, Defaults, Refusal},
+    openai::{self, Prepared},
     service::Service,
 };
 use crate::engine::Event;
@@ -94,7 +95,8 @@ async fn prepare_all(service: &Arc<Service>, request: &Arc<AttemptRequest>) -> V
             };
             Pending {
                 index: item.index,
-                prepared: openai::prepare(&for_thread.model, wanted.endpoint, &item.body, defaults),
+                prepared: Body::read(wanted.endpoint, &for_thread.model.name, &item.body, defaults)
+                    .and_then(|body| openai::prepare(&for_thread.model, body)),
             }
         };
         wanted.requests.iter().map(prepare).collect()

@@ -45,6 +45,7 @@ pub(super) fn router(service: Arc<Service>) -> Router {
         .route("/v1/jobs/{uid}/{attempt}/results", get(results))
         .route("/v1/identity", get(identity))
         .route("/v1/usage", get(usage))
+        .fallback(async || Failed(StatusCode::NOT_FOUND, "the protocol has no such path".to_owned()))
         .with_state(service)
 }
 
@@ -59,10 +60,10 @@ impl IntoResponse for Failed {
 
 async fn start(
     State(service): Shared,
-    Path((uid, attempt)): Path<(String, u32)>,
+    Path((uid, attempt)): Path<(String, String)>,
     body: Body,
 ) -> Result<(StatusCode, Json<AttemptProgress>), Failed> {
-    let id = attempt_id(uid, attempt)?;
+    let id = attempt_id(uid, &attempt)?;
     let request = read_request(body).await?;
     check_request(&service, &request)?;
     let canonical =
@@ -94,16 +95,16 @@ async fn start(
 
 async fn progress(
     State(service): Shared,
-    Path((uid, attempt)): Path<(String, u32)>,
+    Path((uid, attempt)): Path<(String, String)>,
 ) -> Result<Json<AttemptProgress>, Failed> {
-    Ok(Json(find(&service, uid, attempt)?.progress(&service)))
+    Ok(Json(find(&service, uid, &attempt)?.progress(&service)))
 }
 
 async fn cancel(
     State(service): Shared,
-    Path((uid, attempt)): Path<(String, u32)>,
+    Path((uid, attempt)): Path<(String, String)>,
 ) -> Result<Json<AttemptProgress>, Failed> {
-    let attempt = find(&service, uid, attempt)?;
+    let attempt = find(&service, uid, &attempt)?;
     attempt.cancel.cancel();
     // The sender lives in the attempt, so waiting cannot fail; a cancelled attempt ends within one batch.
     let ended = attempt.follow().wait_for(|grown| grown.ended).await.is_ok();
@@ -116,18 +117,30 @@ async fn cancel(
     Ok(Json(attempt.progress(&service)))
 }
 
+/// Query of the results.
 #[derive(serde::Deserialize)]
 struct From {
     #[serde(default)]
-    from: usize,
+    from: String,
 }
 
 async fn results(
     State(service): Shared,
-    Path((uid, attempt)): Path<(String, u32)>,
+    Path((uid, attempt)): Path<(String, String)>,
     Query(From { from }): Query<From>,
 ) -> Result<Response, Failed> {
-    let attempt = find(&service, uid, attempt)?;
+    let attempt = find(&service, uid, &attempt)?;
+    let refused = |_| {
+        Failed(
+            StatusCode::BAD_REQUEST,
+            "from must be a position, counted from 0".to_owned(),
+        )
+    };
+    let from = if from.is_empty() {
+        0
+    } else {
+        from.parse().map_err(refused)?
+    };
     let body = Body::from_stream(lines(attempt, from));
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response())
 }
@@ -183,7 +196,7 @@ fn lines(attempt: Arc<Attempt>, from: usize) -> impl Stream<Item = Result<Bytes,
     )
 }
 
-fn find(service: &Service, uid: String, attempt: u32) -> Result<Arc<Attempt>, Failed> {
+fn find(service: &Service, uid: String, attempt: &str) -> Result<Arc<Attempt>, Failed> {
     let id = attempt_id(uid, attempt)?;
     let unknown = || {
         Failed(
@@ -194,15 +207,20 @@ fn find(service: &Service, uid: String, attempt: u32) -> Result<Arc<Attempt>, Fa
     service.attempts.get(&id).ok_or_else(unknown)
 }
 
-fn attempt_id(uid: String, attempt: u32) -> Result<AttemptId, Failed> {
+fn attempt_id(uid: String, attempt: &str) -> Result<AttemptId, Failed> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
-    if uid.is_empty() || uid.len() > MAX_UID_BYTES || !uid.bytes().all(plain) || attempt == 0 {
-        let message = format!(
-            "path must be /v1/jobs/UID/ATTEMPT with a UID of 1 to {MAX_UID_BYTES} letters, digits and dashes, and an attempt from 1"
-        );
-        return Err(Failed(StatusCode::BAD_REQUEST, message));
+    let number = attempt.parse().ok().filter(|number| *number > 0);
+    match number {
+        Some(attempt) if !uid.is_empty() && uid.len() <= MAX_UID_BYTES && uid.bytes().all(plain) => {
+            Ok(AttemptId { job: uid, attempt })
+        }
+        _ => Err(Failed(
+            StatusCode::BAD_REQUEST,
+            format!(
+                "path must be /v1/jobs/UID/ATTEMPT with 1 to {MAX_UID_BYTES} letters, digits and dashes, and a number from 1"
+            ),
+        )),
     }
-    Ok(AttemptId { job: uid, attempt })
 }
 
 async fn read_request(body: Body) -> Result<AttemptRequest, Failed> {

@@ -168,3 +168,6 @@ fn certificates(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>,
             source,
         })
 }
+
+#[cfg(test)]
+mod tests;

@@ -55,8 +55,8 @@ pub fn model_file() -> ModelFile {
 pub fn backend(file: &ModelFile, precision: Precision, context: usize, sequences: usize) -> Llama<CpuOps> {
     let config = Config::read(file).expect("a supported architecture");
     let limits = Limits {
-        rows: 64,
-        logits: sequences.max(8),
+        rows: 256,
+        logits: 256,
         context,
         blocks: context.div_ceil(BLOCK_TOKENS) * sequences,
         vocabulary: config.vocabulary,

@@ -287,10 +287,10 @@ impl Attempt {
             match self.secret.load().await {
                 Ok(Ok(stored)) => return stored,
                 Ok(Err(unreadable)) => {
-                    warn!(job = %self.job.name, error = error::chain(&unreadable), "results cannot land")
+                    warn!(job = %self.job.name, error = error::chain(&unreadable), "results cannot land");
                 }
                 Err(error) => {
-                    warn!(job = %self.job.name, error = error::chain(&error), "results cannot be read")
+                    warn!(job = %self.job.name, error = error::chain(&error), "results cannot be read");
                 }
             }
             sleep(WRITE_RETRY_DELAY).await;
@@ -305,7 +305,7 @@ impl Attempt {
                 Ok(true) => break,
                 Ok(false) => return false,
                 Err(error) => {
-                    warn!(job = %self.job.name, error = error::chain(&error), "results cannot land yet")
+                    warn!(job = %self.job.name, error = error::chain(&error), "results cannot land yet");
                 }
             }
             sleep(WRITE_RETRY_DELAY).await;
@@ -322,7 +322,7 @@ impl Attempt {
             match meter(&self.client, &self.job, channel, landing).await {
                 Ok(()) => return,
                 Err(error) => {
-                    warn!(job = %self.job.name, error = error::chain(&error), "usage cannot be metered yet")
+                    warn!(job = %self.job.name, error = error::chain(&error), "usage cannot be metered yet");
                 }
             }
             sleep(WRITE_RETRY_DELAY).await;

@@ -221,7 +221,7 @@ async fn agents(job: &InferenceJob, jobs: &Jobs, provider: Option<&str>) -> Resu
 /// Active attempts of all jobs, by the UID of the agent's pod.
 fn active_by_pod(jobs: &Jobs) -> BTreeMap<String, usize> {
     let mut active = BTreeMap::new();
-    for job in jobs.jobs.state() {
+    for job in jobs.store.state() {
         let assignments = job.status.iter().flat_map(|status| &status.assignments);
         for assignment in assignments.filter(|assignment| assignment.state == AssignmentState::Active) {
             *active.entry(assignment.pod_uid.clone()).or_default() += 1;
@@ -239,7 +239,7 @@ fn queue_position(job: &InferenceJob, jobs: &Jobs) -> u32 {
         )
     };
     let own = age(job);
-    let before = jobs.jobs.state().into_iter().filter(|other| {
+    let before = jobs.store.state().into_iter().filter(|other| {
         other.metadata.namespace == job.metadata.namespace
             && other.spec.model == job.spec.model
             && age(other) < own

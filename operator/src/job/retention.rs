@@ -130,11 +130,10 @@ fn covering(
     let (rank, state) = match status.state.unwrap_or(SettlementState::Signed) {
         SettlementState::Failed => return None,
         SettlementState::Signed => (0, "Signed"),
-        SettlementState::Broadcast => (1, "Broadcast"),
         SettlementState::Confirmed if conditions::is_true(&status.conditions, Confirmed::TYPE) => {
             (2, "Confirmed")
         }
-        SettlementState::Confirmed => (1, "Broadcast"),
+        SettlementState::Broadcast | SettlementState::Confirmed => (1, "Broadcast"),
     };
     Some((
         rank,

@@ -51,7 +51,7 @@ pub fn sign(
         .iter()
         .map(|claim| claim.take_until)
         .fold(longest, u32::min);
-    let signed = wallet.transfer(seqno, valid_until, &messages)?.sign(signer)?;
+    let message = wallet.transfer(seqno, valid_until, &messages)?.sign(signer)?;
     let steps = claims.iter().map(|claim| {
         claim
             .redeem
@@ -66,8 +66,8 @@ pub fn sign(
         wallet: wallet.address().to_string(),
         seqno,
         valid_until,
-        message: STANDARD.encode(&signed.boc),
-        message_hash: hex::encode(signed.hash),
+        message: STANDARD.encode(&message.boc),
+        message_hash: hex::encode(message.hash),
         redeems: claims.into_iter().map(|claim| claim.redeem).collect(),
         claimed,
     })

@@ -76,11 +76,11 @@ fn health(wallet: &Observation, settlements: &[&Settlement]) -> Observation {
         .max_by_key(|(at, stl)| (*at, stl.name_any()));
     match last {
         Some((_, settlement)) if state(settlement) == Some(SettlementState::Failed) => {
-            let list = settlement
+            let conditions_of = settlement
                 .status
                 .as_ref()
                 .map_or(&[][..], |status| &status.conditions);
-            let why = conditions::find(list, "Failed").map_or("", |condition| &condition.message);
+            let why = conditions::find(conditions_of, "Failed").map_or("", |condition| &condition.message);
             SettlementHealthy::SettlementFailed.condition(format!("{}: {why}", settlement.name_any()))
         }
         _ => SettlementHealthy::UpToDate.condition("nothing is overdue"),

@@ -53,7 +53,8 @@ fn nano(value: u64) -> NanoTon {
     NanoTon::from_nano(value).unwrap()
 }
 
-fn chain(global_id: i32, endpoints: &[String]) -> Arc<Chain> {
+/// One network behind these endpoints.
+pub fn chain(global_id: i32, endpoints: &[String]) -> Arc<Chain> {
     let entry = Entry {
         name: "testbed".into(),
         global_id,
@@ -106,15 +107,7 @@ impl World {
             .sign(&self.payer)
             .unwrap();
         self.chain.send(&signed.boc).await.unwrap();
-        for _ in 0..LOOKS {
-            if let ChannelOnChain::Channel { state, .. } = self.chain.channel(&self.address()).await.unwrap()
-            {
-                self.deposited = state.available.nano();
-                return;
-            }
-            self.blocks(1).await;
-        }
-        panic!("the channel was not deployed in {LOOKS} blocks");
+        self.deposited = self.deployed(&self.address()).await;
     }
 
     /// Waits for new blocks.
@@ -133,10 +126,6 @@ impl World {
         self.params.provider
     }
 
-    pub fn chain_of(&self, global_id: i32, endpoints: &[String]) -> Arc<Chain> {
-        chain(global_id, endpoints)
-    }
-
     /// The channel with a voucher over the whole deposit.
     pub fn channel(&self) -> PaymentChannel {
         self.channel_with(&Network::TESTBED, DEPOSIT)
@@ -146,15 +135,19 @@ impl World {
         self.channel_with(&Network::TESTBED, cap)
     }
 
-    pub fn channel_on(&self, network: Network) -> PaymentChannel {
-        self.channel_with(&network, DEPOSIT)
+    pub fn channel_on(&self, network: &Network) -> PaymentChannel {
+        self.channel_with(network, DEPOSIT)
     }
 
     fn channel_with(&self, network: &Network, cap: u64) -> PaymentChannel {
+        self.voucher_for(&self.address(), network, cap)
+    }
+
+    fn voucher_for(&self, address: &Address, network: &Network, cap: u64) -> PaymentChannel {
         let valid_until = self.network.status().unwrap().utime + 86_400;
         let promise = Promise {
             global_id: network.global_id(),
-            channel: self.address(),
+            channel: *address,
             cap: nano(cap),
             valid_until,
             epoch: 0,
@@ -171,11 +164,79 @@ impl World {
             PaymentChannelSpec {
                 provider: LocalReference { name: "farm".into() },
                 network: "testbed".into(),
-                contract_address: self.address().to_string(),
+                contract_address: address.to_string(),
                 payer_public_key: self.payer.public_key().to_string(),
                 voucher: Some(voucher),
             },
         )
+    }
+
+    /// Opens this many more channels with one message of the payer, and signs one message that claims from all.
+    pub async fn sign_many(&self, count: u32, deposit: u64, claim: u64) -> SettlementSpec {
+        let all: Vec<ChannelParams> = (1..=count)
+            .map(|salt| ChannelParams { salt, ..self.params })
+            .collect();
+        self.network
+            .fund(
+                &self.params.payer.to_string(),
+                u64::from(count) * (deposit + DEPOSIT / 20),
+            )
+            .unwrap();
+        let deploys: Vec<_> = all
+            .iter()
+            .map(|params| {
+                (
+                    SendMode::ExactValue,
+                    channel::deploy_and_fund(params, nano(deposit), 0).unwrap(),
+                )
+            })
+            .collect();
+        let payer = Wallet::new(self.payer.public_key(), &Network::TESTBED);
+        let until = self.network.status().unwrap().utime + 60;
+        let signed = payer
+            .transfer(1, until, &deploys)
+            .unwrap()
+            .sign(&self.payer)
+            .unwrap();
+        self.chain.send(&signed.boc).await.unwrap();
+        let mut claims = Vec::new();
+        for params in &all {
+            self.deployed(&params.address()).await;
+            claims.push(self.claim_from(params, claim).await);
+        }
+        let time = self.chain.time().await.unwrap();
+        let wallet = Wallet::new(self.provider.public_key(), &Network::TESTBED);
+        let seqno = self.chain.wallet(&wallet.address()).await.unwrap().seqno;
+        message::sign("farm", &wallet, &self.provider, seqno, time, claims).unwrap()
+    }
+
+    async fn claim_from(&self, params: &ChannelParams, claim: u64) -> Claim {
+        let channel = self.voucher_for(&params.address(), &Network::TESTBED, DEPOSIT);
+        let candidate = Candidate {
+            name: format!("channel-{}", params.salt),
+            contract_address: params.address().to_string(),
+            claim: nano(claim),
+            redeemed: NanoTon::ZERO,
+            accruing_since: 0,
+            urgency: None,
+            jobs: Vec::new(),
+        };
+        let time = self.chain.time().await.unwrap();
+        Claim::check(candidate, &channel, &self.chain, &params.provider, time)
+            .await
+            .unwrap()
+            .unwrap()
+    }
+
+    /// Waits for a channel and answers what can be claimed from it.
+    async fn deployed(&self, address: &Address) -> u64 {
+        for _ in 0..LOOKS {
+            if let ChannelOnChain::Channel { state, .. } = self.chain.channel(address).await.unwrap() {
+                return state.available.nano();
+            }
+            self.blocks(1).await;
+        }
+        panic!("the channel was not deployed in {LOOKS} blocks");
     }
 
     /// Checks a claim against the chain and signs it.
@@ -241,6 +302,15 @@ impl World {
             self.blocks(1).await;
         }
         panic!("the message did not end in {LOOKS} looks");
+    }
+
+    /// What the provider's wallet holds.
+    pub fn balance(&self) -> u64 {
+        self.network
+            .balance(&self.payee().to_string())
+            .unwrap()
+            .try_into()
+            .unwrap()
     }
 
     pub async fn send(&self, spec: &SettlementSpec) -> Result<(), ChainError> {

@@ -42,7 +42,7 @@ fn job() -> (String, Vec<Receipt>, Expectations) {
         channel: Some(CONTRACT.to_owned()),
     };
     let mut chain = ReceiptChain::new(id);
-    let mut results = String::new();
+    let mut results = Vec::new();
     let mut receipts = Vec::new();
     for request in 0..2 {
         let delivery = Delivery {
@@ -53,10 +53,10 @@ fn job() -> (String, Vec<Receipt>, Expectations) {
             prices: prices(),
         };
         receipts.push(signer.receipt(&mut chain, delivery).expect("signs"));
-        results += &format!(
-            "{{\"index\":{request},\"custom_id\":\"r{request}\",\"response\":{{\"status_code\":200,\"body\":{}}},\"error\":null}}\n",
+        results.push(format!(
+            "{{\"index\":{request},\"custom_id\":\"r{request}\",\"response\":{{\"status_code\":200,\"body\":{}}},\"error\":null}}",
             body(request)
-        );
+        ));
     }
     let expected = Expectations {
         job: JOB.to_owned(),
@@ -66,7 +66,7 @@ fn job() -> (String, Vec<Receipt>, Expectations) {
         cost: Some(chain.nano()),
         root: Some(receipts_root(&receipts).to_string()),
     };
-    (results, receipts, expected)
+    (results.join("\n"), receipts, expected)
 }
 
 fn verdict(results: &str, receipts: &[Receipt], expected: &Expectations) -> Verdict {

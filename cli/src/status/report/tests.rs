@@ -83,7 +83,10 @@ fn a_day_counts_what_runs_waits_and_finished_since_it_began() {
     };
     assert_eq!(report.providers[0].jobs, expected);
     assert_eq!(
-        (report.providers[0].earned_nano, report.providers[0].pending_nano),
+        (
+            report.providers[0].earned_nano.nano(),
+            report.providers[0].pending_nano.nano()
+        ),
         (1_000_000_000, 500_000_000)
     );
 }

@@ -149,7 +149,7 @@ fn age_makes_an_amount_due_and_the_fee_ratio_holds_it_back() {
         ["a"]
     );
     assert_eq!(
-        settled(run(&channels, &policy(9 * TON, 60, "0.1"), NOW + 60)),
+        settled(run(&channels, &policy(9 * TON, 60, "0.2"), NOW + 60)),
         ["a", "b"]
     );
 }

@@ -21,6 +21,8 @@ use crate::backend::{BLOCK_TOKENS, Batch, SequenceSlice, ops::CacheShape};
 const QUERY_TOKENS: usize = 16;
 /// Partial sums of a score: hides the latency of the multiply-add.
 const CHAINS: usize = 4;
+/// Registers of sums that one walk over the values fills: a head of 64.
+const COLUMNS: usize = 4;
 
 /// Working memory of each thread.
 pub(super) struct Scratch(Vec<Mutex<Room>>);
@@ -200,12 +202,15 @@ for_every_isa! {
 fn scores(query: &[f32], keys: &[[f32; BLOCK_TOKENS]]) -> [f32; BLOCK_TOKENS] {
     let scale = 1.0 / (query.len() as f32).sqrt();
     let mut chains = [[0.0f32; BLOCK_TOKENS]; CHAINS];
-    for (elements, keys) in query.chunks(CHAINS).zip(keys.chunks(CHAINS)) {
-        for ((chain, element), keys) in chains.iter_mut().zip(elements).zip(keys) {
-            for (sum, key) in chain.iter_mut().zip(keys) {
-                *sum = element.mul_add(*key, *sum);
-            }
+    let (elements, last_elements) = query.as_chunks::<CHAINS>();
+    let (rows, last_rows) = keys.as_chunks::<CHAINS>();
+    for (elements, rows) in elements.iter().zip(rows) {
+        for ((chain, element), row) in chains.iter_mut().zip(elements).zip(rows) {
+            add_scaled(chain, *element, row);
         }
+    }
+    for (element, row) in last_elements.iter().zip(last_rows) {
+        add_scaled(&mut chains[0], *element, row);
     }
     let mut scores = [0.0; BLOCK_TOKENS];
     for (token, score) in scores.iter_mut().enumerate() {
@@ -252,24 +257,48 @@ fn weighted_sum(
     sums: &mut [f32],
 ) {
     let head_size = sums.len();
-    let (columns, rest) = sums.as_chunks_mut::<LANES>();
-    let done = head_size - rest.len();
-    for (column, sums) in columns.iter_mut().enumerate() {
-        let mut sum = *sums;
-        for sum in &mut sum {
-            *sum *= rescale;
-        }
-        for (weight, values) in weights.iter().zip(values.chunks_exact(head_size)).take(visible) {
-            for (sum, value) in sum.iter_mut().zip(&values[column * LANES..][..LANES]) {
-                *sum = weight.mul_add(*value, *sum);
+    let rows = || weights[..visible].iter().zip(values.chunks_exact(head_size));
+    let (columns, last) = sums.as_chunks_mut::<LANES>();
+    let done = columns.len() * LANES;
+    let (wide, narrow) = columns.as_chunks_mut::<COLUMNS>();
+    for (index, sums) in wide.iter_mut().enumerate() {
+        let mut local = sums.map(|column| column.map(|sum| sum * rescale));
+        for (weight, values) in rows() {
+            let values = values.as_chunks::<LANES>().0.as_chunks::<COLUMNS>().0;
+            for (sum, values) in local.iter_mut().zip(&values[index]) {
+                add_scaled(sum, *weight, values);
             }
         }
-        *sums = sum;
+        *sums = local;
     }
-    for (offset, sum) in rest.iter_mut().enumerate() {
+    let before = wide.len() * COLUMNS;
+    for (index, sum) in narrow.iter_mut().enumerate() {
+        let mut local = sum.map(|sum| sum * rescale);
+        for (weight, values) in rows() {
+            add_scaled(
+                &mut local,
+                *weight,
+                &values.as_chunks::<LANES>().0[before + index],
+            );
+        }
+        *sum = local;
+    }
+    for (offset, sum) in last.iter_mut().enumerate() {
         *sum *= rescale;
-        for (weight, values) in weights.iter().zip(values.chunks_exact(head_size)).take(visible) {
+        for (weight, values) in rows() {
             *sum = weight.mul_add(values[done + offset], *sum);
         }
+    }
+}
+
+/// `sums += factor · values`
+#[inline(always)]
+#[expect(
+    clippy::inline_always,
+    reason = "must be compiled with its caller's instruction set"
+)]
+fn add_scaled(sums: &mut [f32; LANES], factor: f32, values: &[f32; LANES]) {
+    for (sum, value) in sums.iter_mut().zip(values) {
+        *sum = factor.mul_add(*value, *sum);
     }
 }

@@ -3,7 +3,10 @@
 //! Within a block, keys of one head are stored `[element, token]`, so that one query element meets 16 tokens at
 //! once; values are stored `[token, element]`.
 
-use half::{f16, slice::HalfFloatSliceExt as _};
+use half::{
+    f16,
+    slice::{HalfBitsSliceExt as _, HalfFloatSliceExt as _},
+};
 
 use super::{Precision, Tensor};
 use crate::backend::{BLOCK_TOKENS, Batch, ops::CacheShape};
@@ -20,7 +23,8 @@ pub struct Cache {
 #[derive(Debug)]
 enum Store {
     Single(Vec<f32>),
-    Half(Vec<f16>),
+    /// Bits of half-precision floats: zeros of integers cost no memory until they are written.
+    Half(Vec<u16>),
 }
 
 impl Cache {
@@ -29,7 +33,7 @@ impl Cache {
         let length = shape.layers * shape.blocks * shape.heads * shape.head_size * BLOCK_TOKENS;
         let store = || match precision {
             Precision::Exact => Store::Single(vec![0.0; length]),
-            Precision::Fast => Store::Half(vec![f16::ZERO; length]),
+            Precision::Fast => Store::Half(vec![0; length]),
         };
         Self {
             shape,
@@ -108,7 +112,7 @@ impl Store {
                 let slots = store[at..].iter_mut().step_by(stride);
                 slots
                     .zip(values)
-                    .for_each(|(slot, value)| *slot = f16::from_f32(*value));
+                    .for_each(|(slot, value)| *slot = f16::from_f32(*value).to_bits());
             }
         }
     }
@@ -117,7 +121,9 @@ impl Store {
         match self {
             Self::Single(store) => &store[at..][..room.len()],
             Self::Half(store) => {
-                store[at..][..room.len()].convert_to_f32_slice(room);
+                store[at..][..room.len()]
+                    .reinterpret_cast::<f16>()
+                    .convert_to_f32_slice(room);
                 room
             }
         }

@@ -1,0 +1,279 @@
+//! Request bodies as in the `OpenAI` API, read into typed values.
+//!
+//! A field that is not implemented is refused rather than ignored, and a refusal names the field, never its value:
+//! what a body says is private.
+
+use cocoon_api::agent::{Endpoint, FailureCode, MAX_STOP_STRINGS, SamplingDefaults};
+use serde_json::{Map, Value};
+
+use crate::{engine::sampler::Sampling, model::chat::Message};
+
+/// Longest stop string, in bytes: a line of text.
+const MAX_STOP_BYTES: usize = 256;
+/// Longest name of an unknown field that a refusal repeats.
+const MAX_NAME_BYTES: usize = 64;
+
+/// Why a request is not run.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Refusal {
+    /// For programs.
+    pub code: FailureCode,
+    /// For people.
+    pub message: String,
+}
+
+impl Refusal {
+    pub(super) fn invalid(message: impl Into<String>) -> Self {
+        Self {
+            code: FailureCode::InvalidRequest,
+            message: message.into(),
+        }
+    }
+}
+
+/// What a request falls back on.
+#[derive(Debug, Clone, Copy)]
+pub struct Defaults {
+    /// Sampling where a body is silent.
+    pub sampling: SamplingDefaults,
+    /// Seed where both are silent.
+    pub seed: u64,
+}
+
+/// What is to be continued.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// A text, as it is.
+    Prompt(String),
+    /// A conversation, through the chat template; not empty.
+    Messages(Vec<Message>),
+}
+
+/// A body that makes sense on its own.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Body {
+    /// What is to be continued.
+    pub input: Input,
+    /// Tokens to sample at most; positive.
+    pub max_tokens: Option<usize>,
+    /// How to sample, with every range checked.
+    pub sampling: Sampling,
+    /// Texts at which the completion ends; none is empty.
+    pub stop: Vec<String>,
+}
+
+impl Body {
+    /// Reads the body of a request to `model`.
+    ///
+    /// # Errors
+    /// The body is not what the endpoint takes; the refusal names the field.
+    pub fn read(endpoint: Endpoint, model: &str, body: &Value, defaults: Defaults) -> Result<Self, Refusal> {
+        let Value::Object(fields) = body else {
+            return Err(Refusal::invalid("body must be a JSON object"));
+        };
+        let fields = Fields(fields);
+        fields.refuse_unknown(endpoint)?;
+        fields.refuse_unsupported(model)?;
+        let input = match endpoint {
+            Endpoint::Completions => Input::Prompt(fields.prompt()?),
+            Endpoint::ChatCompletions => Input::Messages(fields.messages()?),
+        };
+        Ok(Self {
+            input,
+            max_tokens: fields.max_tokens(defaults.sampling.max_tokens)?,
+            sampling: fields.sampling(defaults)?,
+            stop: fields.stop()?,
+        })
+    }
+}
+
+/// The fields of a body; `null` counts as absent.
+struct Fields<'a>(&'a Map<String, Value>);
+
+impl Fields<'_> {
+    fn get(&self, name: &str) -> Option<&Value> {
+        self.0.get(name).filter(|value| !value.is_null())
+    }
+
+    fn refuse_unknown(&self, endpoint: Endpoint) -> Result<(), Refusal> {
+        let own: &[&str] = match endpoint {
+            Endpoint::Completions => &["prompt"],
+            Endpoint::ChatCompletions => &["messages", "max_completion_tokens"],
+        };
+        let common = [
+            "model",
+            "max_tokens",
+            "temperature",
+            "top_p",
+            "top_k",
+            "seed",
+            "stop",
+            "n",
+            "stream",
+            "user",
+        ];
+        match self
+            .0
+            .keys()
+            .find(|key| !own.contains(&key.as_str()) && !common.contains(&key.as_str()))
+        {
+            None => Ok(()),
+            Some(key) if key.len() <= MAX_NAME_BYTES => Err(Refusal::invalid(format!(
+                "field {key:?} is not supported on {}",
+                endpoint.path()
+            ))),
+            Some(_) => Err(Refusal::invalid("a field with a very long name is not supported")),
+        }
+    }
+
+    fn refuse_unsupported(&self, model: &str) -> Result<(), Refusal> {
+        if self
+            .get("stream")
+            .is_some_and(|value| *value != Value::Bool(false))
+        {
+            return Err(Refusal::invalid("stream is not supported in a job"));
+        }
+        if self.get("n").is_some_and(|value| value.as_u64() != Some(1)) {
+            return Err(Refusal::invalid("n must be 1"));
+        }
+        if self
+            .get("model")
+            .is_some_and(|value| value.as_str() != Some(model))
+        {
+            return Err(Refusal::invalid(format!("model must be {model:?} or absent")));
+        }
+        Ok(())
+    }
+
+    fn max_tokens(&self, default: Option<u32>) -> Result<Option<usize>, Refusal> {
+        let name = if self.get("max_completion_tokens").is_some() {
+            "max_completion_tokens"
+        } else {
+            "max_tokens"
+        };
+        match self.get(name) {
+            None => Ok(default.map(|tokens| tokens as usize).filter(|tokens| *tokens > 0)),
+            Some(value) => match value.as_u64().and_then(|tokens| usize::try_from(tokens).ok()) {
+                Some(tokens) if tokens > 0 => Ok(Some(tokens)),
+                _ => Err(Refusal::invalid(format!("{name} must be a positive integer"))),
+            },
+        }
+    }
+
+    fn sampling(&self, defaults: Defaults) -> Result<Sampling, Refusal> {
+        let temperature = self
+            .float("temperature")?
+            .or(defaults.sampling.temperature)
+            .unwrap_or(1.0);
+        let top_p = self.float("top_p")?.or(defaults.sampling.top_p).unwrap_or(1.0);
+        let top_k = self
+            .integer("top_k")?
+            .or(defaults.sampling.top_k.map(u64::from))
+            .unwrap_or(0);
+        let seed = self
+            .integer("seed")?
+            .or(defaults.sampling.seed)
+            .unwrap_or(defaults.seed);
+        if !(0.0..=2.0).contains(&temperature) {
+            return Err(Refusal::invalid("temperature must be from 0 to 2"));
+        }
+        if !(top_p > 0.0 && top_p <= 1.0) {
+            return Err(Refusal::invalid("top_p must be above 0 and at most 1"));
+        }
+        Ok(Sampling {
+            temperature,
+            top_p,
+            top_k: usize::try_from(top_k).unwrap_or(usize::MAX),
+            seed,
+        })
+    }
+
+    fn stop(&self) -> Result<Vec<String>, Refusal> {
+        let refusal = || {
+            Refusal::invalid(format!(
+                "stop must be a string or up to {MAX_STOP_STRINGS}, of 1 to {MAX_STOP_BYTES} bytes each"
+            ))
+        };
+        let stops: Vec<&str> = match self.get("stop") {
+            None => Vec::new(),
+            Some(Value::String(stop)) => vec![stop],
+            Some(Value::Array(stops)) => stops
+                .iter()
+                .map(Value::as_str)
+                .collect::<Option<_>>()
+                .ok_or_else(refusal)?,
+            Some(_) => return Err(refusal()),
+        };
+        let fits = |stop: &&str| (1..=MAX_STOP_BYTES).contains(&stop.len());
+        if stops.len() > MAX_STOP_STRINGS || !stops.iter().all(fits) {
+            return Err(refusal());
+        }
+        Ok(stops.into_iter().map(str::to_owned).collect())
+    }
+
+    fn float(&self, name: &str) -> Result<Option<f64>, Refusal> {
+        let number = |value: &Value| {
+            value
+                .as_f64()
+                .ok_or_else(|| Refusal::invalid(format!("{name} must be a number")))
+        };
+        self.get(name).map(number).transpose()
+    }
+
+    fn integer(&self, name: &str) -> Result<Option<u64>, Refusal> {
+        let number = |value: &Value| {
+            value
+                .as_u64()
+                .ok_or_else(|| Refusal::invalid(format!("{name} must be a non-negative integer")))
+        };
+        self.get(name).map(number).transpose()
+    }
+
+    fn prompt(&self) -> Result<String, Refusal> {
+        match self.get("prompt") {
+            Some(Value::String(prompt)) => Ok(prompt.clone()),
+            _ => Err(Refusal::invalid("prompt must be a string")),
+        }
+    }
+
+    fn messages(&self) -> Result<Vec<Message>, Refusal> {
+        let refusal =
+            || Refusal::invalid("messages must be a list of {\"role\", \"content\"} with text content");
+        let Some(Value::Array(messages)) = self.get("messages") else {
+            return Err(refusal());
+        };
+        if messages.is_empty() {
+            return Err(Refusal::invalid("messages is empty"));
+        }
+        messages
+            .iter()
+            .map(|message| read_message(message).ok_or_else(refusal))
+            .collect()
+    }
+}
+
+/// A message whose content is a string, or a list of text parts.
+fn read_message(message: &Value) -> Option<Message> {
+    let fields = message.as_object()?;
+    if fields.keys().any(|key| key != "role" && key != "content") {
+        return None;
+    }
+    let content = match fields.get("content")? {
+        Value::String(text) => text.clone(),
+        Value::Array(parts) => {
+            let text = |part: &Value| {
+                (part.get("type")? == "text").then(|| part.get("text")?.as_str().map(str::to_owned))?
+            };
+            parts.iter().map(text).collect::<Option<String>>()?
+        }
+        _ => return None,
+    };
+    Some(Message {
+        role: fields.get("role")?.as_str()?.to_owned(),
+        content,
+    })
+}
+
+#[cfg(test)]
+mod tests;
