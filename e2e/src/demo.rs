@@ -63,7 +63,9 @@ pub async fn run(stack: &Stack, example: &str) -> Result<Summary> {
     }
     lap.lap();
     progress.say("applying the job");
-    stack.kubectl_with(&["--namespace", NAMESPACE, "apply", "--filename", "-"], example).await?;
+    stack
+        .kubectl_with(&["--namespace", NAMESPACE, "apply", "--filename", "-"], example)
+        .await?;
     let complete = progress.follow(&jobs, &name, Complete::TYPE).await?;
     let to_complete = lap.lap();
     phases.push(("apply to Complete", to_complete));
@@ -110,11 +112,20 @@ async fn provider(stack: &Stack) -> Result<Farm<'_>> {
     }
     let params = PatchParams::apply("cocoon-demo").force();
     let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}});
-    Api::<Namespace>::all(stack.client.clone()).patch(NAMESPACE, &params, &Patch::Apply(namespace)).await?;
+    Api::<Namespace>::all(stack.client.clone())
+        .patch(NAMESPACE, &params, &Patch::Apply(namespace))
+        .await?;
     let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "farm-wallet"}, "stringData": {"key": text("farm")}});
-    farm.api::<Secret>().patch("farm-wallet", &params, &Patch::Apply(secret)).await?;
-    let manifest = farm.provider(&Offer { min_replicas: 1, ..Offer::of(stack) });
-    farm.api::<CocoonProvider>().patch(PROVIDER, &params, &Patch::Apply(manifest)).await?;
+    farm.api::<Secret>()
+        .patch("farm-wallet", &params, &Patch::Apply(secret))
+        .await?;
+    let manifest = farm.provider(&Offer {
+        min_replicas: 1,
+        ..Offer::of(stack)
+    });
+    farm.api::<CocoonProvider>()
+        .patch(PROVIDER, &params, &Patch::Apply(manifest))
+        .await?;
     farm.ready().await?;
     Ok(farm)
 }
@@ -124,18 +135,54 @@ async fn channel(farm: &Farm<'_>) -> Result<()> {
     let Some(channel) = channels.get_opt(CHANNEL).await? else {
         return farm.open_channel(DEPOSIT, CAP).await;
     };
-    let left = channel.status.as_ref().and_then(|status| NanoTon::parse_ton(&status.available)).unwrap_or_default();
+    let left = channel
+        .status
+        .as_ref()
+        .and_then(|status| NanoTon::parse_ton(&status.available))
+        .unwrap_or_default();
     if left >= ton(LOW) {
         return Ok(());
     }
     let namespace = &farm.namespace;
-    farm.stack.plugin(&["channel", "top-up", CHANNEL, "--namespace", namespace, "--deposit", DEPOSIT], &farm.payer_key).await?;
-    let cap = channel.status.map(|status| status.cap_nano).unwrap_or_default().checked_add(ton(CAP))?;
+    farm.stack
+        .plugin(
+            &[
+                "channel",
+                "top-up",
+                CHANNEL,
+                "--namespace",
+                namespace,
+                "--deposit",
+                DEPOSIT,
+            ],
+            &farm.payer_key,
+        )
+        .await?;
+    let cap = channel
+        .status
+        .map(|status| status.cap_nano)
+        .unwrap_or_default()
+        .checked_add(ton(CAP))?;
     let cap = cap.to_ton_string();
-    farm.stack.plugin(&["channel", "authorize", CHANNEL, "--namespace", namespace, "--cap", &cap], &farm.payer_key).await?;
+    farm.stack
+        .plugin(
+            &[
+                "channel",
+                "authorize",
+                CHANNEL,
+                "--namespace",
+                namespace,
+                "--cap",
+                &cap,
+            ],
+            &farm.payer_key,
+        )
+        .await?;
     let has_room = |channel: &PaymentChannel| {
         let status = channel.status.as_ref();
-        status.and_then(|status| NanoTon::parse_ton(&status.available)).is_some_and(|left| left >= ton(LOW))
+        status
+            .and_then(|status| NanoTon::parse_ton(&status.available))
+            .is_some_and(|left| left >= ton(LOW))
     };
     wait::object(&channels, CHANNEL, "the channel has room", has_room).await?;
     Ok(())
@@ -144,5 +191,7 @@ async fn channel(farm: &Farm<'_>) -> Result<()> {
 /// Whether the job has failed, and why.
 fn failure(job: &InferenceJob) -> Option<&str> {
     let conditions = &job.status.as_ref()?.conditions;
-    conditions::find(conditions, Failed::TYPE).filter(|failed| failed.status == "True").map(|failed| failed.message.as_str())
+    conditions::find(conditions, Failed::TYPE)
+        .filter(|failed| failed.status == "True")
+        .map(|failed| failed.message.as_str())
 }

@@ -88,12 +88,22 @@ impl<'a> Farm<'a> {
         let (payer_key, payer_secret) = key(namespace, "payer")?;
         let wallet = Wallet::new(wallet_key.public_key(), &stack.network()).address();
         let payer = Wallet::new(payer_secret.public_key(), &stack.network()).address();
-        let farm = Farm { stack, namespace: namespace.to_owned(), wallet, payer_key, payer };
+        let farm = Farm {
+            stack,
+            namespace: namespace.to_owned(),
+            wallet,
+            payer_key,
+            payer,
+        };
         stack.give(&wallet, ton("1")).await?;
         stack.give(&payer, ton("20")).await?;
         let text = offer.wallet_text.clone().unwrap_or(wallet_text);
-        let secret: Secret = serde_json::from_value(json!({"metadata": {"name": "farm-wallet"}, "stringData": {"key": text}}))?;
-        farm.api::<Secret>().create(&PostParams::default(), &secret).await?;
+        let secret: Secret = serde_json::from_value(
+            json!({"metadata": {"name": "farm-wallet"}, "stringData": {"key": text}}),
+        )?;
+        farm.api::<Secret>()
+            .create(&PostParams::default(), &secret)
+            .await?;
         farm.create::<CocoonProvider>(&farm.provider(offer)).await?;
         Ok(farm)
     }
@@ -128,22 +138,50 @@ impl<'a> Farm<'a> {
     /// Waits until the provider is ready, its agents included.
     pub async fn ready(&self) -> Result<()> {
         let is_ready = |provider: &CocoonProvider| {
-            provider.status.as_ref().is_some_and(|status| conditions::is_true(&status.conditions, Ready::TYPE))
+            provider
+                .status
+                .as_ref()
+                .is_some_and(|status| conditions::is_true(&status.conditions, Ready::TYPE))
         };
-        wait::object(&self.api::<CocoonProvider>(), PROVIDER, "the provider is ready", is_ready).await?;
+        wait::object(
+            &self.api::<CocoonProvider>(),
+            PROVIDER,
+            "the provider is ready",
+            is_ready,
+        )
+        .await?;
         Ok(())
     }
 
     /// Opens the payer's channel and waits until it can be used.
     pub async fn open_channel(&self, deposit: &str, cap: &str) -> Result<()> {
         let arguments = [
-            "channel", "open", CHANNEL, "--namespace", &self.namespace, "--provider", PROVIDER, "--deposit", deposit, "--cap", cap,
+            "channel",
+            "open",
+            CHANNEL,
+            "--namespace",
+            &self.namespace,
+            "--provider",
+            PROVIDER,
+            "--deposit",
+            deposit,
+            "--cap",
+            cap,
         ];
         self.stack.plugin(&arguments, &self.payer_key).await?;
         let is_ready = |channel: &PaymentChannel| {
-            channel.status.as_ref().is_some_and(|status| conditions::is_true(&status.conditions, Ready::TYPE))
+            channel
+                .status
+                .as_ref()
+                .is_some_and(|status| conditions::is_true(&status.conditions, Ready::TYPE))
         };
-        wait::object(&self.api::<PaymentChannel>(), CHANNEL, "the channel is ready", is_ready).await?;
+        wait::object(
+            &self.api::<PaymentChannel>(),
+            CHANNEL,
+            "the channel is ready",
+            is_ready,
+        )
+        .await?;
         Ok(())
     }
 
@@ -166,9 +204,17 @@ impl<'a> Farm<'a> {
     /// Waits until the job's condition is true.
     pub async fn wait_for(&self, job: &str, condition: &str) -> Result<InferenceJob> {
         let holds = |job: &InferenceJob| {
-            job.status.as_ref().is_some_and(|status| conditions::is_true(&status.conditions, condition))
+            job.status
+                .as_ref()
+                .is_some_and(|status| conditions::is_true(&status.conditions, condition))
         };
-        wait::object(&self.api::<InferenceJob>(), job, &format!("job {job} is {condition}"), holds).await
+        wait::object(
+            &self.api::<InferenceJob>(),
+            job,
+            &format!("job {job} is {condition}"),
+            holds,
+        )
+        .await
     }
 
     /// Waits until the job's condition is false for this reason; answers its message.
@@ -179,7 +225,10 @@ impl<'a> Farm<'a> {
             (condition.status == "False" && condition.reason == reason).then(|| condition.message.clone())
         };
         let what = format!("job {job} has {condition}=False, reason={reason}");
-        let job = wait::object(&self.api::<InferenceJob>(), job, &what, |job| found(job).is_some()).await?;
+        let job = wait::object(&self.api::<InferenceJob>(), job, &what, |job| {
+            found(job).is_some()
+        })
+        .await?;
         found(&job).context("the condition that was waited for")
     }
 
@@ -210,7 +259,8 @@ impl<'a> Farm<'a> {
             + serde::Serialize
             + serde::de::DeserializeOwned,
     {
-        let object: K = serde_json::from_value(manifest.clone()).context("the manifest does not fit its kind")?;
+        let object: K =
+            serde_json::from_value(manifest.clone()).context("the manifest does not fit its kind")?;
         Ok(self.api::<K>().create(&PostParams::default(), &object).await?)
     }
 }

@@ -31,7 +31,10 @@ pub struct Completion {
 impl Completion {
     /// Tokens up to the first step at which the reference is undecided.
     pub fn decided(&self) -> usize {
-        let undecided = self.top.iter().position(|top| top.len() > 1 && top[0].1 - top[1].1 <= DECISIVE_GAP);
+        let undecided = self
+            .top
+            .iter()
+            .position(|top| top.len() > 1 && top[0].1 - top[1].1 <= DECISIVE_GAP);
         undecided.unwrap_or(self.tokens.len()).min(self.tokens.len())
     }
 }
@@ -40,13 +43,16 @@ impl Golden {
     /// Reads the demo model's reference outputs.
     pub fn smollm2() -> Result<Self> {
         let path = folder().join("smollm2-135m-instruct-q4_1.json");
-        let text = std::fs::read_to_string(&path).with_context(|| format!("could not read {}", path.display()))?;
+        let text =
+            std::fs::read_to_string(&path).with_context(|| format!("could not read {}", path.display()))?;
         serde_json::from_str(&text).with_context(|| format!("{} holds no reference outputs", path.display()))
     }
 
     /// Those with a prompt as text.
     pub fn prompts(&self) -> impl Iterator<Item = (&str, &Completion)> {
-        self.completions.iter().filter_map(|completion| Some((completion.prompt.as_deref()?, completion)))
+        self.completions
+            .iter()
+            .filter_map(|completion| Some((completion.prompt.as_deref()?, completion)))
     }
 }
 

@@ -24,9 +24,18 @@ where
     F: Future<Output = Result<()>>,
 {
     let namespaces: Api<Namespace> = Api::all(stack.client.clone());
-    let metadata = ObjectMeta { generate_name: Some(format!("e2e-{name}-")), ..ObjectMeta::default() };
+    let metadata = ObjectMeta {
+        generate_name: Some(format!("e2e-{name}-")),
+        ..ObjectMeta::default()
+    };
     let namespace = namespaces
-        .create(&PostParams::default(), &Namespace { metadata, ..Namespace::default() })
+        .create(
+            &PostParams::default(),
+            &Namespace {
+                metadata,
+                ..Namespace::default()
+            },
+        )
         .await
         .context("could not create a namespace")?
         .name_any();
@@ -47,7 +56,17 @@ where
 async fn remove(stack: &Stack, namespaces: &Api<Namespace>, namespace: &str) -> Result<()> {
     // Jobs first: the namespace's own deletion takes wallets away before channels are settled.
     for kind in ["inferencejobs", "paymentchannels", "cocoonproviders"] {
-        stack.kubectl(&["--namespace", namespace, "delete", kind, "--all", "--wait=true", "--timeout=60s"]).await?;
+        stack
+            .kubectl(&[
+                "--namespace",
+                namespace,
+                "delete",
+                kind,
+                "--all",
+                "--wait=true",
+                "--timeout=60s",
+            ])
+            .await?;
     }
     namespaces.delete(namespace, &DeleteParams::default()).await?;
     wait::gone(namespaces, namespace, REMOVAL_LIMIT).await
@@ -61,13 +80,20 @@ async fn abandon_all(stack: &Stack, namespace: &str) {
 
 async fn abandon<K>(stack: &Stack, namespace: &str)
 where
-    K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope> + Clone + std::fmt::Debug + DeserializeOwned,
+    K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+        + Clone
+        + std::fmt::Debug
+        + DeserializeOwned,
 {
     let api: Api<K> = Api::namespaced(stack.client.clone(), namespace);
-    let Ok(list) = api.list(&ListParams::default()).await else { return };
+    let Ok(list) = api.list(&ListParams::default()).await else {
+        return;
+    };
     let patch = json!({"metadata": {"annotations": {cocoon_api::names::ABANDON_ANNOTATION: "true"}}});
     for object in list {
         // The test has failed already; what cannot be abandoned shows when the namespace does not go.
-        let _ = api.patch(&object.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await;
+        let _ = api
+            .patch(&object.name_any(), &PatchParams::default(), &Patch::Merge(&patch))
+            .await;
     }
 }

@@ -62,8 +62,9 @@ pub struct Stack {
 impl Stack {
     /// Connects to the stack that [`STACK_VARIABLE`] names.
     pub async fn connect() -> Result<Self> {
-        let path = std::env::var(STACK_VARIABLE)
-            .with_context(|| format!("{STACK_VARIABLE} is not set: run the end-to-end tests with `./x test e2e`"))?;
+        let path = std::env::var(STACK_VARIABLE).with_context(|| {
+            format!("{STACK_VARIABLE} is not set: run the end-to-end tests with `./x test e2e`")
+        })?;
         Self::open(Path::new(&path)).await
     }
 
@@ -71,10 +72,12 @@ impl Stack {
     pub async fn open(path: &Path) -> Result<Self> {
         // A second test in the same process finds the provider installed.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let text = std::fs::read_to_string(path).with_context(|| format!("could not read {}", path.display()))?;
-        let description: Description =
-            serde_json::from_str(&text).with_context(|| format!("{} does not describe a stack", path.display()))?;
-        let kubeconfig = Kubeconfig::read_from(&description.kubeconfig).context("could not read the kubeconfig")?;
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("could not read {}", path.display()))?;
+        let description: Description = serde_json::from_str(&text)
+            .with_context(|| format!("{} does not describe a stack", path.display()))?;
+        let kubeconfig =
+            Kubeconfig::read_from(&description.kubeconfig).context("could not read the kubeconfig")?;
         let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
         let endpoint = format!("{}/api/v2", description.chain);
         Ok(Self {
@@ -99,7 +102,8 @@ impl Stack {
     pub async fn give(&self, address: &Address, amount: NanoTon) -> Result<()> {
         let before = self.balance(address).await?;
         let friendly = address.friendly(&self.network(), false);
-        self.post("/faucet", &json!({"address": friendly, "nano": amount.nano()})).await?;
+        self.post("/faucet", &json!({"address": friendly, "nano": amount.nano()}))
+            .await?;
         crate::wait::until("the faucet's coins arrive", || async {
             Ok((self.balance(address).await? >= before.checked_add(amount)?).then_some(()))
         })
@@ -113,7 +117,8 @@ impl Stack {
 
     /// Makes the chain's endpoint answer the next requests with an error, or none of them.
     pub async fn refuse_requests(&self, requests: u32) -> Result<()> {
-        self.post("/testbed/faults", &json!({"unavailable": requests})).await
+        self.post("/testbed/faults", &json!({"unavailable": requests}))
+            .await
     }
 
     /// Stops or resumes the making of blocks: messages are accepted and wait.
@@ -123,23 +128,37 @@ impl Stack {
 
     async fn post(&self, path: &str, body: &serde_json::Value) -> Result<()> {
         let url = format!("{}{path}", self.description.chain);
-        let answer = self.http.post(&url).json(body).send().await.with_context(|| format!("could not ask {url}"))?;
+        let answer = self
+            .http
+            .post(&url)
+            .json(body)
+            .send()
+            .await
+            .with_context(|| format!("could not ask {url}"))?;
         let status = answer.status();
-        ensure!(status.is_success(), "{url} answered {status}: {}", answer.text().await.unwrap_or_default());
+        ensure!(
+            status.is_success(),
+            "{url} answered {status}: {}",
+            answer.text().await.unwrap_or_default()
+        );
         Ok(())
     }
 
     /// Runs kubectl and answers what it prints; fails with what it says on standard error.
     pub async fn kubectl(&self, arguments: &[&str]) -> Result<String> {
         let mut command = Command::new(&self.description.kubectl);
-        command.args(arguments).env("KUBECONFIG", &self.description.kubeconfig);
+        command
+            .args(arguments)
+            .env("KUBECONFIG", &self.description.kubeconfig);
         run(command, arguments, None).await
     }
 
     /// Like [`Stack::kubectl`], with text on standard input.
     pub async fn kubectl_with(&self, arguments: &[&str], input: &str) -> Result<String> {
         let mut command = Command::new(&self.description.kubectl);
-        command.args(arguments).env("KUBECONFIG", &self.description.kubeconfig);
+        command
+            .args(arguments)
+            .env("KUBECONFIG", &self.description.kubeconfig);
         run(command, arguments, Some(input)).await
     }
 
@@ -150,7 +169,10 @@ impl Stack {
             .args(arguments)
             .env("KUBECONFIG", &self.description.kubeconfig)
             .env("COCOON_TON_ENDPOINT", self.endpoint())
-            .env("COCOON_TON_NETWORK", format!("{}={}", self.description.network, self.description.global_id))
+            .env(
+                "COCOON_TON_NETWORK",
+                format!("{}={}", self.description.network, self.description.global_id),
+            )
             .env("COCOON_PAYER_KEY", payer_key);
         run(command, arguments, None).await
     }
@@ -159,7 +181,11 @@ impl Stack {
 async fn run(mut command: Command, arguments: &[&str], input: Option<&str>) -> Result<String> {
     use tokio::io::AsyncWriteExt as _;
     let mut child = command
-        .stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() })
+        .stdin(if input.is_some() {
+            Stdio::piped()
+        } else {
+            Stdio::null()
+        })
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -169,6 +195,11 @@ async fn run(mut command: Command, arguments: &[&str], input: Option<&str>) -> R
     }
     let output = child.wait_with_output().await?;
     let words = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "`{}` failed: {}", arguments.join(" "), words.trim());
+    ensure!(
+        output.status.success(),
+        "`{}` failed: {}",
+        arguments.join(" "),
+        words.trim()
+    );
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

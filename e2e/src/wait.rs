@@ -49,7 +49,10 @@ pub async fn object<K>(api: &Api<K>, name: &str, what: &str, holds: impl Fn(&K) 
 where
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + Serialize + DeserializeOwned,
 {
-    let result = until(what, || async { Ok(api.get_opt(name).await?.filter(|object| holds(object))) }).await;
+    let result = until(what, || async {
+        Ok(api.get_opt(name).await?.filter(|object| holds(object)))
+    })
+    .await;
     match result {
         Ok(object) => Ok(object),
         Err(error) => {

@@ -233,12 +233,7 @@ mod tests {
         let metrics = Metrics::new().unwrap();
         let mut conditions = Vec::new();
         let observed = WalletReady::LowBalance.condition("too little for fees");
-        set(
-            &mut conditions,
-            observed,
-            None,
-            Timestamp::UNIX_EPOCH,
-        );
+        set(&mut conditions, observed, None, Timestamp::UNIX_EPOCH);
         metrics.provider_conditions("farm", "p", &conditions);
         let shown = "cocoon_provider_condition{namespace=\"farm\",provider=\"p\",type=\"WalletReady\"} 0";
         assert!(metrics.render().unwrap().contains(shown));

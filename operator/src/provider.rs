@@ -59,6 +59,9 @@ const DEBOUNCE: Duration = Duration::from_millis(100);
 /// A provider is looked at again after this time, whatever events were missed; certificates and children that
 /// somebody else changed are put right then.
 const RESYNC: Duration = Duration::from_mins(5);
+/// Wallet and chain send no events: they are looked at this often. A Secret that was mended or an endpoint that
+/// answers again is seen while its owner still watches.
+const PAYMENTS_INTERVAL: Duration = Duration::from_secs(15);
 /// After a failed reconcile: the API server or an agent needs a moment, and nobody waits longer for a GPU.
 const RETRY_INTERVAL: Duration = Duration::from_secs(3);
 
@@ -127,7 +130,9 @@ async fn reconcile(provider: &CocoonProvider, providers: &Providers) -> Result<A
     let plan = plan::plan(&valid, &seen, &providers.ctx.config);
     apply::apply(&valid, &plan, &seen, providers).await?;
     status::write(&provider, &valid, &plan, &seen, providers).await?;
-    Ok(Action::requeue(until(plan.placement.next_change, seen.now)))
+    Ok(Action::requeue(
+        until(plan.placement.next_change, seen.now).min(PAYMENTS_INTERVAL),
+    ))
 }
 
 /// Until `time`, and not longer than [`RESYNC`].

@@ -36,7 +36,11 @@ enum What {
 /// Measures and writes.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let all = [What::Images, What::Agent, What::Demo, What::Memory];
-    for what in if args.what.is_empty() { &all[..] } else { &args.what } {
+    for what in if args.what.is_empty() {
+        &all[..]
+    } else {
+        &args.what
+    } {
         let (name, figures) = match what {
             What::Images => ("images", images()?),
             What::Agent => ("agent", agent()?),
@@ -46,8 +50,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         let folder = image::target_folder().join("bench");
         fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
         let path = folder.join(format!("{name}.json"));
-        fs::write(&path, serde_json::to_vec_pretty(&figures).context("encode figures")?)
-            .with_context(|| format!("write {}", path.display()))?;
+        fs::write(
+            &path,
+            serde_json::to_vec_pretty(&figures).context("encode figures")?,
+        )
+        .with_context(|| format!("write {}", path.display()))?;
         println!("{name}: {figures}");
     }
     Ok(())
@@ -55,14 +62,26 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 fn images() -> Result<Value> {
     let images = image::build(&image::Args::default())?;
-    images.iter().map(|image| serde_json::to_value(image).context("encode an image")).collect()
+    images
+        .iter()
+        .map(|image| serde_json::to_value(image).context("encode an image"))
+        .collect()
 }
 
 fn agent() -> Result<Value> {
     image::build(&image::Args::default())?;
     let program = image::target_folder().join("release/gpu-agent");
-    let output = Command::new(&program).arg("bench").arg("--model").arg(model::fetch()?).output().context("run gpu-agent bench")?;
-    ensure!(output.status.success(), "gpu-agent bench failed: {}", String::from_utf8_lossy(&output.stderr));
+    let output = Command::new(&program)
+        .arg("bench")
+        .arg("--model")
+        .arg(model::fetch()?)
+        .output()
+        .context("run gpu-agent bench")?;
+    ensure!(
+        output.status.success(),
+        "gpu-agent bench failed: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     serde_json::from_slice(&output.stdout).context("read the agent's figures")
 }
 
@@ -80,7 +99,12 @@ fn one_demo() -> Result<(Value, f64)> {
     let file = tempfile::NamedTempFile::new().context("create a file for the summary")?;
     let start = Instant::now();
     let mut command = Command::new(workspace::root().join("x"));
-    let status = command.arg("demo").arg("--json").arg(file.path()).status().context("run ./x demo")?;
+    let status = command
+        .arg("demo")
+        .arg("--json")
+        .arg(file.path())
+        .status()
+        .context("run ./x demo")?;
     ensure!(status.success(), "./x demo failed");
     Ok((read(file.path())?, start.elapsed().as_secs_f64()))
 }
@@ -88,7 +112,10 @@ fn one_demo() -> Result<(Value, f64)> {
 fn memory(jobs: usize) -> Result<Value> {
     let description: PathBuf = stack::up(&stack::Up::default())?;
     let mut build = workspace::cargo();
-    let status = build.args(["build", "--quiet", "--package", "e2e", "--bin", "bench"]).status().context("run cargo build")?;
+    let status = build
+        .args(["build", "--quiet", "--package", "e2e", "--bin", "bench"])
+        .status()
+        .context("run cargo build")?;
     ensure!(status.success(), "the bench does not build");
     let mut bench = Command::new(image::target_folder().join("debug/bench"));
     let output = bench

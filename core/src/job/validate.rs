@@ -195,8 +195,11 @@ mod tests {
         let missing = InputText::Missing {
             source_name: "ConfigMap a key b".into(),
         };
-        let rejection =
-            validate(&job(&json!({"configMapRef": {"name": "a", "key": "b"}})), &missing).unwrap_err();
+        let rejection = validate(
+            &job(&json!({"configMapRef": {"name": "a", "key": "b"}})),
+            &missing,
+        )
+        .unwrap_err();
         assert!(!rejection.is_final);
         assert_eq!(rejection.accepted.message, "ConfigMap a key b does not exist yet");
     }

@@ -40,7 +40,15 @@ async fn main() -> Result<()> {
     with_namespace(&stack, "bench", |namespace| {
         let (stack, after) = (stack.clone(), &after);
         async move {
-            let farm = Farm::start(&stack, &namespace, &Offer { min_replicas: 1, ..Offer::of(&stack) }).await?;
+            let farm = Farm::start(
+                &stack,
+                &namespace,
+                &Offer {
+                    min_replicas: 1,
+                    ..Offer::of(&stack)
+                },
+            )
+            .await?;
             finish(&farm, jobs).await?;
             let bytes = resident(&stack).await?;
             *after.lock().expect("nobody panicked") = bytes;
@@ -49,7 +57,10 @@ async fn main() -> Result<()> {
     })
     .await?;
     let after = *after.lock().expect("nobody panicked");
-    println!("{}", json!({"idleBytes": idle, "jobs": jobs, "afterJobsBytes": after}));
+    println!(
+        "{}",
+        json!({"idleBytes": idle, "jobs": jobs, "afterJobsBytes": after})
+    );
     Ok(())
 }
 
@@ -78,12 +89,20 @@ async fn finish(farm: &Farm<'_>, jobs: usize) -> Result<()> {
 async fn resident(stack: &Stack) -> Result<u64> {
     let namespace = &stack.description.operator_namespace;
     let pods: Api<Pod> = Api::namespaced(stack.client.clone(), namespace);
-    let found = pods.list(&ListParams::default().labels("app.kubernetes.io/name=cocoon-operator")).await?;
+    let found = pods
+        .list(&ListParams::default().labels("app.kubernetes.io/name=cocoon-operator"))
+        .await?;
     let pod = found.items.first().context("an operator runs")?.name_any();
     let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}:8080/proxy/metrics");
     let metrics = stack.kubectl(&["get", "--raw", &path]).await?;
-    let line = metrics.lines().find_map(|line| line.strip_prefix("process_resident_memory_bytes "));
+    let line = metrics
+        .lines()
+        .find_map(|line| line.strip_prefix("process_resident_memory_bytes "));
     let value: f64 = line.context("the operator tells its memory")?.parse()?;
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a size in bytes")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a size in bytes"
+    )]
     Ok(value as u64)
 }

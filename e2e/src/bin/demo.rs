@@ -39,7 +39,11 @@ async fn main() -> Result<()> {
     println!("{summary}");
     println!("\nLook around:");
     println!("  export KUBECONFIG={}", stack.description.kubeconfig.display());
-    println!("  export PATH={}:{}:$PATH", parent(&stack.description.kubectl), parent(&stack.description.plugin));
+    println!(
+        "  export PATH={}:{}:$PATH",
+        parent(&stack.description.kubectl),
+        parent(&stack.description.plugin)
+    );
     println!("  kubectl get cocoon -n {}", demo::NAMESPACE);
     println!("  kubectl cocoon status -n {}", demo::NAMESPACE);
     println!("  kubectl cocoon results {} -n {}", summary.job, demo::NAMESPACE);
@@ -52,5 +56,7 @@ async fn main() -> Result<()> {
 }
 
 fn parent(path: &std::path::Path) -> String {
-    path.parent().map(|folder| folder.display().to_string()).unwrap_or_default()
+    path.parent()
+        .map(|folder| folder.display().to_string())
+        .unwrap_or_default()
 }

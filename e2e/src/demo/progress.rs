@@ -30,10 +30,21 @@ pub(super) struct Progress {
 impl Progress {
     pub(super) fn new() -> Self {
         let is_terminal = std::io::stdout().is_terminal();
-        let bar = ProgressBar::with_draw_target(Some(0), if is_terminal { ProgressDrawTarget::stdout() } else { ProgressDrawTarget::hidden() });
+        let bar = ProgressBar::with_draw_target(
+            Some(0),
+            if is_terminal {
+                ProgressDrawTarget::stdout()
+            } else {
+                ProgressDrawTarget::hidden()
+            },
+        );
         bar.set_style(ProgressStyle::with_template("{spinner} {msg}").expect("a fixed template"));
         bar.enable_steady_tick(TICK);
-        Self { bar, is_terminal, last: String::new() }
+        Self {
+            bar,
+            is_terminal,
+            last: String::new(),
+        }
     }
 
     /// A step of the story.
@@ -50,7 +61,12 @@ impl Progress {
     }
 
     /// Shows the job until its condition is true.
-    pub(super) async fn follow(&mut self, jobs: &Api<InferenceJob>, name: &str, condition: &str) -> Result<InferenceJob> {
+    pub(super) async fn follow(
+        &mut self,
+        jobs: &Api<InferenceJob>,
+        name: &str,
+        condition: &str,
+    ) -> Result<InferenceJob> {
         let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
         let stream = watcher(jobs.clone(), config).default_backoff().applied_objects();
         let follow = async {
@@ -67,7 +83,9 @@ impl Progress {
             }
             bail!("the watch of job {name} ended")
         };
-        tokio::time::timeout(wait::LIMIT, follow).await.with_context(|| format!("job {name} was not {condition} within {:?}", wait::LIMIT))?
+        tokio::time::timeout(wait::LIMIT, follow)
+            .await
+            .with_context(|| format!("job {name} was not {condition} within {:?}", wait::LIMIT))?
     }
 
     fn show(&mut self, status: &InferenceJobStatus) {
@@ -75,7 +93,8 @@ impl Progress {
         let done = status.requests.succeeded + status.requests.failed;
         if status.requests.total > 0 && self.is_terminal {
             self.bar.set_style(
-                ProgressStyle::with_template("{spinner} {msg:44} [{bar:30}] {pos}/{len}").expect("a fixed template"),
+                ProgressStyle::with_template("{spinner} {msg:44} [{bar:30}] {pos}/{len}")
+                    .expect("a fixed template"),
             );
             self.bar.set_length(status.requests.total.into());
             self.bar.set_position(done.into());
@@ -83,7 +102,10 @@ impl Progress {
         let words = match &status.waiting_for {
             Some(waiting) => format!("{phase}: {waiting}"),
             None if status.tokens_per_second > 0 => {
-                format!("{phase}: {done}/{} requests, {} tokens/s", status.requests.total, status.tokens_per_second)
+                format!(
+                    "{phase}: {done}/{} requests, {} tokens/s",
+                    status.requests.total, status.tokens_per_second
+                )
             }
             None => format!("{phase}: {done}/{} requests", status.requests.total),
         };

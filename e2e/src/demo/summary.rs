@@ -57,7 +57,10 @@ pub struct ChannelFigures {
 
 impl ChannelFigures {
     fn of(state: &ChannelState) -> Self {
-        Self { available_nano: state.available, redeemed_nano: state.redeemed }
+        Self {
+            available_nano: state.available,
+            redeemed_nano: state.redeemed,
+        }
     }
 }
 
@@ -70,7 +73,10 @@ impl Summary {
         phases: Vec<(&'static str, Duration)>,
     ) -> Result<Self> {
         let status = job.status.clone().context("the job has a status")?;
-        let settlement = status.settlement.first().context("the job names its settlement")?;
+        let settlement = status
+            .settlement
+            .first()
+            .context("the job names its settlement")?;
         let mut summary = Self {
             job: job.name_any(),
             model: job.spec.model.clone(),
@@ -79,7 +85,10 @@ impl Summary {
             usage: status.usage,
             price: serde_json::from_value(prices())?,
             cost_nano: status.cost.spent_nano,
-            transaction: settlement.transaction.clone().context("the settlement names its transaction")?,
+            transaction: settlement
+                .transaction
+                .clone()
+                .context("the settlement names its transaction")?,
             channel_before: ChannelFigures::of(before),
             channel_after: ChannelFigures::of(&farm.contract().await?),
             phases: BTreeMap::new(),
@@ -95,14 +104,30 @@ impl Summary {
     /// Adds a phase.
     pub fn phase(&mut self, name: &'static str, duration: Duration) {
         self.order.push(name);
-        self.phases.insert(name, (duration.as_secs_f64() * 100.0).round() / 100.0);
+        self.phases
+            .insert(name, (duration.as_secs_f64() * 100.0).round() / 100.0);
     }
 }
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { job, model, provider, requests, usage, price, cost_nano, transaction, channel_before, channel_after, .. } = self;
-        writeln!(f, "\njob          {job}: {requests} requests to {model} at provider {provider}")?;
+        let Self {
+            job,
+            model,
+            provider,
+            requests,
+            usage,
+            price,
+            cost_nano,
+            transaction,
+            channel_before,
+            channel_after,
+            ..
+        } = self;
+        writeln!(
+            f,
+            "\njob          {job}: {requests} requests to {model} at provider {provider}"
+        )?;
         writeln!(
             f,
             "tokens       {} prompt, {} cached prompt, {} completion",
@@ -115,7 +140,11 @@ impl fmt::Display for Summary {
             nano(price.cached_prompt.nano_per_million()),
             nano(price.completion.nano_per_million())
         )?;
-        writeln!(f, "cost         {} TON ({cost_nano} nanoTON)", cost_nano.to_ton_string())?;
+        writeln!(
+            f,
+            "cost         {} TON ({cost_nano} nanoTON)",
+            cost_nano.to_ton_string()
+        )?;
         writeln!(f, "transaction  {transaction}")?;
         for (name, figures) in [("before", channel_before), ("after", channel_after)] {
             writeln!(
@@ -126,7 +155,11 @@ impl fmt::Display for Summary {
             )?;
         }
         for name in &self.order {
-            writeln!(f, "seconds      {name}: {:.1}", self.phases.get(name).copied().unwrap_or_default())?;
+            writeln!(
+                f,
+                "seconds      {name}: {:.1}",
+                self.phases.get(name).copied().unwrap_or_default()
+            )?;
         }
         write!(f, "seconds      in all: {:.1}", self.seconds)
     }

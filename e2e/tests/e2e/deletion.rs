@@ -59,13 +59,23 @@ async fn all_gone(farm: &Farm<'_>) -> Result<()> {
 
 async fn run(farm: &Farm<'_>, order: [Kind; 3], running: bool) -> Result<()> {
     farm.open_channel("2", "1.9").await?;
-    let prompts: Vec<String> = (0..if running { REQUESTS } else { 1 }).map(|n| format!("{n}. Once upon a time")).collect();
+    let prompts: Vec<String> = (0..if running { REQUESTS } else { 1 })
+        .map(|n| format!("{n}. Once upon a time"))
+        .collect();
     let prompts: Vec<&str> = prompts.iter().map(String::as_str).collect();
     farm.submit("job", &prompts, 900_000_000).await?;
     if running {
-        let delivered = |job: &InferenceJob| job.status.as_ref().is_some_and(|status| status.requests.succeeded > 0);
+        let delivered = |job: &InferenceJob| {
+            job.status
+                .as_ref()
+                .is_some_and(|status| status.requests.succeeded > 0)
+        };
         let job = wait::object(&farm.api::<InferenceJob>(), "job", "the job runs", delivered).await?;
-        ensure!(job.status.is_some_and(|status| status.requests.succeeded < status.requests.total), "the job still runs");
+        ensure!(
+            job.status
+                .is_some_and(|status| status.requests.succeeded < status.requests.total),
+            "the job still runs"
+        );
     } else {
         farm.wait_for("job", "Settled").await?;
     }
@@ -80,7 +90,9 @@ fn idle_objects_go_in_every_order() -> Result<()> {
     for (number, order) in ORDERS.into_iter().enumerate() {
         on_stack(&format!("delete-idle-{number}"), |stack, namespace| async move {
             let farm = Farm::start(&stack, &namespace, &Offer::of(&stack)).await?;
-            run(&farm, order, false).await.map_err(|error| error.context(format!("{order:?}")))
+            run(&farm, order, false)
+                .await
+                .map_err(|error| error.context(format!("{order:?}")))
         })?;
     }
     Ok(())
@@ -89,10 +101,15 @@ fn idle_objects_go_in_every_order() -> Result<()> {
 #[test]
 fn running_objects_go_in_every_order() -> Result<()> {
     for (number, order) in ORDERS.into_iter().enumerate() {
-        on_stack(&format!("delete-running-{number}"), |stack, namespace| async move {
-            let farm = Farm::start(&stack, &namespace, &Offer::of(&stack)).await?;
-            run(&farm, order, true).await.map_err(|error| error.context(format!("{order:?}")))
-        })?;
+        on_stack(
+            &format!("delete-running-{number}"),
+            |stack, namespace| async move {
+                let farm = Farm::start(&stack, &namespace, &Offer::of(&stack)).await?;
+                run(&farm, order, true)
+                    .await
+                    .map_err(|error| error.context(format!("{order:?}")))
+            },
+        )?;
     }
     Ok(())
 }

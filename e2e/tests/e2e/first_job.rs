@@ -9,7 +9,10 @@ use e2e::{
 };
 use gpu_agent::model::{file::ModelFile, tokenizer::Tokenizer};
 
-use super::{on_stack, receipts::{Delivered, assert_paid_once}};
+use super::{
+    on_stack,
+    receipts::{Delivered, assert_paid_once},
+};
 
 #[test]
 fn six_prompts_are_answered_as_the_reference_says_and_paid_to_the_nanoton() -> Result<()> {
@@ -25,24 +28,49 @@ fn six_prompts_are_answered_as_the_reference_says_and_paid_to_the_nanoton() -> R
         farm.submit("first", &prompts, 200_000_000).await?;
         for condition in ["Complete", "Settled"] {
             let wait = format!("--for=condition={condition}");
-            stack.kubectl(&["--namespace", &namespace, "wait", &wait, "inferencejob/first", "--timeout=120s"]).await?;
+            stack
+                .kubectl(&[
+                    "--namespace",
+                    &namespace,
+                    "wait",
+                    &wait,
+                    "inferencejob/first",
+                    "--timeout=120s",
+                ])
+                .await?;
         }
         let job = farm.wait_for("first", "Settled").await?;
 
         let delivered = Delivered::of(&farm, "first").await?;
-        let model = ModelFile::open(&stack.description.model_path, None).context("could not read the model")?;
+        let model =
+            ModelFile::open(&stack.description.model_path, None).context("could not read the model")?;
         let tokenizer = Tokenizer::read(&model).context("could not read the vocabulary")?;
         let answers = delivered.answers()?;
         let mut usage = Usage::default();
         for (index, (prompt, completion)) in (0..).zip(&cases) {
-            let answer = answers.get(&index).with_context(|| format!("no answer to {prompt:?}"))?;
+            let answer = answers
+                .get(&index)
+                .with_context(|| format!("no answer to {prompt:?}"))?;
             let tokens = &completion.tokens[..completion.decided()];
-            let decided = tokens.iter().flat_map(|&token| tokenizer.text_bytes(token)).copied().collect();
+            let decided = tokens
+                .iter()
+                .flat_map(|&token| tokenizer.text_bytes(token))
+                .copied()
+                .collect();
             let decided = String::from_utf8(decided)?;
             let text = &answer.choices[0].text;
-            ensure!(text.starts_with(&decided), "{prompt:?} gave {text:?}, the reference says {decided:?}");
-            ensure!(answer.usage.prompt_tokens == completion.prompt_tokens.len(), "prompt tokens of {prompt:?}");
-            ensure!(answer.usage.completion_tokens == completion.tokens.len(), "completion tokens of {prompt:?}");
+            ensure!(
+                text.starts_with(&decided),
+                "{prompt:?} gave {text:?}, the reference says {decided:?}"
+            );
+            ensure!(
+                answer.usage.prompt_tokens == completion.prompt_tokens.len(),
+                "prompt tokens of {prompt:?}"
+            );
+            ensure!(
+                answer.usage.completion_tokens == completion.tokens.len(),
+                "completion tokens of {prompt:?}"
+            );
             usage = usage.checked_add(Usage {
                 prompt_tokens: count(completion.prompt_tokens.len())?,
                 completion_tokens: count(completion.tokens.len())?,
@@ -51,18 +79,45 @@ fn six_prompts_are_answered_as_the_reference_says_and_paid_to_the_nanoton() -> R
         }
 
         let status = job.status.clone().context("the job has a status")?;
-        ensure!(status.usage == usage, "usage is {:?}, the reference counts {usage:?}", status.usage);
+        ensure!(
+            status.usage == usage,
+            "usage is {:?}, the reference counts {usage:?}",
+            status.usage
+        );
         let prices: Prices = serde_json::from_value(prices())?;
-        let costs = delivered.receipts.iter().map(|receipt| prices.cost(receipt.usage)).collect::<Result<Vec<_>, _>>()?;
-        ensure!(status.cost.spent_nano == NanoTon::sum(costs)?, "cost is not price times tokens");
+        let costs = delivered
+            .receipts
+            .iter()
+            .map(|receipt| prices.cost(receipt.usage))
+            .collect::<Result<Vec<_>, _>>()?;
+        ensure!(
+            status.cost.spent_nano == NanoTon::sum(costs)?,
+            "cost is not price times tokens"
+        );
         assert_paid_once(&farm, &job, cases.len()).await?;
 
         let paid = status.cost.spent_nano;
         let after = Money::of(&farm).await?;
         let fees = after.fees_since(&before)?;
-        ensure!(nearly(before.escrow, after.escrow + i128::from(paid.nano())), "the escrow went from {} to {}, the job cost {paid}", before.escrow, after.escrow);
-        ensure!(nearly(after.wallet + fees, before.wallet + i128::from(paid.nano())), "the wallet went from {} to {} and {fees} were fees, the job cost {paid}", before.wallet, after.wallet);
-        ensure!(status.settlement.first().is_some_and(|settlement| settlement.transaction.is_some()), "the status names the transaction");
+        ensure!(
+            nearly(before.escrow, after.escrow + i128::from(paid.nano())),
+            "the escrow went from {} to {}, the job cost {paid}",
+            before.escrow,
+            after.escrow
+        );
+        ensure!(
+            nearly(after.wallet + fees, before.wallet + i128::from(paid.nano())),
+            "the wallet went from {} to {} and {fees} were fees, the job cost {paid}",
+            before.wallet,
+            after.wallet
+        );
+        ensure!(
+            status
+                .settlement
+                .first()
+                .is_some_and(|settlement| settlement.transaction.is_some()),
+            "the status names the transaction"
+        );
         Ok(())
     })
 }
@@ -86,8 +141,14 @@ impl Money {
         let channel = farm.api::<PaymentChannel>().get(CHANNEL).await?;
         let contract = Address::parse_for(&farm.stack.network(), &channel.spec.contract_address)?;
         let chain = farm.stack.chain.client();
-        let mut transactions = chain.transactions(&farm.wallet, None, MAX_TRANSACTIONS_PER_PAGE).await?;
-        transactions.extend(chain.transactions(&contract, None, MAX_TRANSACTIONS_PER_PAGE).await?);
+        let mut transactions = chain
+            .transactions(&farm.wallet, None, MAX_TRANSACTIONS_PER_PAGE)
+            .await?;
+        transactions.extend(
+            chain
+                .transactions(&contract, None, MAX_TRANSACTIONS_PER_PAGE)
+                .await?,
+        );
         Ok(Self {
             wallet: farm.stack.balance(&farm.wallet).await?.nano().into(),
             escrow: farm.contract().await?.available.nano().into(),
@@ -98,7 +159,12 @@ impl Money {
     /// What all transactions since `before` cost, on both accounts.
     fn fees_since(&self, before: &Self) -> Result<i128> {
         let is_new = |new: &&Transaction| before.transactions.iter().all(|old| old.hash != new.hash);
-        let fees = self.transactions.iter().filter(is_new).map(Transaction::fees).collect::<Result<Vec<_>, _>>()?;
+        let fees = self
+            .transactions
+            .iter()
+            .filter(is_new)
+            .map(Transaction::fees)
+            .collect::<Result<Vec<_>, _>>()?;
         Ok(fees.into_iter().map(|fee| i128::from(fee.nano())).sum())
     }
 }

@@ -20,7 +20,10 @@ where
     F: Future<Output = Result<()>>,
     T: FnOnce(Stack, String) -> F,
 {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         let stack = Stack::connect().await?;
         with_namespace(&stack, name, |namespace| test(stack.clone(), namespace)).await

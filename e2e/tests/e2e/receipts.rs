@@ -59,13 +59,28 @@ pub struct Delivered {
 
 impl Delivered {
     pub async fn of(farm: &Farm<'_>, job: &str) -> Result<Self> {
-        let secret = farm.api::<Secret>().get(job).await.context("the job has a Secret of its name")?;
+        let secret = farm
+            .api::<Secret>()
+            .get(job)
+            .await
+            .context("the job has a Secret of its name")?;
         let data = secret.data.unwrap_or_default();
         let text = |key: &str| -> Result<String> {
-            Ok(String::from_utf8(data.get(key).with_context(|| format!("{key} is missing"))?.0.clone())?)
+            Ok(String::from_utf8(
+                data.get(key)
+                    .with_context(|| format!("{key} is missing"))?
+                    .0
+                    .clone(),
+            )?)
         };
-        let lines = text(RESULTS_KEY)?.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
-        let receipts = text(RECEIPTS_KEY)?.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+        let lines = text(RESULTS_KEY)?
+            .lines()
+            .map(serde_json::from_str)
+            .collect::<Result<_, _>>()?;
+        let receipts = text(RECEIPTS_KEY)?
+            .lines()
+            .map(serde_json::from_str)
+            .collect::<Result<_, _>>()?;
         Ok(Self { lines, receipts })
     }
 
@@ -74,24 +89,46 @@ impl Delivered {
     pub fn check(&self) -> Result<NanoTon> {
         let mut by_request = BTreeMap::new();
         for receipt in &self.receipts {
-            ensure!(by_request.insert(receipt.request, receipt).is_none(), "request {} has two receipts", receipt.request);
+            ensure!(
+                by_request.insert(receipt.request, receipt).is_none(),
+                "request {} has two receipts",
+                receipt.request
+            );
         }
         for line in &self.lines {
             let Some(response) = &line.response else { continue };
-            let receipt = by_request.remove(&line.index).with_context(|| format!("request {} has no receipt", line.index))?;
-            ensure!(receipt.result == Sha256Digest::of(response.body.get().as_bytes()), "request {} was changed", line.index);
+            let receipt = by_request
+                .remove(&line.index)
+                .with_context(|| format!("request {} has no receipt", line.index))?;
+            ensure!(
+                receipt.result == Sha256Digest::of(response.body.get().as_bytes()),
+                "request {} was changed",
+                line.index
+            );
         }
-        ensure!(by_request.is_empty(), "receipts without a result: {:?}", by_request.keys());
+        ensure!(
+            by_request.is_empty(),
+            "receipts without a result: {:?}",
+            by_request.keys()
+        );
         let mut chains: BTreeMap<_, ReceiptChain> = BTreeMap::new();
         for receipt in &self.receipts {
-            chains.entry(receipt.chain.clone()).or_insert_with(|| ReceiptChain::new(receipt.chain.clone())).push(receipt)?;
+            chains
+                .entry(receipt.chain.clone())
+                .or_insert_with(|| ReceiptChain::new(receipt.chain.clone()))
+                .push(receipt)?;
         }
         Ok(NanoTon::sum(self.receipts.iter().map(|receipt| receipt.nano))?)
     }
 
     pub fn answers(&self) -> Result<BTreeMap<u32, Answer>> {
-        let answered = self.lines.iter().filter_map(|line| Some((line.index, line.response.as_ref()?)));
-        answered.map(|(index, response)| Ok((index, serde_json::from_str(response.body.get())?))).collect()
+        let answered = self
+            .lines
+            .iter()
+            .filter_map(|line| Some((line.index, line.response.as_ref()?)));
+        answered
+            .map(|(index, response)| Ok((index, serde_json::from_str(response.body.get())?)))
+            .collect()
     }
 }
 
@@ -100,16 +137,40 @@ pub async fn assert_paid_once(farm: &Farm<'_>, job: &InferenceJob, requests: usi
     let name = job.metadata.name.as_deref().unwrap_or_default();
     let delivered = Delivered::of(farm, name).await?;
     let billed = delivered.check()?;
-    ensure!(delivered.receipts.len() == requests, "{} receipts for {requests} requests", delivered.receipts.len());
+    ensure!(
+        delivered.receipts.len() == requests,
+        "{} receipts for {requests} requests",
+        delivered.receipts.len()
+    );
     let status = job.status.clone().unwrap_or_default();
-    ensure!(status.cost.spent_nano == billed, "status.cost is {}, receipts say {billed}", status.cost.spent_nano);
+    ensure!(
+        status.cost.spent_nano == billed,
+        "status.cost is {}, receipts say {billed}",
+        status.cost.spent_nano
+    );
     let contract = farm.contract().await?;
-    ensure!(contract.redeemed == billed, "the contract redeemed {}, receipts say {billed}", contract.redeemed);
-    let channel = e2e::wait::object(&farm.api::<PaymentChannel>(), CHANNEL, "the channel shows what was redeemed", |channel| {
-        channel.status.as_ref().is_some_and(|status| status.redeemed_nano == billed)
-    })
+    ensure!(
+        contract.redeemed == billed,
+        "the contract redeemed {}, receipts say {billed}",
+        contract.redeemed
+    );
+    let channel = e2e::wait::object(
+        &farm.api::<PaymentChannel>(),
+        CHANNEL,
+        "the channel shows what was redeemed",
+        |channel| {
+            channel
+                .status
+                .as_ref()
+                .is_some_and(|status| status.redeemed_nano == billed)
+        },
+    )
     .await?;
     let status = channel.status.unwrap_or_default();
-    ensure!(status.accrued_nano == billed, "accrued is {}, receipts say {billed}", status.accrued_nano);
+    ensure!(
+        status.accrued_nano == billed,
+        "accrued is {}, receipts say {billed}",
+        status.accrued_nano
+    );
     Ok(())
 }

@@ -19,7 +19,13 @@ fn a_job_without_a_free_gpu_waits_until_one_is_freed() -> Result<()> {
         farm.open_channel("1", "0.5").await?;
         // Somebody else's pod takes every GPU that is left.
         let free = |provider: &CocoonProvider| provider.status.as_ref().map_or(0, |status| status.gpus.free);
-        let provider = wait::object(&farm.api::<CocoonProvider>(), PROVIDER, "GPUs are free", |provider| free(provider) > 0).await?;
+        let provider = wait::object(
+            &farm.api::<CocoonProvider>(),
+            PROVIDER,
+            "GPUs are free",
+            |provider| free(provider) > 0,
+        )
+        .await?;
         let gpus = free(&provider).to_string();
         let occupant: Pod = serde_json::from_value(json!({
             "metadata": {"name": "occupant"},
@@ -31,14 +37,29 @@ fn a_job_without_a_free_gpu_waits_until_one_is_freed() -> Result<()> {
                                 "imagePullPolicy": "IfNotPresent", "resources": {"limits": {"nvidia.com/gpu": gpus}}}],
             },
         }))?;
-        farm.api::<Pod>().create(&PostParams::default(), &occupant).await?;
+        farm.api::<Pod>()
+            .create(&PostParams::default(), &occupant)
+            .await?;
         let is_placed = |pod: &Pod| pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some());
-        wait::object(&farm.api::<Pod>(), "occupant", "the occupant has the GPUs", is_placed).await?;
+        wait::object(
+            &farm.api::<Pod>(),
+            "occupant",
+            "the occupant has the GPUs",
+            is_placed,
+        )
+        .await?;
 
         farm.submit("patient", &["Once upon a time"], 20_000_000).await?;
-        let message = farm.wait_for_reason("patient", "Scheduled", "InsufficientGPU").await?;
-        ensure!(message.contains("nvidia.com/gpu"), "the message names what it waits for: {message}");
-        farm.api::<Pod>().delete("occupant", &DeleteParams::default()).await?;
+        let message = farm
+            .wait_for_reason("patient", "Scheduled", "InsufficientGPU")
+            .await?;
+        ensure!(
+            message.contains("nvidia.com/gpu"),
+            "the message names what it waits for: {message}"
+        );
+        farm.api::<Pod>()
+            .delete("occupant", &DeleteParams::default())
+            .await?;
         let job = farm.wait_for("patient", "Settled").await?;
         assert_paid_once(&farm, &job, 1).await
     })
@@ -50,12 +71,25 @@ fn a_job_that_the_channel_cannot_cover_starts_after_a_top_up() -> Result<()> {
         let farm = Farm::start(&stack, &namespace, &Offer::of(&stack)).await?;
         farm.open_channel("0.1", "5").await?;
         farm.submit("poor", &["Once upon a time"], 1_000_000_000).await?;
-        let message = farm.wait_for_reason("poor", "FundsReserved", "WaitingForFunds").await?;
-        ensure!(message.contains("top up"), "the message says what to do: {message}");
+        let message = farm
+            .wait_for_reason("poor", "FundsReserved", "WaitingForFunds")
+            .await?;
+        ensure!(
+            message.contains("top up"),
+            "the message says what to do: {message}"
+        );
         let pods = farm.api::<Pod>().list(&ListParams::default()).await?;
         ensure!(pods.items.is_empty(), "a job without funds starts nothing");
 
-        let top_up = ["channel", "top-up", CHANNEL, "--namespace", &namespace, "--deposit", "2"];
+        let top_up = [
+            "channel",
+            "top-up",
+            CHANNEL,
+            "--namespace",
+            &namespace,
+            "--deposit",
+            "2",
+        ];
         stack.plugin(&top_up, &farm.payer_key).await?;
         let job: InferenceJob = farm.wait_for("poor", "Settled").await?;
         assert_paid_once(&farm, &job, 1).await

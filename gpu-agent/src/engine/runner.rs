@@ -127,7 +127,7 @@ impl Runner {
                 return self.fail(steps);
             }
         };
-        let mut sampled_tokens = 0;
+        let (mut prompt_tokens, mut sampled_tokens) = (0, 0);
         let mut ended = Vec::new();
         for step in steps {
             let (Some(sequence), Some(events)) = (
@@ -136,7 +136,9 @@ impl Runner {
             ) else {
                 continue;
             };
-            if sequence.advance(step.tokens) {
+            let advanced = sequence.advance(step.tokens);
+            prompt_tokens += advanced.prompt_tokens;
+            if advanced.prefilled {
                 notify(events, Event::Prefilled);
             }
             let Some(row) = step.logits else { continue };
@@ -153,8 +155,7 @@ impl Runner {
         }
         self.end(&ended);
         let micros = usize::try_from(started.elapsed().as_micros()).unwrap_or(usize::MAX);
-        let decoded = steps.iter().filter(|step| step.tokens == 1).count();
-        Figures::add(&self.figures.prompt_tokens, batch.tokens.len() - decoded);
+        Figures::add(&self.figures.prompt_tokens, prompt_tokens);
         Figures::add(&self.figures.completion_tokens, sampled_tokens);
         Figures::add(&self.figures.busy_micros, micros);
         Figures::add(&self.figures.batches, 1);

@@ -24,6 +24,15 @@ pub struct Sequence {
     pub(super) blocks: Vec<u32>,
 }
 
+/// What one batch computed of a sequence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Advanced {
+    /// Tokens of the prompt among them.
+    pub prompt_tokens: usize,
+    /// Whether they complete the prompt.
+    pub prefilled: bool,
+}
+
 /// What one sampled token led to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sampled {
@@ -69,11 +78,15 @@ impl Sequence {
         &self.tokens[self.computed..]
     }
 
-    /// Notes that `count` pending tokens are in the cache; true once, when that completes the prompt.
-    pub fn advance(&mut self, count: usize) -> bool {
-        let before = self.computed;
+    /// Notes that `count` pending tokens are in the cache.
+    pub fn advance(&mut self, count: usize) -> Advanced {
+        let before = self.computed.min(self.prompt);
         self.computed += count;
-        before < self.prompt && self.computed >= self.prompt
+        let after = self.computed.min(self.prompt);
+        Advanced {
+            prompt_tokens: after - before,
+            prefilled: before < after && after == self.prompt,
+        }
     }
 
     /// Samples the next token.

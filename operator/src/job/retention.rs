@@ -81,10 +81,10 @@ async fn follow_settlement(job: &InferenceJob, stored: &InferenceJobStatus, jobs
             next.settlement = vec![covered];
             observed
         }
-        None if is_gone(jobs, &namespace, &reference.name).await? => {
-            Settled::WrittenOff.condition(format!("channel {} is gone; see its Events", reference.name))
-        }
-        None => return Ok(false),
+        None => match unlisted(jobs, &namespace, &reference.name).await? {
+            Some(observed) => observed,
+            None => return Ok(false),
+        },
     };
     let is_over = observed.status || observed.reason == Settled::WrittenOff.name();
     if observed.status && next.phase == Some(JobPhase::Complete) {
@@ -165,11 +165,19 @@ fn observation(covered: &JobSettlement) -> Observation {
     Settled::Settling.condition(format!("settlement {settlement} is {}", state.to_lowercase()))
 }
 
-async fn is_gone(jobs: &Jobs, namespace: &str, channel: &str) -> Result<bool> {
+/// What the channel says where no settlement lists the job: a channel that is gone pays no more, and one that has paid
+/// everything it ever metered has paid this job, though the settlement that did may count as failed for another channel.
+async fn unlisted(jobs: &Jobs, namespace: &str, name: &str) -> Result<Option<Observation>> {
     let channels: Api<PaymentChannel> = Api::namespaced(jobs.ctx.client.clone(), namespace);
-    Ok(channels
-        .get_opt(channel)
-        .await
-        .attempt("read channel", channel)?
-        .is_none())
+    let Some(channel) = channels.get_opt(name).await.attempt("read channel", name)? else {
+        return Ok(Some(
+            Settled::WrittenOff.condition(format!("channel {name} is gone; see its Events")),
+        ));
+    };
+    let status = channel.status.unwrap_or_default();
+    Ok((status.redeemed_nano >= status.accrued_nano).then(|| {
+        Settled::Paid.condition(format!(
+            "channel {name} has paid everything that was metered on it"
+        ))
+    }))
 }

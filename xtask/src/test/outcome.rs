@@ -72,7 +72,8 @@ impl Outcome {
             }
         }
         outcome.failed.extend(running.map(crashed));
-        outcome.finish(step, success, output)
+        let messages = messages_of_failed_tests(&output);
+        outcome.finish(step, success, if messages.is_empty() { output } else { messages })
     }
 
     /// What `go test -v` printed. Subtests count with their test.
@@ -102,6 +103,21 @@ impl Outcome {
         self.output = output;
         self
     }
+}
+
+/// What failed tests printed, which stands far above the end where other binaries run after theirs.
+fn messages_of_failed_tests(output: &str) -> String {
+    let mut shown = false;
+    let mut messages = String::new();
+    for line in output.lines() {
+        // Messages begin with `---- name stdout ----` and end with the second list of names.
+        shown = line.starts_with("---- ") || (shown && line != "failures:");
+        if shown {
+            messages.push_str(line);
+            messages.push('\n');
+        }
+    }
+    messages
 }
 
 fn crashed(binary: &str) -> String {

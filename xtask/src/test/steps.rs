@@ -74,7 +74,10 @@ pub(super) const STEPS: [Step; 10] = [
 ];
 
 fn fmt() -> Result<Outcome> {
-    once("fmt", workspace::cargo().args(["fmt", "--all", "--check"]))
+    once(
+        "fmt",
+        workspace::cargo().args(["fmt", "--all", "--check", "--", "--files-with-diff"]),
+    )
 }
 
 fn codegen() -> Result<Outcome> {

@@ -9,6 +9,11 @@ test units::money_never_wraps ... FAILED
 test slow ... ignored, needs a GPU
 
 failures:
+
+---- units::money_never_wraps stdout ----
+panicked: it wrapped
+
+failures:
     units::money_never_wraps
 
 test result: FAILED. 1 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.01s
@@ -22,6 +27,10 @@ fn tests_of_cargo_count_one_by_one() {
     let outcome = Outcome::from_cargo_test("rust", false, CARGO.to_owned());
     assert_eq!(outcome.passed, 3);
     assert_eq!(outcome.failed, ["units::money_never_wraps"]);
+    assert_eq!(
+        outcome.output.trim(),
+        "---- units::money_never_wraps stdout ----\npanicked: it wrapped"
+    );
     assert_eq!(outcome.skipped, [("slow".to_owned(), "needs a GPU".to_owned())]);
 }
 
