@@ -22,6 +22,7 @@ use kube::{
     },
 };
 use serde::de::DeserializeOwned;
+use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -41,11 +42,17 @@ pub(super) struct Stores {
     pub(super) jobs: Store<InferenceJob>,
     pub(super) channels: Store<PaymentChannel>,
     pub(super) settlements: Store<Settlement>,
+    /// A store wakes only the last of those that wait for it: one waits for all, and the others for that one.
+    is_ready: OnceCell<bool>,
 }
 
 impl Stores {
     /// Waits until all are filled for the first time; answers whether they are.
     pub(super) async fn ready(&self) -> bool {
+        *self.is_ready.get_or_init(|| self.fill()).await
+    }
+
+    async fn fill(&self) -> bool {
         let Self {
             nodes,
             pods,
@@ -53,6 +60,7 @@ impl Stores {
             jobs,
             channels,
             settlements,
+            is_ready: _,
         } = self;
         nodes.wait_until_ready().await.is_ok()
             && pods.wait_until_ready().await.is_ok()
@@ -90,6 +98,7 @@ pub(super) fn start(
         jobs: watch.follow(ctx.api_all(), everything(), prune::job),
         channels: watch.follow(ctx.api_all(), everything(), prune::channel),
         settlements: watch.follow(ctx.api_all(), everything(), prune::settlement),
+        is_ready: OnceCell::new(),
     };
     (stores, taken)
 }
