@@ -16,7 +16,7 @@ use super::on_stack;
 /// The three objects are gone within this time after the last was deleted.
 const LIMIT: Duration = Duration::from_secs(30);
 /// A job of this many requests still runs when it is deleted.
-const REQUESTS: usize = 64;
+const REQUESTS: usize = 90;
 
 #[derive(Clone, Copy, Debug)]
 enum Kind {

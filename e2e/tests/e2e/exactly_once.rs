@@ -19,7 +19,7 @@ use kube::{
 use super::{on_stack, receipts::assert_paid_once};
 
 /// Enough requests that a job is still running when its first results have landed.
-const REQUESTS: usize = 48;
+const REQUESTS: usize = 90;
 
 fn prompts() -> Vec<String> {
     (0..REQUESTS)

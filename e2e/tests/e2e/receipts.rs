@@ -43,6 +43,7 @@ pub struct Answer {
 #[derive(Deserialize)]
 pub struct Choice {
     pub text: String,
+    pub finish_reason: String,
 }
 
 #[derive(Deserialize)]
