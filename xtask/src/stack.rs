@@ -104,7 +104,8 @@ struct Status {
     kubeconfig: PathBuf,
     #[serde(rename = "nodeIP")]
     node_ip: String,
-    nodes: Vec<Node>,
+    /// Null while the cluster is down.
+    nodes: Option<Vec<Node>>,
 }
 
 #[derive(Deserialize)]
@@ -147,13 +148,7 @@ fn on_testbed(options: &Up) -> Result<Parts> {
     say("starting Kubernetes");
     cluster::install_packages(cluster::PACKAGES)?;
     succeed(Command::new(&program).arg("up").args(nodes))?;
-    let status: Status = {
-        let output = Command::new(&program)
-            .args(["status", "--json"])
-            .output()
-            .context("run testbed-cluster status")?;
-        serde_json::from_slice(&output.stdout).context("read the status of the cluster")?
-    };
+    let status = status(&program)?;
     say("fetching the model");
     let model_path = model::fetch()?;
     say("building images");
@@ -184,10 +179,12 @@ fn on_testbed(options: &Up) -> Result<Parts> {
     let chain = start_chain(&status.state, &status.node_ip, &binaries, within)?;
     say("offering simulated GPUs");
     let per_node = options.gpus.unwrap_or(GPUS);
-    for node in &status.nodes {
+    let nodes = status.nodes.as_deref().unwrap_or_default();
+    for node in nodes {
         start_device_plugin(&status, node, per_node, &binaries, within)?;
     }
-    wait_for_gpus(&status, per_node)?;
+    let gpus = usize::from(per_node) * nodes.len();
+    wait_for_gpus(&status.kubeconfig, gpus)?;
     Ok(Parts {
         kubeconfig: status.kubeconfig.clone(),
         chain,
@@ -195,7 +192,7 @@ fn on_testbed(options: &Up) -> Result<Parts> {
         agent_image: agent.reference.clone(),
         model_path,
         plugin: binaries.join("kubectl-cocoon"),
-        gpus: usize::from(per_node) * status.nodes.len(),
+        gpus,
         state: status.state,
     })
 }
@@ -240,7 +237,23 @@ pub(crate) fn down() -> Result<()> {
     let given = crate::cache::folder("given-cluster")?;
     process::stop(&given, CHAIN)?;
     fs::remove_dir_all(&given).with_context(|| format!("remove {}", given.display()))?;
-    succeed(Command::new(cluster::program()?).arg("down"))
+    let program = cluster::program()?;
+    let state = status(&program)?.state;
+    succeed(Command::new(&program).arg("down"))?;
+    // The cluster removes what is its own; what is left was started beside it.
+    if state.exists() {
+        fs::remove_dir_all(&state).with_context(|| format!("remove {}", state.display()))?;
+    }
+    Ok(())
+}
+
+/// Asks the cluster, whether it is up or not.
+fn status(program: &Path) -> Result<Status> {
+    let output = Command::new(program)
+        .args(["status", "--json"])
+        .output()
+        .context("run testbed-cluster status")?;
+    serde_json::from_slice(&output.stdout).context("read the status of the cluster")
 }
 
 /// Builds the programs that run beside the cluster, in the profile that the tests use.
@@ -299,10 +312,9 @@ fn start_device_plugin(
     )
 }
 
-fn wait_for_gpus(status: &Status, per_node: u16) -> Result<()> {
-    let wanted = usize::from(per_node) * status.nodes.len();
+fn wait_for_gpus(kubeconfig: &Path, wanted: usize) -> Result<()> {
     wait("the nodes offer their GPUs", || {
-        Ok(count_gpus(&status.kubeconfig)? == wanted)
+        Ok(count_gpus(kubeconfig)? == wanted)
     })
 }
 
