@@ -73,7 +73,7 @@ pub async fn run(stack: &Stack, example: &str) -> Result<Summary> {
     phases.push(("apply to Settled", to_complete + lap.lap()));
     progress.finish();
     debug_assert_eq!(complete.metadata.uid, done.metadata.uid);
-    Summary::of(stack, &farm, &done, &before, phases).await
+    Summary::of(&farm, &done, &before, phases).await
 }
 
 struct Lap(Instant);

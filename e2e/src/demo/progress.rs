@@ -89,6 +89,10 @@ impl Progress {
     }
 
     fn show(&mut self, status: &InferenceJobStatus) {
+        if status.phase.is_none() {
+            // The operator has not looked at it yet.
+            return;
+        }
         let phase = status.phase.map(|phase| format!("{phase:?}")).unwrap_or_default();
         let done = status.requests.succeeded + status.requests.failed;
         if status.requests.total > 0 && self.is_terminal {

@@ -8,10 +8,7 @@ use cocoon_ton::ChannelState;
 use kube::ResourceExt as _;
 use serde::Serialize;
 
-use crate::{
-    farm::{Farm, prices},
-    stack::Stack,
-};
+use crate::farm::{Farm, prices};
 
 /// What happened.
 #[derive(Debug, Serialize)]
@@ -66,7 +63,6 @@ impl ChannelFigures {
 
 impl Summary {
     pub(super) async fn of(
-        _stack: &Stack,
         farm: &Farm<'_>,
         job: &InferenceJob,
         before: &ChannelState,
