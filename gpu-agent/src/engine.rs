@@ -46,6 +46,8 @@ pub struct GenerationRequest {
     pub sampling: Sampling,
     /// Texts at which the completion ends; none is empty.
     pub stop: Vec<String>,
+    /// Goes on after an end-of-sequence token, which is counted like any other.
+    pub ignore_eos: bool,
 }
 
 /// Why a sequence ended.

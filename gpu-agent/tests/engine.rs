@@ -38,6 +38,7 @@ fn requests() -> Vec<GenerationRequest> {
                 }
             },
             stop: Vec::new(),
+            ignore_eos: false,
         })
         .collect()
 }

@@ -20,6 +20,7 @@ pub struct Sequence {
     max_tokens: usize,
     sampler: Sampler,
     text: TextStream,
+    ignore_eos: bool,
     /// Cache blocks for all tokens that it can ever have; empty while it waits.
     pub(super) blocks: Vec<u32>,
 }
@@ -50,6 +51,7 @@ impl Sequence {
             max_tokens,
             sampling,
             stop,
+            ignore_eos,
         } = request;
         Self {
             id,
@@ -59,6 +61,7 @@ impl Sequence {
             max_tokens,
             sampler: Sampler::new(sampling),
             text: TextStream::new(stop),
+            ignore_eos,
             blocks: Vec::new(),
         }
     }
@@ -93,7 +96,7 @@ impl Sequence {
     pub fn sample(&mut self, logits: &[f32], tokenizer: &Tokenizer) -> Sampled {
         let token = self.sampler.sample(logits);
         self.tokens.push(token);
-        if tokenizer.ends().binary_search(&token).is_ok() {
+        if !self.ignore_eos && tokenizer.ends().binary_search(&token).is_ok() {
             return Sampled {
                 text: self.text.finish(),
                 finished: Some(FinishReason::Stop),

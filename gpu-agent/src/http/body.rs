@@ -61,6 +61,8 @@ pub struct Body {
     pub sampling: Sampling,
     /// Texts at which the completion ends; none is empty.
     pub stop: Vec<String>,
+    /// Goes on after an end-of-sequence token until another limit, as vLLM does under this name: for measurements.
+    pub ignore_eos: bool,
 }
 
 impl Body {
@@ -84,6 +86,7 @@ impl Body {
             max_tokens: fields.max_tokens(defaults.sampling.max_tokens)?,
             sampling: fields.sampling(defaults)?,
             stop: fields.stop()?,
+            ignore_eos: fields.ignore_eos()?,
         })
     }
 }
@@ -109,6 +112,7 @@ impl Fields<'_> {
             "top_k",
             "seed",
             "stop",
+            "ignore_eos",
             "n",
             "stream",
             "user",
@@ -210,6 +214,15 @@ impl Fields<'_> {
             return Err(refusal());
         }
         Ok(stops.into_iter().map(str::to_owned).collect())
+    }
+
+    fn ignore_eos(&self) -> Result<bool, Refusal> {
+        let flag = |value: &Value| {
+            value
+                .as_bool()
+                .ok_or_else(|| Refusal::invalid("ignore_eos must be true or false"))
+        };
+        Ok(self.get("ignore_eos").map(flag).transpose()?.unwrap_or_default())
     }
 
     fn float(&self, name: &str) -> Result<Option<f64>, Refusal> {

@@ -78,6 +78,7 @@ impl Metrics {
             FailureCode::BudgetExceeded => "budget_exceeded",
             FailureCode::Cancelled => "cancelled",
             FailureCode::Internal => "internal",
+            FailureCode::ResultTooLarge => "result_too_large",
         };
         self.requests.with_label_values(&[outcome]).inc();
     }

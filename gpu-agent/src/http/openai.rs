@@ -23,6 +23,7 @@ pub(super) fn prepare(model: &Served, body: Body) -> Result<Prepared, Refusal> {
         max_tokens,
         sampling,
         stop,
+        ignore_eos,
     } = body;
     let prompt = tokens(model, &input)?;
     let (prompt_tokens, context) = (prompt.len(), model.context);
@@ -45,6 +46,7 @@ pub(super) fn prepare(model: &Served, body: Body) -> Result<Prepared, Refusal> {
             max_tokens: most,
             sampling,
             stop,
+            ignore_eos,
         },
         prompt_tokens,
     })

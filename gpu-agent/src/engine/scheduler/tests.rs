@@ -15,6 +15,7 @@ fn sequence(id: u64, prompt: usize, max_tokens: usize) -> Sequence {
         max_tokens,
         sampling: Sampling::GREEDY,
         stop: Vec::new(),
+        ignore_eos: false,
     };
     Sequence::new(SequenceId(id), request)
 }

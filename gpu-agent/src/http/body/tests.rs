@@ -79,6 +79,7 @@ fn what_is_wrong_or_not_implemented_is_refused_by_name_and_without_its_value() {
             json!({"prompt": "secret", "stop": ["a", "b", "c", "d", "secret"]}),
         ),
         ("stop", json!({"prompt": "secret", "stop": ""})),
+        ("ignore_eos", json!({"prompt": "secret", "ignore_eos": "secret"})),
         ("object", json!("secret")),
     ];
     for (field, body) in cases {
@@ -112,7 +113,7 @@ proptest::proptest! {
 
     #[test]
     fn arbitrary_values_of_known_fields_never_panic(
-        name in "prompt|messages|max_tokens|temperature|top_p|top_k|seed|stop|n|stream|model|user|other",
+        name in "prompt|messages|max_tokens|temperature|top_p|top_k|seed|stop|ignore_eos|n|stream|model|user|other",
         value in "[\\[\\]{}\":,a-z0-9.-]{0,24}",
     ) {
         let value: Value = serde_json::from_str(&value).unwrap_or(Value::String(value));

@@ -1,0 +1,8 @@
+//! The protocol between operator and agent, spoken over real connections to a real model.
+
+mod access;
+mod agent;
+mod answers;
+mod attempts;
+#[path = "../support/mod.rs"]
+mod support;
