@@ -1,13 +1,18 @@
 //! From `kubectl apply` to paid in TON.
 
 use anyhow::{Context as _, Result, ensure};
-use cocoon_api::{NanoTon, TokenCount, Usage, crd::PaymentChannel, units::Prices};
+use cocoon_api::{
+    NanoTon, TokenCount, Usage,
+    crd::{InferenceJob, PaymentChannel},
+    units::Prices,
+};
 use cocoon_ton::{Address, client::MAX_TRANSACTIONS_PER_PAGE, transaction::Transaction};
 use e2e::{
-    farm::{CHANNEL, Farm, Offer, prices},
-    golden::Golden,
+    farm::{CHANNEL, Farm, MODEL, Offer, prices},
+    golden::{Completion, Golden},
 };
 use gpu_agent::model::{file::ModelFile, tokenizer::Tokenizer};
+use serde_json::{Value, json};
 
 use super::{
     on_stack,
@@ -24,85 +29,20 @@ fn six_prompts_are_answered_as_the_reference_says_and_paid_to_the_nanoton() -> R
         farm.open_channel("1", "0.5").await?;
         let before = Money::of(&farm).await?;
 
-        let prompts: Vec<&str> = cases.iter().map(|(prompt, _)| *prompt).collect();
-        farm.submit("first", &prompts, 200_000_000).await?;
+        farm.create::<InferenceJob>(&manifest(&cases)).await?;
         for condition in ["Complete", "Settled"] {
             let wait = format!("--for=condition={condition}");
-            stack
-                .kubectl(&[
-                    "--namespace",
-                    &namespace,
-                    "wait",
-                    &wait,
-                    "inferencejob/first",
-                    "--timeout=120s",
-                ])
-                .await?;
+            let job = "inferencejob/first";
+            let arguments = ["--namespace", &namespace, "wait", &wait, job, "--timeout=120s"];
+            stack.kubectl(&arguments).await?;
         }
         let job = farm.wait_for("first", "Settled").await?;
 
         let delivered = Delivered::of(&farm, "first").await?;
-        let model =
-            ModelFile::open(&stack.description.model_path, None).context("could not read the model")?;
-        let tokenizer = Tokenizer::read(&model).context("could not read the vocabulary")?;
-        let answers = delivered.answers()?;
-        let mut usage = Usage::default();
-        for (index, (prompt, completion)) in (0..).zip(&cases) {
-            let answer = answers
-                .get(&index)
-                .with_context(|| format!("no answer to {prompt:?}"))?;
-            let tokens = &completion.tokens[..completion.decided()];
-            let decided = tokens
-                .iter()
-                .flat_map(|&token| tokenizer.text_bytes(token))
-                .copied()
-                .collect();
-            let decided = String::from_utf8(decided)?;
-            let choice = &answer.choices[0];
-            let text = &choice.text;
-            ensure!(
-                text.starts_with(&decided),
-                "{prompt:?} gave {text:?}, the reference says {decided:?}"
-            );
-            ensure!(
-                answer.usage.prompt_tokens == completion.prompt_tokens.len(),
-                "prompt tokens of {prompt:?}"
-            );
-            let sampled = answer.usage.completion_tokens;
-            // An answer that left the reference where that is undecided may also end before it.
-            let ended_early = choice.finish_reason == "stop"
-                && (completion.decided()..completion.tokens.len()).contains(&sampled);
-            ensure!(
-                sampled == completion.tokens.len() || ended_early,
-                "{prompt:?} took {sampled} completion tokens, the reference {}",
-                completion.tokens.len()
-            );
-            usage = usage.checked_add(Usage {
-                prompt_tokens: count(completion.prompt_tokens.len())?,
-                completion_tokens: count(sampled)?,
-                ..Usage::default()
-            })?;
-        }
-
-        let status = job.status.clone().context("the job has a status")?;
-        ensure!(
-            status.usage == usage,
-            "usage is {:?}, the answers add up to {usage:?}",
-            status.usage
-        );
-        let prices: Prices = serde_json::from_value(prices())?;
-        let costs = delivered
-            .receipts
-            .iter()
-            .map(|receipt| prices.cost(receipt.usage))
-            .collect::<Result<Vec<_>, _>>()?;
-        ensure!(
-            status.cost.spent_nano == NanoTon::sum(costs)?,
-            "cost is not price times tokens"
-        );
+        assert_answers(&farm, &delivered, &cases)?;
+        let paid = assert_cost(&job, &delivered, &cases)?;
         assert_paid_once(&farm, &job, cases.len()).await?;
 
-        let paid = status.cost.spent_nano;
         let after = Money::of(&farm).await?;
         let fees = after.fees_since(&before)?;
         ensure!(
@@ -117,6 +57,7 @@ fn six_prompts_are_answered_as_the_reference_says_and_paid_to_the_nanoton() -> R
             before.wallet,
             after.wallet
         );
+        let status = job.status.unwrap_or_default();
         ensure!(
             status
                 .settlement
@@ -126,6 +67,91 @@ fn six_prompts_are_answered_as_the_reference_says_and_paid_to_the_nanoton() -> R
         );
         Ok(())
     })
+}
+
+type Case<'a> = (&'a str, &'a Completion);
+
+/// The reference's prompts. Each answer goes on to the reference's length, whichever way an undecided step went.
+fn manifest(cases: &[Case<'_>]) -> Value {
+    let bodies: Vec<Value> = cases
+        .iter()
+        .map(|(prompt, completion)| {
+            json!({"prompt": prompt, "max_tokens": completion.tokens.len(), "ignore_eos": true})
+        })
+        .collect();
+    json!({
+        "apiVersion": "cocoon.farm/v1alpha1", "kind": "InferenceJob", "metadata": {"name": "first"},
+        "spec": {
+            "model": MODEL,
+            "endpoint": "/v1/completions",
+            "input": {"inline": bodies},
+            "parameters": {"temperature": 0},
+            "billing": {"mode": "Channel", "channelRef": {"name": CHANNEL}, "maxNano": 200_000_000},
+        },
+    })
+}
+
+/// Every answer is the reference's for as long as the reference is decided, and has its token counts.
+fn assert_answers(farm: &Farm<'_>, delivered: &Delivered, cases: &[Case<'_>]) -> Result<()> {
+    let model =
+        ModelFile::open(&farm.stack.description.model_path, None).context("could not read the model")?;
+    let tokenizer = Tokenizer::read(&model).context("could not read the vocabulary")?;
+    let answers = delivered.answers()?;
+    for (index, (prompt, completion)) in (0..).zip(cases) {
+        let answer = answers
+            .get(&index)
+            .with_context(|| format!("no answer to {prompt:?}"))?;
+        let tokens = &completion.tokens[..completion.decided()];
+        let decided = tokens
+            .iter()
+            .flat_map(|&token| tokenizer.text_bytes(token))
+            .copied()
+            .collect();
+        let decided = String::from_utf8(decided)?;
+        let text = &answer.choices[0].text;
+        ensure!(
+            text.starts_with(&decided),
+            "{prompt:?} gave {text:?}, the reference says {decided:?}"
+        );
+        let took = (answer.usage.prompt_tokens, answer.usage.completion_tokens);
+        let expected = (completion.prompt_tokens.len(), completion.tokens.len());
+        ensure!(
+            took == expected,
+            "{prompt:?} took {took:?} tokens, the reference {expected:?}"
+        );
+    }
+    Ok(())
+}
+
+/// The job's usage is the reference's, and its cost is price times tokens, rounded up once a request.
+fn assert_cost(job: &InferenceJob, delivered: &Delivered, cases: &[Case<'_>]) -> Result<NanoTon> {
+    let status = job.status.as_ref().context("the job has a status")?;
+    let prices: Prices = serde_json::from_value(prices())?;
+    let (mut usage, mut cost) = (Usage::default(), NanoTon::ZERO);
+    for (_, completion) in cases {
+        let request = Usage {
+            prompt_tokens: count(completion.prompt_tokens.len())?,
+            completion_tokens: count(completion.tokens.len())?,
+            ..Usage::default()
+        };
+        usage = usage.checked_add(request)?;
+        cost = cost.checked_add(prices.cost(request)?)?;
+    }
+    ensure!(
+        status.usage == usage,
+        "usage is {:?}, the reference's is {usage:?}",
+        status.usage
+    );
+    ensure!(
+        status.cost.spent_nano == cost,
+        "cost is {}, price times tokens is {cost}",
+        status.cost.spent_nano
+    );
+    ensure!(
+        NanoTon::sum(delivered.receipts.iter().map(|receipt| receipt.nano))? == cost,
+        "the receipts do not add up to {cost}"
+    );
+    Ok(cost)
 }
 
 /// NanoTON of rent that the escrow may lose by itself while the test runs.
