@@ -120,6 +120,8 @@ async fn provider(stack: &Stack) -> Result<Farm<'_>> {
         .patch("farm-wallet", &params, &Patch::Apply(secret))
         .await?;
     let manifest = farm.provider(&Offer {
+        // A cluster without GPUs can still show everything else.
+        gpus_per_replica: u32::from(stack.description.gpus > 0),
         min_replicas: 1,
         ..Offer::of(stack)
     });

@@ -53,6 +53,31 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Err(error).with_context(|| format!("run {}", program.display()))
 }
 
+/// Ends the cluster and removes its state folder, with what others have put there. Nothing to end is no error, and
+/// builds nothing.
+pub(crate) fn down() -> Result<()> {
+    if !traces() {
+        return Ok(());
+    }
+    let program = running_program().map_or_else(program, Ok)?;
+    let output = Command::new(&program)
+        .arg("down")
+        .output()
+        .with_context(|| format!("run {}", program.display()))?;
+    ensure!(
+        output.status.success(),
+        "{} down failed: {}",
+        program.display(),
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
+    // The cluster removes what is its own; what is left was started beside it.
+    let state = state();
+    if state.exists() {
+        fs::remove_dir_all(&state).with_context(|| format!("remove {}", state.display()))?;
+    }
+    Ok(())
+}
+
 /// The program that the cluster was started by, which knows best how to deal with it.
 fn running_program() -> Option<PathBuf> {
     fs::canonicalize(state().join("bin").join("kubectl")).ok()

@@ -5,22 +5,27 @@
 //! programs that use it where everything is.
 
 mod address;
+mod chain;
+mod given;
 mod process;
+mod testbed;
 
 use std::fs;
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{cluster, image, model, tools, workspace};
 
 /// Namespace of the operator.
 const OPERATOR_NAMESPACE: &str = "cocoon-system";
+/// Namespace of the demo.
+const DEMO_NAMESPACE: &str = "cocoon-demo";
+/// Name of the description in the state folder.
+const DESCRIPTION: &str = "stack.json";
 /// Helm's name for the installation.
 const RELEASE: &str = "cocoon";
 /// Name of the TON network, in the chart's values and in resources.
@@ -29,10 +34,6 @@ const NETWORK: &str = "testbed";
 const GLOBAL_ID: i32 = -217;
 /// Name of the chain's process.
 const CHAIN: &str = "chain";
-/// Port of the chain's HTTP server.
-const CHAIN_PORT: u16 = 18_081;
-/// GPUs that each node offers unless asked otherwise.
-const GPUS: u16 = 2;
 /// What is started answers within this time, or its log tells why not.
 const START_LIMIT: Duration = Duration::from_secs(90);
 /// Between two looks at what is being started.
@@ -96,25 +97,6 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// What `testbed-cluster status --json` says, as far as it is needed here.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Status {
-    state: PathBuf,
-    kubeconfig: PathBuf,
-    #[serde(rename = "nodeIP")]
-    node_ip: String,
-    /// Null while the cluster is down.
-    nodes: Option<Vec<Node>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Node {
-    name: String,
-    kubelet_root_dir: PathBuf,
-}
-
 /// Where the parts are that the chart and the description need.
 struct Parts {
     state: PathBuf,
@@ -131,129 +113,18 @@ struct Parts {
 /// Starts what is missing and answers the path of the description.
 pub(crate) fn up(options: &Up) -> Result<PathBuf> {
     let parts = match &options.kubeconfig {
-        None => on_testbed(options)?,
-        Some(kubeconfig) => on_given_cluster(kubeconfig, options)?,
+        None => testbed::up(options)?,
+        Some(kubeconfig) => given::up(kubeconfig, options)?,
     };
     say("installing the chart");
     install(&parts)?;
     describe(&parts)
 }
 
-fn on_testbed(options: &Up) -> Result<Parts> {
-    let program = cluster::program()?;
-    let nodes = options
-        .nodes
-        .map(|nodes| vec!["--nodes".to_owned(), nodes.to_string()])
-        .unwrap_or_default();
-    say("starting Kubernetes");
-    cluster::install_packages(cluster::PACKAGES)?;
-    succeed(Command::new(&program).arg("up").args(nodes))?;
-    let status = status(&program)?;
-    say("fetching the model");
-    let model_path = model::fetch()?;
-    say("building images");
-    let images = image::build(&image::Args {
-        operator_binary: options.operator_binary.clone(),
-        agent_binary: options.agent_binary.clone(),
-        ..image::Args::default()
-    })?;
-    let found = |name: &str| {
-        let image = images.iter().find(|image| image.name.ends_with(name));
-        image.with_context(|| format!("no image of {name} was built"))
-    };
-    let (operator, agent) = (found("operator")?, found("gpu-agent")?);
-    say("loading images");
-    succeed(
-        Command::new(&program)
-            .arg("load")
-            .args([&operator.file, &agent.file]),
-    )?;
-    let binaries = build_binaries()?;
-    say("starting the TON network");
-    let within = |binary: &Path| {
-        // Inside the node's network, so that pods reach it, and so that `down` ends it.
-        let mut command = Command::new(&program);
-        command.args(["exec", "--"]).arg(binary);
-        command
-    };
-    let chain = start_chain(&status.state, &status.node_ip, &binaries, within)?;
-    say("offering simulated GPUs");
-    let per_node = options.gpus.unwrap_or(GPUS);
-    let nodes = status.nodes.as_deref().unwrap_or_default();
-    for node in nodes {
-        start_device_plugin(&status, node, per_node, &binaries, within)?;
-    }
-    let gpus = usize::from(per_node) * nodes.len();
-    wait_for_gpus(&status.kubeconfig, gpus)?;
-    Ok(Parts {
-        kubeconfig: status.kubeconfig.clone(),
-        chain,
-        operator_image: operator.reference.clone(),
-        agent_image: agent.reference.clone(),
-        model_path,
-        plugin: binaries.join("kubectl-cocoon"),
-        gpus,
-        state: status.state,
-    })
-}
-
-/// On a cluster that is there, this machine only runs the chain; the images and the model are the cluster's.
-fn on_given_cluster(kubeconfig: &Path, options: &Up) -> Result<Parts> {
-    let image = |image: &Option<String>, name| {
-        image
-            .clone()
-            .with_context(|| format!("--kubeconfig needs --{name}-image"))
-    };
-    let kubeconfig = kubeconfig
-        .canonicalize()
-        .with_context(|| format!("find the kubeconfig {}", kubeconfig.display()))?;
-    let state = crate::cache::folder("given-cluster")?;
-    let binaries = build_binaries()?;
-    let address = match options.host_address {
-        Some(address) => address,
-        None => address::toward(&kubeconfig)?,
-    };
-    let chain = start_chain(&state, &format!("{address}"), &binaries, |chain| {
-        Command::new(chain)
-    })?;
-    let model_path = match &options.model_path {
-        Some(path) => path.clone(),
-        None => model::fetch()?,
-    };
-    Ok(Parts {
-        state,
-        chain,
-        operator_image: image(&options.operator_image, "operator")?,
-        agent_image: image(&options.agent_image, "agent")?,
-        model_path,
-        plugin: binaries.join("kubectl-cocoon"),
-        gpus: count_gpus(&kubeconfig)?,
-        kubeconfig,
-    })
-}
-
 /// Ends everything and removes every trace of it.
 pub(crate) fn down() -> Result<()> {
-    let given = crate::cache::folder("given-cluster")?;
-    process::stop(&given, CHAIN)?;
-    fs::remove_dir_all(&given).with_context(|| format!("remove {}", given.display()))?;
-    let program = cluster::program()?;
-    let state = status(&program)?.state;
-    succeed(Command::new(&program).arg("down"))?;
-    // The cluster removes what is its own; what is left was started beside it.
-    if state.exists() {
-        fs::remove_dir_all(&state).with_context(|| format!("remove {}", state.display()))?;
-    }
-    Ok(())
-}
-
-/// Asks the cluster, whether it is up or not.
-fn status(program: &Path) -> Result<Status> {
-    let output = Command::new(program)
-        .args(["status", "--json"])
-        .output()
-        .context("run testbed-cluster status")?;
-    serde_json::from_slice(&output.stdout).context("read the status of the cluster")
+    given::down()?;
+    cluster::down()
 }
 
 /// Builds the programs that run beside the cluster, in the profile that the tests use.
@@ -267,55 +138,6 @@ fn build_binaries() -> Result<PathBuf> {
     }
     succeed(&mut build)?;
     Ok(image::target_folder().join("debug"))
-}
-
-fn start_chain(
-    state: &Path,
-    address: &str,
-    binaries: &Path,
-    command: impl Fn(&Path) -> Command,
-) -> Result<String> {
-    let listen = format!("{address}:{CHAIN_PORT}");
-    let binary = binaries.join("testbed-chain");
-    let mut command = command(&binary);
-    command.args([
-        "serve",
-        "--listen",
-        &listen,
-        "--global-id",
-        &GLOBAL_ID.to_string(),
-        "--state",
-    ]);
-    command.arg(state.join("chain"));
-    process::start(state, CHAIN, &binary, &mut command)?;
-    wait("the chain answers", || Ok(TcpStream::connect(&listen).is_ok()))?;
-    Ok(format!("http://{listen}"))
-}
-
-fn start_device_plugin(
-    status: &Status,
-    node: &Node,
-    gpus: u16,
-    binaries: &Path,
-    command: impl Fn(&Path) -> Command,
-) -> Result<()> {
-    let binary = binaries.join("testbed-device-plugin");
-    let mut command = command(&binary);
-    command.arg("--kubelet-dir").arg(&node.kubelet_root_dir);
-    command.arg("--kubeconfig").arg(&status.kubeconfig);
-    command.args(["--node", &node.name, "--gpus", &gpus.to_string()]);
-    process::start(
-        &status.state,
-        &format!("device-plugin-{}", node.name),
-        &binary,
-        &mut command,
-    )
-}
-
-fn wait_for_gpus(kubeconfig: &Path, wanted: usize) -> Result<()> {
-    wait("the nodes offer their GPUs", || {
-        Ok(count_gpus(kubeconfig)? == wanted)
-    })
 }
 
 fn count_gpus(kubeconfig: &Path) -> Result<usize> {
@@ -378,7 +200,7 @@ fn describe(parts: &Parts) -> Result<PathBuf> {
         "agentImage": parts.agent_image,
         "gpus": parts.gpus,
     });
-    let path = parts.state.join("stack.json");
+    let path = parts.state.join(DESCRIPTION);
     write_json(&path, &description)?;
     Ok(path)
 }
