@@ -160,6 +160,8 @@ pub enum FailureCode {
     Cancelled,
     /// The agent failed; another attempt may succeed.
     Internal,
+    /// The answer does not fit beside the others where the job's results are kept. Said by the operator, not by agents.
+    ResultTooLarge,
 }
 
 impl FailureCode {

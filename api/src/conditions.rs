@@ -267,6 +267,8 @@ reasons!(
         Settling: false,
         /// It waits for a threshold, an age, or for the job to end.
         Pending: false,
+        /// What its channel owes is too little for a settlement's fee: it is paid together with later jobs.
+        BelowFee: false,
         /// The channel went away before.
         WrittenOff: false,
     }

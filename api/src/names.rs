@@ -31,8 +31,12 @@ pub const AGENT_COMPONENT: &str = "gpu-agent";
 pub const WALLET_KEY: &str = "key";
 /// Key of the results Secret: one `OpenAI` batch result a line.
 pub const RESULTS_KEY: &str = "results.jsonl";
-/// Key of the results Secret: one receipt a line, in the order of landing.
+/// Key of the results Secret: one receipt a line of the results that were delivered and are billed, in the order of
+/// landing.
 pub const RECEIPTS_KEY: &str = "receipts.jsonl";
+/// Key of the results Secret: one receipt a line of the results that were not delivered, because they did not fit or
+/// another attempt's were first. They are free, and kept so that every agent's chain of receipts verifies from its start.
+pub const UNDELIVERED_KEY: &str = "undelivered.jsonl";
 /// Key of the results Secret: the latest usage statement of each chain, one a line.
 pub const STATEMENTS_KEY: &str = "statements.jsonl";
 

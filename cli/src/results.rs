@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
 use cocoon_api::{
     crd::{InferenceJob, PaymentChannel},
-    names::{RECEIPTS_KEY, RESULTS_KEY},
+    names::{RECEIPTS_KEY, RESULTS_KEY, UNDELIVERED_KEY},
 };
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 use kube::{Api, ResourceExt as _};
@@ -18,7 +18,7 @@ use crate::{
     kubernetes::{Asked as _, Cluster},
     output,
 };
-use records::Delivered;
+use records::{Delivered, Text};
 use verify::{Expectations, verify};
 
 /// Whose results, and how.
@@ -39,7 +39,7 @@ pub enum Format {
     Text,
     /// One OpenAI batch result a line.
     Jsonl,
-    /// One receipt a line.
+    /// One receipt a line, of what was delivered and is billed.
     Receipts,
 }
 
@@ -58,11 +58,11 @@ pub async fn run(arguments: Arguments, cluster: &Cluster) -> Result<()> {
 /// Verifies and prints what has landed of a job.
 pub async fn print(job: &InferenceJob, format: Format, cluster: &Cluster) -> Result<()> {
     let name = job.name_any();
-    let Some((results, receipts)) = load(job, cluster).await? else {
+    let Some(text) = load(job, cluster).await? else {
         bail!("job {name} has no results yet: {}", standing(job));
     };
-    let delivered = Delivered::parse(&results, &receipts)
-        .with_context(|| format!("could not read the results of job {name}"))?;
+    let delivered =
+        Delivered::parse(&text).with_context(|| format!("could not read the results of job {name}"))?;
     let verdict = verify(&delivered, &Expectations::of(job, contract(job, cluster).await?));
     for fault in &verdict.faults {
         eprintln!("{fault}");
@@ -72,12 +72,18 @@ pub async fn print(job: &InferenceJob, format: Format, cluster: &Cluster) -> Res
         verdict.verified,
         delivered.receipts.len()
     );
-    let text = match format {
+    if !delivered.undelivered.is_empty() {
+        eprintln!(
+            "{} more are of answers that were not delivered, and are free",
+            delivered.undelivered.len()
+        );
+    }
+    let shown = match format {
         Format::Text => delivered.text(io::stdout().is_terminal()),
-        Format::Jsonl => results,
-        Format::Receipts => receipts,
+        Format::Jsonl => text.results,
+        Format::Receipts => text.receipts,
     };
-    output::print(&text)?;
+    output::print(&shown)?;
     if !verdict.faults.is_empty() {
         bail!("the results of job {name} are not what its receipts say: do not rely on them");
     }
@@ -85,7 +91,7 @@ pub async fn print(job: &InferenceJob, format: Format, cluster: &Cluster) -> Res
 }
 
 /// Results and receipts of the job's Secret; nothing where there is none yet.
-async fn load(job: &InferenceJob, cluster: &Cluster) -> Result<Option<(String, String)>> {
+async fn load(job: &InferenceJob, cluster: &Cluster) -> Result<Option<Text>> {
     let output = job.status.as_ref().and_then(|status| status.output.as_ref());
     let name = output.map_or_else(|| job.name_any(), |output| output.secret_ref.name.clone());
     let secrets: Api<Secret> = cluster.api();
@@ -108,7 +114,11 @@ async fn load(job: &InferenceJob, cluster: &Cluster) -> Result<Option<(String, S
         let ByteString(bytes) = data.remove(key).unwrap_or_default();
         String::from_utf8(bytes).with_context(|| format!("{key} in Secret {name} is not text"))
     };
-    Ok(Some((take(RESULTS_KEY)?, take(RECEIPTS_KEY)?)))
+    Ok(Some(Text {
+        results: take(RESULTS_KEY)?,
+        receipts: take(RECEIPTS_KEY)?,
+        undelivered: take(UNDELIVERED_KEY)?,
+    }))
 }
 
 /// Address of the contract that pays for the job, as its channel says. Nothing where the channel is gone.

@@ -24,6 +24,8 @@ pub struct AgentPod {
     pub model: String,
     /// Where it stands.
     pub state: AgentState,
+    /// Its address, whether it serves there or not.
+    pub address: Option<IpAddr>,
 }
 
 /// Where an agent stands.
@@ -39,8 +41,8 @@ pub enum AgentState {
     ImagePullFailed(String),
     /// Its container ends; the last words of the agent.
     Crashing(String),
-    /// Being deleted, and still reachable there if it has an address.
-    Terminating(Option<IpAddr>),
+    /// Being deleted; it may still answer.
+    Terminating,
     /// Ended.
     Gone,
 }
@@ -57,6 +59,7 @@ impl AgentPod {
             uid: pod.metadata.uid.clone()?,
             model: labels.get(names::MODEL_LABEL)?.clone(),
             state: state(pod),
+            address: address(pod),
         })
     }
 
@@ -76,11 +79,10 @@ fn state(pod: &Pod) -> AgentState {
     if matches!(status.phase.as_deref(), Some("Failed" | "Succeeded")) {
         return AgentState::Gone;
     }
-    let address = status.pod_ip.as_deref().and_then(|ip| ip.parse().ok());
     if pod.metadata.deletion_timestamp.is_some() {
-        return AgentState::Terminating(address);
+        return AgentState::Terminating;
     }
-    if let (true, Some(address)) = (condition(status, "Ready").is_some_and(|(is, _)| is), address) {
+    if let (true, Some(address)) = (condition(status, "Ready").is_some_and(|(is, _)| is), address(pod)) {
         return AgentState::Ready(address);
     }
     if let Some((false, message)) = condition(status, "PodScheduled") {
@@ -92,6 +94,10 @@ fn state(pod: &Pod) -> AgentState {
         .flatten()
         .find_map(container_failure)
         .unwrap_or(AgentState::Starting)
+}
+
+fn address(pod: &Pod) -> Option<IpAddr> {
+    pod.status.as_ref()?.pod_ip.as_deref()?.parse().ok()
 }
 
 fn condition(status: &PodStatus, type_: &str) -> Option<(bool, String)> {
@@ -150,6 +156,16 @@ mod tests {
     fn a_ready_pod_serves_at_its_address() {
         let status = json!({"podIP": "10.0.0.7", "conditions": [{"type": "Ready", "status": "True"}]});
         assert_eq!(state_of(&status), AgentState::Ready("10.0.0.7".parse().unwrap()));
+    }
+
+    #[test]
+    fn an_agent_that_does_not_serve_can_still_be_asked_at_its_address() {
+        let hung = pod(&json!({"podIP": "10.0.0.7", "conditions": [{"type": "Ready", "status": "False"}]}));
+        let hung = AgentPod::from_pod(&hung).unwrap();
+        assert_eq!(
+            (hung.ready_address(), hung.address),
+            (None, Some("10.0.0.7".parse().unwrap()))
+        );
     }
 
     #[test]

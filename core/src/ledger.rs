@@ -14,8 +14,16 @@ use cocoon_api::{
     units::UnitError,
 };
 
-/// Counters on one channel at most: four attempts for each job of a full ledger.
-pub const MAX_COUNTERS: usize = 4 * MAX_LEDGER_ENTRIES;
+/// Counters on one channel at most: one for each job of a full ledger, and a tenth for second attempts. With names
+/// of 63 characters, and with what the API server notes of each entry's fields, a counter takes 900 bytes of the object and
+/// a reservation 270, so that a full ledger stays below etcd's 1.5 MiB.
+pub const MAX_COUNTERS: usize = MAX_LEDGER_ENTRIES + MAX_LEDGER_ENTRIES / 10;
+
+/// A ledger with this many jobs makes room, so that a fifth is left for new ones meanwhile.
+const FILLING_JOBS: usize = MAX_LEDGER_ENTRIES * 4 / 5;
+
+/// As [`FILLING_JOBS`], for counters.
+const FILLING_COUNTERS: usize = MAX_COUNTERS * 4 / 5;
 
 /// Why a budget cannot be reserved.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,6 +91,12 @@ pub fn reserved(status: &PaymentChannelStatus, job: &str) -> Option<NanoTon> {
         .map(|reservation| reservation.nano)
 }
 
+/// Whether the ledger must make room: what it metered is claimed early, and ended jobs are folded before they are paid.
+pub fn is_filling(status: &PaymentChannelStatus) -> bool {
+    let jobs = status.counters.chunk_by(|a, b| a.job == b.job).count();
+    jobs.max(status.reservations.len()) >= FILLING_JOBS || status.counters.len() >= FILLING_COUNTERS
+}
+
 /// The ledger holds [`MAX_COUNTERS`]; settled jobs must be folded before more can be metered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the ledger holds {MAX_COUNTERS} counters; some must be settled first")]
@@ -111,7 +125,7 @@ pub fn merge(status: &mut PaymentChannelStatus, counter: Counter) -> Result<bool
     }
 }
 
-/// Moves what a settled or deleted job used into the total of finished jobs. Answers whether anything moved.
+/// Moves what a job used that will use no more into the total of finished jobs. Answers whether anything moved.
 pub fn fold(status: &mut PaymentChannelStatus, job: &str) -> Result<bool, UnitError> {
     let used = used(status, job)?;
     let before = status.counters.len() + status.reservations.len();

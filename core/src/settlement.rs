@@ -8,12 +8,14 @@
 
 mod candidate;
 mod decide;
+mod outlook;
 mod policy;
 mod retention;
 mod sender;
 
 pub use candidate::{Candidate, Urgency};
 pub use decide::{Decision, MAX_COVERED_JOBS, MAX_REDEEMS, REDEEM_FEE, Setback, Wait, decide, retry_at};
+pub use outlook::{Dues, outlook};
 pub use policy::{FeeRatio, Policy, PolicyError};
 pub use retention::{Ended, KEEP_NEWEST, KEEP_SECONDS, superfluous};
 pub use sender::{

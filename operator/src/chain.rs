@@ -20,8 +20,7 @@ use std::{
 use cocoon_ton::{
     Address, Network,
     client::{ChainClient, ClientError},
-    reader::{ChannelOnChain, ChannelReader, WalletOnChain},
-    transaction::Transaction,
+    reader::{ChannelOnChain, ChannelReader, Found, WalletOnChain},
 };
 use futures::future::join_all;
 use tokio::time::timeout;
@@ -209,30 +208,29 @@ impl Chain {
         seen
     }
 
-    /// The wallet's transaction of the message with this normalised hash since the Unix second `since`; none unless
-    /// every endpoint knows it.
+    /// The wallet's transaction of the message with this normalised hash since the Unix second `since`, with those after it;
+    /// none unless every endpoint knows it.
     pub async fn transaction(
         &self,
         wallet: &Address,
         message_hash: &[u8; 32],
         since: u32,
-    ) -> Result<Option<Transaction>, ChainError> {
+    ) -> Result<Option<Found>, ChainError> {
         let found = self
-            .ask(|endpoint| async move {
-                endpoint
-                    .reader
-                    .find_transaction_by_message_hash(wallet, message_hash, since)
-                    .await
-            })
+            .ask(|endpoint| async move { endpoint.reader.find_message(wallet, message_hash, since).await })
             .await?;
-        let mut found: Vec<Transaction> = match found.into_iter().collect::<Option<_>>() {
+        let found: Vec<Found> = match found.into_iter().collect::<Option<_>>() {
             Some(found) => found,
             None => return Ok(None),
         };
-        if found.windows(2).any(|pair| pair[0].hash != pair[1].hash) {
+        if found
+            .windows(2)
+            .any(|pair| pair[0].transaction.hash != pair[1].transaction.hash)
+        {
             return Err(self.disagreement(&format!("the transactions of {wallet}")));
         }
-        Ok(found.pop())
+        // What came later, all of them have seen as far as the one that is furthest behind.
+        Ok(found.into_iter().min_by_key(|found| found.later.len()))
     }
 
     /// Hands a signed message to every endpoint. What they answer says nothing about payment, so that an error only tells

@@ -34,20 +34,23 @@ use kube::{
     },
 };
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
 
 use crate::{
     context::Context,
-    error::{self, KubeContext as _, Result, describe},
+    error::{Error, KubeContext as _, Result, describe},
     finalizer,
+    reconcile::{CHAIN_LIMIT, Reconciles},
 };
 
 /// Channels reconciled at once: each waits for an endpoint most of the time.
 const CONCURRENCY: u16 = 8;
 /// Changes of one channel within this time are reconciled once.
 const DEBOUNCE: Duration = Duration::from_millis(100);
-/// After a failed reconcile.
-const RETRY_INTERVAL: Duration = Duration::from_secs(3);
+/// How its reconciles are run.
+const RECONCILES: Reconciles = Reconciles {
+    kind: "PaymentChannel",
+    limit: CHAIN_LIMIT,
+};
 
 /// What the channel controller needs beside the shared context.
 struct Channels {
@@ -97,21 +100,15 @@ pub async fn run(ctx: Arc<Context>, stop: CancellationToken) {
             },
         )
         .graceful_shutdown_on(stop.cancelled_owned())
-        .run(reconcile_timed, on_error, shared)
+        .run(reconcile_within, on_error, shared)
         .for_each(|_| std::future::ready(()))
         .await;
 }
 
-async fn reconcile_timed(channel: Arc<PaymentChannel>, shared: Arc<Channels>) -> Result<Action> {
-    let timer = shared
-        .ctx
-        .metrics
-        .reconcile_seconds
-        .with_label_values(&["PaymentChannel"])
-        .start_timer();
-    let action = reconcile(&channel, &shared).await;
-    timer.observe_duration();
-    action
+async fn reconcile_within(channel: Arc<PaymentChannel>, shared: Arc<Channels>) -> Result<Action> {
+    RECONCILES
+        .run(&shared.ctx.metrics, Box::pin(reconcile(&channel, &shared)))
+        .await
 }
 
 /// Observe, validate, plan, apply, status.
@@ -156,19 +153,8 @@ async fn live(channel: &PaymentChannel, shared: &Channels) -> Result<Option<Paym
     clippy::needless_pass_by_value,
     reason = "the signature that the controller calls"
 )]
-fn on_error(channel: Arc<PaymentChannel>, error: &error::Error, shared: Arc<Channels>) -> Action {
-    shared
-        .ctx
-        .metrics
-        .reconcile_failures
-        .with_label_values(&["PaymentChannel"])
-        .inc();
-    warn!(
-        channel = describe(channel.as_ref()),
-        error = error::chain(error),
-        "reconcile failed; it is tried again"
-    );
-    Action::requeue(RETRY_INTERVAL)
+fn on_error(channel: Arc<PaymentChannel>, error: &Error, shared: Arc<Channels>) -> Action {
+    RECONCILES.failed(&shared.ctx.metrics, channel.as_ref(), error)
 }
 
 impl Channels {

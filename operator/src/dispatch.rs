@@ -7,6 +7,7 @@
 mod client;
 mod follower;
 mod lines;
+mod metering;
 mod results;
 
 use std::{
@@ -22,8 +23,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use client::{AgentClient, ClientError};
-pub use follower::{Attempt, JobKey, is_metering, meter};
+pub use follower::Attempt;
 pub use lines::{LineError, Lines};
+pub use metering::{JobKey, is_metering, meter};
 pub use results::{ResultsSecret, Stored, Unreadable};
 
 /// Jobs whose news wait to be reconciled at most; more are dropped, since every job is also reconciled from time

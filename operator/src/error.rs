@@ -1,5 +1,7 @@
 //! Why a reconcile did not finish. Each variant says what was attempted, on what; the source says why.
 
+use std::time::Duration;
+
 use kube::runtime::reflector::ObjectRef;
 
 /// Why a reconcile did not finish; it is tried again.
@@ -56,6 +58,14 @@ pub enum Error {
         /// The cause.
         #[source]
         source: crate::dispatch::Unreadable,
+    },
+    /// It took longer than its limit: something that was asked does not answer.
+    #[error("gave up on {action} after {} s; it is tried again", limit.as_secs())]
+    TimedOut {
+        /// What was attempted.
+        action: &'static str,
+        /// How long it may take.
+        limit: Duration,
     },
     /// Certificates could not be made or read.
     #[error("could not {action} the certificates of {object}")]

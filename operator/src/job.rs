@@ -12,6 +12,7 @@
 
 mod apply;
 mod deletion;
+mod follow;
 mod observe;
 mod retention;
 mod status;
@@ -28,19 +29,20 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api, ResourceExt as _,
     runtime::{
-        Controller,
+        Controller, WatchStreamExt as _,
         controller::Action,
-        reflector::{ObjectRef, Store},
+        reflector::{self, ObjectRef, Store},
         watcher,
     },
 };
+use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
 
 use crate::{
     context::Context,
     dispatch::Dispatcher,
     error::{self, Error, Result},
+    reconcile::{KUBERNETES_LIMIT, Reconciles},
 };
 
 /// Jobs reconciled at once: each waits for the API server most of the time.
@@ -51,14 +53,41 @@ const DEBOUNCE: Duration = Duration::from_millis(100);
 const WAITING_INTERVAL: Duration = Duration::from_secs(15);
 /// A step that changed something is followed up at once, bounded by the debounce.
 const NEXT_STEP: Duration = Duration::from_millis(50);
-/// After a failed reconcile.
-const RETRY_INTERVAL: Duration = Duration::from_secs(3);
+/// How its reconciles are run.
+const RECONCILES: Reconciles = Reconciles {
+    kind: "InferenceJob",
+    limit: KUBERNETES_LIMIT,
+};
 
 /// What the job controller needs beside the shared context.
 pub struct Jobs {
     ctx: Arc<Context>,
     dispatcher: Arc<Dispatcher>,
     store: Store<InferenceJob>,
+    settlements: Settlements,
+}
+
+/// Settlements in memory, without their messages: every job that waits to be paid looks through them.
+struct Settlements {
+    store: Store<Settlement>,
+    /// A store wakes only the last of those that wait for it: one waits, and the others for that one.
+    is_ready: OnceCell<bool>,
+}
+
+impl Settlements {
+    /// All of the namespace; none before they were read for the first time, which is waited for.
+    async fn in_namespace(&self, namespace: &str) -> Result<Vec<Arc<Settlement>>> {
+        let fill = || async { self.store.wait_until_ready().await.is_ok() };
+        if !*self.is_ready.get_or_init(fill).await {
+            return Err(Error::Incomplete {
+                object: format!("the watch of settlements in {namespace}"),
+                field: "watcher, because the operator stops",
+            });
+        }
+        Ok(self
+            .store
+            .state_filter(|settlement| settlement.metadata.namespace.as_deref() == Some(namespace)))
+    }
 }
 
 /// Runs the controller until `stop`.
@@ -71,11 +100,24 @@ pub async fn run(ctx: Arc<Context>, stop: CancellationToken) {
             .debounce(DEBOUNCE),
     );
     let store = controller.store();
+    let (settlements, writer) = reflector::store();
+    let settled = watcher(ctx.api_all::<Settlement>(), config.clone())
+        .default_backoff()
+        .modify(|settlement| {
+            settlement.spec.message.clear();
+            settlement.metadata.managed_fields = None;
+        })
+        .reflect(writer)
+        .touched_objects();
     let (for_providers, for_channels, for_pods) = (store.clone(), store.clone(), store.clone());
     let jobs = Arc::new(Jobs {
         ctx: ctx.clone(),
         dispatcher,
         store,
+        settlements: Settlements {
+            store: settlements,
+            is_ready: OnceCell::new(),
+        },
     });
     let agents =
         watcher::Config::default().labels(&format!("{}={}", names::COMPONENT_LABEL, names::AGENT_COMPONENT));
@@ -88,13 +130,13 @@ pub async fn run(ctx: Arc<Context>, stop: CancellationToken) {
                 })
             })
         })
-        .watches(ctx.api_all::<PaymentChannel>(), config.clone(), move |channel| {
+        .watches(ctx.api_all::<PaymentChannel>(), config, move |channel| {
             waiting(&for_channels, &channel.namespace().unwrap_or_default(), |job| {
                 job.spec.billing.channel_ref.as_ref().map(|channel| &channel.name)
                     == channel.metadata.name.as_ref()
             })
         })
-        .watches(ctx.api_all::<Settlement>(), config, |settlement| {
+        .watches_stream(settled, |settlement: Settlement| {
             let namespace = settlement.namespace().unwrap_or_default();
             let covered = settlement.spec.redeems.iter().flat_map(|redeem| &redeem.jobs);
             covered
@@ -110,7 +152,7 @@ pub async fn run(ctx: Arc<Context>, stop: CancellationToken) {
             })
         })
         .graceful_shutdown_on(stop.cancelled_owned())
-        .run(reconcile_timed, on_error, jobs)
+        .run(reconcile_within, on_error, jobs)
         .for_each(|_| std::future::ready(()))
         .await;
 }
@@ -130,16 +172,10 @@ fn waiting(
         .collect()
 }
 
-async fn reconcile_timed(job: Arc<InferenceJob>, jobs: Arc<Jobs>) -> Result<Action> {
-    let timer = jobs
-        .ctx
-        .metrics
-        .reconcile_seconds
-        .with_label_values(&["InferenceJob"])
-        .start_timer();
-    let action = reconcile(&job, &jobs).await;
-    timer.observe_duration();
-    action
+async fn reconcile_within(job: Arc<InferenceJob>, jobs: Arc<Jobs>) -> Result<Action> {
+    RECONCILES
+        .run(&jobs.ctx.metrics, Box::pin(reconcile(&job, &jobs)))
+        .await
 }
 
 /// Observe, validate, plan, apply, status.
@@ -150,7 +186,12 @@ async fn reconcile(job: &InferenceJob, jobs: &Jobs) -> Result<Action> {
     if status::is_ended(&job) {
         return retention::keep_or_delete(&job, jobs).await;
     }
-    let seen = observe::observe(&job, jobs).await?;
+    let seen = match observe::observe(&job, jobs).await {
+        Err(Error::Results { source }) => {
+            return status::reject(&job, &observe::unusable(&source), jobs).await;
+        }
+        seen => seen?,
+    };
     let valid = match validate::validate(&job, &seen.input) {
         Ok(valid) => valid,
         Err(rejection) => return status::reject(&job, &rejection, jobs).await,
@@ -173,17 +214,7 @@ async fn reconcile(job: &InferenceJob, jobs: &Jobs) -> Result<Action> {
     reason = "the signature that the controller calls"
 )]
 fn on_error(job: Arc<InferenceJob>, error: &Error, jobs: Arc<Jobs>) -> Action {
-    jobs.ctx
-        .metrics
-        .reconcile_failures
-        .with_label_values(&["InferenceJob"])
-        .inc();
-    warn!(
-        job = error::describe(job.as_ref()),
-        error = error::chain(error),
-        "reconcile failed; it is tried again"
-    );
-    Action::requeue(RETRY_INTERVAL)
+    RECONCILES.failed(&jobs.ctx.metrics, job.as_ref(), error)
 }
 
 impl Jobs {

@@ -18,6 +18,7 @@ pub mod leader;
 pub mod ledger;
 pub mod metrics;
 pub mod provider;
+pub mod reconcile;
 pub mod settlement;
 pub mod status;
 pub mod telemetry;

@@ -29,9 +29,9 @@ pub struct Metrics {
     pub settled_nano: IntCounter,
     /// Settlements that ended, by result.
     pub settlements: IntCounterVec,
-    /// `NanoTON` given up, because a channel or provider went away unsettled.
+    /// `NanoTON` given up, because a channel went away unsettled.
     pub written_off_nano: IntCounter,
-    /// Jobs by phase.
+    /// Attempts that this process follows.
     pub attempts_active: IntGauge,
     /// 1 while this process leads.
     pub leader: IntGauge,

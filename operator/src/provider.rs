@@ -44,12 +44,13 @@ use kube::{
     },
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::debug;
 
 use crate::{
     context::Context,
     error::{self, Error, Result},
     finalizer,
+    reconcile::{KUBERNETES_LIMIT, Reconciles},
 };
 
 /// Providers reconciled at once. A farm has a handful; each waits for the API server most of the time.
@@ -62,8 +63,11 @@ const RESYNC: Duration = Duration::from_mins(5);
 /// Wallet and chain send no events: they are looked at this often. A Secret that was mended or an endpoint that
 /// answers again is seen while its owner still watches.
 const PAYMENTS_INTERVAL: Duration = Duration::from_secs(15);
-/// After a failed reconcile: the API server or an agent needs a moment, and nobody waits longer for a GPU.
-const RETRY_INTERVAL: Duration = Duration::from_secs(3);
+/// How its reconciles are run.
+const RECONCILES: Reconciles = Reconciles {
+    kind: "CocoonProvider",
+    limit: KUBERNETES_LIMIT,
+};
 
 /// What the provider controller needs beside the shared context.
 struct Providers {
@@ -92,7 +96,7 @@ pub async fn run(ctx: Arc<Context>, stop: CancellationToken) {
     controller
         .reconcile_on(changes)
         .graceful_shutdown_on(stop.cancelled_owned())
-        .run(reconcile_timed, on_error, providers)
+        .run(reconcile_within, on_error, providers)
         .for_each(|result| {
             if let Err(error) = result {
                 debug!(error = error::chain(&error), "controller");
@@ -102,16 +106,10 @@ pub async fn run(ctx: Arc<Context>, stop: CancellationToken) {
         .await;
 }
 
-async fn reconcile_timed(provider: Arc<CocoonProvider>, providers: Arc<Providers>) -> Result<Action> {
-    let timer = providers
-        .ctx
-        .metrics
-        .reconcile_seconds
-        .with_label_values(&["CocoonProvider"])
-        .start_timer();
-    let action = reconcile(&provider, &providers).await;
-    timer.observe_duration();
-    action
+async fn reconcile_within(provider: Arc<CocoonProvider>, providers: Arc<Providers>) -> Result<Action> {
+    RECONCILES
+        .run(&providers.ctx.metrics, Box::pin(reconcile(&provider, &providers)))
+        .await
 }
 
 /// Observe, validate, plan, apply, status.
@@ -148,19 +146,7 @@ fn until(time: Option<Timestamp>, now: Timestamp) -> Duration {
     reason = "the signature that the controller calls"
 )]
 fn on_error(provider: Arc<CocoonProvider>, error: &Error, providers: Arc<Providers>) -> Action {
-    providers
-        .ctx
-        .metrics
-        .reconcile_failures
-        .with_label_values(&["CocoonProvider"])
-        .inc();
-    let object = error::describe(provider.as_ref());
-    warn!(
-        provider = object,
-        error = error::chain(error),
-        "reconcile failed; it is tried again"
-    );
-    Action::requeue(RETRY_INTERVAL)
+    RECONCILES.failed(&providers.ctx.metrics, provider.as_ref(), error)
 }
 
 impl Providers {

@@ -17,6 +17,7 @@ mod account;
 mod apply;
 mod claims;
 mod look;
+mod memory;
 pub mod message;
 mod observe;
 mod payments;
@@ -24,9 +25,8 @@ mod plan;
 mod status;
 
 use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard},
-    time::Duration,
+    sync::Arc,
+    time::{Duration, Instant},
 };
 
 use cocoon_api::crd::{CocoonProvider, PaymentChannel, Settlement};
@@ -47,31 +47,24 @@ pub use payments::{Payments, confirmed, payments};
 use crate::{
     chain::Chain,
     context::Context,
-    error::{self, Error, KubeContext as _, Result, describe},
+    error::{Error, KubeContext as _, Result, describe},
+    reconcile::{CHAIN_LIMIT, Reconciles, Undo},
 };
 
 /// Providers reconciled at once: each waits for an endpoint most of the time.
 const CONCURRENCY: u16 = 8;
 /// Changes of one provider's channels within this time are reconciled once.
 const DEBOUNCE: Duration = Duration::from_millis(100);
-/// After a failed reconcile.
-const RETRY_INTERVAL: Duration = Duration::from_secs(3);
-/// A provider whose policy cannot be read: only a change of it helps.
-const INVALID_INTERVAL: Duration = Duration::from_mins(1);
+/// How its reconciles are run.
+const RECONCILES: Reconciles = Reconciles {
+    kind: "Settlement",
+    limit: CHAIN_LIMIT,
+};
 
 /// What the settlement controller needs beside the shared context.
 pub(crate) struct Settlements {
     ctx: Arc<Context>,
-    memory: Mutex<Memory>,
-}
-
-/// What may be forgotten without harm.
-#[derive(Default)]
-struct Memory {
-    /// When each message was last sent, by UID, in Unix seconds.
-    sent: BTreeMap<String, i64>,
-    /// The provider whose message from a wallet is in flight, by the wallet's address.
-    wallets: BTreeMap<String, String>,
+    memory: memory::Memory,
 }
 
 /// Runs the controller until `stop`.
@@ -79,7 +72,7 @@ pub async fn run(ctx: Arc<Context>, stop: CancellationToken) {
     let config = watcher::Config::default();
     let shared = Arc::new(Settlements {
         ctx: ctx.clone(),
-        memory: Mutex::default(),
+        memory: memory::Memory::default(),
     });
     Controller::new(ctx.api_all::<CocoonProvider>(), config.clone())
         .with_config(
@@ -97,35 +90,26 @@ pub async fn run(ctx: Arc<Context>, stop: CancellationToken) {
             )
         })
         .graceful_shutdown_on(stop.cancelled_owned())
-        .run(reconcile_timed, on_error, shared)
+        .run(reconcile_within, on_error, shared)
         .for_each(|_| std::future::ready(()))
         .await;
 }
 
-async fn reconcile_timed(provider: Arc<CocoonProvider>, shared: Arc<Settlements>) -> Result<Action> {
-    let timer = shared
-        .ctx
-        .metrics
-        .reconcile_seconds
-        .with_label_values(&["Settlement"])
-        .start_timer();
-    let action = reconcile(&provider, &shared).await;
-    timer.observe_duration();
-    action
+async fn reconcile_within(provider: Arc<CocoonProvider>, shared: Arc<Settlements>) -> Result<Action> {
+    RECONCILES
+        .run(&shared.ctx.metrics, Box::pin(reconcile(&provider, &shared)))
+        .await
 }
 
 /// Observe, validate, plan, apply, status.
 async fn reconcile(provider: &CocoonProvider, shared: &Settlements) -> Result<Action> {
     let mut seen = observe::observe(provider, shared).await?;
-    let policy = match Policy::try_from(&provider.spec.payout.settle) {
-        Ok(policy) => policy,
-        Err(error) => {
-            warn!(provider = describe(provider), "nothing is settled: {error}");
-            return Ok(Action::requeue(INVALID_INTERVAL));
-        }
-    };
+    let policy = Policy::try_from(&provider.spec.payout.settle)
+        .inspect_err(|error| warn!(provider = describe(provider), "nothing new is settled: {error}"))
+        .ok();
     shared.note_flight(provider, &seen);
-    let plan = plan::plan(provider, &mut seen, &policy, shared.ctx.now()).map_err(|source| Error::Money {
+    let now = shared.ctx.now();
+    let plan = plan::plan(provider, &mut seen, policy.as_ref(), now).map_err(|source| Error::Money {
         object: describe(provider),
         source,
     })?;
@@ -139,18 +123,7 @@ async fn reconcile(provider: &CocoonProvider, shared: &Settlements) -> Result<Ac
     reason = "the signature that the controller calls"
 )]
 fn on_error(provider: Arc<CocoonProvider>, error: &Error, shared: Arc<Settlements>) -> Action {
-    shared
-        .ctx
-        .metrics
-        .reconcile_failures
-        .with_label_values(&["Settlement"])
-        .inc();
-    warn!(
-        provider = describe(provider.as_ref()),
-        error = error::chain(error),
-        "settling failed; it is tried again"
-    );
-    Action::requeue(RETRY_INTERVAL)
+    RECONCILES.failed(&shared.ctx.metrics, provider.as_ref(), error)
 }
 
 impl Settlements {
@@ -170,48 +143,35 @@ impl Settlements {
     }
 
     fn sent_at(&self, settlement: &Settlement) -> Option<i64> {
-        self.remembered()
-            .sent
-            .get(settlement.metadata.uid.as_ref()?)
-            .copied()
+        self.memory.sent_at(settlement.metadata.uid.as_ref()?)
     }
 
     fn note_sent(&self, settlement: &Settlement, at: Option<i64>) {
         if let (Some(uid), Some(at)) = (settlement.uid(), at) {
-            self.remembered().sent.insert(uid, at);
+            self.memory.note_sent(uid, at);
         }
     }
 
     fn forget_sent(&self, settlement: &Settlement) {
         if let Some(uid) = &settlement.metadata.uid {
-            self.remembered().sent.remove(uid);
+            self.memory.forget_sent(uid);
         }
     }
 
     /// Notes which wallet the provider's message in flight uses, or that there is none.
     fn note_flight(&self, provider: &CocoonProvider, seen: &observe::Seen) {
-        let key = describe(provider);
-        let mut memory = self.remembered();
-        match &seen.flight {
-            Some(flight) => drop(memory.wallets.insert(flight.settlement.spec.wallet.clone(), key)),
-            None => memory.wallets.retain(|_, holder| *holder != key),
-        }
+        let wallet = seen
+            .flight
+            .as_ref()
+            .map(|flight| flight.settlement.spec.wallet.as_str());
+        self.memory
+            .note_flight(&describe(provider), wallet, Instant::now());
     }
 
     /// Takes the wallet for a message of this provider, unless another provider's is in flight.
-    fn reserve(&self, account: &Account, provider: &CocoonProvider) -> bool {
-        let key = describe(provider);
-        let mut memory = self.remembered();
-        *memory
-            .wallets
-            .entry(account.wallet.address().to_string())
-            .or_insert_with(|| key.clone())
-            == key
-    }
-
-    fn remembered(&self) -> MutexGuard<'_, Memory> {
+    fn take_wallet(&self, account: &Account, provider: &CocoonProvider) -> Option<Undo<impl FnMut()>> {
+        let wallet = account.wallet.address().to_string();
         self.memory
-            .lock()
-            .expect("no thread panicked while it held the memory")
+            .take_wallet(wallet, describe(provider), Instant::now())
     }
 }

@@ -28,15 +28,17 @@ async fn a_claim_costs_the_wallet_no_more_than_the_fee_that_decisions_count_with
         .unwrap();
     world.blocks(4).await;
     let before = world.balance();
-    world
-        .drive(&world.sign(2 * CLAIM).await.unwrap(), Keep::Memory)
-        .await
-        .unwrap();
-    world.blocks(4).await;
+    let spec = world.sign(2 * CLAIM).await.unwrap();
+    world.drive(&spec, Keep::Memory).await.unwrap();
     let cost = before + CLAIM - world.balance();
     assert!(
         (1..=REDEEM_FEE.nano()).contains(&cost),
         "a claim cost {cost} nanoTON"
+    );
+    assert_eq!(
+        world.fee(&spec).await,
+        cost,
+        "the fee is all that the wallet lost"
     );
 }
 
@@ -53,11 +55,15 @@ async fn as_many_claims_as_one_message_takes_are_all_paid() {
     );
     let landed = world.drive(&spec, Keep::Memory).await.unwrap();
     assert_eq!(landed.messages, MAX_REDEEMS);
-    world.blocks(8).await;
     let cost = before + u64::from(count) * (CLAIM / 10) - world.balance();
     assert!(
         cost <= u64::from(count) * REDEEM_FEE.nano(),
         "{count} claims cost {cost} nanoTON"
+    );
+    assert_eq!(
+        world.fee(&spec).await,
+        cost,
+        "the fee is all that the wallet lost"
     );
 }
 

@@ -56,6 +56,15 @@ pub struct WalletOnChain {
     pub block_seqno: u32,
 }
 
+/// A message's transaction.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// The transaction.
+    pub transaction: Transaction,
+    /// What the account went through since, newest first; at most what [`SEARCH_PAGES`] pages hold.
+    pub later: Vec<Transaction>,
+}
+
 /// Reads wallets and channels through one endpoint.
 #[derive(Debug, Clone)]
 pub struct ChannelReader {
@@ -144,10 +153,21 @@ impl ChannelReader {
         hash: &[u8; 32],
         since: u32,
     ) -> Result<Option<Transaction>, ClientError> {
+        let found = self.find_message(account, hash, since).await?;
+        Ok(found.map(|found| found.transaction))
+    }
+
+    /// As [`ChannelReader::find_transaction_by_message_hash`], with what happened on the account since.
+    pub async fn find_message(
+        &self,
+        account: &Address,
+        hash: &[u8; 32],
+        since: u32,
+    ) -> Result<Option<Found>, ClientError> {
         let Some(mut from) = self.client.account(account).await?.last_transaction else {
             return Ok(None);
         };
-        let mut searched = 0;
+        let mut later = Vec::new();
         for _ in 0..SEARCH_PAGES {
             let page = self
                 .client
@@ -159,18 +179,18 @@ impl ChannelReader {
                     what: "transaction asked for",
                 });
             }
-            searched += page.len();
             for transaction in page {
                 if transaction.now < since {
                     return Ok(None);
                 }
                 if transaction.external_message_hash().as_ref() == Some(hash) {
-                    return Ok(Some(transaction));
+                    return Ok(Some(Found { transaction, later }));
                 }
                 from = TransactionId {
                     lt: transaction.previous_lt,
                     hash: transaction.previous_hash,
                 };
+                later.push(transaction);
             }
             if from.lt == 0 {
                 return Ok(None);
@@ -178,7 +198,7 @@ impl ChannelReader {
         }
         Err(ClientError::SearchLimit {
             account: account.to_string(),
-            searched,
+            searched: later.len(),
         })
     }
 

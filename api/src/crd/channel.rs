@@ -153,7 +153,7 @@ pub struct PaymentChannelStatus {
     #[serde(default)]
     #[schemars(length(max = 4000), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["agent", "job", "attempt"]))]
     pub counters: Vec<Counter>,
-    /// Metered for jobs that left the counters, because they are settled or deleted.
+    /// Metered for jobs that left the counters: settled or deleted ones, and ended ones where the ledger fills.
     #[serde(default)]
     pub finished_nano: NanoTon,
     /// Redeemed before this object first saw the contract; part of `finishedNano`.

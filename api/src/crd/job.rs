@@ -148,7 +148,7 @@ impl schemars::JsonSchema for RequestBody {
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
         schemars::json_schema!({
             "type": "object",
-            "description": "One request body as in the OpenAI API: `messages` for chat completions, `prompt` for completions.",
+            "description": "One request body as in the OpenAI API: `messages` for chat completions, `prompt` for completions; besides these max_tokens, temperature, top_p, top_k, seed, stop and user, and ignore_eos to go on after the model has ended its answer.",
             "x-kubernetes-preserve-unknown-fields": true,
         })
     }
@@ -322,11 +322,18 @@ pub struct JobCost {
     /// What the delivered requests cost.
     #[serde(default)]
     pub spent_nano: NanoTon,
+    /// Metered on the channel in all when the job's last usage was: the job is paid once the channel has redeemed as much.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settles_at_nano: Option<NanoTon>,
     /// `spentNano` in TON, for people.
     #[serde(default)]
     #[schemars(length(max = 32))]
     pub spent: String,
 }
+
+/// Attempts of one job at most, as the schema of its status says: the first, and one for each that `backoffLimit` allows.
+/// Attempts that were stopped by `suspend` count here as well.
+pub const MAX_ASSIGNMENTS: usize = 101;
 
 /// One attempt: some requests on one agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -374,7 +381,9 @@ pub enum AssignmentState {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Output {
-    /// The Secret, in the job's namespace.
+    /// The Secret, in the job's namespace. Its keys: `results.jsonl`, OpenAI batch results; `receipts.jsonl`, the agents'
+    /// receipts of what was delivered and is billed; `undelivered.jsonl`, receipts of answers that did not fit or came
+    /// twice, which are free; `statements.jsonl`, the agents' signed sums. One JSON object a line.
     pub secret_ref: LocalReference,
     /// SHA-256 of the finished `results.jsonl`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

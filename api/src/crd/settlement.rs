@@ -117,7 +117,8 @@ pub struct SettlementStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub transaction: Option<String>,
-    /// What the wallet's transaction cost it.
+    /// What the message cost the wallet with all its legs: its own transaction, what the channels' transactions used up of
+    /// the value that went along, and the transactions that took in the rest.
     #[serde(default)]
     pub fee_nano: NanoTon,
     /// Paid by the channels beyond what was redeemed before.

@@ -3,7 +3,11 @@
 use std::fmt::Write as _;
 
 use anyhow::{Context as _, Result};
-use cocoon_api::{agent::FailureCode, receipt::Receipt};
+use cocoon_api::{
+    agent::FailureCode,
+    names::{RECEIPTS_KEY, RESULTS_KEY, UNDELIVERED_KEY},
+    receipt::Receipt,
+};
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
@@ -36,23 +40,42 @@ pub struct Failure {
     pub message: String,
 }
 
+/// The keys of the Secret as they are stored.
+#[derive(Debug, Default)]
+pub struct Text {
+    /// One result a line.
+    pub results: String,
+    /// One receipt of an answer a line.
+    pub receipts: String,
+    /// One receipt a line of an answer that was not delivered.
+    pub undelivered: String,
+}
+
 /// Everything that has landed of a job.
 #[derive(Debug)]
 pub struct Delivered {
     /// By index.
     pub records: Vec<Record>,
-    /// In the order of landing.
+    /// Of answers, in the order of landing: what is billed.
     pub receipts: Vec<Receipt>,
+    /// Of answers that were not delivered, which nobody pays for.
+    pub undelivered: Vec<Receipt>,
 }
 
 impl Delivered {
-    /// Reads both keys of the Secret.
-    pub fn parse(results: &str, receipts: &str) -> Result<Self> {
-        let mut records: Vec<Record> = lines(results, "results.jsonl")?;
+    /// Reads the keys of the Secret.
+    pub fn parse(text: &Text) -> Result<Self> {
+        let Text {
+            results,
+            receipts,
+            undelivered,
+        } = text;
+        let mut records: Vec<Record> = lines(results, RESULTS_KEY)?;
         records.sort_by_key(|record| record.index);
         Ok(Self {
             records,
-            receipts: lines(receipts, "receipts.jsonl")?,
+            receipts: lines(receipts, RECEIPTS_KEY)?,
+            undelivered: lines(undelivered, UNDELIVERED_KEY)?,
         })
     }
 
@@ -134,7 +157,11 @@ mod tests {
             "\n",
             r#"{"index":2,"custom_id":"c","response":{"status_code":200,"body":{"choices":[{"message":{"content":"Hi"}}]}},"error":null}"#,
         );
-        let delivered = Delivered::parse(results, "").expect("parses");
+        let delivered = Delivered::parse(&Text {
+            results: results.to_owned(),
+            ..Text::default()
+        })
+        .expect("parses");
         assert_eq!(
             delivered.text(false),
             "── a\n Paris.\n\n── b\nfailed (context_length_exceeded): too long\n\n── c\nHi\n"
@@ -149,7 +176,11 @@ mod tests {
 
     #[test]
     fn a_damaged_line_is_named() {
-        let error = Delivered::parse("", "{}\n").expect_err("no receipt");
+        let error = Delivered::parse(&Text {
+            receipts: "{}\n".to_owned(),
+            ..Text::default()
+        })
+        .expect_err("no receipt");
         assert!(
             format!("{error:#}").contains("receipts.jsonl line 1"),
             "{error:#}"
@@ -159,7 +190,8 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_panics(results in ".{0,80}", receipts in ".{0,80}", body in ".{0,40}") {
-            let _ = Delivered::parse(&results, &receipts).map(|delivered| delivered.text(true));
+            let undelivered = receipts.clone();
+            let _ = Delivered::parse(&Text { results, receipts, undelivered }).map(|delivered| delivered.text(true));
             let _ = answer(&body);
         }
     }

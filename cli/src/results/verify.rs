@@ -77,31 +77,30 @@ impl Expectations {
 
 /// Verifies everything and names all that does not fit.
 pub fn verify(delivered: &Delivered, expected: &Expectations) -> Verdict {
+    let (mut verified, mut faults) = (0, Vec::new());
     let mut chains = BTreeMap::new();
     let mut billed = BTreeSet::new();
-    let mut faults = Vec::new();
-    for receipt in &delivered.receipts {
+    for Signed { receipt, is_billed } in in_order(delivered) {
         let chain = chains
             .entry(&receipt.chain)
             .or_insert_with(|| ReceiptChain::new(receipt.chain.clone()));
         let checked = continues(chain, receipt)
             .and_then(|()| belongs(receipt, expected))
-            .and_then(|()| covers(receipt, delivered))
             .and_then(|()| {
-                if billed.insert(receipt.request) {
-                    Ok(())
+                if is_billed {
+                    covers(receipt, delivered).and_then(|()| bill(receipt, &mut billed))
                 } else {
-                    Err("the request is billed twice".to_owned())
+                    is_free(receipt, delivered)
                 }
             });
-        if let Err(why) = checked {
-            faults.push(Fault::Receipt {
+        match checked {
+            Ok(()) => verified += usize::from(is_billed),
+            Err(why) => faults.push(Fault::Receipt {
                 request: receipt.request,
                 why,
-            });
+            }),
         }
     }
-    let verified = delivered.receipts.len() - faults.len();
     let receipted: BTreeSet<u32> = delivered.receipts.iter().map(|receipt| receipt.request).collect();
     for record in delivered
         .records
@@ -116,6 +115,22 @@ pub fn verify(delivered: &Delivered, expected: &Expectations) -> Verdict {
     }
     faults.extend(sums(&delivered.receipts, expected));
     Verdict { verified, faults }
+}
+
+/// A receipt as it is stored.
+struct Signed<'a> {
+    receipt: &'a Receipt,
+    is_billed: bool,
+}
+
+/// All receipts in the order of their chains, to which those of answers that were not delivered belong as well.
+fn in_order(delivered: &Delivered) -> Vec<Signed<'_>> {
+    let signed = |is_billed| move |receipt| Signed { receipt, is_billed };
+    let billed = delivered.receipts.iter().map(signed(true));
+    let free = delivered.undelivered.iter().map(signed(false));
+    let mut all: Vec<Signed<'_>> = billed.chain(free).collect();
+    all.sort_by_key(|signed| (&signed.receipt.chain, signed.receipt.sequence));
+    all
 }
 
 /// Signature, place in the chain, and price times tokens.
@@ -162,6 +177,31 @@ fn covers(receipt: &Receipt, delivered: &Delivered) -> Result<(), String> {
         return Err("the answer is not the one that was delivered".to_owned());
     }
     Ok(())
+}
+
+fn bill(receipt: &Receipt, billed: &mut BTreeSet<u32>) -> Result<(), String> {
+    if billed.insert(receipt.request) {
+        Ok(())
+    } else {
+        Err("the request is billed twice".to_owned())
+    }
+}
+
+/// An answer that was not delivered is not among the results: its request failed, or another agent's answer is there.
+fn is_free(receipt: &Receipt, delivered: &Delivered) -> Result<(), String> {
+    let is_billed = |billed: &Receipt| billed.chain == receipt.chain && billed.request == receipt.request;
+    if delivered.receipts.iter().any(is_billed) {
+        return Err("it is billed and said to be free".to_owned());
+    }
+    if delivered
+        .records
+        .iter()
+        .any(|record| record.index == receipt.request)
+    {
+        Ok(())
+    } else {
+        Err("it is of an answer that was not delivered, and its request has no result".to_owned())
+    }
 }
 
 fn sums(receipts: &[Receipt], expected: &Expectations) -> Vec<Fault> {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use anyhow::{Context as _, Result, bail};
 use cocoon_api::{
-    conditions::{self, Failed, Reason as _},
+    conditions::{self, Failed, Reason as _, Settled},
     crd::InferenceJob,
 };
 use futures::StreamExt as _;
@@ -65,6 +65,11 @@ pub(super) async fn until(
         {
             return Ok(seen);
         }
+        if let Some(why) = written_off(&seen).filter(|_| condition == Settled::TYPE) {
+            bail!(
+                "job {name} is complete and will not be settled: {why}: see `kubectl cocoon results {name}`"
+            );
+        }
     }
     bail!("the watch of job {name} ended")
 }
@@ -74,6 +79,13 @@ fn failure(job: &InferenceJob) -> Option<String> {
     let conditions = &job.status.as_ref()?.conditions;
     let failed = conditions::find(conditions, Failed::TYPE).filter(|failed| failed.status == "True")?;
     Some(format!("{}: {}", failed.reason, failed.message))
+}
+
+/// Why a job's cost will never be paid.
+fn written_off(job: &InferenceJob) -> Option<String> {
+    let conditions = &job.status.as_ref()?.conditions;
+    let settled = conditions::find(conditions, Settled::TYPE)?;
+    (settled.reason == Settled::WrittenOff.name()).then(|| settled.message.clone())
 }
 
 /// One line about a finished job.

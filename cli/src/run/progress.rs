@@ -2,7 +2,10 @@
 
 use std::{fmt::Write as _, io::IsTerminal as _, time::Duration};
 
-use cocoon_api::crd::InferenceJobStatus;
+use cocoon_api::{
+    conditions::{self, Reason as _, Settled},
+    crd::InferenceJobStatus,
+};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// Between two frames of the spinner.
@@ -73,6 +76,11 @@ fn words(status: &InferenceJobStatus) -> String {
     if let Some(waiting) = &status.waiting_for {
         return format!("{phase:?}: {waiting}");
     }
+    let unpaid =
+        conditions::find(&status.conditions, Settled::TYPE).filter(|settled| settled.status != "True");
+    if let Some(unpaid) = unpaid {
+        return format!("{phase:?}: {}", unpaid.message);
+    }
     let done = status.requests.succeeded + status.requests.failed;
     let mut text = format!("{phase:?}: {done}/{} requests", status.requests.total);
     if status.tokens_per_second > 0 {
@@ -84,6 +92,7 @@ fn words(status: &InferenceJobStatus) -> String {
 #[cfg(test)]
 mod tests {
     use cocoon_api::crd::job::{JobPhase, RequestCounts};
+    use k8s_openapi::jiff::Timestamp;
 
     use super::*;
 
@@ -104,5 +113,9 @@ mod tests {
         };
         status.tokens_per_second = 40;
         assert_eq!(words(&status), "Running: 3/6 requests, 40 tokens/s");
+        status.phase = Some(JobPhase::Complete);
+        let unpaid = Settled::BelowFee.condition("too little for a claim");
+        conditions::set(&mut status.conditions, unpaid, None, Timestamp::UNIX_EPOCH);
+        assert_eq!(words(&status), "Complete: too little for a claim");
     }
 }

@@ -2,6 +2,14 @@
 //!
 //! Both live in one Secret and are written together, so a request is billed if and only if its result was
 //! delivered. What arrives twice, from the same attempt or from another, changes nothing.
+//!
+//! A result that is not delivered, because it does not fit or because another attempt's was first, is free. Its receipt is
+//! kept apart, so that every agent's chain of receipts still verifies from its start.
+
+mod error;
+mod record;
+mod room;
+mod text;
 
 use std::collections::BTreeMap;
 
@@ -9,109 +17,50 @@ use cocoon_api::{
     NanoTon, Usage,
     agent::{FailureCode, Outcome, ResultLine},
     crd::channel::Counter,
-    receipt::{ChainId, Receipt, ReceiptChain, ReceiptError, Sha256Digest, UsageStatement, receipts_root},
+    receipt::{ChainId, Receipt, ReceiptChain, Sha256Digest, UsageStatement, receipts_root},
     units::UnitError,
 };
-use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-/// Bytes of results and receipts at most. A Secret holds 1 MiB; what surrounds the data and its base64 in
-/// transit needs the rest.
-pub const MAX_LANDED_BYTES: usize = 900 * 1024;
-
-/// How one request ended, as it is stored: one line of `results.jsonl`, in the format of `OpenAI` batches.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct ResultRecord {
-    /// Index in the job's input.
-    pub index: u32,
-    /// The name that the user gave the request.
-    pub custom_id: String,
-    /// The answer.
-    pub response: Option<ResponseRecord>,
-    /// Or the failure.
-    pub error: Option<ErrorRecord>,
-}
-
-/// An answer.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct ResponseRecord {
-    /// Always 200.
-    pub status_code: u16,
-    /// The body exactly as delivered: its digest is in the receipt.
-    pub body: Box<RawValue>,
-}
-
-/// A failure.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct ErrorRecord {
-    /// For programs.
-    pub code: FailureCode,
-    /// For people.
-    pub message: String,
-}
-
-/// Why a line of an agent's results is not accepted. The agent broke the protocol: nothing more is taken from it.
-#[derive(Debug, thiserror::Error)]
-pub enum LandingError {
-    /// The receipt does not continue the chain.
-    #[error("result {position}: receipt refused")]
-    Receipt {
-        /// Position of the line.
-        position: u32,
-        /// Why.
-        #[source]
-        source: ReceiptError,
-    },
-    /// The receipt is for another request or body.
-    #[error("result {position}: receipt is not about the {what} it came with")]
-    Mismatch {
-        /// Position of the line.
-        position: u32,
-        /// What differs.
-        what: &'static str,
-    },
-    /// The body is no JSON.
-    #[error("result {position}: body is not JSON")]
-    Body {
-        /// Position of the line.
-        position: u32,
-        /// Why.
-        #[source]
-        source: serde_json::Error,
-    },
-    /// The index is not one of the job's requests.
-    #[error("result {position}: no request has index {index}")]
-    Index {
-        /// Position of the line.
-        position: u32,
-        /// The index.
-        index: u32,
-    },
-    /// The stored text cannot be read.
-    #[error("stored {what} line {line} cannot be read")]
-    Stored {
-        /// Key of the Secret.
-        what: &'static str,
-        /// Number of the line, from 1.
-        line: usize,
-        /// Why.
-        #[source]
-        source: serde_json::Error,
-    },
-    /// Amounts do not add up.
-    #[error(transparent)]
-    Unit(#[from] UnitError),
-}
+pub use error::LandingError;
+pub use record::{ErrorRecord, ResponseRecord, ResultRecord};
+pub use room::MAX_LANDED_BYTES;
+pub use text::LandedText;
 
 /// What a line did to the landing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Accepted {
     /// Added.
     Landed,
+    /// Its receipt was added, and its result was not.
+    Undelivered,
     /// Known already.
     Known,
     /// A failure that another attempt may mend; not stored.
     Retryable,
+}
+
+impl Accepted {
+    /// Whether there is something new to store.
+    pub fn is_news(self) -> bool {
+        matches!(self, Self::Landed | Self::Undelivered)
+    }
+}
+
+/// What may land of a job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Terms {
+    /// The name that the user gave each request, by index.
+    pub custom_ids: Vec<String>,
+    /// The most that all results together may cost; none for a free job.
+    pub budget: Option<NanoTon>,
+}
+
+impl Terms {
+    fn name(&self, index: u32) -> Option<&str> {
+        let index = usize::try_from(index).ok()?;
+        self.custom_ids.get(index).map(String::as_str)
+    }
 }
 
 /// Everything that has landed of one job.
@@ -119,55 +68,29 @@ pub enum Accepted {
 pub struct Landing {
     records: BTreeMap<u32, ResultRecord>,
     receipts: Vec<Receipt>,
+    undelivered: Vec<Receipt>,
     statements: BTreeMap<ChainId, UsageStatement>,
+    /// Of everything as it is rendered; a statement, whose figures grow, counts with the most that it can take.
     bytes: usize,
 }
 
-/// The texts of the Secret.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LandedText {
-    /// One result a line, by index.
-    pub results: String,
-    /// One receipt a line, in the order of landing.
-    pub receipts: String,
-    /// The latest statement of each chain.
-    pub statements: String,
-}
-
 impl Landing {
-    /// Reads what was stored.
-    pub fn parse(results: &str, receipts: &str, statements: &str) -> Result<Self, LandingError> {
-        let mut landing = Self::default();
-        for record in lines::<ResultRecord>("results", results) {
-            let record = record?;
-            landing.records.insert(record.index, record);
-        }
-        landing.receipts = lines("receipts", receipts).collect::<Result<_, _>>()?;
-        for statement in lines::<UsageStatement>("statements", statements) {
-            let statement = statement?;
-            landing.statements.insert(statement.chain.clone(), statement);
-        }
-        landing.bytes = results.len() + receipts.len();
-        Ok(landing)
-    }
-
-    /// Verifies the next line of an attempt against its chain and adds it. `custom_ids` names the requests.
+    /// Verifies the next line of an attempt against its chain and adds it.
     pub fn accept(
         &mut self,
         chain: &mut ReceiptChain,
         line: ResultLine,
-        custom_ids: &[String],
+        terms: &Terms,
     ) -> Result<Accepted, LandingError> {
         let ResultLine {
             position,
             index,
             outcome,
         } = line;
-        let custom_id = usize::try_from(index)
-            .ok()
-            .and_then(|index| custom_ids.get(index))
+        let custom_id = terms
+            .name(index)
             .ok_or(LandingError::Index { position, index })?
-            .clone();
+            .to_owned();
         match outcome {
             Outcome::Succeeded {
                 body,
@@ -190,11 +113,25 @@ impl Landing {
                     });
                 }
                 Self::check_statement(position, chain, &statement)?;
-                self.add_answer(position, index, custom_id, body, *receipt, *statement)
+                let answer = Answer {
+                    position,
+                    index,
+                    body,
+                    receipt: *receipt,
+                };
+                let accepted = self.add_answer(answer, terms)?;
+                if accepted.is_news() {
+                    self.statements.insert(statement.chain.clone(), *statement);
+                }
+                Ok(accepted)
             }
             Outcome::Failed { code, .. } if code.is_retryable() => Ok(Accepted::Retryable),
             Outcome::Failed { code, message } => {
-                Ok(self.add_failure(index, custom_id, ErrorRecord { code, message }))
+                if self.has(index) {
+                    return Ok(Accepted::Known);
+                }
+                self.add_record(ResultRecord::failed(index, custom_id, code, &message));
+                Ok(Accepted::Landed)
             }
         }
     }
@@ -230,74 +167,88 @@ impl Landing {
             .map_err(|source| LandingError::Receipt { position, source })
     }
 
-    fn add_answer(
-        &mut self,
-        position: u32,
-        index: u32,
-        custom_id: String,
-        body: String,
-        receipt: Receipt,
-        statement: UsageStatement,
-    ) -> Result<Accepted, LandingError> {
-        if self.records.contains_key(&index) {
+    fn add_answer(&mut self, answer: Answer, terms: &Terms) -> Result<Accepted, LandingError> {
+        let Answer {
+            position,
+            index,
+            body,
+            receipt,
+        } = answer;
+        if self.is_known(position, &receipt)? {
             return Ok(Accepted::Known);
         }
-        let size = body.len() + serde_json::to_string(&receipt).map_or(0, |text| text.len());
-        if self.bytes + size > MAX_LANDED_BYTES {
-            let message =
-                format!("the results of the job exceed {MAX_LANDED_BYTES} bytes: split it into several jobs");
-            return Ok(self.add_failure(
-                index,
-                custom_id,
-                ErrorRecord {
-                    code: FailureCode::InvalidRequest,
-                    message,
-                },
-            ));
+        let receipt_bytes = self.receipt_bytes(&receipt);
+        if self.has(index) {
+            if !self.has_room(receipt_bytes, index, terms) {
+                return Err(LandingError::Full { position });
+            }
+            self.bytes += receipt_bytes;
+            self.undelivered.push(receipt);
+            return Ok(Accepted::Undelivered);
         }
+        let length = body.len();
         let body = RawValue::from_string(body).map_err(|source| LandingError::Body { position, source })?;
-        let response = Some(ResponseRecord {
-            status_code: 200,
-            body,
-        });
-        self.records.insert(
-            index,
-            ResultRecord {
-                index,
-                custom_id,
-                response,
-                error: None,
-            },
-        );
+        let name = terms.name(index).unwrap_or_default().to_owned();
+        let record = ResultRecord::answered(index, name.clone(), body);
+        let refusal = if self.exceeds(&receipt, terms)? {
+            Some(refuse_beyond_budget())
+        } else if !self.has_room(receipt_bytes + room::record_bytes(&record), index, terms) {
+            Some(refuse_too_large(length))
+        } else {
+            None
+        };
+        self.bytes += receipt_bytes;
+        if let Some((code, message)) = refusal {
+            self.add_record(ResultRecord::failed(index, name, code, &message));
+            self.undelivered.push(receipt);
+            return Ok(Accepted::Undelivered);
+        }
+        self.add_record(record);
         self.receipts.push(receipt);
-        self.statements.insert(statement.chain.clone(), statement);
-        self.bytes += size;
         Ok(Accepted::Landed)
     }
 
-    fn add_failure(&mut self, index: u32, custom_id: String, error: ErrorRecord) -> Accepted {
-        if self.records.contains_key(&index) {
-            return Accepted::Known;
-        }
-        self.records.insert(
-            index,
-            ResultRecord {
-                index,
-                custom_id,
-                response: None,
-                error: Some(error),
-            },
-        );
-        Accepted::Landed
+    /// Whether the job would cost more than it may. An agent keeps within the budget by itself; that none is billed who does
+    /// not, is seen to here.
+    fn exceeds(&self, receipt: &Receipt, terms: &Terms) -> Result<bool, UnitError> {
+        let Some(budget) = terms.budget else {
+            return Ok(false);
+        };
+        Ok(self.nano()?.checked_add(receipt.nano)? > budget)
     }
 
-    /// The texts to store.
-    pub fn render(&self) -> LandedText {
-        LandedText {
-            results: jsonl(self.records.values()),
-            receipts: jsonl(&self.receipts),
-            statements: jsonl(self.statements.values()),
+    /// Whether this receipt is stored. An agent that signs two different ones for one place of its chain, or delivers one
+    /// request twice in an attempt, breaks the protocol.
+    fn is_known(&self, position: u32, receipt: &Receipt) -> Result<bool, LandingError> {
+        let of_chain = self
+            .receipts
+            .iter()
+            .chain(&self.undelivered)
+            .filter(|stored| stored.chain == receipt.chain);
+        for stored in of_chain {
+            if stored == receipt {
+                return Ok(true);
+            }
+            let what = if stored.sequence == receipt.sequence {
+                "place in the chain"
+            } else if stored.request == receipt.request {
+                "only delivery of the request in this attempt"
+            } else {
+                continue;
+            };
+            return Err(LandingError::Mismatch { position, what });
         }
+        Ok(false)
+    }
+
+    fn add_record(&mut self, record: ResultRecord) {
+        self.bytes += room::record_bytes(&record);
+        self.records.insert(record.index, record);
+    }
+
+    /// Whether a receipt of this chain is stored.
+    pub fn has_chain(&self, chain: &ChainId) -> bool {
+        self.statements.contains_key(chain)
     }
 
     /// Whether the request has ended.
@@ -329,9 +280,14 @@ impl Landing {
             .any(|record| record.error.as_ref().is_some_and(|error| error.code == code))
     }
 
-    /// Receipts in the order of landing.
+    /// Receipts of delivered results, in the order of landing: what is billed.
     pub fn receipts(&self) -> &[Receipt] {
         &self.receipts
+    }
+
+    /// Receipts of results that were not delivered: nobody pays for them.
+    pub fn undelivered(&self) -> &[Receipt] {
+        &self.undelivered
     }
 
     /// Results by index.
@@ -339,25 +295,25 @@ impl Landing {
         self.records.values()
     }
 
-    /// Tokens of all receipts.
+    /// Tokens of delivered results.
     pub fn usage(&self) -> Result<Usage, UnitError> {
         self.receipts
             .iter()
             .try_fold(Usage::default(), |sum, receipt| sum.checked_add(receipt.usage))
     }
 
-    /// `NanoTON` of all receipts.
+    /// `NanoTON` of delivered results.
     pub fn nano(&self) -> Result<NanoTon, UnitError> {
         NanoTon::sum(self.receipts.iter().map(|receipt| receipt.nano))
     }
 
-    /// Digest over all receipts.
+    /// Digest over the receipts of delivered results.
     pub fn root(&self) -> Sha256Digest {
         receipts_root(&self.receipts)
     }
 
-    /// What the receipts add to the ledger of a channel, one counter for each chain. Only landed receipts count,
-    /// whatever the agent's statement sums up.
+    /// What the receipts add to the ledger of a channel, one counter for each chain. Only receipts of delivered
+    /// results count, whatever the agent's statement sums up.
     pub fn counters(&self, name: &str) -> Result<Vec<Counter>, UnitError> {
         let mut counters: BTreeMap<&ChainId, Counter> = BTreeMap::new();
         for receipt in self
@@ -384,30 +340,29 @@ impl Landing {
     }
 }
 
+/// An answer whose receipt continues its chain.
+struct Answer {
+    position: u32,
+    index: u32,
+    body: String,
+    receipt: Receipt,
+}
+
+fn refuse_too_large(length: usize) -> (FailureCode, String) {
+    let message = format!(
+        "the answer of {length} bytes does not fit beside the other results of the job, {MAX_LANDED_BYTES} bytes in all: \
+         split the job into several or lower max_tokens; this request is free"
+    );
+    (FailureCode::ResultTooLarge, message)
+}
+
+fn refuse_beyond_budget() -> (FailureCode, String) {
+    let message = "the answer costs more than is left of billing.maxNano; this request is free";
+    (FailureCode::BudgetExceeded, message.to_owned())
+}
+
 fn count<T>(items: impl Iterator<Item = T>) -> u32 {
     u32::try_from(items.count()).unwrap_or(u32::MAX)
-}
-
-fn lines<'a, T: Deserialize<'a>>(
-    what: &'static str,
-    text: &'a str,
-) -> impl Iterator<Item = Result<T, LandingError>> {
-    text.lines().enumerate().map(move |(index, line)| {
-        serde_json::from_str(line).map_err(|source| LandingError::Stored {
-            what,
-            line: index + 1,
-            source,
-        })
-    })
-}
-
-fn jsonl<T: Serialize>(items: impl IntoIterator<Item = T>) -> String {
-    let mut text = String::new();
-    for item in items {
-        text.push_str(&serde_json::to_string(&item).expect("records are JSON"));
-        text.push('\n');
-    }
-    text
 }
 
 #[cfg(test)]

@@ -170,3 +170,69 @@ proptest! {
         prop_assert_eq!(accrued(&status).unwrap(), before);
     }
 }
+
+/// What the API server notes in `managedFields` of one entry of a list that is keyed: its key and each of its fields.
+fn noted(entry: &serde_json::Value, keys: &[&str]) -> usize {
+    let fields = entry.as_object().unwrap();
+    let key: serde_json::Map<_, _> = keys
+        .iter()
+        .map(|&key| (key.to_owned(), fields[key].clone()))
+        .collect();
+    let key = format!("k:{}", serde_json::to_string(&key).unwrap());
+    let names: serde_json::Map<_, _> = fields
+        .keys()
+        .map(|name| format!("f:{name}"))
+        .chain([".".to_owned()])
+        .map(|name| (name, serde_json::json!({})))
+        .collect();
+    serde_json::json!({ key: names }).to_string().len()
+}
+
+#[test]
+fn a_full_ledger_fits_into_etcd() {
+    const ETCD_BYTES: usize = 1_572_864;
+    let most = nano(i64::MAX as u64);
+    let counter = serde_json::to_value(Counter {
+        agent: "a".repeat(64),
+        job: "j".repeat(36),
+        name: "n".repeat(63),
+        attempt: 101,
+        count: 256,
+        usage: Usage::default(),
+        nano: most,
+        head: "h".repeat(64),
+    })
+    .unwrap();
+    let reservation = serde_json::to_value(Reservation {
+        job: "j".repeat(36),
+        name: "n".repeat(63),
+        nano: most,
+    })
+    .unwrap();
+    let entry = |value: &serde_json::Value, keys: &[&str]| value.to_string().len() + noted(value, keys) + 2;
+    let counters = MAX_COUNTERS * entry(&counter, &["agent", "job", "attempt"]);
+    let reservations = MAX_LEDGER_ENTRIES * entry(&reservation, &["job"]);
+    let rest = 64 * 1024;
+    let total = counters + reservations + rest;
+    assert!(
+        total < ETCD_BYTES,
+        "{counters} + {reservations} + {rest} = {total}"
+    );
+}
+
+#[test]
+fn a_ledger_makes_room_before_it_is_full() {
+    let mut status = channel(0);
+    for job in 0..799 {
+        status.counters.push(Counter {
+            job: format!("{job:03}"),
+            ..counter(0, 0, 1, 1)
+        });
+    }
+    assert!(!is_filling(&status));
+    status.counters.push(Counter {
+        job: "799".into(),
+        ..counter(0, 0, 1, 1)
+    });
+    assert!(is_filling(&status));
+}

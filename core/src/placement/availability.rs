@@ -78,7 +78,7 @@ impl Agents<'_> {
     fn pod_wait(&self, pod: &AgentPod, inventory: &Inventory, requirements: &Requirements) -> Option<Wait> {
         let model = self.model;
         let (rank, reason, message) = match &pod.state {
-            AgentState::Ready(_) | AgentState::Terminating(_) | AgentState::Gone => return None,
+            AgentState::Ready(_) | AgentState::Terminating | AgentState::Gone => return None,
             AgentState::Crashing(words) => (1, AgentsAvailable::AgentFailed, format!("{model}: {words}")),
             AgentState::ImagePullFailed(words) => {
                 (2, AgentsAvailable::ImagePullFailed, format!("{model}: {words}"))
@@ -179,6 +179,7 @@ mod tests {
             uid: "u".into(),
             model: "m".into(),
             state,
+            address: None,
         }
     }
 

@@ -17,12 +17,6 @@ use crate::{funds, ledger};
 /// A voucher this close to its end is redeemed early: five times the 120 s that one settlement may take.
 const VOUCHER_MARGIN_SECONDS: i64 = 600;
 
-/// A ledger this full is settled early, so that a fifth is left for new jobs while the settlement confirms.
-const FULL_LEDGER_JOBS: usize = MAX_LEDGER_ENTRIES * 4 / 5;
-
-/// As [`FULL_LEDGER_JOBS`], for counters.
-const FULL_LEDGER_COUNTERS: usize = ledger::MAX_COUNTERS * 4 / 5;
-
 /// Smallest step that the contract takes; `MIN_STEP` in `contracts/fees.tolk`.
 const MIN_STEP: u64 = 1_000;
 
@@ -118,7 +112,7 @@ impl Candidate {
 }
 
 /// The least of what was metered, vouched for, and what the contract paid and holds.
-fn claim(status: &PaymentChannelStatus, accrued: NanoTon) -> Result<NanoTon, UnitError> {
+pub(super) fn claim(status: &PaymentChannelStatus, accrued: NanoTon) -> Result<NanoTon, UnitError> {
     let payable = status.redeemed_nano.checked_add(status.deposit_nano)?;
     Ok(accrued.min(status.cap_nano).min(payable))
 }
@@ -133,17 +127,11 @@ fn urgency(
         .voucher
         .as_ref()
         .is_some_and(|voucher| i64::from(voucher.valid_until) < now.saturating_add(VOUCHER_MARGIN_SECONDS));
-    let jobs = status
-        .counters
-        .chunk_by(|a, b| a.job == b.job)
-        .count()
-        .max(status.reservations.len());
-    let filling = jobs >= FULL_LEDGER_JOBS || status.counters.len() >= FULL_LEDGER_COUNTERS;
     let reasons = [
         (status.state == Some(ChannelState::Closing), Urgency::Closing),
         (leaves, Urgency::Leaving),
         (expiring, Urgency::VoucherExpiring),
-        (filling, Urgency::LedgerFilling),
+        (ledger::is_filling(status), Urgency::LedgerFilling),
     ];
     reasons
         .into_iter()

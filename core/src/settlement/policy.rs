@@ -31,6 +31,13 @@ impl FeeRatio {
         (ratio <= MILLION).then_some(Self(ratio))
     }
 
+    /// The least amount of which `fee` is at most this part; none where there is no such amount.
+    pub fn least(self, fee: NanoTon) -> Option<NanoTon> {
+        let parts = u128::from(fee.nano()) * u128::from(MILLION);
+        let amount = (self.0 > 0).then(|| parts.div_ceil(u128::from(self.0)))?;
+        NanoTon::from_nano(u64::try_from(amount).ok()?).ok()
+    }
+
     /// Whether `fee` is at most this part of `amount`.
     pub fn allows(self, fee: NanoTon, amount: NanoTon) -> bool {
         // A 63-bit amount times a million stays below 2^83.

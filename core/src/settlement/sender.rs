@@ -71,6 +71,8 @@ pub struct Sighting {
     pub landed: Option<Landed>,
     /// What each channel shows as redeemed, in the order of the claims.
     pub redeemed: Vec<NanoTon>,
+    /// From how many channels the rest of the value that went along with the claim has come back to the wallet.
+    pub returned: usize,
     /// The operator's clock, in Unix seconds.
     pub clock: i64,
 }
@@ -97,6 +99,8 @@ pub enum Waiting {
     Block,
     /// The wallet sent the claims; the channels do not show them yet.
     Claims,
+    /// Every channel shows its claim; the rest of the attached value is on its way back.
+    Rest,
     /// The wallet's number was used; by which message is not known yet.
     Transaction,
     /// Its validity is over, by less than the margin.
@@ -110,6 +114,9 @@ impl Waiting {
             Self::Lag => "the chain's newest block is old: nothing is sent or given up until blocks arrive",
             Self::Block => "sent; waiting for a block",
             Self::Claims => "the wallet sent the claims; waiting for the channels to show them",
+            Self::Rest => {
+                "every channel shows its claim; waiting for the rest of the attached value to come back"
+            }
             Self::Transaction => "the wallet's number was used; waiting for its transaction",
             Self::Expiry => "its validity is over; making sure that no block took it",
         }
@@ -129,6 +136,7 @@ impl InFlight {
             seqno,
             landed,
             redeemed,
+            returned,
             clock,
         } = sighting;
         let paid = redeemed.len() == self.claims.len()
@@ -138,7 +146,8 @@ impl InFlight {
                 .zip(redeemed)
                 .all(|(claim, redeemed)| redeemed >= claim);
         if let Some(landed) = landed {
-            return self.landed(landed, paid, *chain_time);
+            let is_back = *returned >= self.claims.len();
+            return self.landed(landed, paid, is_back, *chain_time);
         }
         // From here on, what is not seen matters, and an old look does not show it.
         if lags(*chain_time, *clock) || *seqno < self.seqno {
@@ -170,13 +179,16 @@ impl InFlight {
         })
     }
 
-    fn landed(self, landed: &Landed, paid: bool, chain_time: u32) -> Next {
+    fn landed(self, landed: &Landed, paid: bool, is_back: bool, chain_time: u32) -> Next {
         let sent_all = landed.messages >= self.claims.len();
-        if paid && sent_all {
+        let is_late = chain_time > landed.at.saturating_add(LANDING_SECONDS);
+        // Until everything is back, what the message cost is not known; it is not waited for long.
+        if paid && sent_all && (is_back || is_late) {
             return Next::Confirmed(landed.clone());
         }
-        if sent_all && chain_time <= landed.at.saturating_add(LANDING_SECONDS) {
-            return Next::Wait(self, Waiting::Claims);
+        if sent_all && !is_late {
+            let waiting = if paid { Waiting::Rest } else { Waiting::Claims };
+            return Next::Wait(self, waiting);
         }
         let words = if sent_all {
             format!(

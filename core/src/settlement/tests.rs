@@ -1,7 +1,8 @@
 mod decide;
+mod outlook;
 mod sender;
 
-use super::{Ended, FeeRatio, KEEP_NEWEST, KEEP_SECONDS, superfluous};
+use super::{Ended, FeeRatio, KEEP_NEWEST, KEEP_SECONDS, REDEEM_FEE, superfluous};
 use cocoon_api::NanoTon;
 
 pub(super) fn nano(value: u64) -> NanoTon {
@@ -27,6 +28,9 @@ fn fee_ratios_are_decimals_between_zero_and_one() {
     let percent = FeeRatio::parse("0.01").unwrap();
     assert!(percent.allows(nano(1), nano(100)));
     assert!(!percent.allows(nano(1), nano(99)));
+    assert_eq!(percent.least(REDEEM_FEE), Some(nano(150_000_000)));
+    assert_eq!(FeeRatio::parse("0").unwrap().least(nano(1)), None);
+    assert_eq!(FeeRatio::parse("0.3").unwrap().least(nano(1)), Some(nano(4)));
     assert_eq!(FeeRatio::parse("1"), Some(FeeRatio::ONE));
     assert_eq!(FeeRatio::parse("1.000000"), Some(FeeRatio::ONE));
     assert!(FeeRatio::ONE.allows(

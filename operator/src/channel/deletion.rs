@@ -1,10 +1,13 @@
 //! Deletion of a channel's object: claim what is outstanding, within limits, and let go.
 
-use cocoon_api::crd::{CocoonProvider, PaymentChannel, Settlement};
+use cocoon_api::{
+    NanoTon,
+    crd::{CocoonProvider, PaymentChannel, Settlement},
+};
 use cocoon_core::funds::Departure;
 use k8s_openapi::jiff::SignedDuration;
 use kube::{Api, ResourceExt as _, api::ListParams, runtime::events::EventType};
-use tracing::{info, warn};
+use tracing::{debug, warn};
 
 use super::{Channels, observe::Seen, plan};
 use crate::{
@@ -36,7 +39,7 @@ pub(super) async fn part(channel: &PaymentChannel, seen: &Seen, shared: &Channel
     match departure {
         None => return Ok(false),
         Some(Departure::Wait(what)) => {
-            info!(channel = describe(channel), "deletion: {what}");
+            debug!(channel = describe(channel), "deletion: {what}");
             return Ok(false);
         }
         Some(Departure::Settled) => {
@@ -45,30 +48,42 @@ pub(super) async fn part(channel: &PaymentChannel, seen: &Seen, shared: &Channel
             }
         }
         Some(Departure::WriteOff { amount, why }) => {
-            let note = format!(
-                "{} TON were metered and are not paid: {why}",
-                amount.to_ton_string()
-            );
-            warn!(
-                channel = describe(channel),
-                nano = amount.nano(),
-                "written off: {why}"
-            );
-            events::publish(
-                &shared.ctx,
-                channel,
-                EventType::Warning,
-                "WrittenOff",
-                "Delete",
-                note,
-            )
-            .await;
-            shared.ctx.metrics.written_off_nano.inc_by(amount.nano());
+            release(channel, shared).await?;
+            record_write_off(channel, amount, why, shared).await;
+            return Ok(true);
         }
     }
-    shared.passes.forget(channel);
-    finalizer::remove(&shared.api(channel), channel).await?;
+    release(channel, shared).await?;
     Ok(true)
+}
+
+async fn release(channel: &PaymentChannel, shared: &Channels) -> Result<()> {
+    finalizer::remove(&shared.api(channel), channel).await?;
+    shared.passes.forget(channel);
+    Ok(())
+}
+
+/// Only once the object was let go, so that a release which is tried again counts nothing twice.
+async fn record_write_off(channel: &PaymentChannel, amount: NanoTon, why: &str, shared: &Channels) {
+    warn!(
+        channel = describe(channel),
+        nano = amount.nano(),
+        "written off: {why}"
+    );
+    shared.ctx.metrics.written_off_nano.inc_by(amount.nano());
+    let note = format!(
+        "{} TON were metered and are not paid: {why}",
+        amount.to_ton_string()
+    );
+    events::publish(
+        &shared.ctx,
+        channel,
+        EventType::Warning,
+        "WrittenOff",
+        "Delete",
+        note,
+    )
+    .await;
 }
 
 /// Whether the provider's earnings hold what its channels paid, this one included: they are the only record of it once

@@ -1,5 +1,6 @@
 //! Folds what settled and deleted jobs used into the total of finished jobs, so that a ledger holds no more than the
-//! jobs that are not paid yet.
+//! jobs that are not paid yet. Where it fills all the same, because what they cost together is not worth a settlement's
+//! fee, jobs that have ended are folded before they are paid: how much must be redeemed for that is in their own status.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,6 +12,7 @@ use cocoon_api::{
     conditions::{self, Reason as _, Settled},
     crd::{InferenceJob, PaymentChannel, PaymentChannelStatus},
 };
+use cocoon_core::ledger;
 use futures::{StreamExt as _, stream};
 use kube::{Api, ResourceExt as _};
 
@@ -37,15 +39,21 @@ struct Pass {
 }
 
 impl Passes {
-    /// UIDs of the jobs to fold: those whose turn it is and that are settled or gone; none where the last pass was a
-    /// moment ago.
+    /// UIDs of the jobs to fold: those whose turn it is and that will use no more; none where the last pass was a moment
+    /// ago.
     pub(super) async fn done(&self, channel: PaymentChannel, jobs: Api<InferenceJob>) -> Result<Vec<String>> {
         let key = describe(&channel);
-        let Some(turn) = self.turn(&key, &channel.status.unwrap_or_default()) else {
+        let status = channel.status.unwrap_or_default();
+        let Some(turn) = self.turn(&key, &status) else {
             return Ok(Vec::new());
         };
+        let fold = if ledger::is_filling(&status) {
+            is_metered
+        } else {
+            is_settled
+        };
         let after = turn.last().map(|(uid, _)| uid.clone()).unwrap_or_default();
-        let done = done(turn, &jobs).await?;
+        let done = done(turn, &jobs, fold).await?;
         self.0
             .lock()
             .expect("no thread panicked while it held the passes")
@@ -93,18 +101,22 @@ impl Passes {
     }
 }
 
-/// UIDs of those jobs that are settled or gone.
+/// UIDs of those jobs that are gone or that `fold` holds for.
 ///
 /// The caller has read the channel before. That order makes folding safe beside an operator that was paused and goes on
-/// with what it read long ago: a job that is settled or gone *after* the channel was read adds no usage to it any more, and
+/// with what it read long ago: a job that is metered or gone *after* the channel was read adds no usage to it any more, and
 /// if usage was added between the two reads, the channel has another version, so that the write with the folded ledger is
 /// refused. A job from a cache could be older than the channel, and its last usage would be folded away before it came.
-async fn done(turn: Vec<(String, String)>, jobs: &Api<InferenceJob>) -> Result<Vec<String>> {
+async fn done(
+    turn: Vec<(String, String)>,
+    jobs: &Api<InferenceJob>,
+    fold: fn(&InferenceJob) -> bool,
+) -> Result<Vec<String>> {
     let found = stream::iter(turn).map(|(uid, name)| async move {
         let job = jobs.get_opt(&name).await.attempt("read InferenceJob", &name)?;
         Ok((
             uid.clone(),
-            job.is_none_or(|job| job.uid().as_ref() != Some(&uid) || is_settled(&job)),
+            job.is_none_or(|job| job.uid().as_ref() != Some(&uid) || fold(&job)),
         ))
     });
     let found: Vec<Result<(String, bool)>> = found.buffered(CONCURRENCY).collect().await;
@@ -120,4 +132,36 @@ fn is_settled(job: &InferenceJob) -> bool {
     job.status
         .as_ref()
         .is_some_and(|status| conditions::is_true(&status.conditions, Settled::TYPE))
+}
+
+/// All that the job used is in the ledger, and its status says what must be redeemed until it is paid.
+fn is_metered(job: &InferenceJob) -> bool {
+    job.status
+        .as_ref()
+        .is_some_and(|status| status.metered && status.cost.settles_at_nano.is_some())
+        || is_settled(job)
+}
+
+#[cfg(test)]
+mod tests {
+    use cocoon_api::NanoTon;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_ended_job_is_folded_early_only_where_it_knows_when_it_is_paid() {
+        let mut job: InferenceJob = serde_json::from_value(json!({
+            "apiVersion": "cocoon.farm/v1alpha1", "kind": "InferenceJob", "metadata": {"name": "j"},
+            "spec": {"model": "m", "input": {"inline": [{}]}, "billing": {"mode": "Free"}},
+        }))
+        .unwrap();
+        assert!(!is_metered(&job));
+        let status = job.status.get_or_insert_default();
+        status.metered = true;
+        assert!(!is_metered(&job));
+        let status = job.status.get_or_insert_default();
+        status.cost.settles_at_nano = Some(NanoTon::ZERO);
+        assert!(is_metered(&job) && !is_settled(&job));
+    }
 }

@@ -4,18 +4,13 @@ use std::{sync::Arc, time::Duration};
 
 use cocoon_api::{
     agent::{AttemptRequest, AttemptState, Outcome, ResultLine},
-    conditions::{self, Reason as _, Settled},
-    crd::{InferenceJob, PaymentChannel, PaymentChannelStatus},
     receipt::{ChainId, ReceiptChain},
 };
-use cocoon_core::{
-    job::{
-        landing::{Accepted, Landing},
-        plan::Following,
-    },
-    ledger as channel_ledger,
+use cocoon_core::job::{
+    landing::{Accepted, Landing, Terms},
+    plan::Following,
 };
-use kube::{Api, Client, runtime::reflector::ObjectRef};
+use kube::Client;
 use reqwest::StatusCode;
 use tokio::{
     sync::watch,
@@ -24,11 +19,15 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::{AgentClient, ClientError, Known, ResultsSecret, Stored, client::ResultStream};
+use super::{
+    AgentClient, ClientError, Known, ResultsSecret, Stored,
+    client::ResultStream,
+    metering::{JobKey, meter},
+};
 use crate::{
-    error::{self, Error, Result},
-    ledger,
+    error::{self, Result},
     metrics::Metrics,
+    reconcile::{KUBERNETES_LIMIT, within},
 };
 
 /// How long an agent may be silent: six of its signs of life (`KEEP_ALIVE_SECONDS`).
@@ -42,24 +41,6 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 /// Between two tries of a write that the API server refused.
 const WRITE_RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// The job whose attempt is followed.
-#[derive(Debug, Clone)]
-pub struct JobKey {
-    /// Namespace.
-    pub namespace: String,
-    /// Name.
-    pub name: String,
-    /// UID.
-    pub uid: String,
-}
-
-impl JobKey {
-    /// For the controller's queue.
-    pub fn reference(&self) -> ObjectRef<InferenceJob> {
-        ObjectRef::new(&self.name).within(&self.namespace)
-    }
-}
-
 /// One attempt on one agent.
 pub struct Attempt {
     /// The job.
@@ -72,8 +53,8 @@ pub struct Attempt {
     pub chain: ChainId,
     /// What is asked of it, if it has not been asked yet.
     pub request: AttemptRequest,
-    /// Names of the requests.
-    pub custom_ids: Vec<String>,
+    /// What may land of it.
+    pub terms: Terms,
     /// Name of the channel that pays.
     pub channel: Option<String>,
     /// Where results land.
@@ -171,12 +152,16 @@ impl Attempt {
         round
     }
 
-    /// Finds the attempt on the agent, or starts it. `false` where another process answers.
+    /// Finds the attempt on the agent, or starts it. `false` where another process answers, or where the agent has forgotten an
+    /// attempt of which something landed: begun again, it would sign a second chain of receipts under the same name.
     async fn attach(&self) -> Result<bool, ClientError> {
         if let Some(progress) = self.agent.progress(&self.job.uid, self.number).await? {
             return Ok(progress.agent == self.chain.agent);
         }
         if self.agent.identity().await?.agent != self.chain.agent {
+            return Ok(false);
+        }
+        if self.load().await.landing.has_chain(&self.chain) {
             return Ok(false);
         }
         self.agent
@@ -231,16 +216,15 @@ impl Attempt {
         match pending
             .stored
             .landing
-            .accept(&mut pending.chain, line, &self.custom_ids)
+            .accept(&mut pending.chain, line, &self.terms)
         {
-            Ok(Accepted::Landed) => {
-                pending.dirty = true;
-                if let Some(usage) = delivered {
+            Ok(accepted) => {
+                pending.dirty |= accepted.is_news();
+                if let (Accepted::Landed, Some(usage)) = (accepted, delivered) {
                     self.metrics.delivered(usage);
                 }
                 true
             }
-            Ok(Accepted::Known | Accepted::Retryable) => true,
             Err(error) => {
                 warn!(job = %self.job.name, attempt = self.number, error = error::chain(&error), "agent broke the protocol");
                 false
@@ -284,7 +268,7 @@ impl Attempt {
 
     async fn load(&self) -> Stored {
         loop {
-            match self.secret.load().await {
+            match within(KUBERNETES_LIMIT, "read results", self.secret.load()).await {
                 Ok(Ok(stored)) => return stored,
                 Ok(Err(unreadable)) => {
                     warn!(job = %self.job.name, error = error::chain(&unreadable), "results cannot land");
@@ -301,7 +285,13 @@ impl Attempt {
     /// again from the start on what is stored now.
     async fn land(&self, pending: &mut Pending) -> bool {
         loop {
-            match self.secret.save(&mut pending.stored).await {
+            match within(
+                KUBERNETES_LIMIT,
+                "write results",
+                self.secret.save(&mut pending.stored),
+            )
+            .await
+            {
                 Ok(true) => break,
                 Ok(false) => return false,
                 Err(error) => {
@@ -319,7 +309,8 @@ impl Attempt {
     async fn meter(&self, landing: &Landing) {
         let Some(channel) = &self.channel else { return };
         loop {
-            match meter(&self.client, &self.job, channel, landing).await {
+            let metered = meter(&self.client, &self.job, channel, landing);
+            match within(KUBERNETES_LIMIT, "meter", metered).await {
                 Ok(()) => return,
                 Err(error) => {
                     warn!(job = %self.job.name, error = error::chain(&error), "usage cannot be metered yet");
@@ -354,43 +345,4 @@ struct Pending {
     lines: u32,
     /// Something has not been written yet.
     dirty: bool,
-}
-
-/// Merges what landed of a job into its channel's counters. A job that is gone or settled has left the ledger:
-/// its usage is in `finishedNano`, and merging it again would count it twice.
-///
-/// The job is read after the channel: if it left the ledger before the channel was read, this reading shows it;
-/// if it leaves afterwards, the write is refused.
-pub async fn meter(client: &Client, job: &JobKey, channel: &str, landing: &Landing) -> Result<()> {
-    let channels: Api<PaymentChannel> = Api::namespaced(client.clone(), &job.namespace);
-    let object = || format!("job {}/{}", job.namespace, job.name);
-    let counters = landing.counters(&job.name).map_err(|source| Error::Money {
-        object: object(),
-        source,
-    })?;
-    let merge = |_: &PaymentChannel, status: &mut PaymentChannelStatus, is_metering: bool| {
-        let mut changed = false;
-        for counter in counters.iter().filter(|_| is_metering) {
-            changed |= channel_ledger::merge(status, counter.clone()).map_err(|full| Error::Ledger {
-                object: object(),
-                source: full,
-            })?;
-        }
-        Ok(changed)
-    };
-    ledger::update_with(&channels, channel, |_| is_metering(client, job), merge).await?;
-    Ok(())
-}
-
-/// Whether the job still belongs in its channel's ledger.
-pub async fn is_metering(client: &Client, job: &JobKey) -> Result<bool> {
-    use crate::error::KubeContext as _;
-    let jobs: Api<InferenceJob> = Api::namespaced(client.clone(), &job.namespace);
-    let current = jobs.get_opt(&job.name).await.attempt("read job", &job.name)?;
-    let current = current.filter(|current| current.metadata.uid.as_deref() == Some(&job.uid));
-    Ok(current.is_some_and(|current| {
-        !current
-            .status
-            .is_some_and(|status| conditions::is_true(&status.conditions, Settled::TYPE))
-    }))
 }

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use cocoon_api::names::{JOB_LABEL, MANAGED_BY_LABEL, RECEIPTS_KEY, RESULTS_KEY, STATEMENTS_KEY};
-use cocoon_core::job::landing::{Landing, LandingError};
+use cocoon_api::names::{
+    JOB_LABEL, MANAGED_BY_LABEL, RECEIPTS_KEY, RESULTS_KEY, STATEMENTS_KEY, UNDELIVERED_KEY,
+};
+use cocoon_core::job::landing::{LandedText, Landing, LandingError};
 use k8s_openapi::{ByteString, api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::OwnerReference};
 use kube::{
     Api,
@@ -61,10 +63,15 @@ impl ResultsSecret {
         let data = secret.data.unwrap_or_default();
         let text = |key: &str| {
             data.get(key)
-                .map(|value| String::from_utf8_lossy(&value.0))
+                .map(|value| String::from_utf8_lossy(&value.0).into_owned())
                 .unwrap_or_default()
         };
-        let landing = Landing::parse(&text(RESULTS_KEY), &text(RECEIPTS_KEY), &text(STATEMENTS_KEY));
+        let landing = Landing::parse(&LandedText {
+            results: text(RESULTS_KEY),
+            receipts: text(RECEIPTS_KEY),
+            undelivered: text(UNDELIVERED_KEY),
+            statements: text(STATEMENTS_KEY),
+        });
         Ok(match landing {
             Ok(landing) => Ok(Stored {
                 landing,
@@ -79,7 +86,12 @@ impl ResultsSecret {
 
     /// Writes what has landed, if nobody else wrote since it was read. Answers whether it did.
     pub async fn save(&self, stored: &mut Stored) -> Result<bool> {
-        let text = stored.landing.render();
+        let LandedText {
+            results,
+            receipts,
+            undelivered,
+            statements,
+        } = stored.landing.render();
         let entry = |key: &str, text: String| (key.to_owned(), ByteString(text.into_bytes()));
         let secret = Secret {
             metadata: ObjectMeta {
@@ -94,9 +106,10 @@ impl ResultsSecret {
             },
             type_: Some(SECRET_TYPE.to_owned()),
             data: Some(BTreeMap::from([
-                entry(RESULTS_KEY, text.results),
-                entry(RECEIPTS_KEY, text.receipts),
-                entry(STATEMENTS_KEY, text.statements),
+                entry(RESULTS_KEY, results),
+                entry(RECEIPTS_KEY, receipts),
+                entry(UNDELIVERED_KEY, undelivered),
+                entry(STATEMENTS_KEY, statements),
             ])),
             ..Secret::default()
         };

@@ -1,18 +1,18 @@
 //! Carries out the one step of a plan.
 
+use std::net::IpAddr;
+
 use cocoon_api::{
     NanoTon,
-    agent::AttemptRequest,
     crd::{
-        InferenceJob, PaymentChannel,
+        InferenceJob, PaymentChannel, PaymentChannelStatus,
         job::{Assignment, AssignmentState},
     },
-    receipt::{AgentKey, ChainId, Sha256Digest},
 };
 use cocoon_core::{
     agents::AgentPod,
     job::{
-        plan::{End, Plan, Step, remaining},
+        plan::{End, Plan, Step},
         validate::{Billing, ValidatedJob},
     },
     ledger::{self as channel_ledger, Refusal},
@@ -24,12 +24,9 @@ use kube::{
 };
 use tracing::info;
 
-use super::{
-    Jobs, Result,
-    observe::{self, Seen},
-};
+use super::{Jobs, Result, follow, observe::Seen};
 use crate::{
-    dispatch::{AgentClient, Attempt, JobKey},
+    dispatch::{AgentClient, JobKey, is_metering},
     error::{Error, KubeContext as _, describe},
     ledger,
 };
@@ -49,8 +46,8 @@ pub(super) enum Applied {
     Following,
     /// The attempt is to be marked.
     Closed(u32, AssignmentState),
-    /// Everything that landed is metered.
-    Finished(End),
+    /// Everything that landed is metered; the channel's sum by then.
+    Finished(End, Option<NanoTon>),
     /// A change that the next reconcile sees in the world.
     Acted,
 }
@@ -60,7 +57,7 @@ impl Applied {
     pub(super) fn is_progress(&self) -> bool {
         matches!(
             self,
-            Self::Reserved | Self::Assigned(_) | Self::Closed(..) | Self::Finished(_)
+            Self::Reserved | Self::Assigned(_) | Self::Closed(..) | Self::Finished(..)
         )
     }
 }
@@ -76,7 +73,7 @@ pub(super) async fn apply(
         Step::Wait => Ok(Applied::Nothing),
         Step::Reserve { channel, budget } => reserve(job, valid, channel, *budget, jobs).await,
         Step::Assign { pod, provider } => assign(job, seen, pod, provider, jobs).await,
-        Step::Follow { .. } => follow(job, valid, seen, &plan.step, jobs),
+        Step::Follow { .. } => follow::follow(job, valid, seen, &plan.step, jobs),
         Step::Cancel { attempt } => {
             jobs.dispatcher.cancel(&valid.uid, *attempt);
             Ok(Applied::Acted)
@@ -97,10 +94,11 @@ pub(super) async fn apply(
         }
         Step::Finish(end) => {
             jobs.dispatcher.forget(&valid.uid);
-            if let Billing::Channel { name, .. } = &valid.billing {
-                meter_and_release(job, name, seen, jobs).await?;
-            }
-            Ok(Applied::Finished(end.clone()))
+            let settles_at = match &valid.billing {
+                Billing::Channel { name, .. } => meter_and_release(job, name, seen, jobs).await?,
+                Billing::Free => None,
+            };
+            Ok(Applied::Finished(end.clone(), settles_at))
         }
     }
 }
@@ -146,26 +144,45 @@ async fn release(job: &InferenceJob, channel: &str, jobs: &Jobs) -> Result<()> {
     Ok(())
 }
 
-/// Everything that landed is in the channel's counters, and the rest of the budget is free again.
-async fn meter_and_release(job: &InferenceJob, channel: &str, seen: &Seen, jobs: &Jobs) -> Result<()> {
+/// Everything that landed is in the channel's counters, and the rest of the budget is free again. Answers what was metered
+/// on the channel in all by then; none where the channel is gone.
+async fn meter_and_release(
+    job: &InferenceJob,
+    channel: &str,
+    seen: &Seen,
+    jobs: &Jobs,
+) -> Result<Option<NanoTon>> {
     let money = |source| Error::Money {
         object: describe(job),
         source,
     };
     let counters = seen.stored.landing.counters(&job.name_any()).map_err(money)?;
-    let uid = job.uid().unwrap_or_default();
-    ledger::update(&channels(job, jobs), channel, |_, status| {
-        for counter in counters.clone() {
-            channel_ledger::merge(status, counter).map_err(|source| Error::Ledger {
+    let key = JobKey {
+        namespace: job.namespace().unwrap_or_default(),
+        name: job.name_any(),
+        uid: job.uid().unwrap_or_default(),
+    };
+    let finish = |_: &PaymentChannel, status: &mut PaymentChannelStatus, is_metering: bool| {
+        for counter in counters.iter().filter(|_| is_metering) {
+            channel_ledger::merge(status, counter.clone()).map_err(|source| Error::Ledger {
                 object: describe(job),
                 source,
             })?;
         }
-        channel_ledger::release(status, &uid);
+        channel_ledger::release(status, &key.uid);
         Ok(true)
-    })
+    };
+    // The job is from a cache: it may have ended, and left the ledger, a moment ago.
+    let written = ledger::update_with(
+        &channels(job, jobs),
+        channel,
+        |_| is_metering(&jobs.ctx.client, &key),
+        finish,
+    )
     .await?;
-    Ok(())
+    Ok(written
+        .and_then(|channel| channel.status)
+        .map(|status| status.accrued_nano))
 }
 
 /// Asks the agent who it is. The attempt is recorded with the answer before anything is asked of it.
@@ -177,7 +194,7 @@ async fn assign(
     jobs: &Jobs,
 ) -> Result<Applied> {
     let namespace = job.namespace().unwrap_or_default();
-    let client = client(jobs, provider, &namespace, pod)?;
+    let client = client(jobs, provider, &namespace, pod, pod.ready_address())?;
     let identity = client.identity().await.map_err(|source| Error::Agent {
         action: "ask the identity",
         agent: pod.name.clone(),
@@ -205,97 +222,19 @@ async fn assign(
     }))
 }
 
-fn client(jobs: &Jobs, provider: &str, namespace: &str, pod: &AgentPod) -> Result<AgentClient> {
+pub(super) fn client(
+    jobs: &Jobs,
+    provider: &str,
+    namespace: &str,
+    pod: &AgentPod,
+    address: Option<IpAddr>,
+) -> Result<AgentClient> {
     let missing = || Error::Incomplete {
         object: format!("Pod {namespace}/{}", pod.name),
         field: "status.podIP",
     };
-    let address = pod.ready_address().ok_or_else(missing)?;
-    jobs.ctx.agent_client(provider, namespace, address)
-}
-
-fn follow(
-    job: &InferenceJob,
-    valid: &ValidatedJob,
-    seen: &Seen,
-    step: &Step,
-    jobs: &Jobs,
-) -> Result<Applied> {
-    let Step::Follow {
-        assignment,
-        model_sha256,
-        prices,
-        budget,
-        channel,
-    } = step
-    else {
-        return Ok(Applied::Nothing);
-    };
-    let namespace = job.namespace().unwrap_or_default();
-    let Some(agent) = seen
-        .agents
-        .iter()
-        .find(|agent| agent.pod.uid == assignment.pod_uid)
-    else {
-        return Ok(Applied::Nothing);
-    };
-    if agent.pod.ready_address().is_none() || seen.known.following != cocoon_core::job::plan::Following::No {
-        return Ok(Applied::Following);
-    }
-    let hexadecimal = |field| Error::Incomplete {
-        object: describe(job),
-        field,
-    };
-    let agent_key: AgentKey = assignment
-        .agent
-        .parse()
-        .map_err(|_| hexadecimal("status.assignments[].agent"))?;
-    let model_sha256: Sha256Digest = model_sha256
-        .parse()
-        .map_err(|_| hexadecimal("the model's sha256"))?;
-    let left: Vec<u32> = remaining(valid, &seen.stored.landing).collect();
-    let requests = valid
-        .requests
-        .items
-        .iter()
-        .filter(|item| left.contains(&item.index))
-        .cloned()
-        .collect();
-    jobs.dispatcher.follow(Attempt {
-        job: JobKey {
-            namespace: namespace.clone(),
-            name: valid.name.clone(),
-            uid: valid.uid.clone(),
-        },
-        number: assignment.attempt,
-        agent: client(jobs, &assignment.provider, &namespace, &agent.pod)?,
-        chain: ChainId {
-            agent: agent_key,
-            job: valid.uid.clone(),
-            attempt: assignment.attempt,
-            channel: channel.clone(),
-        },
-        request: AttemptRequest {
-            model: valid.model.clone(),
-            model_sha256,
-            endpoint: valid.endpoint,
-            channel: channel.clone(),
-            prices: *prices,
-            budget: *budget,
-            sampling: valid.sampling,
-            parallelism: valid.parallelism,
-            requests,
-        },
-        custom_ids: valid.requests.custom_ids.clone(),
-        channel: match &valid.billing {
-            Billing::Free => None,
-            Billing::Channel { name, .. } => Some(name.clone()),
-        },
-        secret: observe::results(job, jobs)?,
-        client: jobs.ctx.client.clone(),
-        metrics: jobs.ctx.metrics.clone(),
-    });
-    Ok(Applied::Following)
+    jobs.ctx
+        .agent_client(provider, namespace, address.ok_or_else(missing)?)
 }
 
 /// Deletes exactly the pod that was seen, at once: its process must not deliver any more.

@@ -1,9 +1,16 @@
-//! Deletion of a job: stop its work, take what was delivered, meter it, and let go.
+//! A job that ends before its plan does, above all by deletion: stop its work, take what was delivered, meter it, and let
+//! go.
 
 use std::time::Duration;
 
-use cocoon_api::crd::{InferenceJob, PaymentChannel};
-use cocoon_core::{job::plan, ledger as channel_ledger};
+use cocoon_api::{
+    NanoTon,
+    crd::{InferenceJob, PaymentChannel},
+};
+use cocoon_core::{
+    job::{landing::Landing, plan},
+    ledger as channel_ledger,
+};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::{Api, ResourceExt as _};
 use tokio::time::{Instant, sleep};
@@ -69,30 +76,53 @@ async fn drain(job: &InferenceJob, jobs: &Jobs) {
     }
 }
 
+/// What a stopped job leaves behind.
+pub(super) struct Stopped {
+    /// What has landed.
+    pub(super) landing: Landing,
+    /// What was metered on its channel in all by then; none for a free job, or where the channel is gone.
+    pub(super) settles_at: Option<NanoTon>,
+}
+
+/// Stops a job that ends before its plan does: what its agent finished is taken and metered, its budget given back.
+pub(super) async fn stop(job: &InferenceJob, jobs: &Jobs) -> Result<Stopped> {
+    drain(job, jobs).await;
+    let stopped = meter_and_release(job, jobs).await?;
+    jobs.dispatcher.forget(&job.uid().unwrap_or_default());
+    Ok(stopped)
+}
+
 /// Once the job is gone, its channel's controller folds the counters.
-async fn meter_and_release(job: &InferenceJob, jobs: &Jobs) -> Result<()> {
+async fn meter_and_release(job: &InferenceJob, jobs: &Jobs) -> Result<Stopped> {
+    let landing = observe::load(&observe::results(job, jobs)?).await?.landing;
     let Some(channel) = &job.spec.billing.channel_ref else {
-        return Ok(());
+        return Ok(Stopped {
+            landing,
+            settles_at: None,
+        });
     };
     let namespace = job.namespace().unwrap_or_default();
     let uid = job.uid().ok_or_else(|| Error::Incomplete {
         object: describe(job),
         field: "metadata.uid",
     })?;
-    let stored = observe::load(&observe::results(job, jobs)?).await?;
     let key = JobKey {
         namespace: namespace.clone(),
         name: job.name_any(),
         uid: uid.clone(),
     };
-    meter(&jobs.ctx.client, &key, &channel.name, &stored.landing).await?;
+    meter(&jobs.ctx.client, &key, &channel.name, &landing).await?;
     let channels: Api<PaymentChannel> = Api::namespaced(jobs.ctx.client.clone(), &namespace);
-    ledger::update(&channels, &channel.name, |_, status| {
+    let released = ledger::update(&channels, &channel.name, |_, status| {
         channel_ledger::release(status, &uid);
         Ok(true)
     })
     .await?;
-    Ok(())
+    let status = released.and_then(|channel| channel.status);
+    Ok(Stopped {
+        landing,
+        settles_at: status.map(|status| status.accrued_nano),
+    })
 }
 
 /// Seconds since a point in time, at least zero.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use cocoon_api::{
+    conditions::{Accepted, Reason as _},
     crd::{
         CocoonProvider, InferenceJob, InferenceJobStatus, KeyReference, PaymentChannel,
         job::{AssignmentState, BillingMode},
@@ -13,7 +14,7 @@ use cocoon_core::{
     agents::AgentPod,
     job::{
         plan::{self, Agent, Channel, Offer, World},
-        validate::{InputText, ValidatedJob},
+        validate::{InputText, Rejection, ValidatedJob},
     },
 };
 use k8s_openapi::{
@@ -24,8 +25,8 @@ use kube::{Api, ResourceExt as _, api::ListParams};
 
 use super::{Jobs, Result, status};
 use crate::{
-    dispatch::{Known, ResultsSecret, Stored},
-    error::{Error, KubeContext as _, describe},
+    dispatch::{Known, ResultsSecret, Stored, Unreadable},
+    error::{self, Error, KubeContext as _, describe},
 };
 
 /// What was read for one job.
@@ -113,6 +114,14 @@ pub(super) fn results(job: &InferenceJob, jobs: &Jobs) -> Result<ResultsSecret> 
 
 pub(super) async fn load(secret: &ResultsSecret) -> Result<Stored> {
     secret.load().await?.map_err(|source| Error::Results { source })
+}
+
+/// Results that cannot be stored keep a job from running, until somebody puts their Secret in order.
+pub(super) fn unusable(why: &Unreadable) -> Rejection {
+    Rejection {
+        accepted: Accepted::InvalidInput.condition(format!("results: {}", error::chain(why))),
+        is_final: false,
+    }
 }
 
 async fn input(job: &InferenceJob, jobs: &Jobs) -> Result<InputText> {
@@ -250,4 +259,19 @@ fn queue_position(job: &InferenceJob, jobs: &Jobs) -> u32 {
                 .is_none_or(|status| plan::active(status).is_none())
     });
     u32::try_from(before.count()).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_of_somebody_else_keeps_the_job_waiting_and_is_named() {
+        let rejection = unusable(&Unreadable::Foreign { name: "j".into() });
+        assert!(!rejection.is_final);
+        assert_eq!(
+            rejection.accepted.message,
+            "results: Secret j exists and is not this job's: delete it or use another job name"
+        );
+    }
 }

@@ -1,15 +1,17 @@
 //! A job that has ended: follows its cost to the chain, and deletes it when its time is over.
 
-use std::time::Duration;
+use std::{cmp::Reverse, time::Duration};
 
 use cocoon_api::{
+    NanoTon,
     conditions::{self, Confirmed, Observation, Reason as _, Settled},
     crd::{
-        InferenceJob, InferenceJobStatus, PaymentChannel, Settlement,
+        CocoonProvider, InferenceJob, InferenceJobStatus, PaymentChannel, Settlement,
         job::{JobPhase, JobSettlement},
         settlement::SettlementState,
     },
 };
+use cocoon_core::settlement::{Dues, Policy, outlook};
 use kube::{
     Api, ResourceExt as _,
     api::{DeleteParams, ListParams, Preconditions},
@@ -17,7 +19,10 @@ use kube::{
 };
 
 use super::{Jobs, Result, WAITING_INTERVAL, deletion::seconds_since};
-use crate::{error::KubeContext as _, events, status};
+use crate::{
+    error::{Error, KubeContext as _, describe},
+    events, status,
+};
 
 /// Follows the settlement, then the time to live.
 pub(super) async fn keep_or_delete(job: &InferenceJob, jobs: &Jobs) -> Result<Action> {
@@ -61,30 +66,27 @@ pub(super) async fn keep_or_delete(job: &InferenceJob, jobs: &Jobs) -> Result<Ac
 
 /// Brings `Settled` up to date. Answers whether nothing more is to come.
 async fn follow_settlement(job: &InferenceJob, stored: &InferenceJobStatus, jobs: &Jobs) -> Result<bool> {
-    let namespace = job.namespace().unwrap_or_default();
     let Some(reference) = &job.spec.billing.channel_ref else {
         return Ok(true);
     };
-    let settlements = Api::<Settlement>::namespaced(jobs.ctx.client.clone(), &namespace)
-        .list(&ListParams::default())
-        .await
-        .attempt("list settlements in", &namespace)?;
+    let namespace = job.namespace().unwrap_or_default();
+    let channel = &reference.name;
+    let settlement = if let Some(standing) = standing(job, stored, channel, jobs).await? {
+        let seen = jobs.settlements.in_namespace(&namespace).await?;
+        covered(job, channel, stored, seen.iter().map(AsRef::as_ref)).ok_or(standing)
+    } else {
+        let seen = stored_settlements(&namespace, jobs).await?;
+        let gone = || Settled::WrittenOff.condition(format!("channel {channel} is gone; see its Events"));
+        covered(job, channel, stored, &seen).ok_or_else(gone)
+    };
     let mut next = stored.clone();
-    let best = settlements
-        .items
-        .iter()
-        .filter_map(|settlement| covering(job, &reference.name, stored, settlement))
-        .max_by_key(|(rank, _)| *rank);
-    let observed = match best {
-        Some((_, covered)) => {
+    let observed = match settlement {
+        Ok(covered) => {
             let observed = observation(&covered);
             next.settlement = vec![covered];
             observed
         }
-        None => match unlisted(jobs, &namespace, &reference.name).await? {
-            Some(observed) => observed,
-            None => return Ok(false),
-        },
+        Err(standing) => standing,
     };
     let is_over = observed.status || observed.reason == Settled::WrittenOff.name();
     if observed.status && next.phase == Some(JobPhase::Complete) {
@@ -107,24 +109,91 @@ async fn follow_settlement(job: &InferenceJob, stored: &InferenceJobStatus, jobs
     Ok(is_over)
 }
 
-/// The settlement's word on this job, if its claim covers the job's whole cost; ranked by how far it has come.
+/// What the channel says of the job's payment; none where the channel that metered it is gone.
+async fn standing(
+    job: &InferenceJob,
+    stored: &InferenceJobStatus,
+    name: &str,
+    jobs: &Jobs,
+) -> Result<Option<Observation>> {
+    let namespace = job.namespace().unwrap_or_default();
+    let channels: Api<PaymentChannel> = Api::namespaced(jobs.ctx.client.clone(), &namespace);
+    let channel = channels.get_opt(name).await.attempt("read channel", name)?;
+    let Some(channel) = channel.filter(|channel| metered(channel, stored)) else {
+        return Ok(None);
+    };
+    let provider = &channel.spec.provider.name;
+    let provider = Api::<CocoonProvider>::namespaced(jobs.ctx.client.clone(), &namespace)
+        .get_opt(provider)
+        .await
+        .attempt("read CocoonProvider", provider)?;
+    let policy = provider.and_then(|provider| Policy::try_from(&provider.spec.payout.settle).ok());
+    let observed = outlook(&Dues {
+        channel: &channel,
+        settles_at: stored.cost.settles_at_nano,
+        policy: policy.as_ref(),
+        now: jobs.ctx.now().as_second(),
+    });
+    observed.map(Some).map_err(|source| Error::Money {
+        object: describe(job),
+        source,
+    })
+}
+
+/// Whether this object metered the job: one of the same name that was made later has a ledger of its own.
+fn metered(channel: &PaymentChannel, stored: &InferenceJobStatus) -> bool {
+    let made = channel.metadata.creation_timestamp.as_ref();
+    made.zip(stored.completion_time.as_ref())
+        .is_none_or(|(made, ended)| made.0 <= ended.0)
+}
+
+/// The settlement that pays the job: of those that have come furthest, the first.
+fn covered<'a>(
+    job: &InferenceJob,
+    channel: &str,
+    stored: &InferenceJobStatus,
+    settlements: impl IntoIterator<Item = &'a Settlement>,
+) -> Option<JobSettlement> {
+    settlements
+        .into_iter()
+        .filter_map(|settlement| covering(job, channel, stored, settlement))
+        .max_by_key(|(rank, claim, _)| (*rank, Reverse(*claim)))
+        .map(|(_, _, covered)| covered)
+}
+
+/// Settlements as they are stored now: memory may be a moment behind a channel that is gone.
+async fn stored_settlements(namespace: &str, jobs: &Jobs) -> Result<Vec<Settlement>> {
+    let settlements = Api::<Settlement>::namespaced(jobs.ctx.client.clone(), namespace)
+        .list(&ListParams::default())
+        .await
+        .attempt("list settlements in", namespace)?;
+    Ok(settlements.items)
+}
+
+/// The settlement's word on this job, if its claim covers the job's whole cost; with how far it has come, and the claim.
+///
+/// It does where it lists the job, and also where it claims as much as was metered at the job's end: a job that left the
+/// ledger before it was paid is listed nowhere.
 fn covering(
     job: &InferenceJob,
     channel: &str,
     stored: &InferenceJobStatus,
     settlement: &Settlement,
-) -> Option<(u8, JobSettlement)> {
+) -> Option<(u8, NanoTon, JobSettlement)> {
     let status = settlement.status.clone().unwrap_or_default();
     let redeem = settlement
         .spec
         .redeems
         .iter()
         .find(|redeem| redeem.channel == channel)?;
-    let covered = redeem
-        .jobs
-        .iter()
-        .find(|covered| Some(&covered.uid) == job.metadata.uid.as_ref())?;
-    if covered.nano < stored.cost.spent_nano {
+    let is_listed = redeem.jobs.iter().any(|covered| {
+        Some(&covered.uid) == job.metadata.uid.as_ref() && covered.nano >= stored.cost.spent_nano
+    });
+    let claims_enough = stored
+        .cost
+        .settles_at_nano
+        .is_some_and(|settles_at| redeem.cumulative_nano >= settles_at);
+    if !is_listed && !claims_enough {
         return None;
     }
     let (rank, state) = match status.state.unwrap_or(SettlementState::Signed) {
@@ -135,16 +204,14 @@ fn covering(
         }
         SettlementState::Broadcast | SettlementState::Confirmed => (1, "Broadcast"),
     };
-    Some((
-        rank,
-        JobSettlement {
-            channel: channel.to_owned(),
-            settlement: settlement.name_any(),
-            state: state.to_owned(),
-            transaction: status.transaction,
-            nano: stored.cost.spent_nano,
-        },
-    ))
+    let covered = JobSettlement {
+        channel: channel.to_owned(),
+        settlement: settlement.name_any(),
+        state: state.to_owned(),
+        transaction: status.transaction,
+        nano: stored.cost.spent_nano,
+    };
+    Some((rank, redeem.cumulative_nano, covered))
 }
 
 fn observation(covered: &JobSettlement) -> Observation {
@@ -165,19 +232,5 @@ fn observation(covered: &JobSettlement) -> Observation {
     Settled::Settling.condition(format!("settlement {settlement} is {}", state.to_lowercase()))
 }
 
-/// What the channel says where no settlement lists the job: a channel that is gone pays no more, and one that has paid
-/// everything it ever metered has paid this job, though the settlement that did may count as failed for another channel.
-async fn unlisted(jobs: &Jobs, namespace: &str, name: &str) -> Result<Option<Observation>> {
-    let channels: Api<PaymentChannel> = Api::namespaced(jobs.ctx.client.clone(), namespace);
-    let Some(channel) = channels.get_opt(name).await.attempt("read channel", name)? else {
-        return Ok(Some(
-            Settled::WrittenOff.condition(format!("channel {name} is gone; see its Events")),
-        ));
-    };
-    let status = channel.status.unwrap_or_default();
-    Ok((status.redeemed_nano >= status.accrued_nano).then(|| {
-        Settled::Paid.condition(format!(
-            "channel {name} has paid everything that was metered on it"
-        ))
-    }))
-}
+#[cfg(test)]
+mod tests;

@@ -1,16 +1,17 @@
 //! Writes what follows from a plan and from what was applied.
 
 use cocoon_api::{
+    NanoTon,
     conditions::{self, Complete, Failed, FundsReserved, Observation, Reason as _, Settled},
     crd::{
         InferenceJob, InferenceJobStatus, LocalReference,
-        job::{AssignmentState, JobCost, JobPhase, Output, RequestCounts},
+        job::{AssignmentState, BillingMode, JobCost, JobPhase, Output, RequestCounts},
     },
     receipt::Sha256Digest,
 };
 use cocoon_core::job::{
     landing::Landing,
-    plan::{self, Plan},
+    plan::{self, End, Plan},
     validate::{Billing, Rejection, ValidatedJob},
 };
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
@@ -19,11 +20,20 @@ use kube::{
     runtime::{controller::Action, events::EventType},
 };
 
-use super::{Jobs, Result, WAITING_INTERVAL, apply::Applied, observe::Seen};
+use super::{
+    Jobs, Result, WAITING_INTERVAL,
+    apply::Applied,
+    deletion::{self, Stopped},
+    observe::Seen,
+};
 use crate::{
     error::{Error, describe},
     events, status,
 };
+
+/// Characters of `waitingFor` at most, as its schema says: a longer one would be refused with all of the status. The words
+/// come from a scheduler, an agent or an input, and may be any length.
+const MAX_WAITING_CHARS: usize = 1024;
 
 /// Whether the job is complete or failed.
 pub(super) fn is_ended(job: &InferenceJob) -> bool {
@@ -33,25 +43,48 @@ pub(super) fn is_ended(job: &InferenceJob) -> bool {
     })
 }
 
-/// Says why the job is not accepted; a specification that cannot become right fails.
+/// Says why the job is not accepted; a specification that cannot become right fails. A job that runs already, whose input
+/// was changed under it, is stopped first: what it delivered is kept and billed.
 pub(super) async fn reject(job: &InferenceJob, rejection: &Rejection, jobs: &Jobs) -> Result<Action> {
-    let now = jobs.ctx.now();
     let mut next = job.status.clone().unwrap_or_default();
     let generation = job.metadata.generation;
+    let message = &rejection.accepted.message;
     next.observed_generation = generation;
-    next.waiting_for = Some(rejection.accepted.message.clone());
+    next.waiting_for = Some(waiting_text(message));
     next.phase = Some(JobPhase::Pending);
-    conditions::set(&mut next.conditions, rejection.accepted.clone(), generation, now);
-    if rejection.is_final {
-        let failed = Failed::InvalidInput.condition(rejection.accepted.message.clone());
-        conditions::set(&mut next.conditions, failed.clone(), generation, now);
-        next.phase = Some(JobPhase::Failed);
-        next.completion_time = Some(Time(now));
-        next.metered = true;
+    conditions::set(
+        &mut next.conditions,
+        rejection.accepted.clone(),
+        generation,
+        jobs.ctx.now(),
+    );
+    if !rejection.is_final {
+        status::apply(&jobs.api(job), job, job.status.as_ref(), &next).await?;
+        return Ok(Action::requeue(WAITING_INTERVAL));
+    }
+    let Stopped { landing, settles_at } = deletion::stop(job, jobs).await?;
+    let failed = Failed::InvalidInput.condition(message.clone());
+    let end = End {
+        condition: failed.clone(),
+    };
+    assignments(&mut next, &Applied::Finished(end, settles_at), &landing);
+    landed(&mut next, &job.name_any(), &landing).map_err(|source| Error::Money {
+        object: describe(job),
+        source,
+    })?;
+    next.cost.settles_at_nano = settles_at;
+    let is_paid = job.spec.billing.mode == BillingMode::Channel;
+    finish(&mut next, is_paid, &failed, &landing, generation, jobs.ctx.now());
+    next.phase = Some(JobPhase::Failed);
+    if status::apply(&jobs.api(job), job, job.status.as_ref(), &next).await? {
         announce(job, &failed, jobs).await;
     }
-    status::apply(&jobs.api(job), job, job.status.as_ref(), &next).await?;
     Ok(Action::requeue(WAITING_INTERVAL))
+}
+
+/// As much of a message as `waitingFor` takes.
+fn waiting_text(message: &str) -> String {
+    message.chars().take(MAX_WAITING_CHARS).collect()
 }
 
 pub(super) async fn write(
@@ -67,7 +100,7 @@ pub(super) async fn write(
     let mut next = seen.status.clone();
     next.observed_generation = generation;
     next.provider.clone_from(&plan.provider);
-    next.waiting_for.clone_from(&plan.waiting_for);
+    next.waiting_for = plan.waiting_for.as_deref().map(waiting_text);
     next.input_sha256 = Some(valid.requests.digest.to_string());
     for condition in &plan.conditions {
         conditions::set(&mut next.conditions, condition.clone(), generation, now);
@@ -80,10 +113,11 @@ pub(super) async fn write(
     if matches!(applied, Applied::Assigned(_)) {
         next.start_time.get_or_insert(Time(now));
     }
-    if let Applied::Finished(end) = applied {
+    if let Applied::Finished(end, settles_at) = applied {
+        next.cost.settles_at_nano = *settles_at;
         finish(
             &mut next,
-            valid,
+            !matches!(valid.billing, Billing::Free),
             &end.condition,
             &seen.stored.landing,
             generation,
@@ -94,7 +128,7 @@ pub(super) async fn write(
         (next.waiting_for.is_some() && plan::active(&next).is_none()).then_some(seen.queue_position);
     next.phase = Some(phase(&next, valid));
     let wrote = status::apply(&jobs.api(job), job, job.status.as_ref(), &next).await?;
-    if let (true, Applied::Finished(end)) = (wrote, applied) {
+    if let (true, Applied::Finished(end, _)) = (wrote, applied) {
         announce(job, &end.condition, jobs).await;
     }
     Ok(())
@@ -112,7 +146,7 @@ fn assignments(next: &mut InferenceJobStatus, applied: &Applied, landing: &Landi
                 assignment.state = *state;
             }
         }
-        Applied::Finished(_) => {
+        Applied::Finished(..) => {
             for assignment in next
                 .assignments
                 .iter_mut()
@@ -135,8 +169,7 @@ fn assignments(next: &mut InferenceJobStatus, applied: &Applied, landing: &Landi
             .sum();
         assignment.requests = u32::try_from(receipts().count()).unwrap_or(u32::MAX);
         assignment.completion_tokens = i64::try_from(tokens).unwrap_or(i64::MAX);
-        assignment.nano =
-            cocoon_api::NanoTon::sum(receipts().map(|receipt| receipt.nano)).unwrap_or_default();
+        assignment.nano = NanoTon::sum(receipts().map(|receipt| receipt.nano)).unwrap_or_default();
     }
 }
 
@@ -168,8 +201,7 @@ fn figures(
     #[expect(clippy::cast_possible_truncation, reason = "a rate for people; saturates")]
     let rate = live.map_or(0, |progress| progress.tokens_per_second as i64);
     next.tokens_per_second = rate;
-    next.usage = landing.usage()?;
-    let spent = landing.nano()?;
+    landed(next, &valid.name, landing)?;
     let reserved = match (
         &valid.billing,
         conditions::find(&next.conditions, FundsReserved::TYPE),
@@ -179,17 +211,33 @@ fn figures(
         {
             *budget
         }
-        _ => cocoon_api::NanoTon::ZERO,
+        _ => NanoTon::ZERO,
     };
+    next.cost.reserved_nano = reserved;
+    Ok(())
+}
+
+/// Figures of what was delivered.
+fn landed(
+    next: &mut InferenceJobStatus,
+    name: &str,
+    landing: &Landing,
+) -> Result<(), cocoon_api::units::UnitError> {
+    next.requests.succeeded = landing.succeeded();
+    next.requests.failed = landing.failed();
+    next.usage = landing.usage()?;
+    let spent = landing.nano()?;
     next.cost = JobCost {
-        reserved_nano: reserved,
+        reserved_nano: NanoTon::ZERO,
         spent_nano: spent,
+        settles_at_nano: None,
         spent: spent.to_ton_string(),
     };
-    if done > 0 {
-        let name = valid.name.clone();
+    if landing.succeeded() + landing.failed() > 0 {
         next.output = Some(Output {
-            secret_ref: LocalReference { name },
+            secret_ref: LocalReference {
+                name: name.to_owned(),
+            },
             sha256: None,
         });
     }
@@ -198,30 +246,31 @@ fn figures(
 
 fn finish(
     next: &mut InferenceJobStatus,
-    valid: &ValidatedJob,
+    is_paid: bool,
     end: &Observation,
     landing: &Landing,
     generation: Option<i64>,
     now: Timestamp,
 ) {
     conditions::set(&mut next.conditions, end.clone(), generation, now);
-    let due = !matches!(valid.billing, Billing::Free) && next.cost.spent_nano > cocoon_api::NanoTon::ZERO;
-    let settled = if due {
-        Settled::Pending.condition("the cost is metered and waits for the provider's next settlement")
+    let settled = if is_paid && next.cost.spent_nano > NanoTon::ZERO {
+        Settled::Pending.condition("the cost is metered; looking up when the provider settles it")
     } else {
         Settled::NothingDue.condition("the job cost nothing")
     };
     conditions::set(&mut next.conditions, settled, generation, now);
-    if let Billing::Channel { .. } = valid.billing {
+    if is_paid && conditions::find(&next.conditions, FundsReserved::TYPE).is_some() {
         let released =
             FundsReserved::Released.condition("the job has ended; what it did not use is free again");
         conditions::set(&mut next.conditions, released, generation, now);
     }
-    next.cost.reserved_nano = cocoon_api::NanoTon::ZERO;
+    next.cost.reserved_nano = NanoTon::ZERO;
     next.completion_time = Some(Time(now));
     next.receipts_root = Some(landing.root().to_string());
     next.metered = true;
     next.waiting_for = None;
+    next.queue_position = None;
+    next.requests.in_flight = 0;
     next.tokens_per_second = 0;
     if let Some(output) = &mut next.output {
         output.sha256 = Some(Sha256Digest::of(landing.render().results.as_bytes()).to_string());
@@ -262,3 +311,6 @@ async fn announce(job: &InferenceJob, end: &Observation, jobs: &Jobs) {
     tracing::info!(job = %job.name_any(), namespace = %job.namespace().unwrap_or_default(), result = end.type_, reason = end.reason, "job ended");
     events::publish(&jobs.ctx, job, type_, end.reason, "Finish", end.message.clone()).await;
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,6 @@
 //! A provider that goes: its agents first, then what it is owed, then itself. It never hangs.
 
 use cocoon_api::{
-    NanoTon,
     crd::{CocoonProvider, InferenceJob, PaymentChannel, Settlement, job::AssignmentState},
     names,
 };
@@ -40,9 +39,12 @@ pub(super) async fn depart(provider: &CocoonProvider, providers: &Providers) -> 
             return Ok(Action::requeue(until(Some(limit), now)));
         }
         Departure::Settled => release(provider, providers).await?,
-        Departure::WriteOff { unsettled, message } => {
+        Departure::WriteOff {
+            unsettled: _,
+            message,
+        } => {
             release(provider, providers).await?;
-            record_write_off(provider, providers, unsettled, message).await;
+            record_write_off(provider, providers, message).await;
         }
     }
     Ok(Action::await_change())
@@ -149,13 +151,8 @@ async fn release(provider: &CocoonProvider, providers: &Providers) -> Result<()>
     Ok(())
 }
 
-async fn record_write_off(
-    provider: &CocoonProvider,
-    providers: &Providers,
-    unsettled: NanoTon,
-    message: String,
-) {
+/// An Event alone: the amount is counted where it is given up for good, when the channels that owe it go.
+async fn record_write_off(provider: &CocoonProvider, providers: &Providers, message: String) {
     let ctx = &providers.ctx;
-    ctx.metrics.written_off_nano.inc_by(unsettled.nano());
     events::publish(ctx, provider, EventType::Warning, "WrittenOff", "Delete", message).await;
 }

@@ -131,7 +131,7 @@ fn placed(pods: &[Arc<Pod>]) -> BTreeMap<String, u32> {
         let Some(agent) = AgentPod::from_pod(pod) else {
             continue;
         };
-        if !matches!(agent.state, AgentState::Terminating(_) | AgentState::Gone) {
+        if !matches!(agent.state, AgentState::Terminating | AgentState::Gone) {
             *placed.entry(agent.model).or_default() += 1;
         }
     }

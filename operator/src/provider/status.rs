@@ -41,18 +41,7 @@ pub(super) async fn write(
         .gpus_free
         .with_label_values(&labels)
         .set(status.gpus.free.into());
-    providers
-        .ctx
-        .metrics
-        .provider_conditions(&valid.namespace, &valid.name, &status.conditions);
-    status::apply(
-        &providers.api(provider),
-        provider,
-        provider.status.as_ref(),
-        &status,
-    )
-    .await?;
-    Ok(())
+    show(provider, &status, providers).await
 }
 
 /// Says which field is wrong. What runs is left as it is.
@@ -69,18 +58,7 @@ pub(super) async fn reject(
     }
     set(&mut status, provider, observed, seen.now);
     status.earnings = payments::look(provider, providers).await?.earnings;
-    let namespace = provider.namespace().unwrap_or_default();
-    providers
-        .ctx
-        .metrics
-        .provider_conditions(&namespace, &provider.name_any(), &status.conditions);
-    status::apply(
-        &providers.api(provider),
-        provider,
-        provider.status.as_ref(),
-        &status,
-    )
-    .await?;
+    show(provider, &status, providers).await?;
     Ok(Action::requeue(RESYNC))
 }
 
@@ -89,14 +67,24 @@ pub(super) async fn departing(provider: &CocoonProvider, message: &str, provider
     let mut status = provider.status.clone().unwrap_or_default();
     let observed = vec![Ready::NotReady.condition(format!("being deleted: {message}"))];
     set(&mut status, provider, observed, providers.ctx.now());
+    show(provider, &status, providers).await
+}
+
+/// Writes the status, and shows its conditions as metrics.
+async fn show(provider: &CocoonProvider, status: &CocoonProviderStatus, providers: &Providers) -> Result<()> {
+    let (namespace, name) = (provider.namespace().unwrap_or_default(), provider.name_any());
+    providers
+        .ctx
+        .metrics
+        .provider_conditions(&namespace, &name, &status.conditions);
     status::apply(
         &providers.api(provider),
         provider,
         provider.status.as_ref(),
-        &status,
+        status,
     )
-    .await?;
-    Ok(())
+    .await
+    .map(drop)
 }
 
 fn set(
@@ -244,7 +232,7 @@ fn refusal<'a>(valid: &ValidProvider, model: &str, seen: &'a Seen) -> Option<&'a
 }
 
 fn exists(agent: &AgentPod) -> bool {
-    !matches!(agent.state, AgentState::Terminating(_) | AgentState::Gone)
+    !matches!(agent.state, AgentState::Terminating | AgentState::Gone)
 }
 
 /// Selects the agents of the provider, for the scale subresource.

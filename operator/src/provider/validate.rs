@@ -7,6 +7,7 @@ use cocoon_api::crd::{
 use cocoon_core::{
     duration,
     inventory::{Requirements, quantity},
+    settlement::{Policy, PolicyError},
 };
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::OwnerReference, jiff::SignedDuration};
 use kube::{Resource as _, ResourceExt as _};
@@ -124,22 +125,14 @@ fn validate_payout(payout: &Payout) -> Result<(), Invalid> {
         .address
         .parse::<cocoon_ton::Address>()
         .map_err(|error| invalid(ADDRESS_FIELD, error.to_string()))?;
-    if duration::seconds(&payout.settle.max_age).is_none() {
-        return Err(invalid("spec.payout.settle.maxAge", DURATION_PROBLEM));
-    }
-    let ratio = payout
-        .settle
-        .max_fee_ratio
-        .parse::<f64>()
-        .ok()
-        .filter(|ratio| (0.0..=1.0).contains(ratio));
-    ratio.ok_or_else(|| {
-        invalid(
+    match Policy::try_from(&payout.settle) {
+        Ok(_) => Ok(()),
+        Err(PolicyError::MaxAge(_)) => Err(invalid("spec.payout.settle.maxAge", DURATION_PROBLEM)),
+        Err(PolicyError::MaxFeeRatio(_)) => Err(invalid(
             "spec.payout.settle.maxFeeRatio",
-            "must be a decimal between 0 and 1, like 0.01",
-        )
-    })?;
-    Ok(())
+            "must be a decimal between 0 and 1 with at most six decimals, like 0.01",
+        )),
+    }
 }
 
 const DURATION_PROBLEM: &str = "must be a duration of at most a hundred years, like 10m or 1h30m";

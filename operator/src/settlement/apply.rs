@@ -7,7 +7,7 @@ use cocoon_api::{
     crd::{CocoonProvider, PaymentChannel, Settlement, SettlementSpec},
     names::PROVIDER_LABEL,
 };
-use cocoon_core::settlement::{Candidate, Ended, Next, lags, superfluous};
+use cocoon_core::settlement::{Candidate, Ended, Next, Waiting, lags, superfluous};
 use kube::{
     Resource as _, ResourceExt as _,
     api::{DeleteParams, PostParams},
@@ -17,7 +17,7 @@ use tracing::{debug, info, warn};
 use super::{
     Account, Claim, Settlements,
     account::affordable,
-    message,
+    claims, message,
     observe::{Flight, Seen},
     plan::{Plan, Step, ended_at},
     status::{self, Outcome},
@@ -29,6 +29,8 @@ use crate::{
 
 /// While a message is in flight: a block or two, so that a settlement is confirmed within seconds.
 const FLIGHT_INTERVAL: Duration = Duration::from_millis(700);
+/// While only the rest of the attached value is on its way: it is in the next block, about 0.4 s later.
+const REST_INTERVAL: Duration = Duration::from_millis(300);
 /// After a message was stored or ended: the next step is there already.
 const NEXT_STEP: Duration = Duration::from_millis(50);
 /// Where something is due that the chain or the wallet does not allow now.
@@ -80,7 +82,10 @@ async fn advance(flight: Flight, step: Step, shared: &Settlements) -> Result<Dur
     match next {
         Next::Wait(_, waiting) => {
             status::waiting(&settlement, waiting.describe(), shared).await?;
-            Ok(FLIGHT_INTERVAL)
+            Ok(match waiting {
+                Waiting::Rest => REST_INTERVAL,
+                _ => FLIGHT_INTERVAL,
+            })
         }
         Next::Send(in_flight) => {
             let chain = shared.chain(&settlement).await?;
@@ -136,13 +141,13 @@ async fn sign(
             return Ok(BLOCKED_INTERVAL);
         }
     };
-    if !shared.reserve(&account, provider) {
+    let Some(wallet) = shared.take_wallet(&account, provider) else {
         debug!(
             provider = describe(provider),
             "another provider's message from the same wallet is in flight"
         );
         return Ok(BLOCKED_INTERVAL);
-    }
+    };
     let spec = match prepare(provider, &account, &seen.channels, candidates, shared).await {
         Ok(Some(spec)) => spec,
         Ok(None) => return Ok(BLOCKED_INTERVAL),
@@ -151,10 +156,11 @@ async fn sign(
             return Ok(BLOCKED_INTERVAL);
         }
     };
-    let Some(spec) = sign_message(provider, &account, spec)? else {
-        return Ok(BLOCKED_INTERVAL);
-    };
-    store(provider, spec, &seen.settlements, shared).await?;
+    let spec = sign_message(provider, &account, spec)?;
+    if let Some(stored) = store(provider, spec, &seen.settlements, shared).await? {
+        wallet.keep();
+        status::signed(&stored, shared).await?;
+    }
     Ok(NEXT_STEP)
 }
 
@@ -185,14 +191,16 @@ async fn prepare(
         .iter()
         .map(|channel| (channel.name_any(), channel))
         .collect();
+    let checks = candidates
+        .into_iter()
+        .take(affordable(wallet.balance))
+        .filter_map(|candidate| Some((*by_name.get(&candidate.name)?, candidate)))
+        .map(|(channel, candidate)| Claim::check(candidate, channel, chain, &payee, time));
     let mut claims = Vec::new();
-    for candidate in candidates.into_iter().take(affordable(wallet.balance)) {
-        let Some(channel) = by_name.get(&candidate.name) else {
-            continue;
-        };
-        match Claim::check(candidate, channel, chain, &payee, time).await? {
+    for checked in claims::in_time(checks).await? {
+        match checked {
             Ok(claim) => claims.push(claim),
-            Err(why) => info!(channel = describe(*channel), "not claimed now: {why}"),
+            Err(why) => info!(provider = describe(provider), "not claimed now: {why}"),
         }
     }
     if claims.is_empty() {
@@ -210,11 +218,7 @@ async fn prepare(
     }))
 }
 
-fn sign_message(
-    provider: &CocoonProvider,
-    account: &Account,
-    prepared: Prepared,
-) -> Result<Option<SettlementSpec>> {
+fn sign_message(provider: &CocoonProvider, account: &Account, prepared: Prepared) -> Result<SettlementSpec> {
     let Prepared { seqno, time, claims } = prepared;
     let signed = message::sign(
         &provider.name_any(),
@@ -224,7 +228,7 @@ fn sign_message(
         time,
         claims,
     );
-    signed.map(Some).map_err(|source| Error::Chain {
+    signed.map_err(|source| Error::Chain {
         action: "sign a settlement",
         network: account.chain.network().name().to_owned(),
         source: Box::new(source),
@@ -232,13 +236,13 @@ fn sign_message(
 }
 
 /// Stores the signed message before it is ever sent. Its name says which number of which wallet it uses up, and for which
-/// time, so that of two operators that sign for the same number at the same moment one is refused and reads again.
+/// time, so that of two operators that sign for the same number at the same moment one is refused and reads again: none.
 async fn store(
     provider: &CocoonProvider,
     spec: SettlementSpec,
     settlements: &[Settlement],
     shared: &Settlements,
-) -> Result<()> {
+) -> Result<Option<Settlement>> {
     let before = settlements
         .iter()
         .filter(|other| other.spec.wallet == spec.wallet && other.spec.seqno == spec.seqno)
@@ -256,14 +260,14 @@ async fn store(
                 claimed = stored.spec.claimed,
                 "signed"
             );
-            status::signed(&stored, shared).await
+            Ok(Some(stored))
         }
         Err(kube::Error::Api(response)) if response.code == 409 => {
             warn!(
                 settlement = describe(&settlement),
                 "somebody else signed for this number; reading again"
             );
-            Ok(())
+            Ok(None)
         }
         Err(error) => Err(error).attempt("store", describe(&settlement)),
     }

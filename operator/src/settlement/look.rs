@@ -1,11 +1,11 @@
 //! One look at the chain for the sake of one message in flight.
 
-use cocoon_api::{NanoTon, crd::SettlementSpec};
+use cocoon_api::{NanoTon, crd::SettlementSpec, units::UnitError};
 use cocoon_core::{
     funds::Sight,
     settlement::{Landed, Sighting, VALID_SECONDS},
 };
-use cocoon_ton::{Address, SignedMessage, transaction::Transaction};
+use cocoon_ton::{Address, SignedMessage, message::MessageInfo, reader::Found, transaction::Transaction};
 
 use crate::{
     chain::{Chain, ChainError},
@@ -20,7 +20,7 @@ const SEARCH_MARGIN_SECONDS: u32 = 60;
 pub struct Look {
     /// What the sender decides by.
     pub sighting: Sighting,
-    /// Fees of the wallet's transaction, if it is known.
+    /// What the message cost the wallet in all, as far as it is known: see [`cost`].
     pub fee: NanoTon,
 }
 
@@ -34,7 +34,7 @@ pub async fn look(
 ) -> Result<Look, ChainError> {
     let chain_time = chain.time().await?;
     let wallet = chain.wallet(&message.destination).await?;
-    let transaction = if wallet.seqno > message.seqno {
+    let found = if wallet.seqno > message.seqno {
         let since = message
             .valid_until
             .saturating_sub(VALID_SECONDS + SEARCH_MARGIN_SECONDS);
@@ -45,7 +45,7 @@ pub async fn look(
         None
     };
     let mut redeemed = Vec::new();
-    if transaction.is_some() {
+    if found.is_some() {
         for redeem in &spec.redeems {
             redeemed.push(match address(chain, &redeem.contract_address) {
                 Some(address) => shown(chain, &address).await?,
@@ -53,21 +53,73 @@ pub async fn look(
             });
         }
     }
-    let fee = transaction
-        .as_ref()
-        .map(|transaction| transaction.total_fees)
-        .unwrap_or_default();
-    let landed = transaction.map(|transaction| landed(chain, spec, &transaction));
+    let (fee, returned) = match &found {
+        Some(found) => cost(chain, spec, found).unwrap_or_default(),
+        None => (NanoTon::ZERO, 0),
+    };
     Ok(Look {
         sighting: Sighting {
             chain_time,
             seqno: wallet.seqno,
-            landed,
+            landed: found.map(|found| landed(chain, spec, &found.transaction)),
             redeemed,
+            returned,
             clock,
         },
         fee,
     })
+}
+
+/// What the message cost the wallet with all its legs, and how many of its claims came back.
+///
+/// The legs: the wallet's own transaction with the ways of its messages; of the value that went along with each claim, what
+/// the channel's transaction and the way back used up; and the transaction that took in what came back. A channel sends
+/// step and rest in one message; where it refused the claim, the value bounces.
+fn cost(chain: &Chain, spec: &SettlementSpec, found: &Found) -> Result<(NanoTon, usize), UnitError> {
+    let sent = found.transaction.payments();
+    let (mut fee, mut returned) = (found.transaction.fees()?, 0);
+    for redeem in &spec.redeems {
+        let Some(channel) = address(chain, &redeem.contract_address) else {
+            continue;
+        };
+        let attached = sent.iter().find(|payment| payment.destination == channel);
+        // Newest first: of several messages of a channel, the oldest answers this claim.
+        let back = found
+            .later
+            .iter()
+            .rev()
+            .find_map(|transaction| Some((transaction, came_from(transaction, channel)?)));
+        let (Some(attached), Some((taken_in, back))) = (attached, back) else {
+            continue;
+        };
+        let step = if back.bounced {
+            NanoTon::ZERO
+        } else {
+            redeem.cumulative_nano.saturating_sub(redeem.redeemed_before_nano)
+        };
+        let used = attached.value.checked_add(step)?.saturating_sub(back.value);
+        fee = fee.checked_add(used)?.checked_add(taken_in.fees()?)?;
+        returned += 1;
+    }
+    Ok((fee, returned))
+}
+
+/// What a channel sent to the wallet.
+struct Back {
+    value: NanoTon,
+    bounced: bool,
+}
+
+fn came_from(transaction: &Transaction, channel: Address) -> Option<Back> {
+    match transaction.in_message.as_ref()?.info {
+        MessageInfo::Internal {
+            source,
+            value,
+            bounced,
+            ..
+        } if source == Some(channel) => Some(Back { value, bounced }),
+        _ => None,
+    }
 }
 
 async fn shown(chain: &Chain, address: &Address) -> Result<NanoTon, ChainError> {

@@ -35,7 +35,7 @@ pub(super) enum Step {
 pub(super) fn plan(
     provider: &CocoonProvider,
     seen: &mut Seen,
-    policy: &Policy,
+    policy: Option<&Policy>,
     now: Timestamp,
 ) -> Result<Plan, UnitError> {
     if let Some(flight) = seen.flight.take() {
@@ -46,6 +46,10 @@ pub(super) fn plan(
         };
         return Ok(Plan::Advance(Box::new((flight, step))));
     }
+    // A message that is on its way is brought to its end, whatever became of the policy that it was made under.
+    let Some(policy) = policy else {
+        return Ok(Plan::Rest(Wait::default()));
+    };
     let leaves = provider.metadata.deletion_timestamp.is_some();
     let candidates = |channel: &PaymentChannel| Candidate::of(channel, leaves, now.as_second()).transpose();
     let candidates = seen

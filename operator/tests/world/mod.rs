@@ -286,6 +286,15 @@ impl World {
         Ok(next)
     }
 
+    /// What the message cost, as one more look tells.
+    pub async fn fee(&self, spec: &SettlementSpec) -> u64 {
+        let stored = message::stored(spec).unwrap();
+        let clock = i64::from(self.network.status().unwrap().utime);
+        let seen = look(&self.chain, spec, &stored, clock).await.unwrap();
+        assert_eq!(seen.sighting.returned, spec.redeems.len());
+        seen.fee.nano()
+    }
+
     /// Brings a stored message to its end.
     pub async fn drive(&self, spec: &SettlementSpec, keep: Keep) -> Result<Landed, SettlementFailed> {
         let fresh = message::in_flight(spec, None, None);

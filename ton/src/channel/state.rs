@@ -63,18 +63,7 @@ pub struct StackError {
 impl StackEntry {
     /// A non-negative number below 2^64.
     pub(crate) fn u64(&self) -> Option<u64> {
-        let Self::Number {
-            negative: false,
-            magnitude,
-        } = self
-        else {
-            return None;
-        };
-        let start = magnitude
-            .iter()
-            .position(|byte| *byte != 0)
-            .unwrap_or(magnitude.len());
-        let digits = &magnitude[start..];
+        let digits = self.digits()?;
         (digits.len() <= 8).then(|| {
             digits
                 .iter()
@@ -83,6 +72,16 @@ impl StackEntry {
     }
 
     fn u256(&self) -> Option<[u8; 32]> {
+        let digits = self.digits()?;
+        let mut bytes = [0u8; 32];
+        bytes
+            .get_mut(32usize.checked_sub(digits.len())?..)?
+            .copy_from_slice(digits);
+        Some(bytes)
+    }
+
+    /// A non-negative number without leading zeros, whatever the endpoint sent before it.
+    fn digits(&self) -> Option<&[u8]> {
         let Self::Number {
             negative: false,
             magnitude,
@@ -94,12 +93,7 @@ impl StackEntry {
             .iter()
             .position(|byte| *byte != 0)
             .unwrap_or(magnitude.len());
-        let digits = &magnitude[start..];
-        let mut bytes = [0u8; 32];
-        bytes
-            .get_mut(32usize.checked_sub(digits.len())?..)?
-            .copy_from_slice(digits);
-        Some(bytes)
+        Some(&magnitude[start..])
     }
 
     fn address(&self) -> Option<Address> {

@@ -5,7 +5,7 @@ use cocoon_api::{
 };
 use serde_json::json;
 
-use super::*;
+use super::{super::records::Text, *};
 
 const JOB: &str = "5c0f3b52-0000-4000-8000-000000000001";
 const CONTRACT: &str = "kQ-contract";
@@ -70,12 +70,28 @@ fn job() -> (String, Vec<Receipt>, Expectations) {
 }
 
 fn verdict(results: &str, receipts: &[Receipt], expected: &Expectations) -> Verdict {
-    let lines: Vec<String> = receipts
-        .iter()
-        .map(|receipt| serde_json::to_string(receipt).expect("JSON"))
-        .collect();
-    let delivered = Delivered::parse(results, &lines.join("\n")).expect("parses");
-    verify(&delivered, expected)
+    verdict_with(results, receipts, &[], expected)
+}
+
+fn verdict_with(
+    results: &str,
+    receipts: &[Receipt],
+    undelivered: &[Receipt],
+    expected: &Expectations,
+) -> Verdict {
+    let lines = |receipts: &[Receipt]| {
+        let lines: Vec<String> = receipts
+            .iter()
+            .map(|receipt| serde_json::to_string(receipt).expect("JSON"))
+            .collect();
+        lines.join("\n")
+    };
+    let text = Text {
+        results: results.to_owned(),
+        receipts: lines(receipts),
+        undelivered: lines(undelivered),
+    };
+    verify(&Delivered::parse(&text).expect("parses"), expected)
 }
 
 fn words(verdict: &Verdict) -> String {
@@ -119,6 +135,40 @@ fn a_changed_answer_is_found() {
     let verdict = verdict(&results.replace("answer 1", "answer X"), &receipts, &expected);
     assert_eq!(verdict.verified, 1);
     assert!(words(&verdict).contains("receipt of request 1: the answer is not the one that was delivered"));
+}
+
+/// The first of two answers did not fit: its request failed, and its receipt is not billed.
+fn with_one_undelivered() -> (String, Vec<Receipt>, Vec<Receipt>, Expectations) {
+    let (results, mut receipts, mut expected) = job();
+    let undelivered = vec![receipts.remove(0)];
+    let delivered = results.lines().nth(1).expect("two answers");
+    let failed =
+        r#"{"index":0,"custom_id":"r0","response":null,"error":{"code":"result_too_large","message":"m"}}"#;
+    expected.cost = Some(receipts[0].nano);
+    expected.root = Some(receipts_root(&receipts).to_string());
+    (format!("{failed}\n{delivered}"), receipts, undelivered, expected)
+}
+
+#[test]
+fn a_chain_with_an_answer_that_was_not_delivered_verifies_from_its_start() {
+    let (results, receipts, undelivered, expected) = with_one_undelivered();
+    let whole = verdict_with(&results, &receipts, &undelivered, &expected);
+    assert_eq!((whole.verified, words(&whole)), (1, String::new()));
+    let holed = verdict(&results, &receipts, &expected);
+    assert!(words(&holed).contains("receipt out of sequence"));
+}
+
+#[test]
+fn a_receipt_that_is_hidden_among_the_free_ones_is_found() {
+    let (results, receipts, expected) = job();
+    let hidden = verdict_with(&results, &receipts[..1], &receipts[1..], &expected);
+    let found = words(&hidden);
+    assert!(found.contains("answer \"r1\": it has no receipt"), "{found}");
+    let both = verdict_with(&results, &receipts, &receipts[1..], &expected);
+    assert!(!both.faults.is_empty());
+    let first = results.lines().next().expect("a line");
+    let lost = verdict_with(first, &receipts[..1], &receipts[1..], &expected);
+    assert!(words(&lost).contains("its request has no result"));
 }
 
 #[test]

@@ -17,11 +17,29 @@ fn chain(signer: &ReceiptSigner, attempt: u32) -> ReceiptChain {
 }
 
 fn answers(signer: &ReceiptSigner, attempt: u32, indices: &[u32]) -> Vec<ResultLine> {
+    let bodies = indices
+        .iter()
+        .map(|&index| (index, format!("{{\"text\": \"answer {index}\"}}")));
+    deliver(signer, attempt, bodies)
+}
+
+/// Answers of so many bytes.
+fn sized(signer: &ReceiptSigner, attempt: u32, sizes: &[(u32, usize)]) -> Vec<ResultLine> {
+    let bodies = sizes
+        .iter()
+        .map(|&(index, size)| (index, format!("\"{}\"", "x".repeat(size.saturating_sub(2)))));
+    deliver(signer, attempt, bodies)
+}
+
+fn deliver(
+    signer: &ReceiptSigner,
+    attempt: u32,
+    bodies: impl Iterator<Item = (u32, String)>,
+) -> Vec<ResultLine> {
     let mut written = chain(signer, attempt);
     (0..)
-        .zip(indices)
-        .map(|(position, &index)| {
-            let body = format!("{{\"text\": \"answer {index}\"}}");
+        .zip(bodies)
+        .map(|(position, (index, body))| {
             let delivery = Delivery {
                 request: index,
                 model: Sha256Digest::of(b"model"),
@@ -51,8 +69,11 @@ fn answers(signer: &ReceiptSigner, attempt: u32, indices: &[u32]) -> Vec<ResultL
         .collect()
 }
 
-fn ids() -> Vec<String> {
-    (0..8).map(|index| format!("request-{index}")).collect()
+fn terms() -> Terms {
+    Terms {
+        custom_ids: (0..8).map(|index| format!("request-{index}")).collect(),
+        budget: None,
+    }
 }
 
 fn land(
@@ -64,7 +85,7 @@ fn land(
     let mut reader = chain(signer, attempt);
     lines
         .into_iter()
-        .map(|line| landing.accept(&mut reader, line, &ids()).unwrap())
+        .map(|line| landing.accept(&mut reader, line, &terms()).unwrap())
         .collect()
 }
 
@@ -77,7 +98,7 @@ fn results_and_receipts_land_together_and_survive_storage() {
     let mut landing = Landing::default();
     land(&mut landing, &signer(1), 1, answers(&signer(1), 1, &[2, 0, 1]));
     let text = landing.render();
-    let stored = Landing::parse(&text.results, &text.receipts, &text.statements).unwrap();
+    let stored = Landing::parse(&text).unwrap();
     assert_eq!(stored.render(), text);
     assert_eq!((stored.succeeded(), stored.failed()), (3, 0));
     assert_eq!(stored.nano().unwrap().nano(), 60);
@@ -97,13 +118,15 @@ fn a_request_is_billed_once_although_two_attempts_deliver_it() {
     let mut landing = Landing::default();
     land(&mut landing, &signer(1), 1, answers(&signer(1), 1, &[0, 1]));
     let accepted = land(&mut landing, &signer(2), 2, answers(&signer(2), 2, &[1, 2]));
-    assert_eq!(accepted, [Accepted::Known, Accepted::Landed]);
+    assert_eq!(accepted, [Accepted::Undelivered, Accepted::Landed]);
     let counters = landing.counters("job").unwrap();
     assert_eq!(
         counters.iter().map(|counter| counter.nano.nano()).sum::<u64>(),
         3 * 20
     );
     assert_eq!(landing.receipts().len(), 3);
+    assert!(landing.has_chain(chain(&signer(2), 2).id()) && !landing.has_chain(chain(&signer(2), 3).id()));
+    chains_verify(&landing.render());
 }
 
 #[test]
@@ -124,7 +147,7 @@ fn a_receipt_for_another_body_is_refused() {
     };
     *body = "{\"text\": \"forged\"}".into();
     let mut landing = Landing::default();
-    let refused = landing.accept(&mut chain(&signer(1), 1), lines.remove(0), &ids());
+    let refused = landing.accept(&mut chain(&signer(1), 1), lines.remove(0), &terms());
     assert!(matches!(
         refused,
         Err(LandingError::Mismatch { what: "body", .. })
@@ -146,12 +169,12 @@ fn only_failures_that_another_attempt_cannot_mend_are_stored() {
     let mut chain = chain(&signer(1), 1);
     assert_eq!(
         landing
-            .accept(&mut chain, failed(FailureCode::Internal), &ids())
+            .accept(&mut chain, failed(FailureCode::Internal), &terms())
             .unwrap(),
         Accepted::Retryable
     );
     let stored = landing
-        .accept(&mut chain, failed(FailureCode::ContextLengthExceeded), &ids())
+        .accept(&mut chain, failed(FailureCode::ContextLengthExceeded), &terms())
         .unwrap();
     assert_eq!(stored, Accepted::Landed);
     assert_eq!(landing.failed(), 1);
@@ -160,19 +183,150 @@ fn only_failures_that_another_attempt_cannot_mend_are_stored() {
 
 #[test]
 fn results_beyond_what_a_secret_holds_fail_and_are_free() {
-    let mut landing = Landing {
-        bytes: MAX_LANDED_BYTES,
-        ..Landing::default()
+    let mut landing = Landing::default();
+    let lines = sized(
+        &signer(1),
+        1,
+        &[(0, MAX_LANDED_BYTES / 2), (1, MAX_LANDED_BYTES / 2), (2, 10)],
+    );
+    let accepted = land(&mut landing, &signer(1), 1, lines);
+    assert_eq!(
+        accepted,
+        [Accepted::Landed, Accepted::Undelivered, Accepted::Landed]
+    );
+    assert_eq!((landing.succeeded(), landing.failed()), (2, 1));
+    assert!(landing.has_failure(FailureCode::ResultTooLarge));
+    assert!(!FailureCode::ResultTooLarge.is_retryable());
+    assert_eq!(landing.nano().unwrap().nano(), 2 * 20);
+    assert_eq!(landing.counters("job").unwrap()[0].nano.nano(), 2 * 20);
+    chains_verify(&landing.render());
+}
+
+#[test]
+fn an_agent_that_delivers_beyond_the_budget_is_not_paid_for_it() {
+    let terms = Terms {
+        budget: Some(NanoTon::from_nano(45).unwrap()),
+        ..terms()
     };
-    land(&mut landing, &signer(1), 1, answers(&signer(1), 1, &[0]));
-    assert_eq!((landing.succeeded(), landing.failed()), (0, 1));
-    assert_eq!(landing.nano().unwrap(), NanoTon::ZERO);
+    let mut landing = Landing::default();
+    let mut reader = chain(&signer(1), 1);
+    for line in answers(&signer(1), 1, &[0, 1, 2]) {
+        landing.accept(&mut reader, line, &terms).unwrap();
+    }
+    assert_eq!((landing.succeeded(), landing.nano().unwrap().nano()), (2, 40));
+    assert!(landing.has_failure(FailureCode::BudgetExceeded));
+    chains_verify(&landing.render());
+}
+
+#[test]
+fn the_longest_receipt_statement_and_failure_are_within_what_is_reserved() {
+    let most = |bits: u32| (1_u64 << bits) - 1;
+    let tokens = TokenCount::new(most(63)).unwrap();
+    let price = TokenPrice::from_nano_per_million(most(63)).unwrap();
+    let signer = signer(1);
+    let id = ChainId {
+        agent: signer.key(),
+        job: "5c0f3b52-0000-4000-8000-000000000001".into(),
+        attempt: u32::MAX,
+        channel: Some("x".repeat(67)),
+    };
+    let usage = Usage {
+        prompt_tokens: tokens,
+        cached_prompt_tokens: tokens,
+        completion_tokens: tokens,
+        reasoning_tokens: tokens,
+    };
+    let mut statement = signer.statement(&ReceiptChain::new(id.clone()));
+    (statement.count, statement.usage) = (u32::MAX, usage);
+    statement.nano = NanoTon::from_nano(most(63)).unwrap();
+    let receipt = Receipt {
+        chain: id,
+        sequence: u32::MAX,
+        request: u32::MAX,
+        model: Sha256Digest([255; 32]),
+        result: Sha256Digest([255; 32]),
+        usage,
+        prices: Prices {
+            prompt: price,
+            cached_prompt: price,
+            completion: price,
+            reasoning: price,
+            minimum_nano: statement.nano,
+        },
+        nano: statement.nano,
+        previous: statement.head,
+        signature: statement.signature,
+    };
+    let bytes = |text: String| text.len() + 1;
+    let receipt = bytes(serde_json::to_string(&receipt).unwrap());
+    assert!(receipt <= room::MAX_RECEIPT_BYTES, "{receipt}");
+    let statement = bytes(serde_json::to_string(&statement).unwrap());
+    assert!(statement <= room::MAX_STATEMENT_BYTES, "{statement}");
+}
+
+#[test]
+fn an_agents_long_words_are_cut() {
+    let outcome = Outcome::Failed {
+        code: FailureCode::InvalidRequest,
+        message: "\u{1}\"\u{1f600}".repeat(100_000),
+    };
+    let line = ResultLine {
+        position: 0,
+        index: 0,
+        outcome,
+    };
+    let mut landing = Landing::default();
+    landing.accept(&mut chain(&signer(1), 1), line, &terms()).unwrap();
+    assert!(landing.render().results.len() <= room::MAX_MESSAGE_BYTES + 112 + "\"request-0\"".len());
+}
+
+#[test]
+fn a_request_that_one_attempt_delivers_twice_breaks_the_protocol() {
+    let mut lines = answers(&signer(1), 1, &[0, 0]);
+    let mut landing = Landing::default();
+    let mut reader = chain(&signer(1), 1);
+    landing.accept(&mut reader, lines.remove(0), &terms()).unwrap();
+    let refused = landing.accept(&mut reader, lines.remove(0), &terms());
+    assert!(
+        matches!(refused, Err(LandingError::Mismatch { .. })),
+        "{refused:?}"
+    );
+    assert_eq!(landing.nano().unwrap().nano(), 20);
+}
+
+/// Every chain of the stored receipts, billed or not, verifies from its start and ends where its statement says.
+fn chains_verify(text: &LandedText) {
+    let landing = Landing::parse(text).unwrap();
+    let mut receipts: Vec<&Receipt> = landing.receipts().iter().chain(landing.undelivered()).collect();
+    receipts.sort_by_key(|receipt| receipt.sequence);
+    let mut chains: BTreeMap<ChainId, ReceiptChain> = BTreeMap::new();
+    for receipt in receipts {
+        let chain = chains
+            .entry(receipt.chain.clone())
+            .or_insert_with(|| ReceiptChain::new(receipt.chain.clone()));
+        chain.push(receipt).unwrap();
+    }
+    for (id, statement) in &landing.statements {
+        assert_eq!(statement.head, chains[id].head());
+        assert_eq!(statement.nano, chains[id].nano());
+    }
+    assert_eq!(landing.statements.len(), chains.len());
+}
+
+fn total(text: &LandedText) -> usize {
+    let LandedText {
+        results,
+        receipts,
+        undelivered,
+        statements,
+    } = text;
+    results.len() + receipts.len() + undelivered.len() + statements.len()
 }
 
 proptest! {
     #[test]
     fn arbitrary_stored_text_never_panics(results in "\\PC{0,200}", receipts in "\\PC{0,200}") {
-        let _ = Landing::parse(&results, &receipts, "");
+        let _ = Landing::parse(&LandedText { results, undelivered: receipts.clone(), receipts, ..LandedText::default() });
     }
 
     #[test]
@@ -185,5 +339,52 @@ proptest! {
         let counted: u64 = landing.counters("job").unwrap().iter().map(|counter| counter.nano.nano()).sum();
         prop_assert_eq!(counted, landing.nano().unwrap().nano());
         prop_assert_eq!(counted, 6 * 20);
+    }
+}
+
+proptest! {
+    // Each case signs and verifies megabytes: as many as take two seconds.
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn whatever_the_sizes_and_restarts_what_is_delivered_is_billed_and_the_secret_is_not_too_large(
+        first in proptest::collection::vec((0..6u32, 2..600_000usize), 0..6),
+        second in proptest::collection::vec((0..6u32, 2..600_000usize), 0..6),
+        name_chars in 1..40_000usize,
+        restart_after in 0..6usize,
+        budget in 0..150u64,
+    ) {
+        let once = |sizes: Vec<(u32, usize)>| sizes.into_iter().collect::<BTreeMap<_, _>>().into_iter().collect::<Vec<_>>();
+        let names = Terms {
+            custom_ids: (0..6).map(|index| format!("{index}{}", "é".repeat(name_chars))).collect(),
+            budget: Some(NanoTon::from_nano(budget).unwrap()),
+        };
+        let attempts = [(signer(1), 1, once(first)), (signer(2), 2, once(second))];
+        let (mut landing, mut restarted) = (Landing::default(), Landing::default());
+        for (signer, attempt, sizes) in &attempts {
+            let lines = sized(signer, *attempt, sizes);
+            let (mut reader, mut again) = (chain(signer, *attempt), chain(signer, *attempt));
+            for (number, line) in lines.iter().enumerate() {
+                landing.accept(&mut reader, line.clone(), &names).unwrap();
+                if number == restart_after {
+                    restarted = Landing::parse(&restarted.render()).unwrap();
+                    again = chain(signer, *attempt);
+                    for line in &lines[..number] {
+                        prop_assert_eq!(restarted.accept(&mut again, line.clone(), &names).unwrap(), Accepted::Known);
+                    }
+                }
+                restarted.accept(&mut again, line.clone(), &names).unwrap();
+                let text = landing.render();
+                prop_assert!(total(&text) <= MAX_LANDED_BYTES);
+                prop_assert_eq!(restarted.render(), text);
+            }
+        }
+        let text = landing.render();
+        chains_verify(&text);
+        let metered: u64 = landing.counters("job").unwrap().iter().map(|counter| counter.nano.nano()).sum();
+        prop_assert_eq!(metered, landing.nano().unwrap().nano());
+        prop_assert_eq!(metered, u64::from(landing.succeeded()) * 20);
+        prop_assert!(metered <= budget);
+        prop_assert_eq!(u32::try_from(landing.receipts().len()).unwrap(), landing.succeeded());
     }
 }

@@ -1,15 +1,28 @@
 use cocoon_api::{
-    agent::{Outcome, ResultLine},
+    NanoTon, Usage,
+    agent::{FailureCode, Outcome, ResultLine},
     conditions::{self, Funded, VoucherValid},
-    crd::{InferenceJob, job::Assignment},
+    crd::{
+        InferenceJob, PaymentChannelStatus,
+        channel::Counter,
+        job::{Assignment, MAX_ASSIGNMENTS},
+    },
     receipt::{AgentKey, ChainId, ReceiptChain},
+    units::Prices,
 };
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::job::validate::{InputText, validate};
+use crate::{
+    agents::{AgentPod, AgentState},
+    job::{
+        landing::Terms,
+        validate::{InputText, validate},
+    },
+    ledger,
+};
 
 const UID: &str = "job-uid";
 
@@ -71,6 +84,7 @@ fn agent(state: AgentState, active: usize) -> Agent {
             uid: "pod".into(),
             model: "m".into(),
             state,
+            address: None,
         },
         active,
     }
@@ -119,7 +133,10 @@ fn failed(codes: &[(u32, FailureCode)]) -> Landing {
                     index,
                     outcome,
                 },
-                &["a".into(), "b".into()],
+                &Terms {
+                    custom_ids: vec!["a".into(), "b".into()],
+                    budget: None,
+                },
             )
             .unwrap();
     }
@@ -310,6 +327,24 @@ fn an_attempt_may_cost_what_is_left_of_the_budget() {
         ..Case::default()
     };
     assert!(matches!(case.plan().step, Step::Follow { budget: Some(budget), .. } if budget == nano(100)));
+    // Results that were billed and then deleted are paid for all the same.
+    let mut channel = reserved();
+    let metered = Counter {
+        agent: "a".into(),
+        job: UID.into(),
+        name: "j".into(),
+        attempt: 1,
+        count: 1,
+        usage: Usage::default(),
+        nano: nano(90),
+        head: String::new(),
+    };
+    ledger::merge(&mut channel.status, metered).unwrap();
+    let deleted = Case {
+        channel: Some(channel),
+        ..case
+    };
+    assert!(matches!(deleted.plan().step, Step::Follow { budget: Some(budget), .. } if budget == nano(10)));
 }
 
 #[test]
@@ -360,6 +395,25 @@ fn a_job_ends_by_its_deadline() {
 }
 
 #[test]
+fn a_job_that_was_suspended_as_often_as_its_status_can_tell_ends() {
+    let case = |attempts: usize| {
+        let mut status = assigned(AssignmentState::Suspended);
+        status.assignments = vec![status.assignments.remove(0); attempts];
+        Case {
+            status,
+            channel: Some(reserved()),
+            agents: vec![agent(ready(), 0)],
+            ..Case::default()
+        }
+    };
+    assert!(matches!(
+        case(MAX_ASSIGNMENTS - 1).plan().step,
+        Step::Assign { .. }
+    ));
+    assert!(matches!(case(MAX_ASSIGNMENTS).plan().step, Step::Finish(_)));
+}
+
+#[test]
 fn attempts_are_bounded_by_the_backoff_limit() {
     let mut status = assigned(AssignmentState::Lost);
     for attempt in 2..=3 {
@@ -402,7 +456,7 @@ fn states() -> impl Strategy<Value = AgentState> {
         Just(AgentState::Starting),
         Just(AgentState::Unschedulable("words".into())),
         Just(AgentState::Crashing("words".into())),
-        Just(AgentState::Terminating(None)),
+        Just(AgentState::Terminating),
         Just(AgentState::Gone),
     ]
 }

@@ -19,11 +19,11 @@ use crate::{
     },
 };
 
-const NOW: i64 = 1_800_000_000;
-const TON: u64 = 1_000_000_000;
+pub(super) const NOW: i64 = 1_800_000_000;
+pub(super) const TON: u64 = 1_000_000_000;
 
 /// An open channel with a valid voucher of a week.
-fn channel(name: &str, used: &[u64], redeemed: u64, deposit: u64, cap: u64) -> PaymentChannel {
+pub(super) fn channel(name: &str, used: &[u64], redeemed: u64, deposit: u64, cap: u64) -> PaymentChannel {
     let mut channel = PaymentChannel::new(
         name,
         PaymentChannelSpec {
@@ -70,7 +70,7 @@ fn channel(name: &str, used: &[u64], redeemed: u64, deposit: u64, cap: u64) -> P
     channel
 }
 
-fn policy(threshold: u64, max_age: i64, ratio: &str) -> Policy {
+pub(super) fn policy(threshold: u64, max_age: i64, ratio: &str) -> Policy {
     Policy {
         threshold: nano(threshold),
         max_age,
@@ -78,7 +78,7 @@ fn policy(threshold: u64, max_age: i64, ratio: &str) -> Policy {
     }
 }
 
-fn candidate(channel: &PaymentChannel) -> Candidate {
+pub(super) fn candidate(channel: &PaymentChannel) -> Candidate {
     Candidate::of(channel, false, NOW).unwrap().unwrap()
 }
 

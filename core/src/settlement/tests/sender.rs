@@ -25,6 +25,7 @@ fn sighting() -> Sighting {
         seqno: 3,
         landed: None,
         redeemed: vec![nano(0), nano(0)],
+        returned: CHANNELS,
         clock: i64::from(CLOCK),
     }
 }
@@ -52,6 +53,28 @@ fn a_stored_message_is_sent_and_sent_again_after_a_few_blocks() {
         ..sighting()
     };
     assert!(matches!(sent.next(&later), Next::Send(again) if again.attempts == 2));
+}
+
+#[test]
+fn what_comes_back_is_waited_for_so_that_the_fee_is_known_but_not_long() {
+    let shown = Sighting {
+        seqno: 4,
+        landed: Some(landed(2)),
+        redeemed: vec![nano(5), nano(7)],
+        returned: 1,
+        ..sighting()
+    };
+    assert_eq!(message().next(&shown), Next::Wait(message(), Waiting::Rest));
+    let back = Sighting {
+        returned: 2,
+        ..shown.clone()
+    };
+    assert!(matches!(message().next(&back), Next::Confirmed(_)));
+    let late = Sighting {
+        chain_time: CLOCK + 61,
+        ..shown
+    };
+    assert!(matches!(message().next(&late), Next::Confirmed(_)));
 }
 
 #[test]
@@ -263,6 +286,7 @@ impl World {
                 messages: CHANNELS,
             }),
             redeemed: seen.redeemed.iter().map(|redeemed| nano(*redeemed)).collect(),
+            returned: CHANNELS,
             clock: i64::from(self.truth.time),
         };
         match message.next(&sighting) {

@@ -1,0 +1,93 @@
+//! What an offer serves: models, and where their files come from.
+
+use kube::KubeSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::units::Prices;
+
+/// One model of an offer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ModelOffer {
+    /// Name that jobs ask for.
+    #[schemars(
+        length(min = 1, max = 63),
+        regex(pattern = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")
+    )]
+    pub name: String,
+    /// Where the model file comes from.
+    pub source: ModelSource,
+    /// Tokens of context; a request's prompt and answer must fit.
+    #[serde(default = "default_context_length")]
+    #[schemars(range(min = 64, max = 1_048_576))]
+    pub context_length: u32,
+    /// GPUs that one agent's pod requests; 0 only with backend `CPU`.
+    #[serde(default = "default_gpus_per_replica")]
+    #[schemars(range(min = 0, max = 64))]
+    pub gpus_per_replica: u32,
+    /// Agents kept although there is no work.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 1000))]
+    pub min_replicas: u32,
+    /// Agents at most.
+    #[serde(default = "default_max_replicas")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub max_replicas: u32,
+    /// Requests that one agent computes at once.
+    #[serde(default = "default_max_in_flight")]
+    #[schemars(range(min = 1, max = 256))]
+    pub max_in_flight: u32,
+    /// How long agents beyond `minReplicas` stay without work, as a Go duration.
+    #[serde(default = "default_idle_timeout")]
+    #[schemars(length(max = 16), regex(pattern = r"^([0-9]+(h|m|s|ms))+$"))]
+    pub idle_timeout: String,
+    /// What tokens of this model cost.
+    pub price: Prices,
+}
+
+fn default_context_length() -> u32 {
+    4096
+}
+fn default_gpus_per_replica() -> u32 {
+    1
+}
+fn default_max_replicas() -> u32 {
+    1
+}
+fn default_max_in_flight() -> u32 {
+    8
+}
+fn default_idle_timeout() -> String {
+    "10m".into()
+}
+
+/// Where a model file comes from: exactly one place, and the digest that the file must have.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(validation = Rule::new("has(self.hostPath) != has(self.pvc)").message("exactly one of hostPath and pvc must be set"))]
+pub struct ModelSource {
+    /// Absolute path of the file on every matching node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 2, max = 1024), regex(pattern = r"^/[^\x00]*[^/]$"))]
+    #[x_kube(validation = Rule::new("!self.split('/').exists(part, part == '..')").message("hostPath must not contain .."))]
+    pub host_path: Option<String>,
+    /// File on a persistent volume.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pvc: Option<PvcSource>,
+    /// SHA-256 of the file, as 64 hexadecimal digits; an agent refuses any other file.
+    #[schemars(length(min = 64, max = 64), regex(pattern = r"^[0-9a-f]{64}$"))]
+    pub sha256: String,
+}
+
+/// A file on a persistent volume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PvcSource {
+    /// Name of the `PersistentVolumeClaim`.
+    #[schemars(length(min = 1, max = 253))]
+    pub claim_name: String,
+    /// Path of the file within the volume.
+    #[schemars(length(min = 1, max = 1024), regex(pattern = r"^[^/\x00][^\x00]*$"))]
+    #[x_kube(validation = Rule::new("!self.split('/').exists(part, part == '..')").message("path must not contain .."))]
+    pub path: String,
+}

@@ -1,0 +1,95 @@
+//! Where an offer's earnings go, when they are settled, and what they come to.
+
+use kube::KubeSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{crd::LocalReference, units::NanoTon};
+
+/// Where earnings go and how they are settled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Payout {
+    /// TON network by the name that the operator's configuration gives it, e.g. `mainnet`.
+    #[schemars(
+        length(min = 1, max = 32),
+        regex(pattern = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")
+    )]
+    pub network: String,
+    /// Address of the payout wallet (v5r1): where channels pay.
+    #[schemars(length(min = 48, max = 67))]
+    pub address: String,
+    /// Secret whose key `key` holds the wallet's 24 words or its 64 hexadecimal digits. The wallet signs
+    /// settlements and pays their fees: keep little in it.
+    pub wallet_secret_ref: LocalReference,
+    /// When usage is settled.
+    #[serde(default)]
+    pub settle: SettlePolicy,
+}
+
+/// When usage is settled: as soon as either the threshold or the age is reached, while the fee stays small.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SettlePolicy {
+    /// Settle once this much is metered and not yet on chain, over all channels.
+    #[serde(default = "default_threshold")]
+    pub threshold_nano: NanoTon,
+    /// Settle once the oldest metered amount is this old, as a Go duration.
+    #[serde(default = "default_max_age")]
+    #[schemars(length(max = 16), regex(pattern = r"^([0-9]+(h|m|s|ms))+$"))]
+    pub max_age: String,
+    /// The most that fees may take of an amount, as a decimal between 0 and 1; channels below wait.
+    #[serde(default = "default_fee_ratio")]
+    #[schemars(length(max = 8), regex(pattern = r"^(0(\.[0-9]{1,6})?|1(\.0{1,6})?)$"))]
+    pub max_fee_ratio: String,
+}
+
+fn default_threshold() -> NanoTon {
+    NanoTon::from_nano(1_000_000_000).expect("one TON is in range")
+}
+fn default_max_age() -> String {
+    "24h".into()
+}
+fn default_fee_ratio() -> String {
+    "0.01".into()
+}
+
+impl Default for SettlePolicy {
+    fn default() -> Self {
+        Self {
+            threshold_nano: default_threshold(),
+            max_age: default_max_age(),
+            max_fee_ratio: default_fee_ratio(),
+        }
+    }
+}
+
+/// Money of an offer, over all its channels.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Earnings {
+    /// Metered so far, in nanoTON.
+    pub accrued_nano: NanoTon,
+    /// In settlements that are signed or sent.
+    pub submitted_nano: NanoTon,
+    /// Shown by the channels' getters.
+    pub confirmed_nano: NanoTon,
+    /// `confirmedNano` in TON, for people.
+    #[serde(default)]
+    #[schemars(length(max = 32))]
+    pub confirmed: String,
+    /// `accruedNano` less `confirmedNano`, in TON, for people.
+    #[serde(default)]
+    #[schemars(length(max = 32))]
+    pub pending: String,
+    /// Confirmed by channels that are gone; part of the other figures.
+    #[serde(default)]
+    pub closed_channels_nano: NanoTon,
+    /// Hash of the wallet's last transaction that redeemed something.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub last_transaction: Option<String>,
+    /// When it was confirmed (RFC 3339).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 40))]
+    pub last_settled_at: Option<String>,
+}

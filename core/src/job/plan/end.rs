@@ -1,0 +1,69 @@
+//! Whether a job has ended, and how.
+
+use cocoon_api::{
+    agent::FailureCode,
+    conditions::{Complete, Failed, Reason as _},
+    crd::job::{AssignmentState, MAX_ASSIGNMENTS},
+};
+
+use super::{End, World, active, remaining};
+
+pub(super) fn ended(world: &World<'_>) -> Option<End> {
+    let World { job, landing, .. } = world;
+    let total = job.requests.items.len();
+    let end = |condition| Some(End { condition });
+    if remaining(job, landing).next().is_none() {
+        let (succeeded, failed) = (landing.succeeded(), landing.failed());
+        let first = landing
+            .first_failure()
+            .map(|(id, error)| format!("{id}: {}", error.message))
+            .unwrap_or_default();
+        if landing.has_failure(FailureCode::BudgetExceeded) {
+            return end(Failed::BudgetExceeded.condition(format!(
+                "billing.maxNano covered {succeeded} of {total} requests; the results of these are kept"
+            )));
+        }
+        return end(match (succeeded, failed) {
+            (0, _) => Failed::RequestsFailed.condition(format!("all {total} requests failed; {first}")),
+            (_, 0) => {
+                Complete::RequestsFinished.condition(format!("{succeeded} of {total} requests succeeded"))
+            }
+            _ => Complete::RequestsFinished.condition(format!(
+                "{succeeded} of {total} requests succeeded, {failed} failed; {first}"
+            )),
+        });
+    }
+    if active(world.status).is_some() {
+        return None;
+    }
+    if past_deadline(world) {
+        return end(
+            Failed::DeadlineExceeded.condition("activeDeadlineSeconds passed before all requests had run")
+        );
+    }
+    let spent = world
+        .status
+        .assignments
+        .iter()
+        .filter(|assignment| matches!(assignment.state, AssignmentState::Lost | AssignmentState::Ended));
+    let attempts = u32::try_from(spent.count()).unwrap_or(u32::MAX);
+    // One more could not be recorded.
+    if world.status.assignments.len() >= MAX_ASSIGNMENTS {
+        return end(Failed::BackoffLimitExceeded.condition(format!(
+            "{MAX_ASSIGNMENTS} attempts, those included that were stopped by spec.suspend, ended before all requests had run"
+        )));
+    }
+    (attempts > job.backoff_limit).then(|| End {
+        condition: Failed::BackoffLimitExceeded
+            .condition(format!("{attempts} attempts ended before all requests had run")),
+    })
+}
+
+pub(super) fn past_deadline(world: &World<'_>) -> bool {
+    let started = world.status.start_time.as_ref().map(|time| time.0.as_second());
+    started
+        .zip(world.job.deadline)
+        .is_some_and(|(started, deadline)| {
+            u64::try_from(world.now - started).is_ok_and(|running| running >= deadline.as_secs())
+        })
+}

@@ -1,0 +1,105 @@
+//! What to do about the attempt that is active.
+
+use cocoon_api::{
+    conditions::{FundsReserved, Reason as _, Scheduled},
+    crd::job::{Assignment, AssignmentState},
+    units::UnitError,
+};
+
+use super::{Draft, Following, Plan, Step, World, end::past_deadline};
+use crate::{agents::AgentState, job::validate::Billing, ledger};
+
+pub(super) fn follow(world: &World<'_>, mut draft: Draft, active: &Assignment) -> Result<Plan, UnitError> {
+    let Assignment {
+        attempt,
+        pod,
+        pod_uid,
+        ..
+    } = active;
+    let agent = world.agents.iter().find(|agent| agent.pod.uid == *pod_uid);
+    let alive = agent.is_some_and(|agent| agent.pod.state != AgentState::Gone);
+    draft.say(match world.job.billing {
+        Billing::Free => FundsReserved::Free.condition("billing.mode is Free"),
+        Billing::Channel { .. } => FundsReserved::Reserved.condition("the budget is reserved on the channel"),
+    });
+    let close = |mut draft: Draft, state, message: String| {
+        draft.say(Scheduled::AgentLost.condition(message));
+        draft.finish(Step::Close {
+            attempt: *attempt,
+            state,
+        })
+    };
+    let plan = match world.following {
+        Following::Ended => {
+            let state = if world.job.suspend {
+                AssignmentState::Suspended
+            } else {
+                AssignmentState::Ended
+            };
+            draft.say(Scheduled::Dispatched.condition(format!("agent {pod} has ended attempt {attempt}")));
+            draft.finish(Step::Close {
+                attempt: *attempt,
+                state,
+            })
+        }
+        _ if !alive => close(
+            draft,
+            AssignmentState::Lost,
+            format!("agent {pod} is gone; the rest runs on another"),
+        ),
+        Following::Replaced => close(
+            draft,
+            AssignmentState::Lost,
+            format!("agent {pod} was restarted; the rest runs again"),
+        ),
+        Following::Unreachable => {
+            draft.say(Scheduled::AgentLost.condition(format!("agent {pod} does not answer and is removed")));
+            draft.finish(Step::Fence {
+                pod: pod.clone(),
+                uid: pod_uid.clone(),
+            })
+        }
+        Following::Yes if world.job.suspend || past_deadline(world) => {
+            draft.say(Scheduled::Dispatched.condition(format!("agent {pod} is asked to stop")));
+            draft.finish(Step::Cancel { attempt: *attempt })
+        }
+        Following::No | Following::Yes => {
+            draft.say(Scheduled::Dispatched.condition(format!("agent {pod} works on attempt {attempt}")));
+            follow_step(world, draft, active)?
+        }
+    };
+    Ok(plan)
+}
+
+fn follow_step(world: &World<'_>, draft: Draft, active: &Assignment) -> Result<Plan, UnitError> {
+    let Some(offer) = world
+        .offers
+        .iter()
+        .find(|offer| offer.provider == active.provider)
+    else {
+        return Ok(draft.finish(Step::Wait));
+    };
+    let Some(model_sha256) = offer.model_sha256.clone() else {
+        return Ok(draft.finish(Step::Wait));
+    };
+    let budget = match &world.job.billing {
+        Billing::Free => None,
+        // What the attempt may cost is what is left of the budget, also where somebody deleted results that were billed.
+        Billing::Channel { budget, .. } => {
+            let metered = world
+                .channel
+                .map(|channel| ledger::used(&channel.status, &world.job.uid))
+                .transpose()?
+                .unwrap_or_default();
+            Some(budget.saturating_sub(world.landing.nano()?.max(metered)))
+        }
+    };
+    let step = Step::Follow {
+        assignment: active.clone(),
+        model_sha256,
+        prices: offer.prices,
+        budget,
+        channel: world.channel.map(|channel| channel.address.clone()),
+    };
+    Ok(draft.finish(step))
+}

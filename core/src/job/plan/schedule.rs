@@ -1,0 +1,68 @@
+//! Which agent takes a job, or why none does.
+
+use cocoon_api::conditions::{Observation, Reason as _, Scheduled};
+
+use super::{Draft, Offer, Plan, Step, World};
+use crate::agents::AgentState;
+
+/// Jobs that one agent works on at once at most. Each keeps a stream open and its results in the agent's
+/// memory, 1,000 KiB at most; eight keep a batch full and stay below 8 MiB.
+pub const MAX_JOBS_PER_AGENT: usize = 8;
+
+pub(super) fn schedule(world: &World<'_>, offer: &Offer, mut draft: Draft) -> Plan {
+    let World { agents, job, .. } = world;
+    if offer.closed {
+        let message = format!("provider {} takes no new work", offer.provider);
+        return draft.wait(Scheduled::ProviderUnavailable.condition(message));
+    }
+    let ready = agents
+        .iter()
+        .filter(|agent| matches!(agent.pod.state, AgentState::Ready(_)));
+    let free = ready.clone().filter(|agent| agent.active < MAX_JOBS_PER_AGENT);
+    // The agent with the fewest jobs, then by name.
+    if let Some(agent) = free.min_by_key(|agent| (agent.active, &agent.pod.name)) {
+        draft.say(Scheduled::Dispatched.condition(format!("agent {} takes the job", agent.pod.name)));
+        return draft.act(Step::Assign {
+            pod: agent.pod.clone(),
+            provider: offer.provider.clone(),
+        });
+    }
+    let waiting = if ready.count() > 0 {
+        Scheduled::AgentsBusy.condition(format!(
+            "all agents of model {} are busy; {} jobs are before this one",
+            job.model, world.queue_position
+        ))
+    } else {
+        no_agent(world, offer)
+    };
+    draft.wait(waiting)
+}
+
+/// Says why no agent serves: the most telling of what the pods show.
+fn no_agent(world: &World<'_>, offer: &Offer) -> Observation {
+    let model = &world.job.model;
+    let states = || {
+        world
+            .agents
+            .iter()
+            .map(|agent| (&agent.pod.name, &agent.pod.state))
+    };
+    let unschedulable = states().find_map(|(name, state)| match state {
+        AgentState::Unschedulable(words) => Some((name, words)),
+        _ => None,
+    });
+    if let Some((name, words)) = unschedulable {
+        return Scheduled::InsufficientGPU.condition(format!("agent {name} waits for a node: {words}"));
+    }
+    let failed = states().find_map(|(name, state)| match state {
+        AgentState::Crashing(words) | AgentState::ImagePullFailed(words) => Some((name, words)),
+        _ => None,
+    });
+    if let Some((name, words)) = failed {
+        return Scheduled::AgentFailed.condition(format!("agent {name} does not start: {words}"));
+    }
+    Scheduled::ColdStart.condition(format!(
+        "an agent of provider {} starts and loads model {model}",
+        offer.provider
+    ))
+}

@@ -1,0 +1,133 @@
+//! What to do next, and what to say about it.
+
+use cocoon_api::{
+    NanoTon,
+    conditions::Observation,
+    crd::job::{Assignment, AssignmentState},
+    units::Prices,
+};
+
+use crate::agents::AgentPod;
+
+/// How a job ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct End {
+    /// `Complete` or `Failed`.
+    pub condition: Observation,
+}
+
+/// One step. The next reconcile plans again from what then is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step {
+    /// Nothing but the status.
+    Wait,
+    /// Reserve the budget on the channel.
+    Reserve {
+        /// Name of the channel.
+        channel: String,
+        /// The budget.
+        budget: NanoTon,
+    },
+    /// Record an attempt on this agent, then start it.
+    Assign {
+        /// Name of the agent's pod.
+        pod: AgentPod,
+        /// Name of the provider.
+        provider: String,
+    },
+    /// Follow the active attempt.
+    Follow {
+        /// The attempt.
+        assignment: Assignment,
+        /// SHA-256 of the model's file.
+        model_sha256: String,
+        /// Prices in force.
+        prices: Prices,
+        /// What the attempt may cost.
+        budget: Option<NanoTon>,
+        /// Address of the channel.
+        channel: Option<String>,
+    },
+    /// Ask the agent to stop; its results so far are taken.
+    Cancel {
+        /// Number of the attempt.
+        attempt: u32,
+    },
+    /// Mark the attempt.
+    Close {
+        /// Number of the attempt.
+        attempt: u32,
+        /// What became of it.
+        state: AssignmentState,
+    },
+    /// Delete the pod of an agent that does not answer, so that it cannot deliver any more.
+    Fence {
+        /// Name of the pod.
+        pod: String,
+        /// UID of the pod.
+        uid: String,
+    },
+    /// Give the budget back while the job is held.
+    Release,
+    /// Meter what landed, give the rest of the budget back, and end.
+    Finish(End),
+}
+
+/// What to do, and what to say.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// What to do.
+    pub step: Step,
+    /// Conditions to write.
+    pub conditions: Vec<Observation>,
+    /// What it waits for, for people.
+    pub waiting_for: Option<String>,
+    /// The provider that serves it.
+    pub provider: Option<String>,
+}
+
+/// A plan in the making.
+pub(super) struct Draft {
+    pub(super) conditions: Vec<Observation>,
+    pub(super) provider: Option<String>,
+}
+
+impl Draft {
+    pub(super) fn say(&mut self, condition: Observation) {
+        self.conditions.push(condition);
+    }
+
+    /// The step, waiting for nothing.
+    pub(super) fn act(self, step: Step) -> Plan {
+        Plan {
+            step,
+            conditions: self.conditions,
+            waiting_for: None,
+            provider: self.provider,
+        }
+    }
+
+    /// Only the status; the condition says what is waited for.
+    pub(super) fn wait(mut self, condition: Observation) -> Plan {
+        let waiting_for = Some(condition.message.clone());
+        self.conditions.push(condition);
+        Plan {
+            step: Step::Wait,
+            conditions: self.conditions,
+            waiting_for,
+            provider: self.provider,
+        }
+    }
+
+    /// The step; the last condition that is false says what is waited for.
+    pub(super) fn finish(self, step: Step) -> Plan {
+        let waiting = self.conditions.iter().rev().find(|condition| !condition.status);
+        let waiting_for = waiting.map(|condition| condition.message.clone());
+        Plan {
+            step,
+            conditions: self.conditions,
+            waiting_for,
+            provider: self.provider,
+        }
+    }
+}

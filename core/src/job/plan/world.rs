@@ -1,0 +1,84 @@
+//! Everything that a plan depends on.
+
+use cocoon_api::{
+    crd::{PaymentChannelStatus, job::InferenceJobStatus},
+    units::Prices,
+};
+
+use crate::{
+    agents::AgentPod,
+    job::{landing::Landing, validate::ValidatedJob},
+};
+
+/// A provider as a job sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Offer {
+    /// Name of the provider.
+    pub provider: String,
+    /// Takes no new work, because it is paused or goes away.
+    pub closed: bool,
+    /// SHA-256 of the model's file, as hexadecimal digits; `None` where the provider does not offer the model.
+    pub model_sha256: Option<String>,
+    /// Prices of the model.
+    pub prices: Prices,
+}
+
+/// The channel that a job names.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Channel {
+    /// The provider that it pays.
+    pub provider: String,
+    /// Address of the contract.
+    pub address: String,
+    /// Goes away.
+    pub deleting: bool,
+    /// Its ledger and conditions.
+    pub status: PaymentChannelStatus,
+}
+
+/// An agent that could take the job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Agent {
+    /// Its pod.
+    pub pod: AgentPod,
+    /// Attempts of other jobs that are active on it.
+    pub active: usize,
+}
+
+/// What this process knows of the attempt that it follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Following {
+    /// Nothing: it does not follow it yet.
+    No,
+    /// It reads its results.
+    Yes,
+    /// The agent has ended the attempt, and all its results are landed.
+    Ended,
+    /// Another process answers at the agent's address.
+    Replaced,
+    /// The agent did not answer for longer than its limit, or broke the protocol.
+    Unreachable,
+}
+
+/// Everything that a plan depends on.
+#[derive(Debug, Clone)]
+pub struct World<'a> {
+    /// Unix seconds.
+    pub now: i64,
+    /// The job.
+    pub job: &'a ValidatedJob,
+    /// Its stored status.
+    pub status: &'a InferenceJobStatus,
+    /// Providers of the namespace, by name.
+    pub offers: &'a [Offer],
+    /// The channel that it names; `None` where it does not exist or the job is free.
+    pub channel: Option<&'a Channel>,
+    /// Agents of the provider that serve the model, by name.
+    pub agents: &'a [Agent],
+    /// What has landed.
+    pub landing: &'a Landing,
+    /// What this process knows of the active attempt.
+    pub following: Following,
+    /// Jobs that wait for the same model and were there before.
+    pub queue_position: u32,
+}

@@ -1,0 +1,99 @@
+//! What landed of a job becomes counters of its channel.
+
+use cocoon_api::{
+    conditions::{self, Reason as _, Settled},
+    crd::{InferenceJob, PaymentChannel, PaymentChannelStatus},
+};
+use cocoon_core::{job::landing::Landing, ledger as channel_ledger};
+use kube::{Api, Client, runtime::reflector::ObjectRef};
+
+use crate::{
+    error::{Error, KubeContext as _, Result},
+    ledger,
+};
+
+/// The job whose attempt is followed.
+#[derive(Debug, Clone)]
+pub struct JobKey {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// UID.
+    pub uid: String,
+}
+
+impl JobKey {
+    /// For the controller's queue.
+    pub fn reference(&self) -> ObjectRef<InferenceJob> {
+        ObjectRef::new(&self.name).within(&self.namespace)
+    }
+}
+
+/// Merges what landed of a job into its channel's counters. A job that is gone, or whose status says that all of it was
+/// merged, may have left the ledger: its usage is in `finishedNano` then, and merging it again would count it twice.
+///
+/// The job is read after the channel: if it left the ledger before the channel was read, this reading shows it;
+/// if it leaves afterwards, the write is refused.
+pub async fn meter(client: &Client, job: &JobKey, channel: &str, landing: &Landing) -> Result<()> {
+    let channels: Api<PaymentChannel> = Api::namespaced(client.clone(), &job.namespace);
+    let object = || format!("job {}/{}", job.namespace, job.name);
+    let counters = landing.counters(&job.name).map_err(|source| Error::Money {
+        object: object(),
+        source,
+    })?;
+    let merge = |_: &PaymentChannel, status: &mut PaymentChannelStatus, is_metering: bool| {
+        let mut changed = false;
+        for counter in counters.iter().filter(|_| is_metering) {
+            changed |= channel_ledger::merge(status, counter.clone()).map_err(|full| Error::Ledger {
+                object: object(),
+                source: full,
+            })?;
+        }
+        Ok(changed)
+    };
+    ledger::update_with(&channels, channel, |_| is_metering(client, job), merge)
+        .await
+        .map(drop)
+}
+
+/// Whether the job may still add to its channel's ledger.
+pub async fn is_metering(client: &Client, job: &JobKey) -> Result<bool> {
+    let jobs: Api<InferenceJob> = Api::namespaced(client.clone(), &job.namespace);
+    let current = jobs.get_opt(&job.name).await.attempt("read job", &job.name)?;
+    Ok(current.is_some_and(|current| adds_usage(&current, &job.uid)))
+}
+
+/// Whether it is the job that was meant, and not all of its usage is in the ledger.
+fn adds_usage(current: &InferenceJob, uid: &str) -> bool {
+    let is_over = current
+        .status
+        .as_ref()
+        .is_some_and(|status| status.metered || conditions::is_true(&status.conditions, Settled::TYPE));
+    current.metadata.uid.as_deref() == Some(uid) && !is_over
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn job(status: &serde_json::Value) -> InferenceJob {
+        serde_json::from_value(json!({
+            "apiVersion": "cocoon.farm/v1alpha1", "kind": "InferenceJob", "metadata": {"name": "j", "uid": "u"},
+            "spec": {"model": "m", "input": {"inline": [{}]}, "billing": {"mode": "Free"}}, "status": status,
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_job_adds_usage_until_its_status_says_that_all_of_it_is_metered() {
+        assert!(adds_usage(&job(&json!({})), "u"));
+        assert!(!adds_usage(&job(&json!({"metered": true})), "u"));
+        assert!(!adds_usage(&job(&json!({})), "another job of that name"));
+        let settled = json!({"conditions": [{"type": "Settled", "status": "True", "reason": "Paid", "message": "",
+                                             "lastTransitionTime": "2026-01-01T00:00:00Z"}]});
+        assert!(!adds_usage(&job(&settled), "u"));
+    }
+}

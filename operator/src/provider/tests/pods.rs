@@ -1,0 +1,169 @@
+//! What is made for a provider.
+
+use super::*;
+
+#[test]
+fn every_child_is_what_kubernetes_knows_and_belongs_to_the_provider() {
+    let mut seen = seen(1);
+    seen.tls = Some([("tls.crt".to_owned(), k8s_openapi::ByteString(b"x".to_vec()))].into());
+    let gpus = json!({"minMemory": "8Gi", "minComputeCapability": "7.5", "products": ["A10"]});
+    let spec = json!({
+        "gpus": gpus, "nodeSelector": {"a": "b"}, "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists"}],
+    });
+    let (_, plan) = planned(&spec, &seen);
+    assert_is::<Deployment>(&body(&plan, Kind::Deployment));
+    assert_is::<PodDisruptionBudget>(&body(&plan, Kind::PodDisruptionBudget));
+    assert_is::<NetworkPolicy>(&body(&plan, Kind::NetworkPolicy));
+    assert_is::<Secret>(&body(&plan, Kind::Secret));
+    for child in &plan.children {
+        let metadata = &child.body["metadata"];
+        assert_eq!(
+            metadata["ownerReferences"][0]["uid"], "provider-uid",
+            "{}",
+            child.name
+        );
+        assert_eq!(
+            metadata["ownerReferences"][0]["controller"], true,
+            "{}",
+            child.name
+        );
+        assert_eq!(
+            metadata["labels"]["cocoon.farm/provider"], "farm",
+            "{}",
+            child.name
+        );
+        assert_eq!(
+            metadata["labels"]["app.kubernetes.io/managed-by"], "cocoon-operator",
+            "{}",
+            child.name
+        );
+    }
+    let kinds: Vec<Kind> = plan.children.iter().map(|child| child.kind).collect();
+    assert_eq!(
+        kinds,
+        [
+            Kind::NetworkPolicy,
+            Kind::Secret,
+            Kind::PodDisruptionBudget,
+            Kind::Deployment
+        ]
+    );
+}
+
+#[test]
+fn an_agents_pod_is_locked_down() {
+    let pod = pod_spec(&json!({}));
+    let container = &pod["containers"][0];
+    assert_eq!(pod["automountServiceAccountToken"], false);
+    assert_eq!(pod["enableServiceLinks"], false);
+    assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
+    assert_eq!(pod["securityContext"]["runAsUser"], 65_532);
+    assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
+    assert_eq!(container["securityContext"]["readOnlyRootFilesystem"], true);
+    assert_eq!(container["securityContext"]["allowPrivilegeEscalation"], false);
+    assert_eq!(
+        container["securityContext"]["capabilities"]["drop"],
+        json!(["ALL"])
+    );
+    assert_eq!(container["terminationMessagePolicy"], "FallbackToLogsOnError");
+}
+
+#[test]
+fn an_agent_gets_its_gpus_its_model_and_its_certificate() {
+    let pod = pod_spec(&json!({"models": [{"gpusPerReplica": 2, "contextLength": 512}]}));
+    let container = &pod["containers"][0];
+    let file = format!("/models/{SHA256}.gguf");
+    assert_eq!(container["resources"]["limits"], json!({"nvidia.com/gpu": "2"}));
+    assert_eq!(
+        pod["volumes"][0]["hostPath"],
+        json!({"path": "/var/models/m.gguf", "type": "File"})
+    );
+    assert_eq!(
+        container["volumeMounts"][0],
+        json!({"name": "model", "mountPath": file, "readOnly": true})
+    );
+    assert_eq!(pod["volumes"][1]["secret"]["secretName"], "farm-agent-tls");
+    assert_eq!(
+        container["volumeMounts"][1],
+        json!({"name": "tls", "mountPath": "/tls", "readOnly": true})
+    );
+    let args: Vec<&str> = container["args"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|arg| arg.as_str().unwrap())
+        .collect();
+    assert_eq!(args[0], "serve");
+    for pair in [
+        ["--model", &file],
+        ["--model-name", "m"],
+        ["--backend", "cuda"],
+        ["--context-length", "512"],
+    ] {
+        assert!(
+            args.windows(2).any(|window| window == pair),
+            "{pair:?} in {args:?}"
+        );
+    }
+}
+
+#[test]
+fn a_model_on_a_volume_is_mounted_read_only_by_its_path() {
+    let source = json!({"hostPath": null, "pvc": {"claimName": "models", "path": "llama/m.gguf"}});
+    let pod = pod_spec(&json!({"models": [{"source": source}]}));
+    assert_eq!(
+        pod["volumes"][0]["persistentVolumeClaim"],
+        json!({"claimName": "models", "readOnly": true})
+    );
+    assert_eq!(pod["containers"][0]["volumeMounts"][0]["subPath"], "llama/m.gguf");
+}
+
+#[test]
+fn gpu_requirements_become_node_affinity() {
+    let pod =
+        pod_spec(&json!({"gpus": {"products": ["A10"], "minMemory": "8Gi", "minComputeCapability": "7.5"}}));
+    let terms = &pod["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"];
+    let common = [
+        json!({"key": "nvidia.com/gpu.product", "operator": "In", "values": ["A10"]}),
+        json!({"key": "nvidia.com/gpu.memory", "operator": "Gt", "values": ["8191"]}),
+    ];
+    let newer = json!({"key": "nvidia.com/gpu.compute.major", "operator": "Gt", "values": ["7"]});
+    let same = json!({"key": "nvidia.com/gpu.compute.major", "operator": "In", "values": ["7"]});
+    let minor = json!({"key": "nvidia.com/gpu.compute.minor", "operator": "Gt", "values": ["4"]});
+    assert_eq!(
+        *terms,
+        json!([
+            {"matchExpressions": [common[0], common[1], newer]},
+            {"matchExpressions": [common[0], common[1], same, minor]},
+        ])
+    );
+}
+
+#[test]
+fn an_agent_without_gpus_goes_to_any_node_of_the_offer() {
+    let spec = json!({"backend": "CPU", "nodeSelector": {"disk": "fast"}, "gpus": {"minMemory": "8Gi"},
+                      "models": [{"gpusPerReplica": 0}]});
+    let pod = pod_spec(&spec);
+    assert_eq!(pod["containers"][0]["resources"].get("limits"), None);
+    assert_eq!(pod.get("affinity"), None);
+    assert_eq!(pod["nodeSelector"], json!({"disk": "fast"}));
+}
+
+#[test]
+fn a_full_node_can_roll_because_no_agent_is_added_first() {
+    let deployment = body(&planned(&json!({}), &seen(1)).1, Kind::Deployment);
+    assert_eq!(
+        deployment["spec"]["strategy"]["rollingUpdate"],
+        json!({"maxSurge": 0, "maxUnavailable": 1})
+    );
+}
+
+#[test]
+fn a_new_certificate_does_not_roll_the_agents() {
+    let deployment = |data: &str| {
+        let mut seen = seen(1);
+        seen.tls = Some([("tls.crt".to_owned(), k8s_openapi::ByteString(data.into()))].into());
+        body(&planned(&json!({}), &seen).1, Kind::Deployment)
+    };
+    assert_eq!(deployment("old"), deployment("new"));
+}

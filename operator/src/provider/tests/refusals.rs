@@ -1,0 +1,55 @@
+//! What a specification must say.
+
+use super::*;
+
+#[test]
+fn what_the_schema_cannot_tell_is_refused_by_the_fields_name() {
+    let cases = [
+        (
+            json!({"payout": {"address": "x".repeat(48)}}),
+            "spec.payout.address",
+        ),
+        (
+            json!({"payout": {"address": format!("0:{}", "zz".repeat(32))}}),
+            "spec.payout.address",
+        ),
+        (
+            json!({"payout": {"settle": {"maxAge": "99999999999999h"}}}),
+            "spec.payout.settle.maxAge",
+        ),
+        (
+            json!({"payout": {"settle": {"maxFeeRatio": "1.5"}}}),
+            "spec.payout.settle.maxFeeRatio",
+        ),
+        // Settling reads it as a decimal of six digits: what it cannot read must not be called ready.
+        (
+            json!({"payout": {"settle": {"maxFeeRatio": "1e-2"}}}),
+            "spec.payout.settle.maxFeeRatio",
+        ),
+        (
+            json!({"models": [{"idleTimeout": "99999999999999h"}]}),
+            "spec.models[m].idleTimeout",
+        ),
+        (
+            json!({"models": [{"minReplicas": 3, "maxReplicas": 2}]}),
+            "spec.models[m].minReplicas",
+        ),
+        (json!({"models": [{"gpusPerReplica": 0}]}), "spec.models"),
+        (json!({"gpus": {"minMemory": "eight"}}), "spec.gpus.minMemory"),
+        (
+            json!({"gpus": {"minComputeCapability": "new"}}),
+            "spec.gpus.minComputeCapability",
+        ),
+        (json!({"replicas": -1}), "spec.replicas"),
+    ];
+    for (spec, field) in cases {
+        assert_eq!(
+            validate::validate(&provider(&spec)).unwrap_err().field,
+            field,
+            "{spec}"
+        );
+    }
+    let mut long = provider(&json!({}));
+    long.metadata.name = Some("p".repeat(64));
+    assert_eq!(validate::validate(&long).unwrap_err().field, "metadata.name");
+}
