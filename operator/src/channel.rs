@@ -125,6 +125,7 @@ async fn reconcile(channel: &PaymentChannel, shared: &Channels) -> Result<Action
     Ok(Action::requeue(plan::next_look(
         &channel,
         written.as_ref().and_then(|channel| channel.status.as_ref()),
+        shared.ctx.now(),
     )))
 }
 

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use cocoon_api::{
     NanoTon,
-    conditions::{self, Closing, Ready, Reason as _},
-    crd::{PaymentChannel, PaymentChannelStatus, Settlement, settlement::SettlementState},
+    conditions::{self, Ready, Reason as _},
+    crd::{
+        PaymentChannel, PaymentChannelStatus, Settlement, channel::ChannelState, settlement::SettlementState,
+    },
     names::ABANDON_ANNOTATION,
     units::UnitError,
 };
@@ -19,8 +21,13 @@ use kube::ResourceExt as _;
 
 use super::observe::Seen;
 
-/// A channel that waits for its payer is looked at this often, so that a deposit is seen within seconds.
+/// A channel that waits for its payer is looked at this often at first, so that a deposit is seen within seconds.
 const WAITING_INTERVAL: Duration = Duration::from_secs(5);
+/// A channel that has not been in order for ten minutes or more, a closed one for instance: a public endpoint that allows
+/// one request a second has room for sixty of them.
+const IDLE_INTERVAL: Duration = Duration::from_secs(60);
+/// A tenth of the time that it has waited is how long it may go unseen.
+const WAITED_PARTS: u32 = 10;
 /// A channel that is in order: its top-ups are seen within this time, and a close within a sixth of the shortest
 /// challenge window.
 const QUIET_INTERVAL: Duration = Duration::from_secs(10);
@@ -28,15 +35,26 @@ const QUIET_INTERVAL: Duration = Duration::from_secs(10);
 const LEAVING_INTERVAL: Duration = Duration::from_secs(1);
 
 /// When to look again at a channel with this status.
-pub(super) fn next_look(channel: &PaymentChannel, status: Option<&PaymentChannelStatus>) -> Duration {
+pub(super) fn next_look(
+    channel: &PaymentChannel,
+    status: Option<&PaymentChannelStatus>,
+    now: Timestamp,
+) -> Duration {
     if channel.metadata.deletion_timestamp.is_some() {
         return LEAVING_INTERVAL;
     }
+    if status.is_some_and(|status| status.state == Some(ChannelState::Closing)) {
+        return WAITING_INTERVAL;
+    }
     let list = status.map_or(&[][..], |status| &status.conditions);
-    if conditions::is_true(list, Ready::TYPE) && !conditions::is_true(list, Closing::TYPE) {
-        QUIET_INTERVAL
-    } else {
-        WAITING_INTERVAL
+    match conditions::find(list, Ready::TYPE) {
+        Some(ready) if ready.status == "True" => QUIET_INTERVAL,
+        Some(ready) => {
+            let waited = now.duration_since(ready.last_transition_time.0);
+            let waited = Duration::try_from(waited).unwrap_or_default();
+            (waited / WAITED_PARTS).clamp(WAITING_INTERVAL, IDLE_INTERVAL)
+        }
+        None => WAITING_INTERVAL,
     }
 }
 
@@ -85,4 +103,44 @@ pub(super) fn departure(
 pub(crate) fn ended(settlement: &Settlement) -> bool {
     let state = settlement.status.as_ref().and_then(|status| status.state);
     matches!(state, Some(SettlementState::Confirmed | SettlementState::Failed))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn seconds(status: &serde_json::Value, now: &str) -> u64 {
+        let channel: PaymentChannel = serde_json::from_value(json!({
+            "apiVersion": "cocoon.farm/v1alpha1", "kind": "PaymentChannel", "metadata": {"name": "payer"},
+            "spec": {"provider": {"name": "farm"}, "network": "testbed", "contractAddress": "0:00", "payerPublicKey": "00"},
+        }))
+        .unwrap();
+        let status = serde_json::from_value(status.clone()).unwrap();
+        next_look(&channel, Some(&status), now.parse().unwrap()).as_secs()
+    }
+
+    #[test]
+    fn a_channel_that_waits_long_is_looked_at_less_often_unless_it_is_closing() {
+        let status = |state: &str, ready: &str| {
+            let ready = json!({"type": "Ready", "status": ready, "reason": "R", "message": "",
+                               "lastTransitionTime": "2026-01-01T00:00:00Z"});
+            json!({"state": state, "conditions": [ready]})
+        };
+        for state in ["Unfunded", "Closed"] {
+            let waiting = status(state, "False");
+            assert_eq!(seconds(&waiting, "2026-01-01T00:00:01Z"), 5);
+            assert_eq!(seconds(&waiting, "2026-01-01T00:05:00Z"), 30);
+            assert_eq!(seconds(&waiting, "2026-02-01T00:00:00Z"), 60);
+            assert_eq!(
+                seconds(&waiting, "2025-12-31T00:00:00Z"),
+                5,
+                "a clock that went back"
+            );
+        }
+        assert_eq!(seconds(&json!({}), "2026-02-01T00:00:00Z"), 5);
+        assert_eq!(seconds(&status("Closing", "False"), "2026-02-01T00:00:00Z"), 5);
+        assert_eq!(seconds(&status("Open", "True"), "2026-02-01T00:00:00Z"), 10);
+    }
 }
