@@ -4,11 +4,15 @@ use anyhow::{Context as _, Result};
 use cocoon_api::{
     NanoTon,
     conditions::{self, Ready, Reason as _},
-    crd::{CocoonProvider, InferenceJob, PaymentChannel},
+    crd::{CocoonProvider, InferenceJob, PaymentChannel, PaymentChannelStatus},
+    names,
 };
 use cocoon_ton::{Address, ChannelOnChain, ChannelState, SecretKey, Signer as _, Wallet};
-use k8s_openapi::api::core::v1::Secret;
-use kube::{Api, api::PostParams};
+use k8s_openapi::api::core::v1::{Pod, Secret};
+use kube::{
+    Api,
+    api::{ListParams, Patch, PatchParams, PostParams},
+};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -52,6 +56,8 @@ pub struct Offer {
     pub sha256: String,
     /// Agents kept without work.
     pub min_replicas: u32,
+    /// Agents at most.
+    pub max_replicas: u32,
     /// Settle once this much is metered.
     pub threshold: NanoTon,
     /// Text of the wallet's Secret; the farm's key where absent.
@@ -68,6 +74,7 @@ impl Offer {
             gpus_per_replica: 1,
             sha256: stack.description.model_sha256.clone(),
             min_replicas: 0,
+            max_replicas: 1,
             threshold: NanoTon::from_nano(1).expect("one nanoTON"),
             wallet_text: None,
         }
@@ -122,7 +129,7 @@ impl<'a> Farm<'a> {
                     "contextLength": 1024,
                     "gpusPerReplica": offer.gpus_per_replica,
                     "minReplicas": offer.min_replicas,
-                    "maxReplicas": 1,
+                    "maxReplicas": offer.max_replicas,
                     "price": prices(),
                 }],
                 "payout": {
@@ -186,8 +193,14 @@ impl<'a> Farm<'a> {
     }
 
     /// Submits a job of raw completions, greedy, 32 tokens each.
-    pub async fn submit(&self, name: &str, prompts: &[&str], max_nano: u64) -> Result<InferenceJob> {
-        let inline: Vec<Value> = prompts.iter().map(|prompt| json!({"prompt": prompt})).collect();
+    pub async fn submit<P>(&self, name: &str, prompts: &[P], max_nano: u64) -> Result<InferenceJob>
+    where
+        P: AsRef<str>,
+    {
+        let inline: Vec<Value> = prompts
+            .iter()
+            .map(|prompt| json!({"prompt": prompt.as_ref()}))
+            .collect();
         self.create(&json!({
             "apiVersion": "cocoon.farm/v1alpha1", "kind": "InferenceJob", "metadata": {"name": name},
             "spec": {
@@ -232,6 +245,46 @@ impl<'a> Farm<'a> {
         found(&job).context("the condition that was waited for")
     }
 
+    /// Waits until the channel's object satisfies `holds`.
+    pub async fn wait_for_channel(
+        &self,
+        what: &str,
+        holds: impl Fn(&PaymentChannelStatus) -> bool,
+    ) -> Result<PaymentChannel> {
+        let holds = |channel: &PaymentChannel| channel.status.as_ref().is_some_and(&holds);
+        wait::object(&self.api::<PaymentChannel>(), CHANNEL, what, holds).await
+    }
+
+    /// Waits until the job has delivered some of its requests and not all: it is in the middle.
+    pub async fn wait_for_the_middle_of(&self, job: &str) -> Result<InferenceJob> {
+        let in_the_middle = |job: &InferenceJob| {
+            job.status.as_ref().is_some_and(|status| {
+                status.requests.succeeded > 0 && status.requests.succeeded < status.requests.total
+            })
+        };
+        let what = "some requests are delivered and some are not";
+        wait::object(&self.api::<InferenceJob>(), job, what, in_the_middle).await
+    }
+
+    /// The pods of the farm's agents.
+    pub async fn agents(&self) -> Result<Vec<Pod>> {
+        let selector = format!("{}={}", names::COMPONENT_LABEL, names::AGENT_COMPONENT);
+        let params = ListParams::default().labels(&selector);
+        Ok(self.api::<Pod>().list(&params).await?.items)
+    }
+
+    /// Changes parts of an object: a JSON merge patch, as `kubectl patch --type merge` sends it.
+    pub async fn patch<K>(&self, name: &str, patch: &Value) -> Result<K>
+    where
+        K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+            + Clone
+            + std::fmt::Debug
+            + serde::de::DeserializeOwned,
+    {
+        let params = PatchParams::default();
+        Ok(self.api::<K>().patch(name, &params, &Patch::Merge(patch)).await?)
+    }
+
     /// The channel's contract, as its getter shows it.
     pub async fn contract(&self) -> Result<ChannelState> {
         let channel = self.api::<PaymentChannel>().get(CHANNEL).await?;
@@ -263,6 +316,13 @@ impl<'a> Farm<'a> {
             serde_json::from_value(manifest.clone()).context("the manifest does not fit its kind")?;
         Ok(self.api::<K>().create(&PostParams::default(), &object).await?)
     }
+}
+
+/// So many prompts, no two the same.
+pub fn prompts(count: usize) -> Vec<String> {
+    (0..count)
+        .map(|number| format!("{number}. Once upon a time"))
+        .collect()
 }
 
 /// Decimal TON.

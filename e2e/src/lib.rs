@@ -4,6 +4,7 @@
 //! A *stack* is a cluster with the chart installed and a TON network that its pods reach. `cargo xtask stack up`
 //! makes one and describes it in a file; the variable `COCOON_STACK` names that file.
 
+pub mod container;
 pub mod demo;
 pub mod farm;
 pub mod golden;

@@ -2,10 +2,10 @@
 
 use std::{future::Future, panic::AssertUnwindSafe, time::Duration};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use cocoon_api::crd::{CocoonProvider, InferenceJob, PaymentChannel};
 use futures::FutureExt as _;
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::{
     Api, Resource, ResourceExt as _,
     api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams},
@@ -15,6 +15,8 @@ use serde_json::json;
 
 use crate::{stack::Stack, wait};
 
+/// Names of all namespaces of tests begin so.
+const PREFIX: &str = "e2e-";
 /// A namespace is removed within this time, with everything in it.
 const REMOVAL_LIMIT: Duration = Duration::from_secs(90);
 
@@ -25,7 +27,7 @@ where
 {
     let namespaces: Api<Namespace> = Api::all(stack.client.clone());
     let metadata = ObjectMeta {
-        generate_name: Some(format!("e2e-{name}-")),
+        generate_name: Some(format!("{PREFIX}{name}-")),
         ..ObjectMeta::default()
     };
     let namespace = namespaces
@@ -53,6 +55,27 @@ where
     }
 }
 
+/// Waits until every namespace of a test is gone. Kubernetes begins with one only five seconds after its deletion, so
+/// that nobody waits for each.
+pub async fn all_removed(stack: &Stack) -> Result<()> {
+    let namespaces: Api<Namespace> = Api::all(stack.client.clone());
+    wait::within(REMOVAL_LIMIT, "every namespace of a test is gone", || async {
+        let all = namespaces.list(&ListParams::default()).await?.items;
+        let left: Vec<String> = all
+            .iter()
+            .map(kube::ResourceExt::name_any)
+            .filter(|name| name.starts_with(PREFIX))
+            .collect();
+        ensure!(
+            left.is_empty(),
+            "{} are left; where a run before was interrupted, `./x down` removes them",
+            left.join(", ")
+        );
+        Ok(Some(()))
+    })
+    .await
+}
+
 async fn remove(stack: &Stack, namespaces: &Api<Namespace>, namespace: &str) -> Result<()> {
     // Jobs first: the namespace's own deletion takes wallets away before channels are settled.
     for kind in ["inferencejobs", "paymentchannels", "cocoonproviders"] {
@@ -68,8 +91,17 @@ async fn remove(stack: &Stack, namespaces: &Api<Namespace>, namespace: &str) -> 
             ])
             .await?;
     }
+    // The next test counts GPUs: agents go with their provider, other pods are the test's own.
+    let pods: Api<Pod> = Api::namespaced(stack.client.clone(), namespace);
+    pods.delete_collection(&DeleteParams::default(), &ListParams::default())
+        .await?;
+    wait::within(REMOVAL_LIMIT, "no pod is left", || async {
+        let left = pods.list(&ListParams::default()).await?.items;
+        Ok(left.is_empty().then_some(()))
+    })
+    .await?;
     namespaces.delete(namespace, &DeleteParams::default()).await?;
-    wait::gone(namespaces, namespace, REMOVAL_LIMIT).await
+    Ok(())
 }
 
 async fn abandon_all(stack: &Stack, namespace: &str) {

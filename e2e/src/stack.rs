@@ -14,7 +14,7 @@ use kube::{
 };
 use serde::Deserialize;
 use serde_json::json;
-use tokio::process::Command;
+use tokio::{io::AsyncWriteExt as _, process::Command};
 
 /// Variable that names the stack's description.
 pub const STACK_VARIABLE: &str = "COCOON_STACK";
@@ -126,6 +126,11 @@ impl Stack {
         self.post("/testbed/blocks", &json!({"paused": paused})).await
     }
 
+    /// Moves the chain's time forward, so that nothing has to wait for a challenge window.
+    pub async fn advance_time(&self, seconds: u32) -> Result<()> {
+        self.post("/testbed/advance", &json!({"seconds": seconds})).await
+    }
+
     async fn post(&self, path: &str, body: &serde_json::Value) -> Result<()> {
         let url = format!("{}{path}", self.description.chain);
         let answer = self
@@ -146,60 +151,123 @@ impl Stack {
 
     /// Runs kubectl and answers what it prints; fails with what it says on standard error.
     pub async fn kubectl(&self, arguments: &[&str]) -> Result<String> {
-        let mut command = Command::new(&self.description.kubectl);
-        command
-            .args(arguments)
-            .env("KUBECONFIG", &self.description.kubeconfig);
-        run(command, arguments, None).await
+        self.kubectl_command(arguments).say(None).await?.success()
     }
 
     /// Like [`Stack::kubectl`], with text on standard input.
     pub async fn kubectl_with(&self, arguments: &[&str], input: &str) -> Result<String> {
-        let mut command = Command::new(&self.description.kubectl);
-        command
-            .args(arguments)
-            .env("KUBECONFIG", &self.description.kubeconfig);
-        run(command, arguments, Some(input)).await
+        self.kubectl_command(arguments).say(Some(input)).await?.success()
     }
 
     /// Runs the plugin with the payer's key in the environment.
     pub async fn plugin(&self, arguments: &[&str], payer_key: &str) -> Result<String> {
-        let mut command = Command::new(&self.description.plugin);
-        command
-            .args(arguments)
-            .env("KUBECONFIG", &self.description.kubeconfig)
+        self.try_plugin(arguments, payer_key).await?.success()
+    }
+
+    /// Like [`Stack::plugin`], and answers what it said whether it succeeded or not.
+    pub async fn try_plugin(&self, arguments: &[&str], payer_key: &str) -> Result<Said> {
+        let command = Called::new(&self.description.plugin, arguments);
+        self.as_payer(command, payer_key).say(None).await
+    }
+
+    /// Runs the plugin as people do: `kubectl cocoon …`, found by its name in the path.
+    pub async fn kubectl_cocoon(&self, arguments: &[&str], payer_key: &str) -> Result<Said> {
+        let folder = self
+            .description
+            .plugin
+            .parent()
+            .context("the plugin lies in a folder")?;
+        let before = std::env::var_os("PATH").unwrap_or_default();
+        let folders = [folder.to_owned()]
+            .into_iter()
+            .chain(std::env::split_paths(&before));
+        let path = std::env::join_paths(folders).context("could not put the plugin in the path")?;
+        let mut call = self.kubectl_command(&[&["cocoon"], arguments].concat());
+        call.command.env("PATH", path);
+        self.as_payer(call, payer_key).say(None).await
+    }
+
+    fn kubectl_command(&self, arguments: &[&str]) -> Called {
+        let mut call = Called::new(&self.description.kubectl, arguments);
+        call.command.env("KUBECONFIG", &self.description.kubeconfig);
+        call
+    }
+
+    fn as_payer(&self, mut call: Called, payer_key: &str) -> Called {
+        let Description {
+            network,
+            global_id,
+            kubeconfig,
+            ..
+        } = &self.description;
+        call.command
+            .env("KUBECONFIG", kubeconfig)
             .env("COCOON_TON_ENDPOINT", self.endpoint())
-            .env(
-                "COCOON_TON_NETWORK",
-                format!("{}={}", self.description.network, self.description.global_id),
-            )
+            .env("COCOON_TON_NETWORK", format!("{network}={global_id}"))
             .env("COCOON_PAYER_KEY", payer_key);
-        run(command, arguments, None).await
+        call
     }
 }
 
-async fn run(mut command: Command, arguments: &[&str], input: Option<&str>) -> Result<String> {
-    use tokio::io::AsyncWriteExt as _;
-    let mut child = command
-        .stdin(if input.is_some() {
+/// What a program said, and whether it was content.
+#[derive(Debug, Clone)]
+pub struct Said {
+    /// The words it was called with.
+    pub call: String,
+    /// Whether it exited with zero.
+    pub succeeded: bool,
+    /// Standard output.
+    pub out: String,
+    /// Standard error.
+    pub err: String,
+}
+
+impl Said {
+    /// Standard output of a program that succeeded; otherwise its last words as the error.
+    pub fn success(self) -> Result<String> {
+        ensure!(self.succeeded, "`{}` failed: {}", self.call, self.err.trim());
+        Ok(self.out)
+    }
+}
+
+/// A program that is to be run.
+struct Called {
+    words: String,
+    command: Command,
+}
+
+impl Called {
+    fn new(program: &Path, arguments: &[&str]) -> Self {
+        let mut command = Command::new(program);
+        command.args(arguments);
+        Self {
+            words: arguments.join(" "),
+            command,
+        }
+    }
+
+    async fn say(self, input: Option<&str>) -> Result<Said> {
+        let Self { words, mut command } = self;
+        let stdin = if input.is_some() {
             Stdio::piped()
         } else {
             Stdio::null()
+        };
+        let mut child = command
+            .stdin(stdin)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("could not start {command:?}"))?;
+        if let (Some(text), Some(mut stdin)) = (input, child.stdin.take()) {
+            stdin.write_all(text.as_bytes()).await?;
+        }
+        let output = child.wait_with_output().await?;
+        Ok(Said {
+            call: words,
+            succeeded: output.status.success(),
+            out: String::from_utf8_lossy(&output.stdout).into_owned(),
+            err: String::from_utf8_lossy(&output.stderr).into_owned(),
         })
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .with_context(|| format!("could not start {command:?}"))?;
-    if let (Some(text), Some(mut stdin)) = (input, child.stdin.take()) {
-        stdin.write_all(text.as_bytes()).await?;
     }
-    let output = child.wait_with_output().await?;
-    let words = String::from_utf8_lossy(&output.stderr);
-    ensure!(
-        output.status.success(),
-        "`{}` failed: {}",
-        arguments.join(" "),
-        words.trim()
-    );
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

@@ -6,6 +6,9 @@ use anyhow::{Context, Result};
 
 use crate::{stack, workspace};
 
+/// Nodes of the testbed unless asked otherwise: agents on two are one of the tests. The second costs about 50 MB.
+const NODES: u8 = 2;
+
 /// Arguments of `cargo xtask e2e`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -20,7 +23,7 @@ pub(crate) struct Args {
 
 /// Starts the stack and runs the tests on it, one after the other.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    let description = stack::up(&args.stack)?;
+    let description = stack::up(&args.stack.clone().or_nodes(NODES))?;
     let mut tests = workspace::cargo();
     tests
         .args(["test", "--workspace", "--test", "e2e", "--"])

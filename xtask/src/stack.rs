@@ -88,6 +88,14 @@ pub(crate) struct Up {
     model_path: Option<PathBuf>,
 }
 
+impl Up {
+    /// The same with so many nodes, unless their number is given.
+    pub(crate) fn or_nodes(mut self, nodes: u8) -> Self {
+        self.nodes = self.nodes.or(Some(nodes));
+        self
+    }
+}
+
 /// Runs `cargo xtask stack`.
 pub(crate) fn run(args: &Args) -> Result<()> {
     match &args.command {

@@ -101,12 +101,12 @@ fn list(seen: &[(PaymentChannel, Option<ChannelState>)]) -> Table {
         "NAME",
         "PROVIDER",
         "STATE",
-        "DEPOSIT",
-        "REDEEMED",
-        "CAP",
-        "AVAILABLE",
-        "CONTRACT-DEPOSIT",
-        "CONTRACT-REDEEMED",
+        "DEPOSIT-TON",
+        "REDEEMED-TON",
+        "CAP-TON",
+        "AVAILABLE-TON",
+        "CONTRACT-DEPOSIT-TON",
+        "CONTRACT-REDEEMED-TON",
     ]);
     for (object, contract) in seen {
         let status = object.status.clone().unwrap_or_default();

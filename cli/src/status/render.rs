@@ -34,8 +34,8 @@ impl Report {
             "WAITING",
             "FINISHED-TODAY",
             "TOKENS-TODAY",
-            "EARNED",
-            "PENDING",
+            "EARNED-TON",
+            "PENDING-TON",
             "LAST-SETTLEMENT",
         ];
         let mut table = Table::new(&headings[usize::from(!with_namespace)..]);

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use cocoon_api::crd::{CocoonProvider, InferenceJob, PaymentChannel};
 use e2e::{
-    farm::{CHANNEL, Farm, Offer, PROVIDER},
+    farm::{CHANNEL, Farm, Offer, PROVIDER, prompts},
     wait,
 };
 use k8s_openapi::api::core::v1::Pod;
@@ -59,23 +59,10 @@ async fn all_gone(farm: &Farm<'_>) -> Result<()> {
 
 async fn run(farm: &Farm<'_>, order: [Kind; 3], running: bool) -> Result<()> {
     farm.open_channel("2", "1.9").await?;
-    let prompts: Vec<String> = (0..if running { REQUESTS } else { 1 })
-        .map(|n| format!("{n}. Once upon a time"))
-        .collect();
-    let prompts: Vec<&str> = prompts.iter().map(String::as_str).collect();
-    farm.submit("job", &prompts, 900_000_000).await?;
+    let requests = if running { REQUESTS } else { 1 };
+    farm.submit("job", &prompts(requests), 900_000_000).await?;
     if running {
-        let delivered = |job: &InferenceJob| {
-            job.status
-                .as_ref()
-                .is_some_and(|status| status.requests.succeeded > 0)
-        };
-        let job = wait::object(&farm.api::<InferenceJob>(), "job", "the job runs", delivered).await?;
-        ensure!(
-            job.status
-                .is_some_and(|status| status.requests.succeeded < status.requests.total),
-            "the job still runs"
-        );
+        farm.wait_for_the_middle_of("job").await?;
     } else {
         farm.wait_for("job", "Settled").await?;
     }

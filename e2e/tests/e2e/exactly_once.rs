@@ -1,12 +1,12 @@
 //! Nothing is billed twice, whatever dies in between.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context as _, Result, ensure};
-use cocoon_api::{
-    crd::{InferenceJob, Settlement, settlement::SettlementState},
-    names,
-};
+use cocoon_api::crd::{InferenceJob, Settlement, job::Assignment, settlement::SettlementState};
 use e2e::{
-    farm::{Farm, Offer},
+    container::Process,
+    farm::{Farm, Offer, prompts},
     stack::Stack,
     wait,
 };
@@ -21,29 +21,10 @@ use super::{on_stack, receipts::assert_paid_once};
 /// Enough requests that a job is still running when its first results have landed.
 const REQUESTS: usize = 90;
 
-fn prompts() -> Vec<String> {
-    (0..REQUESTS)
-        .map(|number| format!("{number}. Once upon a time"))
-        .collect()
-}
-
 async fn start_long_job(farm: &Farm<'_>) -> Result<()> {
     farm.open_channel("5", "2").await?;
-    let prompts = prompts();
-    let prompts: Vec<&str> = prompts.iter().map(String::as_str).collect();
-    farm.submit("long", &prompts, 1_000_000_000).await?;
-    let some_delivered = |job: &InferenceJob| {
-        job.status.as_ref().is_some_and(|status| {
-            status.requests.succeeded > 0 && status.requests.succeeded < status.requests.total
-        })
-    };
-    wait::object(
-        &farm.api::<InferenceJob>(),
-        "long",
-        "some requests are delivered and some are not",
-        some_delivered,
-    )
-    .await?;
+    farm.submit("long", &prompts(REQUESTS), 1_000_000_000).await?;
+    farm.wait_for_the_middle_of("long").await?;
     Ok(())
 }
 
@@ -131,12 +112,8 @@ fn an_agent_deleted_in_the_middle_of_a_job_is_replaced() -> Result<()> {
     on_stack("kill-agent", |stack, namespace| async move {
         let farm = Farm::start(&stack, &namespace, &Offer::of(&stack)).await?;
         start_long_job(&farm).await?;
-        let selector = format!("{}={}", names::COMPONENT_LABEL, names::AGENT_COMPONENT);
-        let agents = farm
-            .api::<Pod>()
-            .list(&ListParams::default().labels(&selector))
-            .await?;
-        let agent = agents.items.first().context("an agent runs")?;
+        let agents = farm.agents().await?;
+        let agent = agents.first().context("an agent runs")?;
         farm.api::<Pod>()
             .delete(&agent.name_any(), &DeleteParams::default().grace_period(0))
             .await?;
@@ -145,6 +122,38 @@ fn an_agent_deleted_in_the_middle_of_a_job_is_replaced() -> Result<()> {
         ensure!(
             assignments.len() >= 2,
             "the rest ran on another agent: {assignments:?}"
+        );
+        Ok(())
+    })
+}
+
+#[test]
+fn an_agent_killed_in_its_container_starts_again_with_another_key_and_does_the_rest() -> Result<()> {
+    on_stack("kill-container", |stack, namespace| async move {
+        let farm = Farm::start(&stack, &namespace, &Offer::of(&stack)).await?;
+        start_long_job(&farm).await?;
+        let agents = farm.agents().await?;
+        let agent = agents.first().context("an agent runs")?;
+        Process::of(agent, "gpu-agent")?.kill()?;
+        let job = finish(&farm).await?;
+
+        let after = farm.api::<Pod>().get(&agent.name_any()).await?;
+        ensure!(after.uid() == agent.uid(), "the pod stays");
+        let restarts = after
+            .status
+            .iter()
+            .flat_map(|status| status.container_statuses.iter().flatten())
+            .map(|container| container.restart_count);
+        ensure!(
+            restarts.sum::<i32>() == 1,
+            "its container was started again, once"
+        );
+        let assignments = job.status.unwrap_or_default().assignments;
+        let keys: BTreeSet<_> = assignments.iter().map(|assignment| &assignment.agent).collect();
+        let is_the_pod = |assignment: &Assignment| Some(&assignment.pod_uid) == agent.uid().as_ref();
+        ensure!(
+            assignments.len() == 2 && keys.len() == 2 && assignments.iter().all(is_the_pod),
+            "two attempts in one pod, each with a key of its own: {assignments:?}"
         );
         Ok(())
     })

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, Result, ensure};
 use cocoon_api::{
     NanoTon,
-    crd::{InferenceJob, PaymentChannel},
-    names::{RECEIPTS_KEY, RESULTS_KEY},
+    crd::{InferenceJob, PaymentChannelStatus},
+    names::{RECEIPTS_KEY, RESULTS_KEY, UNDELIVERED_KEY},
     receipt::{Receipt, ReceiptChain, Sha256Digest},
 };
-use e2e::farm::{CHANNEL, Farm};
+use e2e::farm::Farm;
 use k8s_openapi::api::core::v1::Secret;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -43,7 +43,6 @@ pub struct Answer {
 #[derive(Deserialize)]
 pub struct Choice {
     pub text: String,
-    pub finish_reason: String,
 }
 
 #[derive(Deserialize)]
@@ -56,6 +55,8 @@ pub struct AnswerUsage {
 pub struct Delivered {
     pub lines: Vec<Line>,
     pub receipts: Vec<Receipt>,
+    /// Receipts of answers that were not delivered: links of their chains, and free.
+    undelivered: Vec<Receipt>,
 }
 
 impl Delivered {
@@ -65,24 +66,29 @@ impl Delivered {
             .get(job)
             .await
             .context("the job has a Secret of its name")?;
+        Self::in_secret(secret)
+    }
+
+    pub fn in_secret(secret: Secret) -> Result<Self> {
         let data = secret.data.unwrap_or_default();
-        let text = |key: &str| -> Result<String> {
-            Ok(String::from_utf8(
-                data.get(key)
-                    .with_context(|| format!("{key} is missing"))?
-                    .0
-                    .clone(),
-            )?)
+        let lines = |key: &str| -> Result<String> {
+            let bytes = data.get(key).map(|bytes| bytes.0.clone()).unwrap_or_default();
+            Ok(String::from_utf8(bytes)?)
         };
-        let lines = text(RESULTS_KEY)?
-            .lines()
-            .map(serde_json::from_str)
-            .collect::<Result<_, _>>()?;
-        let receipts = text(RECEIPTS_KEY)?
-            .lines()
-            .map(serde_json::from_str)
-            .collect::<Result<_, _>>()?;
-        Ok(Self { lines, receipts })
+        let receipts = |key: &str| -> Result<Vec<Receipt>> {
+            let text = lines(key)?;
+            Ok(text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?)
+        };
+        let results = lines(RESULTS_KEY)?;
+        ensure!(!results.is_empty(), "{RESULTS_KEY} is missing");
+        Ok(Self {
+            lines: results
+                .lines()
+                .map(serde_json::from_str)
+                .collect::<Result<_, _>>()?,
+            receipts: receipts(RECEIPTS_KEY)?,
+            undelivered: receipts(UNDELIVERED_KEY)?,
+        })
     }
 
     /// Every answered request has exactly one receipt, which is about the very bytes that were delivered, and
@@ -113,7 +119,9 @@ impl Delivered {
             by_request.keys()
         );
         let mut chains: BTreeMap<_, ReceiptChain> = BTreeMap::new();
-        for receipt in &self.receipts {
+        let mut links: Vec<&Receipt> = self.receipts.iter().chain(&self.undelivered).collect();
+        links.sort_by_key(|receipt| (&receipt.chain, receipt.sequence));
+        for receipt in links {
             chains
                 .entry(receipt.chain.clone())
                 .or_insert_with(|| ReceiptChain::new(receipt.chain.clone()))
@@ -135,43 +143,44 @@ impl Delivered {
 
 /// The job's cost, its receipts, the channel's counters and the contract all say the same.
 pub async fn assert_paid_once(farm: &Farm<'_>, job: &InferenceJob, requests: usize) -> Result<()> {
-    let name = job.metadata.name.as_deref().unwrap_or_default();
-    let delivered = Delivered::of(farm, name).await?;
-    let billed = delivered.check()?;
-    ensure!(
-        delivered.receipts.len() == requests,
-        "{} receipts for {requests} requests",
-        delivered.receipts.len()
-    );
-    let status = job.status.clone().unwrap_or_default();
-    ensure!(
-        status.cost.spent_nano == billed,
-        "status.cost is {}, receipts say {billed}",
-        status.cost.spent_nano
-    );
+    assert_all_paid(farm, &[(job, requests)]).await
+}
+
+/// Like [`assert_paid_once`], for all jobs that a channel ever had.
+pub async fn assert_all_paid(farm: &Farm<'_>, jobs: &[(&InferenceJob, usize)]) -> Result<()> {
+    let mut billed = NanoTon::ZERO;
+    for (job, requests) in jobs {
+        let name = job.metadata.name.as_deref().unwrap_or_default();
+        let delivered = Delivered::of(farm, name).await?;
+        let sum = delivered.check()?;
+        ensure!(
+            delivered.receipts.len() == *requests,
+            "job {name} has {} receipts for {requests} requests",
+            delivered.receipts.len()
+        );
+        let spent = job.status.clone().unwrap_or_default().cost.spent_nano;
+        ensure!(
+            spent == sum,
+            "status.cost of {name} is {spent}, receipts say {sum}"
+        );
+        billed = billed.checked_add(sum)?;
+    }
+    assert_redeemed(farm, billed).await
+}
+
+/// The contract paid exactly this, and the channel's object says so.
+pub async fn assert_redeemed(farm: &Farm<'_>, billed: NanoTon) -> Result<()> {
     let contract = farm.contract().await?;
     ensure!(
         contract.redeemed == billed,
         "the contract redeemed {}, receipts say {billed}",
         contract.redeemed
     );
-    let channel = e2e::wait::object(
-        &farm.api::<PaymentChannel>(),
-        CHANNEL,
-        "the channel shows what was redeemed",
-        |channel| {
-            channel
-                .status
-                .as_ref()
-                .is_some_and(|status| status.redeemed_nano == billed)
-        },
-    )
-    .await?;
-    let status = channel.status.unwrap_or_default();
-    ensure!(
-        status.accrued_nano == billed,
-        "accrued is {}, receipts say {billed}",
-        status.accrued_nano
-    );
+    let shown = |status: &PaymentChannelStatus| status.redeemed_nano == billed;
+    let channel = farm
+        .wait_for_channel("the channel shows what was redeemed", shown)
+        .await?;
+    let accrued = channel.status.unwrap_or_default().accrued_nano;
+    ensure!(accrued == billed, "accrued is {accrued}, receipts say {billed}");
     Ok(())
 }

@@ -95,8 +95,8 @@ fn a_day_counts_what_runs_waits_and_finished_since_it_began() {
 fn the_glance_shows_figures_reasons_and_waits() {
     let text = report(&jobs()).render(false);
     for line in [
-        "PROVIDER   READY   GPUS-FREE   RUNNING   WAITING   FINISHED-TODAY   TOKENS-TODAY   EARNED   PENDING   LAST-SETTLEMENT",
-        "farm       False   3/4         1         1         2 (1 failed)     37             1        0.5       2026-11-23T10:00:00Z",
+        "PROVIDER   READY   GPUS-FREE   RUNNING   WAITING   FINISHED-TODAY   TOKENS-TODAY   EARNED-TON   PENDING-TON   LAST-SETTLEMENT",
+        "farm       False   3/4         1         1         2 (1 failed)     37             1            0.5           2026-11-23T10:00:00Z",
         "m       farm       Serving   1/1      55      2",
         "farm is not ready: an agent starts",
         "waiting       m       1m30s   2       1 GPU",

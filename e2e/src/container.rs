@@ -1,0 +1,56 @@
+//! The processes of a pod's containers, as this machine sees them: the testbed's nodes are namespaces of it.
+//!
+//! The images have no shell, so that nothing can be looked at or killed from inside.
+
+use std::{collections::BTreeMap, fs, path::Path, process::Command};
+
+use anyhow::{Context as _, Result, ensure};
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt as _;
+
+/// One process of a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Process(u32);
+
+impl Process {
+    /// The process of a pod that runs `program`.
+    pub fn of(pod: &Pod, program: &str) -> Result<Self> {
+        let uid = pod.uid().context("the pod has a uid")?;
+        let processes = fs::read_dir("/proc").context("could not list the processes")?;
+        let numbers = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+        let is_it = |number: &u32| {
+            let read = |name: &str| fs::read_to_string(format!("/proc/{number}/{name}")).unwrap_or_default();
+            // A process that ends meanwhile is not the one.
+            read("comm").trim_end() == program && read("cgroup").contains(&uid)
+        };
+        let found = numbers.into_iter().find(is_it).with_context(|| {
+            format!(
+                "no {program} of pod {} runs on this machine: run this test on the testbed, with `./x test e2e`",
+                pod.name_any()
+            )
+        })?;
+        Ok(Self(found))
+    }
+
+    /// Its environment as it was started.
+    pub fn environment(self) -> Result<BTreeMap<String, String>> {
+        let path = format!("/proc/{}/environ", self.0);
+        let bytes = fs::read(Path::new(&path)).with_context(|| format!("could not read {path}"))?;
+        let text = String::from_utf8_lossy(&bytes);
+        let variables = text.split('\0').filter_map(|variable| variable.split_once('='));
+        Ok(variables
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect())
+    }
+
+    /// `kill -9`.
+    pub fn kill(self) -> Result<()> {
+        let number = self.0.to_string();
+        let status = Command::new("kill")
+            .args(["-KILL", &number])
+            .status()
+            .context("could not run kill")?;
+        ensure!(status.success(), "could not kill process {number}");
+        Ok(())
+    }
+}

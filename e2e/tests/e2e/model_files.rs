@@ -1,0 +1,163 @@
+//! Model files that are not what the offer says: named, billed to nobody, and mended by a better offer.
+
+use std::{fs, io::Write as _, os::unix::fs::PermissionsExt as _, path::Path};
+
+use anyhow::{Context as _, Result, ensure};
+use cocoon_api::{
+    NanoTon, conditions,
+    crd::{CocoonProvider, InferenceJob, PaymentChannel, provider::ModelPhase},
+};
+use e2e::{
+    farm::{CHANNEL, Farm, Offer, PROVIDER, prices},
+    wait,
+};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use tempfile::NamedTempFile;
+
+use super::{on_stack, receipts::assert_all_paid};
+
+/// One file, and what the agent must say of it.
+struct Case {
+    model: &'static str,
+    path: String,
+    sha256: String,
+    says: &'static str,
+}
+
+/// A file beside the model, which every node sees and every agent may read.
+fn file(folder: &Path, content: &[u8]) -> Result<NamedTempFile> {
+    let mut file = tempfile::Builder::new()
+        .prefix("e2e-")
+        .suffix(".gguf")
+        .tempfile_in(folder)
+        .with_context(|| format!("could not make a file in {}", folder.display()))?;
+    file.write_all(content)?;
+    file.as_file()
+        .set_permissions(fs::Permissions::from_mode(0o644))?;
+    Ok(file)
+}
+
+fn sha256(content: &[u8]) -> String {
+    hex::encode(Sha256::digest(content))
+}
+
+fn model(name: &str, path: &str, sha256: &str) -> Value {
+    json!({
+        "name": name, "source": {"hostPath": path, "sha256": sha256}, "contextLength": 1024, "gpusPerReplica": 0,
+        "price": prices(),
+    })
+}
+
+fn job(model: &str) -> Value {
+    json!({
+        "apiVersion": "cocoon.farm/v1alpha1", "kind": "InferenceJob", "metadata": {"name": model},
+        "spec": {"model": model, "endpoint": "/v1/completions", "input": {"inline": [{"prompt": "Once upon a time"}]},
+                 "parameters": {"maxTokens": 24},
+                 "billing": {"mode": "Channel", "channelRef": {"name": CHANNEL}, "maxNano": 30_000_000}},
+    })
+}
+
+/// The provider counts the model as failed, and its words name what is wrong.
+async fn assert_named(farm: &Farm<'_>, cases: &[Case]) -> Result<()> {
+    let failed = |provider: &CocoonProvider| {
+        let status = provider.status.as_ref();
+        status.is_some_and(|status| {
+            cases.iter().all(|case| {
+                let model = status.models.iter().find(|model| model.name == case.model);
+                model.is_some_and(|model| model.phase == ModelPhase::Failed)
+            })
+        })
+    };
+    let providers = farm.api::<CocoonProvider>();
+    let provider = wait::object(&providers, PROVIDER, "the models have failed", failed).await?;
+    let conditions = provider.status.unwrap_or_default().conditions;
+    let available =
+        conditions::find(&conditions, "AgentsAvailable").context("the provider speaks of its agents")?;
+    ensure!(available.reason == "AgentFailed", "{available:?}");
+    Ok(())
+}
+
+/// Every way in which a file is not the model, and the files, which live as long as they are held.
+fn cases(good: &Path) -> Result<(Vec<Case>, [NamedTempFile; 2])> {
+    let folder = good.parent().context("the model lies in a folder")?;
+    let content = fs::read(good).with_context(|| format!("could not read {}", good.display()))?;
+    let half = &content[..content.len() / 2];
+    let words = b"<html>404: this is not the file that you are looking for</html>\n".repeat(64);
+    let files = [file(folder, half)?, file(folder, &words)?];
+    let case = |model, path: &Path, sha256: String, says| Case {
+        model,
+        path: path.display().to_string(),
+        sha256,
+        says,
+    };
+    let cases = vec![
+        case("truncated", files[0].path(), sha256(half), "truncated"),
+        case("text", files[1].path(), sha256(&words), "GGUF"),
+        case("digest", good, "ab".repeat(32), "sha256"),
+    ];
+    Ok((cases, files))
+}
+
+#[test]
+fn a_file_that_is_no_model_is_named_and_its_jobs_go_on_once_the_offer_is_mended() -> Result<()> {
+    on_stack("model-files", |stack, namespace| async move {
+        let (cases, _files) = cases(&stack.description.model_path)?;
+        let farm = Farm::start(&stack, &namespace, &Offer::of(&stack)).await?;
+        farm.open_channel("1", "0.5").await?;
+        let models: Vec<Value> = cases
+            .iter()
+            .map(|case| model(case.model, &case.path, &case.sha256))
+            .collect();
+        farm.patch::<CocoonProvider>(PROVIDER, &json!({"spec": {"models": models}}))
+            .await?;
+        for case in &cases {
+            farm.create::<InferenceJob>(&job(case.model)).await?;
+        }
+        for case in &cases {
+            let message = farm
+                .wait_for_reason(case.model, "Scheduled", "AgentFailed")
+                .await?;
+            println!("{}: {message}", case.model);
+            ensure!(message.contains(case.says), "{}: {message}", case.model);
+            let status = farm
+                .api::<InferenceJob>()
+                .get(case.model)
+                .await?
+                .status
+                .unwrap_or_default();
+            ensure!(
+                status.assignments.is_empty() && status.cost.spent_nano == NanoTon::ZERO,
+                "{}: {status:?}",
+                case.model
+            );
+        }
+        assert_named(&farm, &cases).await?;
+        let channel = farm
+            .api::<PaymentChannel>()
+            .get(CHANNEL)
+            .await?
+            .status
+            .unwrap_or_default();
+        ensure!(channel.accrued_nano == NanoTon::ZERO, "{channel:?}");
+
+        let mended: Vec<Value> = cases
+            .iter()
+            .map(|case| {
+                model(
+                    case.model,
+                    &stack.description.model_path.display().to_string(),
+                    &stack.description.model_sha256,
+                )
+            })
+            .collect();
+        farm.patch::<CocoonProvider>(PROVIDER, &json!({"spec": {"models": mended}}))
+            .await?;
+        let mut jobs = Vec::new();
+        for case in &cases {
+            jobs.push(farm.wait_for(case.model, "Settled").await?);
+        }
+        let paid: Vec<_> = jobs.iter().map(|job| (job, 1)).collect();
+        assert_all_paid(&farm, &paid).await
+    })
+}

@@ -1,0 +1,214 @@
+//! Vouchers as anyone can apply them: what the payer did not sign for this channel and now is named and worth nothing.
+
+use anyhow::{Context as _, Result, ensure};
+use cocoon_api::{
+    NanoTon, conditions,
+    crd::{InferenceJob, PaymentChannel},
+};
+use cocoon_ton::{Address, Network, SecretKey, Voucher};
+use e2e::{
+    farm::{CHANNEL, Farm, Offer, ton},
+    wait,
+};
+use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
+use kube::api::{DeleteParams, ListParams};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use super::{
+    on_stack,
+    receipts::{assert_all_paid, assert_redeemed},
+};
+
+/// Somebody whom the channel does not know.
+const STRANGER: &str = "stranger";
+/// What each voucher's cap exceeds the one before by: the API server takes no lower one.
+const STEP: u64 = 1_000_000;
+
+/// A channel's object, to be applied with one voucher or another.
+struct Applied<'a> {
+    farm: &'a Farm<'a>,
+    spec: Value,
+    contract: Address,
+    payer: SecretKey,
+}
+
+impl<'a> Applied<'a> {
+    /// The channel that the command line opened.
+    async fn of(farm: &'a Farm<'a>) -> Result<Self> {
+        let channel = farm.api::<PaymentChannel>().get(CHANNEL).await?;
+        Ok(Self {
+            contract: Address::parse_for(&farm.stack.network(), &channel.spec.contract_address)?,
+            payer: SecretKey::parse(&farm.payer_key).context("the payer's key")?,
+            spec: serde_json::to_value(&channel.spec)?,
+            farm,
+        })
+    }
+
+    /// What the payer would sign: for this channel, up to `cap`, for an hour.
+    fn voucher(&self, cap: NanoTon) -> Result<Voucher> {
+        let now = u32::try_from(Timestamp::now().as_second())?;
+        Ok(Voucher {
+            global_id: self.farm.stack.network().global_id(),
+            channel: self.contract,
+            cap,
+            valid_until: now + 3_600,
+            epoch: 0,
+        })
+    }
+
+    /// `kubectl apply` with the voucher, signed by the key.
+    async fn apply(&self, voucher: Voucher, key: &SecretKey) -> Result<()> {
+        let signed = voucher.sign(key)?;
+        let mut spec = self.spec.clone();
+        spec["voucher"] = json!({
+            "capNano": voucher.cap, "validUntil": voucher.valid_until, "epoch": voucher.epoch,
+            "signature": hex::encode(signed.signature.0),
+        });
+        let manifest = json!({
+            "apiVersion": "cocoon.farm/v1alpha1", "kind": "PaymentChannel",
+            "metadata": {"name": CHANNEL}, "spec": spec,
+        });
+        let arguments = ["--namespace", &self.farm.namespace, "apply", "--filename", "-"];
+        self.farm
+            .stack
+            .kubectl_with(&arguments, &manifest.to_string())
+            .await?;
+        Ok(())
+    }
+
+    /// Waits until the operator has judged the voucher of this cap so.
+    async fn judged(&self, cap: NanoTon, reason: &str) -> Result<()> {
+        let channels = self.farm.api::<PaymentChannel>();
+        let what = format!("the voucher of {cap} nanoTON is {reason}");
+        let is_judged = |channel: &PaymentChannel| {
+            let seen = channel.status.as_ref().is_some_and(|status| {
+                status.observed_generation == channel.metadata.generation
+                    && conditions::find(&status.conditions, "VoucherValid")
+                        .is_some_and(|found| found.reason == reason)
+            });
+            let voucher = channel.spec.voucher.as_ref();
+            seen && voucher.is_some_and(|voucher| voucher.cap_nano == cap)
+        };
+        wait::object(&channels, CHANNEL, &what, is_judged).await?;
+        Ok(())
+    }
+
+    async fn delete(&self) -> Result<()> {
+        let channels = self.farm.api::<PaymentChannel>();
+        channels.delete(CHANNEL, &DeleteParams::default()).await?;
+        wait::gone(&channels, CHANNEL, wait::LIMIT).await
+    }
+}
+
+/// Nothing was reserved, started or paid for the job, and it says that the voucher is why.
+async fn assert_worthless(farm: &Farm<'_>, job: &str) -> Result<()> {
+    farm.wait_for_reason(job, "FundsReserved", "VoucherInvalid")
+        .await?;
+    let status = farm
+        .api::<InferenceJob>()
+        .get(job)
+        .await?
+        .status
+        .unwrap_or_default();
+    ensure!(
+        status.assignments.is_empty() && status.cost.reserved_nano == NanoTon::ZERO,
+        "{status:?}"
+    );
+    let channel = farm
+        .api::<PaymentChannel>()
+        .get(CHANNEL)
+        .await?
+        .status
+        .unwrap_or_default();
+    ensure!(
+        channel.reservations.is_empty() && channel.available == "0",
+        "{channel:?}"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_voucher_that_the_payer_did_not_sign_for_this_channel_and_now_is_worth_nothing() -> Result<()> {
+    on_stack("vouchers", |stack, namespace| async move {
+        let farm = Farm::start(&stack, &namespace, &Offer::of(&stack)).await?;
+        farm.open_channel("1", "0.1").await?;
+        let channel = Applied::of(&farm).await?;
+        let stranger =
+            SecretKey::parse(&hex::encode(Sha256::digest(STRANGER))).context("a digest is a key")?;
+        farm.submit("waits", &["Once upon a time"], 300_000_000).await?;
+        farm.wait_for_reason("waits", "FundsReserved", "WaitingForFunds")
+            .await?;
+
+        let mut cap = ton("0.5");
+        let genuine = channel.voucher(cap)?;
+        let elsewhere = Address {
+            account: Sha256::digest(STRANGER).into(),
+            ..channel.contract
+        };
+        let cases = [
+            (genuine, &stranger, "BadSignature"),
+            (
+                Voucher {
+                    global_id: Network::MAINNET.global_id(),
+                    ..genuine
+                },
+                &channel.payer,
+                "BadSignature",
+            ),
+            (
+                Voucher {
+                    channel: elsewhere,
+                    ..genuine
+                },
+                &channel.payer,
+                "BadSignature",
+            ),
+            (
+                Voucher {
+                    valid_until: genuine.valid_until - 3_601,
+                    ..genuine
+                },
+                &channel.payer,
+                "Expired",
+            ),
+            // The last one: the API server takes no lower epoch afterwards.
+            (Voucher { epoch: 7, ..genuine }, &channel.payer, "WrongEpoch"),
+        ];
+        for (voucher, key, reason) in cases {
+            cap = NanoTon::from_nano(cap.nano() + STEP)?;
+            channel.apply(Voucher { cap, ..voucher }, key).await?;
+            channel.judged(cap, reason).await?;
+            assert_worthless(&farm, "waits").await?;
+        }
+        let pods = farm.api::<Pod>().list(&ListParams::default()).await?.items;
+        ensure!(pods.is_empty(), "a job without funds starts nothing");
+        ensure!(
+            farm.contract().await?.redeemed == NanoTon::ZERO,
+            "nothing was claimed"
+        );
+
+        // The same contract with the payer's own voucher pays.
+        channel.delete().await?;
+        channel.apply(genuine, &channel.payer).await?;
+        let waits = farm.wait_for("waits", "Settled").await?;
+        assert_all_paid(&farm, &[(&waits, 1)]).await?;
+
+        // An old voucher, presented again, is below what was paid since.
+        let paid = waits.status.unwrap_or_default().cost.spent_nano;
+        channel.delete().await?;
+        let replayed = Voucher {
+            cap: NanoTon::from_nano(paid.nano() - 1)?,
+            ..genuine
+        };
+        channel.apply(replayed, &channel.payer).await?;
+        channel.judged(replayed.cap, "Lowered").await?;
+        farm.submit("later", &["Once upon a time"], 300_000_000).await?;
+        assert_worthless(&farm, "later").await?;
+        assert_redeemed(&farm, paid).await?;
+        channel.apply(genuine, &channel.payer).await?;
+        let later = farm.wait_for("later", "Settled").await?;
+        let both = paid.checked_add(later.status.unwrap_or_default().cost.spent_nano)?;
+        assert_redeemed(&farm, both).await
+    })
+}
