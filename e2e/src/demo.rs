@@ -68,9 +68,9 @@ pub async fn run(stack: &Stack, example: &str) -> Result<Summary> {
         .await?;
     let complete = progress.follow(&jobs, &name, Complete::TYPE).await?;
     let to_complete = lap.lap();
-    phases.push(("apply to Complete", to_complete));
+    phases.push(("applyToComplete", to_complete));
     let done = progress.follow(&jobs, &name, Settled::TYPE).await?;
-    phases.push(("apply to Settled", to_complete + lap.lap()));
+    phases.push(("applyToSettled", to_complete + lap.lap()));
     progress.finish();
     debug_assert_eq!(complete.metadata.uid, done.metadata.uid);
     Summary::of(&farm, &done, &before, phases).await

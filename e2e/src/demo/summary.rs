@@ -34,7 +34,7 @@ pub struct Summary {
     pub channel_before: ChannelFigures,
     /// The contract after the settlement.
     pub channel_after: ChannelFigures,
-    /// Seconds of each phase.
+    /// Seconds of each phase, by its name for programs.
     pub phases: BTreeMap<&'static str, f64>,
     /// Seconds in all.
     pub seconds: f64,
@@ -131,7 +131,7 @@ impl fmt::Display for Summary {
         )?;
         writeln!(
             f,
-            "price        {} / {} / {} TON per million",
+            "price        {} prompt, {} cached prompt, {} completion, in TON per million",
             nano(price.prompt.nano_per_million()),
             nano(price.cached_prompt.nano_per_million()),
             nano(price.completion.nano_per_million())
@@ -153,7 +153,8 @@ impl fmt::Display for Summary {
         for name in &self.order {
             writeln!(
                 f,
-                "seconds      {name}: {:.1}",
+                "seconds      {}: {:.1}",
+                label(name),
                 self.phases.get(name).copied().unwrap_or_default()
             )?;
         }
@@ -163,4 +164,13 @@ impl fmt::Display for Summary {
 
 fn nano(value: u64) -> String {
     NanoTon::from_nano(value).unwrap_or_default().to_ton_string()
+}
+
+/// A phase's name for people.
+fn label(phase: &str) -> &str {
+    match phase {
+        "applyToComplete" => "apply to Complete",
+        "applyToSettled" => "apply to Settled",
+        other => other,
+    }
 }

@@ -58,7 +58,7 @@ pub(super) fn up(kubeconfig: &Path, options: &Up) -> Result<Parts> {
 fn refuse_another_installation(kubeconfig: &Path, state: &Path) -> Result<()> {
     let ours = described_kubeconfig(state)?.is_some_and(|described| described == kubeconfig);
     let release = Command::new(tools::helm()?)
-        .args(["list", "--short", "--all", "--namespace", OPERATOR_NAMESPACE])
+        .args(["list", "--short", "--namespace", OPERATOR_NAMESPACE])
         .args(["--filter", &format!("^{RELEASE}$")])
         .env("KUBECONFIG", kubeconfig)
         .output()
