@@ -132,6 +132,8 @@ reasons!(
         InsufficientGPU: false,
         /// The image of the agent cannot be pulled.
         ImagePullFailed: false,
+        /// The volumes of an agent are not set up: most often its model's file is not on the node.
+        ModelNotCached: false,
         /// The agent refuses its model file or fails to start.
         AgentFailed: false,
     }
@@ -209,6 +211,8 @@ reasons!(
         Dispatched: true,
         /// No node has enough free GPUs for an agent.
         InsufficientGPU: false,
+        /// The volumes of an agent are not set up: most often the model's file is not on the node.
+        ModelNotCached: false,
         /// An agent is starting and loads the model.
         ColdStart: false,
         /// The agents of the model are busy.
@@ -294,6 +298,8 @@ reasons!(
         WrongNetwork: false,
         /// The referenced provider does not exist.
         ProviderNotFound: false,
+        /// An older channel uses the same contract, and one contract has one ledger.
+        ContractInUse: false,
     }
 );
 reasons!(

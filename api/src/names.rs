@@ -14,6 +14,9 @@ pub const ABANDON_ANNOTATION: &str = "cocoon.farm/abandon";
 /// When the agents of a model last became idle (RFC 3339), on their Deployment.
 pub const IDLE_SINCE_ANNOTATION: &str = "cocoon.farm/idle-since";
 
+/// UID of the job, on its results: who orphans them takes their owner references away, and they are the job's all the same.
+pub const JOB_UID_ANNOTATION: &str = "cocoon.farm/job-uid";
+
 /// Name of the provider, on everything made for it.
 pub const PROVIDER_LABEL: &str = "cocoon.farm/provider";
 /// Name of the model, on agents.

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
 use cocoon_api::{
     crd::{InferenceJob, PaymentChannel},
-    names::{RECEIPTS_KEY, RESULTS_KEY, UNDELIVERED_KEY},
+    names::{JOB_UID_ANNOTATION, RECEIPTS_KEY, RESULTS_KEY, UNDELIVERED_KEY},
 };
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 use kube::{Api, ResourceExt as _};
@@ -102,11 +102,13 @@ async fn load(job: &InferenceJob, cluster: &Cluster) -> Result<Option<Text>> {
     else {
         return Ok(None);
     };
-    let mine = secret
+    let uid = job.metadata.uid.as_ref();
+    let is_owned = secret
         .owner_references()
         .iter()
-        .any(|owner| Some(&owner.uid) == job.metadata.uid.as_ref());
-    if !mine {
+        .any(|owner| Some(&owner.uid) == uid);
+    // Who orphans the results takes their owner away; the mark stays.
+    if !is_owned && (uid.is_none() || secret.annotations().get(JOB_UID_ANNOTATION) != uid) {
         bail!("Secret {name} does not belong to job {}", job.name_any());
     }
     let mut data = secret.data.unwrap_or_default();

@@ -3,15 +3,30 @@
 use std::net::IpAddr;
 
 use cocoon_api::names;
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodStatus};
+use k8s_openapi::{
+    api::core::v1::{ContainerStatus, Pod, PodStatus},
+    jiff::Timestamp,
+};
+
+mod model_file;
+mod volumes;
+
+pub use model_file::MODEL_VOLUME;
 
 /// Waiting reasons of a container that mean its image cannot be had.
-const IMAGE_FAILURES: [&str; 4] = [
+const IMAGE_FAILURES: [&str; 7] = [
     "ImagePullBackOff",
     "ErrImagePull",
     "ErrImageNeverPull",
     "InvalidImageName",
+    "ImageInspectError",
+    "RegistryUnavailable",
+    "SignatureValidationFailed",
 ];
+/// Waiting reasons of a container that nothing is wrong with: volumes, sandbox and image are still prepared.
+const PREPARING: [&str; 2] = ["ContainerCreating", "PodInitializing"];
+/// Waiting reason of a container that is started again later, because it ended before. How it ended says more.
+const CRASH_LOOP: &str = "CrashLoopBackOff";
 
 /// One agent's pod.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,7 +54,9 @@ pub enum AgentState {
     Unschedulable(String),
     /// Its image cannot be had; the kubelet's words.
     ImagePullFailed(String),
-    /// Its container ends; the last words of the agent.
+    /// Its volumes, the model's file among them, are not set up in time; what the pod shows of that.
+    VolumesMissing(String),
+    /// Its container ends, or cannot be made; the last words of the agent, or the kubelet's.
     Crashing(String),
     /// Being deleted; it may still answer.
     Terminating,
@@ -48,8 +65,9 @@ pub enum AgentState {
 }
 
 impl AgentPod {
-    /// Reads a pod that carries the labels of an agent; `None` for any other pod.
-    pub fn from_pod(pod: &Pod) -> Option<Self> {
+    /// Reads a pod that carries the labels of an agent; `None` for any other pod. What does not become true in time is
+    /// told by `now`: no event says it.
+    pub fn from_pod(pod: &Pod, now: Timestamp) -> Option<Self> {
         let labels = pod.metadata.labels.as_ref()?;
         if labels.get(names::COMPONENT_LABEL).map(String::as_str) != Some(names::AGENT_COMPONENT) {
             return None;
@@ -58,7 +76,7 @@ impl AgentPod {
             name: pod.metadata.name.clone()?,
             uid: pod.metadata.uid.clone()?,
             model: labels.get(names::MODEL_LABEL)?.clone(),
-            state: state(pod),
+            state: state(pod, now),
             address: address(pod),
         })
     }
@@ -72,7 +90,7 @@ impl AgentPod {
     }
 }
 
-fn state(pod: &Pod) -> AgentState {
+fn state(pod: &Pod, now: Timestamp) -> AgentState {
     let Some(status) = &pod.status else {
         return AgentState::Starting;
     };
@@ -93,6 +111,11 @@ fn state(pod: &Pod) -> AgentState {
         .iter()
         .flatten()
         .find_map(container_failure)
+        .map(|failure| match failure {
+            AgentState::Crashing(words) => AgentState::Crashing(model_file::named_in(&words, pod)),
+            other => other,
+        })
+        .or_else(|| volumes::missing(pod, now).map(AgentState::VolumesMissing))
         .unwrap_or(AgentState::Starting)
 }
 
@@ -111,17 +134,25 @@ fn condition(status: &PodStatus, type_: &str) -> Option<(bool, String)> {
 
 fn container_failure(container: &ContainerStatus) -> Option<AgentState> {
     let waiting = container.state.as_ref().and_then(|state| state.waiting.as_ref());
-    if let Some(waiting) = waiting {
-        let reason = waiting.reason.as_deref().unwrap_or_default();
-        if IMAGE_FAILURES.contains(&reason) {
-            return Some(AgentState::ImagePullFailed(
-                waiting.message.clone().unwrap_or_else(|| reason.into()),
-            ));
+    let reason = waiting.and_then(|waiting| waiting.reason.as_deref());
+    let kubelet = waiting
+        .and_then(|waiting| waiting.message.as_deref())
+        .map(str::trim)
+        .filter(|words| !words.is_empty());
+    match reason {
+        None | Some(CRASH_LOOP) => {}
+        Some(reason) if PREPARING.contains(&reason) => {}
+        Some(reason) if IMAGE_FAILURES.contains(&reason) => {
+            return Some(AgentState::ImagePullFailed(kubelet.unwrap_or(reason).to_owned()));
         }
+        Some(reason) => return Some(AgentState::Crashing(said(reason, kubelet))),
     }
     let ended = [&container.state, &container.last_state]
         .into_iter()
-        .find_map(|state| state.as_ref().and_then(|state| state.terminated.as_ref()))?;
+        .find_map(|state| state.as_ref().and_then(|state| state.terminated.as_ref()));
+    let Some(ended) = ended else {
+        return (reason == Some(CRASH_LOOP)).then(|| AgentState::Crashing(said(CRASH_LOOP, kubelet)));
+    };
     let words = ended
         .message
         .as_deref()
@@ -133,62 +164,13 @@ fn container_failure(container: &ContainerStatus) -> Option<AgentState> {
     }))
 }
 
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn pod(status: &serde_json::Value) -> Pod {
-        serde_json::from_value(json!({
-            "metadata": {"name": "a", "uid": "u", "labels": {
-                "app.kubernetes.io/component": "gpu-agent", "cocoon.farm/model": "m"}},
-            "status": status,
-        }))
-        .unwrap()
-    }
-
-    fn state_of(status: &serde_json::Value) -> AgentState {
-        AgentPod::from_pod(&pod(status)).unwrap().state
-    }
-
-    #[test]
-    fn a_ready_pod_serves_at_its_address() {
-        let status = json!({"podIP": "10.0.0.7", "conditions": [{"type": "Ready", "status": "True"}]});
-        assert_eq!(state_of(&status), AgentState::Ready("10.0.0.7".parse().unwrap()));
-    }
-
-    #[test]
-    fn an_agent_that_does_not_serve_can_still_be_asked_at_its_address() {
-        let hung = pod(&json!({"podIP": "10.0.0.7", "conditions": [{"type": "Ready", "status": "False"}]}));
-        let hung = AgentPod::from_pod(&hung).unwrap();
-        assert_eq!(
-            (hung.ready_address(), hung.address),
-            (None, Some("10.0.0.7".parse().unwrap()))
-        );
-    }
-
-    #[test]
-    fn an_unschedulable_pod_repeats_the_schedulers_words() {
-        let status = json!({"phase": "Pending", "conditions": [
-            {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "Insufficient nvidia.com/gpu"}]});
-        assert_eq!(
-            state_of(&status),
-            AgentState::Unschedulable("Insufficient nvidia.com/gpu".into())
-        );
-    }
-
-    #[test]
-    fn a_crashing_agent_is_quoted() {
-        let status = json!({"conditions": [{"type": "PodScheduled", "status": "True"}], "containerStatuses": [
-            {"name": "agent", "image": "i", "imageID": "", "ready": false, "restartCount": 1,
-             "state": {"waiting": {"reason": "CrashLoopBackOff"}},
-             "lastState": {"terminated": {"exitCode": 1, "message": "sha256 mismatch\n"}}}]});
-        assert_eq!(state_of(&status), AgentState::Crashing("sha256 mismatch".into()));
-    }
-
-    #[test]
-    fn other_pods_are_not_agents() {
-        assert_eq!(AgentPod::from_pod(&Pod::default()), None);
+/// The kubelet's reason, with its words where it has any.
+fn said(reason: &str, words: Option<&str>) -> String {
+    match words {
+        Some(words) => format!("{reason}: {words}"),
+        None => reason.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests;

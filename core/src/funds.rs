@@ -6,6 +6,7 @@
 //! - a figure of the chain changes only with a believed look at the chain;
 //! - `Ready` is true only if a job's cost could be claimed now.
 
+mod contract;
 mod departure;
 mod voucher;
 
@@ -17,6 +18,7 @@ use cocoon_api::{
 };
 use k8s_openapi::jiff::Timestamp;
 
+pub use contract::Contender;
 pub use departure::{Departure, Leaving, depart};
 pub use voucher::Signature;
 
@@ -78,6 +80,8 @@ pub enum Sight {
     WrongNetwork(String),
     /// The provider of the channel does not exist.
     ProviderNotFound,
+    /// Another object holds the contract, so that this one was not looked at; the words say who, and what to do.
+    InUse(String),
 }
 
 /// What is known of a channel from outside its object.
@@ -136,6 +140,8 @@ pub fn judge(spec: &PaymentChannelSpec, before: &PaymentChannelStatus, facts: &F
         (Sight::Unavailable(_) | Sight::WrongNetwork(_) | Sight::ProviderNotFound, None) => {
             (before.state, before.deposit_nano, before.challenge_ends_at)
         }
+        // Nor here; but nothing can be reserved on it.
+        (Sight::InUse(_), None) => (before.state, NanoTon::ZERO, before.challenge_ends_at),
         (_, None) => (Some(ChannelState::Unfunded), NanoTon::ZERO, None),
     };
     Standing {
@@ -153,7 +159,8 @@ impl Standing {
     /// Writes the judgement into the status and brings its figures in line.
     ///
     /// What was redeemed beyond what this ledger metered was metered by another ledger of the same contract: the
-    /// object was made again. It counts as finished, so that claims, which are cumulative, go on from there.
+    /// object was made again, or it was not the one that held the contract ([`Contender`]). It counts as finished, so that
+    /// claims, which are cumulative, go on from there.
     pub fn write(
         self,
         status: &mut PaymentChannelStatus,
@@ -220,6 +227,7 @@ fn funded(spec: &PaymentChannelSpec, facts: &Facts, sight: &Sight) -> Observatio
         }
         Sight::Foreign(what) => return Funded::ForeignCode.condition(what.clone()),
         Sight::Unavailable(why) => return Funded::EndpointUnavailable.condition(why.clone()),
+        Sight::InUse(why) => return Funded::ContractInUse.condition(why.clone()),
         Sight::WrongNetwork(why) => return Funded::WrongNetwork.condition(why.clone()),
         Sight::ProviderNotFound => {
             let message = format!("waiting for CocoonProvider {}", spec.provider.name);
@@ -314,11 +322,14 @@ fn deadline(escrow: &Escrow) -> Option<i64> {
     }
 }
 
-/// Whether what the ledger metered could be claimed now: the voucher is good, and the contract pays.
+/// Whether what the ledger metered could be claimed now: the contract is this channel's, the voucher is good, and the
+/// contract pays.
 pub fn redeemable(spec: &PaymentChannelSpec, status: &PaymentChannelStatus, now: i64) -> bool {
     let Some(voucher) = &spec.voucher else {
         return false;
     };
+    let in_use = conditions::find(&status.conditions, Funded::TYPE)
+        .is_some_and(|condition| condition.reason == Funded::ContractInUse.name());
     let expiring = conditions::find(&status.conditions, VoucherValid::TYPE)
         .is_some_and(|condition| condition.reason == VoucherValid::Expired.name());
     let verified = status.cap_nano == voucher.cap_nano && status.cap_epoch == voucher.epoch;
@@ -329,7 +340,7 @@ pub fn redeemable(spec: &PaymentChannelSpec, status: &PaymentChannelStatus, now:
         Some(ChannelState::Closing) => status.challenge_ends_at.is_some_and(|end| end > now),
         Some(ChannelState::Unfunded | ChannelState::Closed) | None => false,
     };
-    signed && in_time && pays
+    !in_use && signed && in_time && pays
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@
 //! - secrets: get — whether the wallet of a channel that is being deleted still exists;
 //! - events: create, patch — write-offs.
 
+pub mod contracts;
 mod deletion;
 mod fold;
 pub(crate) mod observe;
@@ -22,7 +23,7 @@ use cocoon_api::{
     crd::{PaymentChannel, Settlement},
     names::SETTLEMENT_FINALIZER,
 };
-use futures::StreamExt as _;
+use futures::{StreamExt as _, TryStreamExt as _, channel::mpsc};
 use kube::{
     Api, ResourceExt as _,
     runtime::{
@@ -35,6 +36,8 @@ use kube::{
 };
 use tokio_util::sync::CancellationToken;
 
+use contracts::Tenure;
+
 use crate::{
     context::Context,
     error::{Error, KubeContext as _, Result, describe},
@@ -46,6 +49,9 @@ use crate::{
 const CONCURRENCY: u16 = 8;
 /// Changes of one channel within this time are reconciled once.
 const DEBOUNCE: Duration = Duration::from_millis(100);
+/// Channels that wait to be woken at most, because their contract has another holder; more are dropped, since every channel
+/// is also looked at from time to time.
+const WAKES: usize = 4096;
 /// How its reconciles are run.
 const RECONCILES: Reconciles = Reconciles {
     kind: "PaymentChannel",
@@ -63,9 +69,17 @@ struct Channels {
 /// A change of status alone is no reason to ask the chain: jobs write usage there all the time.
 pub async fn run(ctx: Arc<Context>, stop: CancellationToken) {
     let (reader, writer) = reflector::store();
+    let (mut wakes, woken) = mpsc::channel(WAKES);
+    let holders = ctx.clone();
     let changes = watcher(ctx.api_all::<PaymentChannel>(), watcher::Config::default())
         .default_backoff()
         .reflect(writer)
+        .inspect_ok(move |event| {
+            for channel in holders.contracts.take(event) {
+                // A full queue is no loss: see `WAKES`.
+                drop(wakes.try_send(channel));
+            }
+        })
         .applied_objects()
         .predicate_filter(
             predicates::generation
@@ -83,6 +97,7 @@ pub async fn run(ctx: Arc<Context>, stop: CancellationToken) {
                 .concurrency(CONCURRENCY)
                 .debounce(DEBOUNCE),
         )
+        .reconcile_on(woken)
         .watches(
             ctx.api_all::<Settlement>(),
             watcher::Config::default(),
@@ -116,7 +131,11 @@ async fn reconcile(channel: &PaymentChannel, shared: &Channels) -> Result<Action
     let Some(channel) = live(channel, shared).await? else {
         return Ok(Action::await_change());
     };
-    let seen = observe::observe(&channel, &shared.ctx).await?;
+    let tenure = shared.ctx.contracts.tenure(&channel);
+    if let Tenure::Unsettled(rest) = tenure {
+        return Ok(Action::requeue(rest));
+    }
+    let seen = observe::observe(&channel, &tenure, &shared.ctx).await?;
     let facts = validate::validate(&channel, &seen, &shared.ctx.networks, shared.ctx.now());
     if deletion::part(&channel, &seen, shared).await? {
         return Ok(Action::await_change());

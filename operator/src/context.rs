@@ -9,7 +9,8 @@ use kube::{
 };
 
 use crate::{
-    chain::Networks, config::Config, dispatch::AgentClient, error::Result, metrics::Metrics, tls::AgentTls,
+    chain::Networks, channel::contracts::Contracts, config::Config, dispatch::AgentClient, error::Result,
+    metrics::Metrics, tls::AgentTls,
 };
 
 /// What every controller shares.
@@ -24,6 +25,8 @@ pub struct Context {
     pub recorder: Recorder,
     /// TON networks by name.
     pub networks: Arc<Networks>,
+    /// Which channel holds each contract.
+    pub contracts: Contracts,
     /// Certificates toward agents.
     pub tls: Arc<AgentTls>,
 }
@@ -47,6 +50,7 @@ impl Context {
             config,
             metrics,
             recorder,
+            contracts: Contracts::new(networks.clone()),
             networks,
             tls,
         }

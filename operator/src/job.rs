@@ -49,7 +49,8 @@ use crate::{
 const CONCURRENCY: u16 = 16;
 /// Changes of one job within this time are reconciled once.
 const DEBOUNCE: Duration = Duration::from_millis(100);
-/// A job that waits is looked at again after this time, whatever events were missed.
+/// A job that waits is looked at again after this time, whatever events were missed: an agent whose volumes are not set up in
+/// time sends none.
 const WAITING_INTERVAL: Duration = Duration::from_secs(15);
 /// A step that changed something is followed up at once, bounded by the debounce.
 const NEXT_STEP: Duration = Duration::from_millis(50);

@@ -60,7 +60,8 @@ const DEBOUNCE: Duration = Duration::from_millis(100);
 /// A provider is looked at again after this time, whatever events were missed; certificates and children that
 /// somebody else changed are put right then.
 const RESYNC: Duration = Duration::from_mins(5);
-/// Wallet and chain send no events: they are looked at this often. A Secret that was mended or an endpoint that
+/// Wallet and chain send no events, nor does an agent whose volumes are not set up in time: they are looked at this often.
+/// A Secret that was mended or an endpoint that
 /// answers again is seen while its owner still watches.
 const PAYMENTS_INTERVAL: Duration = Duration::from_secs(15);
 /// How its reconciles are run.

@@ -77,7 +77,7 @@ pub struct PaymentChannelSpec {
         regex(pattern = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")
     )]
     pub network: String,
-    /// Address of the escrow contract.
+    /// Address of the escrow contract. Of several channels that name one contract, the oldest is used.
     #[schemars(
         length(min = 48, max = 67),
         regex(pattern = r"^([A-Za-z0-9_+/-]{48}|-?[0-9]:[0-9a-fA-F]{64})$")

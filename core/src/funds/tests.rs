@@ -98,6 +98,7 @@ fn every_fault_of_the_contract_has_its_reason() {
         (Sight::Unavailable("down".into()), "EndpointUnavailable"),
         (Sight::WrongNetwork("none".into()), "WrongNetwork"),
         (Sight::ProviderNotFound, "ProviderNotFound"),
+        (Sight::InUse("ns/payer holds it".into()), "ContractInUse"),
         (
             change(|escrow| escrow.payer_key = "33".repeat(32)),
             "ForeignParties",
@@ -215,6 +216,50 @@ fn what_an_earlier_object_redeemed_is_not_claimed_again() {
     );
     assert_eq!(status.accruing_since, None);
     assert_eq!(ledger::available(&status).unwrap(), nano(600));
+}
+
+#[test]
+fn nothing_is_reserved_or_claimed_on_a_channel_whose_contract_another_one_holds() {
+    let spec = spec(1_000, 0);
+    let mut status = seen(0, 900, 1_000);
+    ledger::reserve(&mut status, "uid", "job", nano(100))
+        .unwrap()
+        .unwrap();
+    assert!(redeemable(&spec, &status, NOW));
+    let in_use = facts(Sight::InUse("ns/payer holds it".into()));
+    judge(&spec, &status, &in_use)
+        .write(&mut status, Some(1), Timestamp::UNIX_EPOCH)
+        .unwrap();
+    let ready = conditions::find(&status.conditions, "Ready").unwrap();
+    assert_eq!(
+        (ready.status.as_str(), ready.message.as_str()),
+        ("False", "ns/payer holds it")
+    );
+    assert_eq!(
+        ledger::reserve(&mut status, "other", "other", nano(1)).unwrap(),
+        Err(ledger::Refusal::Insufficient {
+            available: NanoTon::ZERO,
+            wanted: nano(1)
+        })
+    );
+    assert!(!redeemable(&spec, &status, NOW));
+}
+
+#[test]
+fn a_channel_that_takes_over_a_contract_claims_beyond_all_that_was_redeemed_before() {
+    let spec = spec(1_000, 0);
+    let mut status = fresh();
+    for sight in [
+        Sight::InUse("ns/payer holds it".into()),
+        Sight::Escrow(escrow(300, 600)),
+    ] {
+        judge(&spec, &status, &facts(sight))
+            .write(&mut status, Some(1), Timestamp::UNIX_EPOCH)
+            .unwrap();
+    }
+    assert_eq!((status.earlier_nano, status.accrued_nano), (nano(300), nano(300)));
+    assert_eq!(ledger::available(&status).unwrap(), nano(600));
+    assert!(redeemable(&spec, &status, NOW));
 }
 
 proptest! {

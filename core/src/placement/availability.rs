@@ -46,7 +46,10 @@ impl Agents<'_> {
         }
         match self.wait(inventory, requirements) {
             Some(Wait {
-                reason: AgentsAvailable::AgentFailed | AgentsAvailable::ImagePullFailed,
+                reason:
+                    AgentsAvailable::AgentFailed
+                    | AgentsAvailable::ImagePullFailed
+                    | AgentsAvailable::ModelNotCached,
                 ..
             }) => ModelPhase::Failed,
             _ => ModelPhase::Starting,
@@ -83,10 +86,13 @@ impl Agents<'_> {
             AgentState::ImagePullFailed(words) => {
                 (2, AgentsAvailable::ImagePullFailed, format!("{model}: {words}"))
             }
+            AgentState::VolumesMissing(words) => {
+                (3, AgentsAvailable::ModelNotCached, format!("{model}: {words}"))
+            }
             AgentState::Unschedulable(words) => {
                 let need = need(self.gpus_per_replica, inventory, requirements);
                 (
-                    3,
+                    4,
                     AgentsAvailable::InsufficientGPU,
                     format!("{model} {need} (scheduler: {words})"),
                 )
@@ -108,7 +114,7 @@ impl Agents<'_> {
             self.wanted
         );
         Wait {
-            rank: 4,
+            rank: 5,
             reason: AgentsAvailable::Starting,
             message,
         }
@@ -227,12 +233,18 @@ mod tests {
         let pods = [
             pod(AgentState::Starting),
             pod(AgentState::Unschedulable("x".into())),
+            pod(AgentState::VolumesMissing("y".into())),
             pod(AgentState::Crashing("sha256 mismatch".into())),
         ];
-        let observed = judge(3, &pods);
+        let observed = judge(4, &pods);
         assert_eq!(
             (observed.reason, observed.message.as_str()),
             ("AgentFailed", "m: sha256 mismatch")
+        );
+        let observed = judge(3, &pods[..3]);
+        assert_eq!(
+            (observed.reason, observed.message.as_str()),
+            ("ModelNotCached", "m: y")
         );
     }
 

@@ -1,6 +1,6 @@
 //! Model files that are not what the offer says: named, billed to nobody, and mended by a better offer.
 
-use std::{fs, io::Write as _, os::unix::fs::PermissionsExt as _, path::Path};
+use std::{fs, io::Write as _, os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use cocoon_api::{
@@ -16,6 +16,10 @@ use sha2::{Digest as _, Sha256};
 use tempfile::NamedTempFile;
 
 use super::{on_stack, receipts::assert_all_paid};
+
+/// Until the agents whose file is put on their nodes serve: the kubelet looks for it at longer and longer intervals, of two
+/// minutes and two seconds at most; then they start as any other.
+const FOUND_LIMIT: Duration = Duration::from_mins(4);
 
 /// One file, and what the agent must say of it.
 struct Case {
@@ -159,5 +163,55 @@ fn a_file_that_is_no_model_is_named_and_its_jobs_go_on_once_the_offer_is_mended(
         }
         let paid: Vec<_> = jobs.iter().map(|job| (job, 1)).collect();
         assert_all_paid(&farm, &paid).await
+    })
+}
+
+#[test]
+fn a_file_that_is_not_on_the_node_is_named_and_its_job_goes_on_once_it_is_there() -> Result<()> {
+    on_stack("model-missing", |stack, namespace| async move {
+        let good = &stack.description.model_path;
+        let folder = good.parent().context("the model lies in a folder")?;
+        // In a folder of its own, which goes with the test and takes the file along.
+        let folder = tempfile::Builder::new()
+            .prefix("e2e-")
+            .tempdir_in(folder)
+            .with_context(|| format!("could not make a folder in {}", folder.display()))?;
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
+        let missing = folder.path().join("later.gguf");
+        let path = missing.display().to_string();
+
+        let farm = Farm::start(&stack, &namespace, &Offer::of(&stack)).await?;
+        farm.open_channel("1", "0.5").await?;
+        let models = [model("later", &path, &stack.description.model_sha256)];
+        farm.patch::<CocoonProvider>(PROVIDER, &json!({"spec": {"models": models}}))
+            .await?;
+        farm.create::<InferenceJob>(&job("later")).await?;
+        let message = farm
+            .wait_for_reason("later", "Scheduled", "ModelNotCached")
+            .await?;
+        println!("{message}");
+        ensure!(message.contains(&format!("hostPath {path} on node")), "{message}");
+        let says_so = |provider: &CocoonProvider| {
+            let status = provider.status.as_ref();
+            let found = status.and_then(|status| conditions::find(&status.conditions, "AgentsAvailable"));
+            found.is_some_and(|found| found.reason == "ModelNotCached" && found.message.contains(&path))
+        };
+        let providers = farm.api::<CocoonProvider>();
+        wait::object(&providers, PROVIDER, "the offer names the file", says_so).await?;
+
+        // Renamed when it is whole, so that no agent sees a part of it.
+        let part = folder.path().join("part");
+        fs::copy(good, &part)
+            .with_context(|| format!("could not copy {} to {}", good.display(), part.display()))?;
+        fs::set_permissions(&part, fs::Permissions::from_mode(0o644))?;
+        fs::rename(&part, &missing).with_context(|| format!("could not put {path} in place"))?;
+        wait::within(FOUND_LIMIT, "the job is dispatched", || async {
+            let job = farm.api::<InferenceJob>().get("later").await?;
+            let status = job.status.unwrap_or_default();
+            Ok(conditions::is_true(&status.conditions, "Scheduled").then_some(()))
+        })
+        .await?;
+        let job = farm.wait_for("later", "Settled").await?;
+        assert_all_paid(&farm, &[(&job, 1)]).await
     })
 }

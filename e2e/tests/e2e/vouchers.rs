@@ -5,7 +5,7 @@ use cocoon_api::{
     NanoTon, conditions,
     crd::{InferenceJob, PaymentChannel},
 };
-use cocoon_ton::{Address, Network, SecretKey, Voucher};
+use cocoon_ton::{Address, ChannelOnChain, Network, SecretKey, Voucher};
 use e2e::{
     farm::{CHANNEL, Farm, Offer, ton},
     wait,
@@ -17,11 +17,13 @@ use sha2::{Digest as _, Sha256};
 
 use super::{
     on_stack,
-    receipts::{assert_all_paid, assert_redeemed},
+    receipts::{Delivered, assert_all_paid, assert_redeemed},
 };
 
 /// Somebody whom the channel does not know.
 const STRANGER: &str = "stranger";
+/// Another object of the channel's contract.
+const SECOND: &str = "second";
 /// What each voucher's cap exceeds the one before by: the API server takes no lower one.
 const STEP: u64 = 1_000_000;
 
@@ -210,5 +212,101 @@ fn a_voucher_that_the_payer_did_not_sign_for_this_channel_and_now_is_worth_nothi
         let later = farm.wait_for("later", "Settled").await?;
         let both = paid.checked_add(later.status.unwrap_or_default().cost.spent_nano)?;
         assert_redeemed(&farm, both).await
+    })
+}
+
+/// The other object, once it has this condition with this status and reason.
+async fn second_with(
+    farm: &Farm<'_>,
+    condition: &str,
+    status: &str,
+    reason: &str,
+) -> Result<(PaymentChannel, String)> {
+    let found = |channel: &PaymentChannel| {
+        let conditions = &channel.status.as_ref()?.conditions;
+        conditions::find(conditions, condition)
+            .filter(|found| found.status == status && found.reason == reason)
+            .map(|found| found.message.clone())
+    };
+    let what = format!("the second object has {condition}={status}, reason={reason}");
+    let channels = farm.api::<PaymentChannel>();
+    let channel = wait::object(&channels, SECOND, &what, |channel| found(channel).is_some()).await?;
+    let message = found(&channel).context("the condition that was waited for")?;
+    Ok((channel, message))
+}
+
+#[test]
+fn one_contract_has_one_ledger_whatever_objects_name_it() -> Result<()> {
+    on_stack("one-ledger", |stack, namespace| async move {
+        let farm = Farm::start(&stack, &namespace, &Offer::of(&stack)).await?;
+        farm.open_channel("1", "0.9").await?;
+        let channel = Applied::of(&farm).await?;
+        let mut spec = channel.spec.clone();
+        let (raw, friendly) = (
+            channel.contract.to_string(),
+            channel.contract.friendly(&stack.network(), false),
+        );
+        let other_spelling = if spec["contractAddress"] == json!(raw) {
+            friendly
+        } else {
+            raw
+        };
+        spec["contractAddress"] = json!(other_spelling);
+        farm.create::<PaymentChannel>(&json!({
+            "apiVersion": "cocoon.farm/v1alpha1", "kind": "PaymentChannel",
+            "metadata": {"name": SECOND}, "spec": spec,
+        }))
+        .await?;
+        let (_, message) = second_with(&farm, "Funded", "False", "ContractInUse").await?;
+        ensure!(message.contains(&format!("{namespace}/{CHANNEL}")), "{message}");
+
+        // A job on it has no funds and starts nothing; the holder serves as before.
+        let mut waits = serde_json::to_value(farm.submit("pays", &["Once upon a time"], 300_000_000).await?)?;
+        waits["metadata"] = json!({"name": "waits"});
+        waits["spec"]["billing"]["channelRef"]["name"] = json!(SECOND);
+        farm.create::<InferenceJob>(&waits).await?;
+        let message = farm
+            .wait_for_reason("waits", "FundsReserved", "WaitingForFunds")
+            .await?;
+        ensure!(message.contains(&format!("{namespace}/{CHANNEL}")), "{message}");
+        let pays = farm.wait_for("pays", "Settled").await?;
+        assert_all_paid(&farm, &[(&pays, 1)]).await?;
+        let status = farm
+            .api::<InferenceJob>()
+            .get("waits")
+            .await?
+            .status
+            .unwrap_or_default();
+        ensure!(
+            status.assignments.is_empty() && status.cost.reserved_nano == NanoTon::ZERO,
+            "{status:?}"
+        );
+        let (second, _) = second_with(&farm, "Ready", "False", "NotReady").await?;
+        let ledger = second.status.unwrap_or_default();
+        ensure!(
+            ledger.reservations.is_empty() && ledger.accrued_nano == ledger.redeemed_nano,
+            "{ledger:?}"
+        );
+
+        // The holder is gone: the next one carries on from what was redeemed, and both jobs are paid.
+        channel.delete().await?;
+        second_with(&farm, "Ready", "True", "Ready").await?;
+        let waits = farm.wait_for("waits", "Settled").await?;
+        let mut billed = pays.status.unwrap_or_default().cost.spent_nano;
+        let own = Delivered::of(&farm, "waits").await?.check()?;
+        ensure!(
+            own > NanoTon::ZERO && waits.status.unwrap_or_default().cost.spent_nano == own,
+            "it cost what its receipts say, {own}"
+        );
+        billed = billed.checked_add(own)?;
+        match stack.chain.state(&channel.contract).await? {
+            ChannelOnChain::Channel { state, .. } => ensure!(
+                state.redeemed == billed,
+                "the contract redeemed {}, both jobs cost {billed}",
+                state.redeemed
+            ),
+            other => anyhow::bail!("the channel's contract is {other:?}"),
+        }
+        Ok(())
     })
 }

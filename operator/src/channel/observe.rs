@@ -6,6 +6,7 @@ use cocoon_ton::{Address, ChannelStatus, reader::ChannelOnChain};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, ResourceExt as _};
 
+use super::contracts::Tenure;
 use crate::{
     chain::{Chain, ChainError},
     context::Context,
@@ -21,7 +22,7 @@ pub(super) struct Seen {
     pub(super) chain_time: Option<u32>,
 }
 
-pub(super) async fn observe(channel: &PaymentChannel, ctx: &Context) -> Result<Seen> {
+pub(super) async fn observe(channel: &PaymentChannel, tenure: &Tenure, ctx: &Context) -> Result<Seen> {
     let namespace = channel.namespace().unwrap_or_default();
     let name = &channel.spec.provider.name;
     let provider = Api::<CocoonProvider>::namespaced(ctx.client.clone(), &namespace)
@@ -32,7 +33,7 @@ pub(super) async fn observe(channel: &PaymentChannel, ctx: &Context) -> Result<S
         return Ok(Seen {
             provider: None,
             has_wallet: false,
-            sight: Sight::ProviderNotFound,
+            sight: in_use(channel, tenure).unwrap_or(Sight::ProviderNotFound),
             chain_time: None,
         });
     };
@@ -42,10 +43,13 @@ pub(super) async fn observe(channel: &PaymentChannel, ctx: &Context) -> Result<S
         .await
         .attempt("read Secret", secret)?
         .is_some();
-    let (sight, chain_time) = match look(channel, &provider, ctx).await {
-        Ok((sight, time)) => (sight, Some(time)),
-        Err(ChainError::WrongNetwork(why)) => (Sight::WrongNetwork(why), None),
-        Err(ChainError::Unavailable(why)) => (Sight::Unavailable(why), None),
+    let (sight, chain_time) = match in_use(channel, tenure) {
+        Some(sight) => (sight, None),
+        None => match look(channel, &provider, ctx).await {
+            Ok((sight, time)) => (sight, Some(time)),
+            Err(ChainError::WrongNetwork(why)) => (Sight::WrongNetwork(why), None),
+            Err(ChainError::Unavailable(why)) => (Sight::Unavailable(why), None),
+        },
     };
     Ok(Seen {
         provider: Some(provider),
@@ -53,6 +57,16 @@ pub(super) async fn observe(channel: &PaymentChannel, ctx: &Context) -> Result<S
         sight,
         chain_time,
     })
+}
+
+/// A contract that another object holds is not looked at on account of this one: many objects of one contract cost one look.
+fn in_use(channel: &PaymentChannel, tenure: &Tenure) -> Option<Sight> {
+    match tenure {
+        Tenure::HeldBy(holder) => Some(Sight::InUse(
+            holder.excludes(&channel.namespace().unwrap_or_default()),
+        )),
+        Tenure::Holder | Tenure::Unsettled(_) => None,
+    }
 }
 
 async fn look(

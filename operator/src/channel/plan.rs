@@ -25,7 +25,7 @@ use super::observe::Seen;
 const WAITING_INTERVAL: Duration = Duration::from_secs(5);
 /// A channel that has not been in order for ten minutes or more, a closed one for instance: a public endpoint that allows
 /// one request a second has room for sixty of them.
-const IDLE_INTERVAL: Duration = Duration::from_secs(60);
+const IDLE_INTERVAL: Duration = Duration::from_mins(1);
 /// A tenth of the time that it has waited is how long it may go unseen.
 const WAITED_PARTS: u32 = 10;
 /// A channel that is in order: its top-ups are seen within this time, and a close within a sixth of the shortest

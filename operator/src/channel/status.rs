@@ -2,7 +2,7 @@
 
 use cocoon_api::crd::{InferenceJob, PaymentChannel};
 use cocoon_core::{
-    funds::{Facts, judge},
+    funds::{Facts, Sight, judge},
     ledger as channel_ledger,
 };
 use kube::{Api, ResourceExt as _};
@@ -30,16 +30,19 @@ pub(super) async fn write(
         .as_ref()
         .map(|status| status.redeemed_nano)
         .unwrap_or_default();
+    let in_use = matches!(facts.sight, Sight::InUse(_));
     ledger::update_with(
         &api,
         &channel.name_any(),
         |stored| shared.passes.done(stored, jobs.clone()),
         |stored, status, done| {
             // The facts are about the specification that was read. And where a settlement raised `redeemed` since, the look at
-            // the chain may be the older one. The next look is never far.
+            // the chain may be the older one. Where the contract has another holder since, that has woken this channel. The
+            // next look is never far.
             if stored.metadata.uid != channel.metadata.uid
                 || stored.metadata.generation != channel.metadata.generation
                 || status.redeemed_nano != redeemed_before
+                || shared.ctx.contracts.is_held_by_another(stored) != in_use
             {
                 return Ok(false);
             }

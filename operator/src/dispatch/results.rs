@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use cocoon_api::names::{
-    JOB_LABEL, MANAGED_BY_LABEL, RECEIPTS_KEY, RESULTS_KEY, STATEMENTS_KEY, UNDELIVERED_KEY,
+    JOB_LABEL, JOB_UID_ANNOTATION, MANAGED_BY_LABEL, RECEIPTS_KEY, RESULTS_KEY, STATEMENTS_KEY,
+    UNDELIVERED_KEY,
 };
 use cocoon_core::job::landing::{LandedText, Landing, LandingError};
 use k8s_openapi::{ByteString, api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::OwnerReference};
@@ -31,15 +32,18 @@ pub struct Stored {
     pub landing: Landing,
     /// Version of the Secret; `None` before it exists.
     version: Option<String>,
+    /// Its owners. Who orphans the results takes the job away from them: it is not put back, or the results would go with
+    /// the job.
+    owners: Option<Vec<OwnerReference>>,
 }
 
 impl ResultsSecret {
-    /// The Secret has the job's name and is owned by it.
+    /// The Secret has the job's name, and is owned by it or carries its mark.
     pub fn new(api: Api<Secret>, job: String, owner: OwnerReference) -> Self {
         Self { api, job, owner }
     }
 
-    /// Reads what has landed. A Secret of that name that another object owns is not touched.
+    /// Reads what has landed. A Secret of that name that is not the job's is not touched.
     pub async fn load(&self) -> Result<Result<Stored, Unreadable>> {
         let Some(secret) = self
             .api
@@ -49,13 +53,7 @@ impl ResultsSecret {
         else {
             return Ok(Ok(Stored::default()));
         };
-        let owned = secret
-            .metadata
-            .owner_references
-            .iter()
-            .flatten()
-            .any(|owner| owner.uid == self.owner.uid);
-        if !owned {
+        if !is_own(&secret.metadata, &self.owner.uid) {
             return Ok(Err(Unreadable::Foreign {
                 name: self.job.clone(),
             }));
@@ -76,6 +74,7 @@ impl ResultsSecret {
             Ok(landing) => Ok(Stored {
                 landing,
                 version: secret.metadata.resource_version,
+                owners: secret.metadata.owner_references,
             }),
             Err(source) => Err(Unreadable::Damaged {
                 name: self.job.clone(),
@@ -86,33 +85,7 @@ impl ResultsSecret {
 
     /// Writes what has landed, if nobody else wrote since it was read. Answers whether it did.
     pub async fn save(&self, stored: &mut Stored) -> Result<bool> {
-        let LandedText {
-            results,
-            receipts,
-            undelivered,
-            statements,
-        } = stored.landing.render();
-        let entry = |key: &str, text: String| (key.to_owned(), ByteString(text.into_bytes()));
-        let secret = Secret {
-            metadata: ObjectMeta {
-                name: Some(self.job.clone()),
-                resource_version: stored.version.clone(),
-                owner_references: Some(vec![self.owner.clone()]),
-                labels: Some(BTreeMap::from([
-                    (JOB_LABEL.to_owned(), label_value(&self.job)),
-                    (MANAGED_BY_LABEL.to_owned(), "cocoon-operator".to_owned()),
-                ])),
-                ..ObjectMeta::default()
-            },
-            type_: Some(SECRET_TYPE.to_owned()),
-            data: Some(BTreeMap::from([
-                entry(RESULTS_KEY, results),
-                entry(RECEIPTS_KEY, receipts),
-                entry(UNDELIVERED_KEY, undelivered),
-                entry(STATEMENTS_KEY, statements),
-            ])),
-            ..Secret::default()
-        };
+        let secret = secret(&self.job, &self.owner, stored);
         let params = PostParams::default();
         let written = match stored.version {
             None => self.api.create(&params, &secret).await,
@@ -121,11 +94,59 @@ impl ResultsSecret {
         match written {
             Ok(written) => {
                 stored.version = written.metadata.resource_version;
+                stored.owners = written.metadata.owner_references;
                 Ok(true)
             }
             Err(kube::Error::Api(response)) if response.code == 409 || response.code == 404 => Ok(false),
             Err(error) => Err(error).attempt("write results Secret", &self.job),
         }
+    }
+}
+
+/// Whether a Secret is the job's: as its owner references say, or the mark that it got when it was made.
+fn is_own(metadata: &ObjectMeta, uid: &String) -> bool {
+    let mut owners = metadata.owner_references.iter().flatten();
+    let mark = metadata
+        .annotations
+        .as_ref()
+        .and_then(|annotations| annotations.get(JOB_UID_ANNOTATION));
+    owners.any(|owner| owner.uid == *uid) || mark == Some(uid)
+}
+
+/// The Secret with what has landed.
+fn secret(job: &str, owner: &OwnerReference, stored: &Stored) -> Secret {
+    let owners = match &stored.version {
+        None => Some(vec![owner.clone()]),
+        Some(_) => stored.owners.clone(),
+    };
+    let LandedText {
+        results,
+        receipts,
+        undelivered,
+        statements,
+    } = stored.landing.render();
+    let entry = |key: &str, text: String| (key.to_owned(), ByteString(text.into_bytes()));
+    let mark = (JOB_UID_ANNOTATION.to_owned(), owner.uid.clone());
+    Secret {
+        metadata: ObjectMeta {
+            name: Some(job.to_owned()),
+            resource_version: stored.version.clone(),
+            owner_references: owners,
+            annotations: Some(BTreeMap::from([mark])),
+            labels: Some(BTreeMap::from([
+                (JOB_LABEL.to_owned(), label_value(job)),
+                (MANAGED_BY_LABEL.to_owned(), "cocoon-operator".to_owned()),
+            ])),
+            ..ObjectMeta::default()
+        },
+        type_: Some(SECRET_TYPE.to_owned()),
+        data: Some(BTreeMap::from([
+            entry(RESULTS_KEY, results),
+            entry(RECEIPTS_KEY, receipts),
+            entry(UNDELIVERED_KEY, undelivered),
+            entry(STATEMENTS_KEY, statements),
+        ])),
+        ..Secret::default()
     }
 }
 
@@ -157,3 +178,6 @@ pub enum Unreadable {
         source: LandingError,
     },
 }
+
+#[cfg(test)]
+mod tests;

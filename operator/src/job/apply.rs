@@ -115,7 +115,15 @@ async fn reserve(
     jobs: &Jobs,
 ) -> Result<Applied> {
     let mut refused: Option<Refusal> = None;
-    ledger::update(&channels(job, jobs), channel, |_, status| {
+    ledger::update(&channels(job, jobs), channel, |stored, status| {
+        // The status may be older than what is known of the contract's holder.
+        if jobs.ctx.contracts.is_held_by_another(stored) {
+            refused = Some(Refusal::Insufficient {
+                available: NanoTon::ZERO,
+                wanted: budget,
+            });
+            return Ok(false);
+        }
         let reserved =
             channel_ledger::reserve(status, &valid.uid, &valid.name, budget).map_err(|source| {
                 Error::Money {

@@ -213,10 +213,11 @@ async fn agents(job: &InferenceJob, jobs: &Jobs, provider: Option<&str>) -> Resu
         .await
         .attempt("list agents of provider", provider)?;
     let busy = active_by_pod(jobs);
+    let now = jobs.ctx.now();
     let mut agents: Vec<Agent> = pods
         .items
         .iter()
-        .filter_map(AgentPod::from_pod)
+        .filter_map(|pod| AgentPod::from_pod(pod, now))
         .filter(|pod| pod.model == job.spec.model)
         .map(|pod| Agent {
             active: busy.get(&pod.uid).copied().unwrap_or_default(),

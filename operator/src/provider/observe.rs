@@ -63,7 +63,10 @@ pub(super) async fn observe(provider: &CocoonProvider, providers: &Providers) ->
     ctx.tls.refresh(now).await?;
     let pods = stores.pods.state();
     let own = own_pods(&pods, &name, &namespace);
-    let mut agents: Vec<AgentPod> = own.iter().filter_map(|pod| AgentPod::from_pod(pod)).collect();
+    let mut agents: Vec<AgentPod> = own
+        .iter()
+        .filter_map(|pod| AgentPod::from_pod(pod, now))
+        .collect();
     agents.sort();
     let jobs: Vec<Arc<InferenceJob>> = in_namespace(&stores.jobs, &namespace);
     let tls = if applied.is_secret_due(provider, now) {
@@ -74,7 +77,7 @@ pub(super) async fn observe(provider: &CocoonProvider, providers: &Providers) ->
     Ok(Seen {
         now,
         nodes: stores.nodes.state(),
-        placed: placed(&own),
+        placed: placed(&own, now),
         demand: demand::demand(jobs.iter().map(AsRef::as_ref), &name),
         deployments: in_namespace(&stores.deployments, &namespace),
         tls,
@@ -122,13 +125,13 @@ fn own_pods(pods: &[Arc<Pod>], provider: &str, namespace: &str) -> Vec<Arc<Pod>>
     pods.iter().filter(owned).cloned().collect()
 }
 
-fn placed(pods: &[Arc<Pod>]) -> BTreeMap<String, u32> {
+fn placed(pods: &[Arc<Pod>], now: Timestamp) -> BTreeMap<String, u32> {
     let mut placed = BTreeMap::<String, u32>::new();
     for pod in pods
         .iter()
         .filter(|pod| pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some()))
     {
-        let Some(agent) = AgentPod::from_pod(pod) else {
+        let Some(agent) = AgentPod::from_pod(pod, now) else {
             continue;
         };
         if !matches!(agent.state, AgentState::Terminating | AgentState::Gone) {

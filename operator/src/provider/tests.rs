@@ -11,6 +11,7 @@ use clap::Parser as _;
 use cocoon_api::{
     conditions::{self, Reason as _, SettlementHealthy, WalletReady},
     crd::provider::{Earnings, ModelPhase},
+    names,
 };
 use cocoon_core::{
     agents::{AgentPod, AgentState},

@@ -195,6 +195,8 @@ async fn prepare(
         .into_iter()
         .take(affordable(wallet.balance))
         .filter_map(|candidate| Some((*by_name.get(&candidate.name)?, candidate)))
+        // The status that the plan was made from may be older than what is known of the contract's holder.
+        .filter(|(channel, _)| !shared.ctx.contracts.is_held_by_another(channel))
         .map(|(channel, candidate)| Claim::check(candidate, channel, chain, &payee, time));
     let mut claims = Vec::new();
     for checked in claims::in_time(checks).await? {

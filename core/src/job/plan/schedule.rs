@@ -61,6 +61,13 @@ fn no_agent(world: &World<'_>, offer: &Offer) -> Observation {
     if let Some((name, words)) = failed {
         return Scheduled::AgentFailed.condition(format!("agent {name} does not start: {words}"));
     }
+    let without_volumes = states().find_map(|(_, state)| match state {
+        AgentState::VolumesMissing(words) => Some(words),
+        _ => None,
+    });
+    if let Some(words) = without_volumes {
+        return Scheduled::ModelNotCached.condition(format!("no agent of model {model} starts: {words}"));
+    }
     Scheduled::ColdStart.condition(format!(
         "an agent of provider {} starts and loads model {model}",
         offer.provider

@@ -271,6 +271,10 @@ fn every_state_of_agents_has_its_reason() {
         waits(vec![agent(AgentState::Crashing("sha256".into()), 0)]),
         "AgentFailed"
     );
+    assert_eq!(
+        waits(vec![agent(AgentState::VolumesMissing("hostPath".into()), 0)]),
+        "ModelNotCached"
+    );
     assert_eq!(waits(vec![agent(ready(), MAX_JOBS_PER_AGENT)]), "AgentsBusy");
     let mut closed = offer();
     closed.closed = true;
@@ -456,6 +460,7 @@ fn states() -> impl Strategy<Value = AgentState> {
         Just(AgentState::Starting),
         Just(AgentState::Unschedulable("words".into())),
         Just(AgentState::Crashing("words".into())),
+        Just(AgentState::VolumesMissing("words".into())),
         Just(AgentState::Terminating),
         Just(AgentState::Gone),
     ]

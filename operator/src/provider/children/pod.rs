@@ -4,7 +4,10 @@ use cocoon_api::{
     crd::provider::Backend,
     names::{AGENT_HEALTH_PORT, AGENT_PORT},
 };
-use cocoon_core::inventory::{Requirements, labels};
+use cocoon_core::{
+    agents::MODEL_VOLUME,
+    inventory::{Requirements, labels},
+};
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -40,6 +43,8 @@ const PROBE_PERIOD: u32 = 5;
 pub(super) fn spec(provider: &ValidProvider, model: &ValidModel, config: &Config) -> Value {
     let mut spec = json!({
         "automountServiceAccountToken": false,
+        // An agent looks up no name, so it asks for no cluster DNS.
+        "dnsPolicy": "Default",
         "enableServiceLinks": false,
         "terminationGracePeriodSeconds": GRACE_SECONDS,
         "securityContext": {
@@ -82,7 +87,7 @@ pub(super) fn spec(provider: &ValidProvider, model: &ValidModel, config: &Config
 
 fn container(provider: &ValidProvider, model: &ValidModel, config: &Config) -> Value {
     let file = format!("{MODELS}/{}.gguf", model.sha256);
-    let mut mount = json!({"name": "model", "mountPath": file, "readOnly": true});
+    let mut mount = json!({"name": MODEL_VOLUME, "mountPath": file, "readOnly": true});
     if let Source::Pvc { path, .. } = &model.source {
         mount["subPath"] = json!(path);
     }
@@ -156,9 +161,9 @@ fn resources(provider: &ValidProvider, model: &ValidModel) -> Value {
 
 fn model_volume(source: &Source) -> Value {
     match source {
-        Source::HostPath(path) => json!({"name": "model", "hostPath": {"path": path, "type": "File"}}),
+        Source::HostPath(path) => json!({"name": MODEL_VOLUME, "hostPath": {"path": path, "type": "File"}}),
         Source::Pvc { claim, path: _ } => {
-            json!({"name": "model", "persistentVolumeClaim": {"claimName": claim, "readOnly": true}})
+            json!({"name": MODEL_VOLUME, "persistentVolumeClaim": {"claimName": claim, "readOnly": true}})
         }
     }
 }

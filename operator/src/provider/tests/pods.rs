@@ -55,6 +55,7 @@ fn an_agents_pod_is_locked_down() {
     let pod = pod_spec(&json!({}));
     let container = &pod["containers"][0];
     assert_eq!(pod["automountServiceAccountToken"], false);
+    assert_eq!(pod["dnsPolicy"], "Default");
     assert_eq!(pod["enableServiceLinks"], false);
     assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
     assert_eq!(pod["securityContext"]["runAsUser"], 65_532);
@@ -166,4 +167,35 @@ fn a_new_certificate_does_not_roll_the_agents() {
         body(&planned(&json!({}), &seen).1, Kind::Deployment)
     };
     assert_eq!(deployment("old"), deployment("new"));
+}
+
+#[test]
+fn an_agent_that_refuses_its_file_names_the_offers_own() {
+    let words = format!("cannot read model file /models/{SHA256}.gguf");
+    let told = |spec: &Value| {
+        let agent = json!({
+            "metadata": {"name": "a", "uid": "u", "labels": {
+                names::COMPONENT_LABEL: names::AGENT_COMPONENT, names::MODEL_LABEL: "m"}},
+            "spec": pod_spec(spec),
+            "status": {"containerStatuses": [
+                {"name": "agent", "image": "i", "imageID": "", "ready": false, "restartCount": 1,
+                 "state": {"terminated": {"exitCode": 1, "message": words}}}]},
+        });
+        let agent = AgentPod::from_pod(&serde_json::from_value(agent).unwrap(), at(1000)).unwrap();
+        let status = summary::status_of(&Seen {
+            agents: vec![agent],
+            ..seen(1)
+        });
+        let available = conditions::find(&status.conditions, "AgentsAvailable").unwrap();
+        available.message.clone()
+    };
+    assert_eq!(
+        told(&json!({})),
+        format!("m: {words} (hostPath /var/models/m.gguf)")
+    );
+    let source = json!({"hostPath": null, "pvc": {"claimName": "models", "path": "llama/m.gguf"}});
+    assert_eq!(
+        told(&json!({"models": [{"source": source}]})),
+        format!("m: {words} (llama/m.gguf on PersistentVolumeClaim models)")
+    );
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn status_of(seen: &Seen) -> cocoon_api::crd::CocoonProviderStatus {
+pub(super) fn status_of(seen: &Seen) -> cocoon_api::crd::CocoonProviderStatus {
     let provider = provider(&json!({}));
     let valid = validate::validate(&provider).unwrap();
     let plan = plan::plan(&valid, seen, &config());

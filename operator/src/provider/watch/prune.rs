@@ -64,12 +64,18 @@ pub(super) fn pod(pod: &mut Pod) -> Option<Kept> {
     }
     pod.metadata.managed_fields = None;
     pod.metadata.annotations = None;
+    let kept = if is_agent {
+        resources_and_mounts
+    } else {
+        resources_only
+    };
     if let Some(spec) = &mut pod.spec {
-        let containers = spec.containers.drain(..).map(resources_only).collect();
+        let containers = spec.containers.drain(..).map(kept).collect();
         let init = spec.init_containers.take().unwrap_or_default();
-        let init_containers = Some(init.into_iter().map(resources_only).collect());
+        let init_containers = Some(init.into_iter().map(kept).collect());
         *spec = PodSpec {
             node_name: spec.node_name.take(),
+            volumes: spec.volumes.take().filter(|_| is_agent),
             containers,
             init_containers,
             ..PodSpec::default()
@@ -189,9 +195,53 @@ fn resources_only(container: Container) -> Container {
     }
 }
 
+/// Of an agent, also where it finds its model's file.
+fn resources_and_mounts(mut container: Container) -> Container {
+    let volume_mounts = container.volume_mounts.take();
+    Container {
+        volume_mounts,
+        ..resources_only(container)
+    }
+}
+
 fn mark(value: &impl Serialize) -> u64 {
     let mut hasher = DefaultHasher::new();
     // These are Kubernetes' own types, which are JSON; what was not would count as unchanged until the next resync.
     serde_json::to_string(value).unwrap_or_default().hash(&mut hasher);
     hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use cocoon_core::agents::AgentPod;
+    use k8s_openapi::jiff::Timestamp;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_an_agent_shows_of_its_models_file_survives() {
+        let mut agent: Pod = serde_json::from_value(json!({
+            "metadata": {"name": "a", "namespace": "farms", "uid": "u", "labels": {
+                names::COMPONENT_LABEL: names::AGENT_COMPONENT, names::MODEL_LABEL: "m"}},
+            "spec": {
+                "nodeName": "n",
+                "containers": [{"name": "agent", "volumeMounts": [
+                    {"name": "model", "mountPath": "/models/ab.gguf", "subPath": "llama/m.gguf"}]}],
+                "volumes": [{"name": "model", "persistentVolumeClaim": {"claimName": "models"}}],
+            },
+            "status": {"containerStatuses": [
+                {"name": "agent", "image": "i", "imageID": "", "ready": false, "restartCount": 1,
+                 "state": {"terminated": {"exitCode": 1, "message": "cannot read /models/ab.gguf"}}}]},
+        }))
+        .unwrap();
+        let now = Timestamp::UNIX_EPOCH;
+        let before = AgentPod::from_pod(&agent, now).unwrap();
+        assert!(pod(&mut agent).is_some());
+        assert_eq!(AgentPod::from_pod(&agent, now).unwrap(), before);
+        assert!(
+            format!("{before:?}").contains("PersistentVolumeClaim models"),
+            "{before:?}"
+        );
+    }
 }

@@ -1,0 +1,47 @@
+//! The model's file as the farm knows it: an agent knows only the path at which its pod mounts it.
+
+use k8s_openapi::api::core::v1::{Pod, VolumeMount};
+
+/// Name of the volume of an agent's pod that holds the model's file.
+pub const MODEL_VOLUME: &str = "model";
+
+/// Where the model's file comes from: `hostPath /models/m.gguf on node n`; `None` where the pod does not say it.
+pub(super) fn origin(pod: &Pod) -> Option<String> {
+    let spec = pod.spec.as_ref()?;
+    let volume = spec
+        .volumes
+        .iter()
+        .flatten()
+        .find(|volume| volume.name == MODEL_VOLUME)?;
+    if let Some(host) = &volume.host_path {
+        return Some(match &spec.node_name {
+            Some(node) => format!("hostPath {} on node {node}", host.path),
+            None => format!("hostPath {}", host.path),
+        });
+    }
+    let claim = &volume.persistent_volume_claim.as_ref()?.claim_name;
+    Some(match mount(pod).and_then(|mount| mount.sub_path.as_deref()) {
+        Some(path) => format!("{path} on PersistentVolumeClaim {claim}"),
+        None => format!("PersistentVolumeClaim {claim}"),
+    })
+}
+
+/// The words, in which the file's path within the container is explained by where the file comes from. In its place and not
+/// at the end: long words are cut there.
+pub(super) fn named_in(words: &str, pod: &Pod) -> String {
+    match (mount(pod), origin(pod)) {
+        (Some(mount), Some(origin)) => {
+            let path = &mount.mount_path;
+            words.replacen(path.as_str(), &format!("{path} ({origin})"), 1)
+        }
+        _ => words.to_owned(),
+    }
+}
+
+fn mount(pod: &Pod) -> Option<&VolumeMount> {
+    let containers = &pod.spec.as_ref()?.containers;
+    let mut mounts = containers
+        .iter()
+        .flat_map(|container| container.volume_mounts.iter().flatten());
+    mounts.find(|mount| mount.name == MODEL_VOLUME)
+}

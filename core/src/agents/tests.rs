@@ -1,0 +1,216 @@
+use serde_json::{Value, json};
+
+use super::*;
+
+/// When the pods of these tests got their node.
+const SCHEDULED: &str = "2026-01-01T00:00:00Z";
+
+/// A time soon after [`SCHEDULED`].
+fn after(seconds: i64) -> Timestamp {
+    let scheduled: Timestamp = SCHEDULED.parse().unwrap();
+    Timestamp::from_second(scheduled.as_second() + seconds).unwrap()
+}
+
+fn pod_of(volume: &Value, mount: &Value, status: &Value) -> Pod {
+    let mut volume = volume.clone();
+    volume["name"] = json!(MODEL_VOLUME);
+    let mut mount = mount.clone();
+    mount["name"] = json!(MODEL_VOLUME);
+    mount["mountPath"] = json!("/models/ab.gguf");
+    serde_json::from_value(json!({
+        "metadata": {"name": "a", "namespace": "farms", "uid": "u", "labels": {
+            "app.kubernetes.io/component": "gpu-agent", "cocoon.farm/model": "m"}},
+        "spec": {"nodeName": "n1", "containers": [{"name": "agent", "volumeMounts": [mount]}], "volumes": [volume]},
+        "status": status,
+    }))
+    .unwrap()
+}
+
+fn pod(status: &Value) -> Pod {
+    pod_of(
+        &json!({"hostPath": {"path": "/srv/m.gguf", "type": "File"}}),
+        &json!({}),
+        status,
+    )
+}
+
+fn state_at(pod: &Pod, now: Timestamp) -> AgentState {
+    AgentPod::from_pod(pod, now).unwrap().state
+}
+
+fn state_of(status: &Value) -> AgentState {
+    state_at(&pod(status), after(1))
+}
+
+/// The status of a pod with a node, whose container waits.
+fn waiting(waiting: &Value, ready_to_start: Option<(&str, &str)>) -> Value {
+    let mut conditions =
+        vec![json!({"type": "PodScheduled", "status": "True", "lastTransitionTime": SCHEDULED})];
+    conditions.extend(ready_to_start.map(|(status, since)| {
+        json!({"type": "PodReadyToStartContainers", "status": status, "lastTransitionTime": since})
+    }));
+    json!({"phase": "Pending", "conditions": conditions, "containerStatuses": [
+        {"name": "agent", "image": "i", "imageID": "", "ready": false, "restartCount": 0,
+         "state": {"waiting": waiting}}]})
+}
+
+fn creating(ready_to_start: Option<(&str, &str)>) -> Value {
+    waiting(&json!({"reason": "ContainerCreating"}), ready_to_start)
+}
+
+#[test]
+fn a_ready_pod_serves_at_its_address() {
+    let status = json!({"podIP": "10.0.0.7", "conditions": [{"type": "Ready", "status": "True"}]});
+    assert_eq!(state_of(&status), AgentState::Ready("10.0.0.7".parse().unwrap()));
+}
+
+#[test]
+fn an_agent_that_does_not_serve_can_still_be_asked_at_its_address() {
+    let hung = pod(&json!({"podIP": "10.0.0.7", "conditions": [{"type": "Ready", "status": "False"}]}));
+    let hung = AgentPod::from_pod(&hung, after(1)).unwrap();
+    assert_eq!(
+        (hung.ready_address(), hung.address),
+        (None, Some("10.0.0.7".parse().unwrap()))
+    );
+}
+
+#[test]
+fn an_unschedulable_pod_repeats_the_schedulers_words() {
+    let status = json!({"phase": "Pending", "conditions": [
+        {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "Insufficient nvidia.com/gpu"}]});
+    assert_eq!(
+        state_of(&status),
+        AgentState::Unschedulable("Insufficient nvidia.com/gpu".into())
+    );
+}
+
+fn crashed(words: &str) -> Value {
+    json!({"conditions": [{"type": "PodScheduled", "status": "True"}], "containerStatuses": [
+        {"name": "agent", "image": "i", "imageID": "", "ready": false, "restartCount": 1,
+         "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 10s"}},
+         "lastState": {"terminated": {"exitCode": 1, "message": words}}}]})
+}
+
+#[test]
+fn a_crashing_agent_is_quoted() {
+    assert_eq!(
+        state_of(&crashed("sha256 mismatch\n")),
+        AgentState::Crashing("sha256 mismatch".into())
+    );
+}
+
+#[test]
+fn an_agent_that_refuses_its_file_names_the_farms_file_too() {
+    let status = crashed("cannot read model file /models/ab.gguf: truncated");
+    assert_eq!(
+        state_of(&status),
+        AgentState::Crashing(
+            "cannot read model file /models/ab.gguf (hostPath /srv/m.gguf on node n1): truncated".into()
+        )
+    );
+    let claimed = pod_of(
+        &json!({"persistentVolumeClaim": {"claimName": "models"}}),
+        &json!({"subPath": "llama/m.gguf"}),
+        &status,
+    );
+    assert_eq!(
+        state_at(&claimed, after(1)),
+        AgentState::Crashing(
+            "cannot read model file /models/ab.gguf (llama/m.gguf on PersistentVolumeClaim models): truncated".into()
+        )
+    );
+}
+
+#[test]
+fn a_container_that_cannot_be_made_is_told_in_the_kubelets_words() {
+    for reason in [
+        "CreateContainerConfigError",
+        "CreateContainerError",
+        "RunContainerError",
+        "CrashLoopBackOff",
+    ] {
+        assert_eq!(
+            state_of(&waiting(&json!({"reason": reason, "message": "why"}), None)),
+            AgentState::Crashing(format!("{reason}: why"))
+        );
+    }
+}
+
+#[test]
+fn an_image_that_cannot_be_had_is_told_in_the_kubelets_words() {
+    for reason in IMAGE_FAILURES {
+        assert_eq!(
+            state_of(&waiting(&json!({"reason": reason, "message": "why"}), None)),
+            AgentState::ImagePullFailed("why".into())
+        );
+        assert_eq!(
+            state_of(&waiting(&json!({"reason": reason}), None)),
+            AgentState::ImagePullFailed(reason.into())
+        );
+    }
+}
+
+#[test]
+fn volumes_that_are_not_set_up_in_time_name_pod_node_and_file() {
+    for ready_to_start in [Some(("False", SCHEDULED)), None] {
+        let pod = pod(&creating(ready_to_start));
+        assert_eq!(state_at(&pod, after(59)), AgentState::Starting);
+        let AgentState::VolumesMissing(message) = state_at(&pod, after(60)) else {
+            panic!("{:?}", state_at(&pod, after(60)));
+        };
+        for part in [
+            "pod a on node n1",
+            SCHEDULED,
+            "hostPath /srv/m.gguf on node n1",
+            "kubectl -n farms describe pod a",
+        ] {
+            assert!(message.contains(part), "{part} in {message}");
+        }
+        assert_eq!(
+            state_at(&pod, after(600)),
+            AgentState::VolumesMissing(message),
+            "the same words, however long it takes"
+        );
+    }
+}
+
+#[test]
+fn a_claimed_volume_that_is_not_set_up_names_claim_and_path() {
+    let volume = json!({"persistentVolumeClaim": {"claimName": "models"}});
+    let pod = pod_of(&volume, &json!({"subPath": "llama/m.gguf"}), &creating(None));
+    let AgentState::VolumesMissing(message) = state_at(&pod, after(60)) else {
+        panic!("{:?}", state_at(&pod, after(60)));
+    };
+    assert!(
+        message.contains("llama/m.gguf on PersistentVolumeClaim models"),
+        "{message}"
+    );
+}
+
+#[test]
+fn an_agent_whose_volumes_are_there_is_starting_however_long_its_image_takes() {
+    let status = creating(Some(("True", SCHEDULED)));
+    assert_eq!(state_at(&pod(&status), after(3600)), AgentState::Starting);
+}
+
+#[test]
+fn a_pod_that_is_set_up_again_has_its_time_again() {
+    let status = creating(Some(("False", "2026-01-01T01:00:00Z")));
+    assert_eq!(state_at(&pod(&status), after(3659)), AgentState::Starting);
+    assert!(matches!(
+        state_at(&pod(&status), after(3660)),
+        AgentState::VolumesMissing(_)
+    ));
+}
+
+#[test]
+fn a_pod_of_which_its_kubelet_said_nothing_yet_is_starting() {
+    let conditions = json!([{"type": "PodScheduled", "status": "True", "lastTransitionTime": SCHEDULED}]);
+    let status = json!({"phase": "Pending", "conditions": conditions});
+    assert_eq!(state_at(&pod(&status), after(600)), AgentState::Starting);
+}
+
+#[test]
+fn other_pods_are_not_agents() {
+    assert_eq!(AgentPod::from_pod(&Pod::default(), after(1)), None);
+}

@@ -1,0 +1,63 @@
+use super::*;
+
+const UID: &str = "job-uid";
+
+fn owner(uid: &str) -> OwnerReference {
+    OwnerReference {
+        api_version: "cocoon.farm/v1alpha1".into(),
+        kind: "InferenceJob".into(),
+        name: "j".into(),
+        uid: uid.into(),
+        controller: Some(true),
+        block_owner_deletion: None,
+    }
+}
+
+fn is_the_jobs(secret: &Secret) -> bool {
+    is_own(&secret.metadata, &UID.to_owned())
+}
+
+/// The Secret as the garbage collector leaves it for `kubectl delete --cascade=orphan`.
+fn orphaned(mut secret: Secret) -> Secret {
+    secret.metadata.owner_references = None;
+    secret.metadata.resource_version = Some("2".into());
+    secret
+}
+
+#[test]
+fn results_stay_the_jobs_when_they_are_orphaned() {
+    let made = secret("j", &owner(UID), &Stored::default());
+    assert!(is_the_jobs(&made));
+    assert!(is_the_jobs(&orphaned(made)));
+}
+
+#[test]
+fn results_that_were_orphaned_are_not_owned_again() {
+    let left = orphaned(secret("j", &owner(UID), &Stored::default()));
+    let stored = Stored {
+        version: left.metadata.resource_version,
+        owners: left.metadata.owner_references,
+        ..Stored::default()
+    };
+    let written = secret("j", &owner(UID), &stored);
+    assert_eq!(written.metadata.owner_references, None);
+    assert!(is_the_jobs(&written));
+}
+
+#[test]
+fn results_of_an_older_operator_are_the_jobs_by_their_owner() {
+    let mut made = secret("j", &owner(UID), &Stored::default());
+    made.metadata.annotations = None;
+    assert!(is_the_jobs(&made));
+}
+
+#[test]
+fn a_secret_of_somebody_else_is_not_the_jobs() {
+    assert!(!is_the_jobs(&Secret::default()));
+    let another = secret("j", &owner("another-uid"), &Stored::default());
+    assert!(!is_the_jobs(&another));
+    assert!(
+        !is_the_jobs(&orphaned(another)),
+        "an earlier job of the same name left it"
+    );
+}
