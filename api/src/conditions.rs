@@ -177,6 +177,8 @@ reasons!(
         Accepted: true,
         /// The input, its `ConfigMap` or Secret cannot be read as requests.
         InvalidInput: false,
+        /// Results of an earlier job of this name are still being removed.
+        EarlierResults: false,
         /// No provider in the namespace offers the model.
         ModelUnknown: false,
         /// The referenced channel does not exist.

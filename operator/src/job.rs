@@ -40,7 +40,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     context::Context,
-    dispatch::Dispatcher,
+    dispatch::{Dispatcher, Unreadable},
     error::{self, Error, Result},
     reconcile::{KUBERNETES_LIMIT, Reconciles},
 };
@@ -52,6 +52,8 @@ const DEBOUNCE: Duration = Duration::from_millis(100);
 /// A job that waits is looked at again after this time, whatever events were missed: an agent whose volumes are not set up in
 /// time sends none.
 const WAITING_INTERVAL: Duration = Duration::from_secs(15);
+/// While the garbage collector removes the results of an earlier job of the name, which takes it about a second.
+const EARLIER_RESULTS_INTERVAL: Duration = Duration::from_millis(500);
 /// A step that changed something is followed up at once, bounded by the debounce.
 const NEXT_STEP: Duration = Duration::from_millis(50);
 /// How its reconciles are run.
@@ -189,7 +191,11 @@ async fn reconcile(job: &InferenceJob, jobs: &Jobs) -> Result<Action> {
     }
     let seen = match observe::observe(&job, jobs).await {
         Err(Error::Results { source }) => {
-            return status::reject(&job, &observe::unusable(&source), jobs).await;
+            let rejected = status::reject(&job, &observe::unusable(&source), jobs).await?;
+            return Ok(match source {
+                Unreadable::Earlier { .. } => Action::requeue(EARLIER_RESULTS_INTERVAL),
+                Unreadable::Foreign { .. } | Unreadable::Damaged { .. } => rejected,
+            });
         }
         seen => seen?,
     };

@@ -54,8 +54,11 @@ impl ResultsSecret {
             return Ok(Ok(Stored::default()));
         };
         if !is_own(&secret.metadata, &self.owner.uid) {
-            return Ok(Err(Unreadable::Foreign {
-                name: self.job.clone(),
+            let name = self.job.clone();
+            return Ok(Err(if is_of_earlier_job(&secret.metadata, &self.owner) {
+                Unreadable::Earlier { name }
+            } else {
+                Unreadable::Foreign { name }
             }));
         }
         let data = secret.data.unwrap_or_default();
@@ -113,6 +116,16 @@ fn is_own(metadata: &ObjectMeta, uid: &String) -> bool {
     owners.any(|owner| owner.uid == *uid) || mark == Some(uid)
 }
 
+/// Whether a Secret is owned by another job of the same name. There can be none beside this one, so that the garbage
+/// collector is about to remove it.
+fn is_of_earlier_job(metadata: &ObjectMeta, owner: &OwnerReference) -> bool {
+    metadata
+        .owner_references
+        .iter()
+        .flatten()
+        .any(|other| (&other.kind, &other.name) == (&owner.kind, &owner.name) && other.uid != owner.uid)
+}
+
 /// The Secret with what has landed.
 fn secret(job: &str, owner: &OwnerReference, stored: &Stored) -> Secret {
     let owners = match &stored.version {
@@ -165,6 +178,12 @@ pub enum Unreadable {
     /// It belongs to somebody else.
     #[error("Secret {name} exists and is not this job's: delete it or use another job name")]
     Foreign {
+        /// Name of the Secret.
+        name: String,
+    },
+    /// It belongs to a job of the same name that was deleted.
+    #[error("Secret {name} is that of an earlier job of this name, and is being removed")]
+    Earlier {
         /// Name of the Secret.
         name: String,
     },

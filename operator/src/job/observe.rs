@@ -118,8 +118,12 @@ pub(super) async fn load(secret: &ResultsSecret) -> Result<Stored> {
 
 /// Results that cannot be stored keep a job from running, until somebody puts their Secret in order.
 pub(super) fn unusable(why: &Unreadable) -> Rejection {
+    let reason = match why {
+        Unreadable::Earlier { .. } => Accepted::EarlierResults,
+        Unreadable::Foreign { .. } | Unreadable::Damaged { .. } => Accepted::InvalidInput,
+    };
     Rejection {
-        accepted: Accepted::InvalidInput.condition(format!("results: {}", error::chain(why))),
+        accepted: reason.condition(format!("results: {}", error::chain(why))),
         is_final: false,
     }
 }

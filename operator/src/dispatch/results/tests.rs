@@ -52,6 +52,16 @@ fn results_of_an_older_operator_are_the_jobs_by_their_owner() {
 }
 
 #[test]
+fn results_of_an_earlier_job_of_the_name_are_on_their_way_out() {
+    let earlier = secret("j", &owner("another-uid"), &Stored::default());
+    assert!(is_of_earlier_job(&earlier.metadata, &owner(UID)));
+    assert!(!is_of_earlier_job(&orphaned(earlier).metadata, &owner(UID)));
+    let own = secret("j", &owner(UID), &Stored::default());
+    assert!(!is_of_earlier_job(&own.metadata, &owner(UID)));
+    assert!(!is_of_earlier_job(&ObjectMeta::default(), &owner(UID)));
+}
+
+#[test]
 fn a_secret_of_somebody_else_is_not_the_jobs() {
     assert!(!is_the_jobs(&Secret::default()));
     let another = secret("j", &owner("another-uid"), &Stored::default());
