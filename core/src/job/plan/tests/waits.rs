@@ -1,0 +1,97 @@
+//! What a job waits for, and how it says so.
+
+use super::*;
+
+#[test]
+fn a_job_with_funds_goes_to_a_ready_agent() {
+    assert!(matches!(Case::default().plan().step, Step::Assign { pod, .. } if pod.name == "a"));
+}
+
+#[test]
+fn funds_come_before_agents() {
+    let case = Case {
+        channel: Some(channel(100)),
+        ..Case::default()
+    };
+    assert!(matches!(case.plan().step, Step::Reserve { budget, .. } if budget == nano(100)));
+}
+
+#[test]
+fn a_channel_that_cannot_cover_the_budget_is_waited_for() {
+    let (type_, reason, message) = Case {
+        channel: Some(channel(99)),
+        ..Case::default()
+    }
+    .waits();
+    assert_eq!((type_, reason), ("FundsReserved", "WaitingForFunds"));
+    assert!(message.contains("top up the channel"), "{message}");
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    let no_channel = Case {
+        channel: None,
+        ..Case::default()
+    }
+    .waits();
+    assert_eq!(
+        (no_channel.1, no_channel.2.as_str()),
+        ("ChannelNotFound", "PaymentChannel c does not exist")
+    );
+    let mut unknown = offer();
+    unknown.model_sha256 = None;
+    let no_model = Case {
+        offers: vec![unknown],
+        ..Case::default()
+    }
+    .waits();
+    assert_eq!(no_model.1, "ModelUnknown");
+    let mut dear = offer();
+    dear.prices.minimum_nano = nano(51);
+    let too_small = Case {
+        offers: vec![dear],
+        ..Case::default()
+    }
+    .waits();
+    assert_eq!(too_small.1, "BudgetTooSmall");
+}
+
+#[test]
+fn every_state_of_agents_has_its_reason() {
+    let waits = |agents| {
+        Case {
+            agents,
+            ..Case::default()
+        }
+        .waits()
+        .1
+    };
+    assert_eq!(waits(vec![]), "ColdStart");
+    assert_eq!(
+        waits(vec![agent(
+            AgentState::Unschedulable("Insufficient nvidia.com/gpu".into()),
+            0
+        )]),
+        "InsufficientGPU"
+    );
+    assert_eq!(
+        waits(vec![agent(AgentState::Crashing("sha256".into()), 0)]),
+        "AgentFailed"
+    );
+    assert_eq!(
+        waits(vec![agent(AgentState::VolumesMissing("hostPath".into()), 0)]),
+        "ModelNotCached"
+    );
+    assert_eq!(waits(vec![agent(ready(), MAX_JOBS_PER_AGENT)]), "AgentsBusy");
+    let mut closed = offer();
+    closed.closed = true;
+    assert_eq!(
+        Case {
+            offers: vec![closed],
+            ..Case::default()
+        }
+        .waits()
+        .1,
+        "ProviderUnavailable"
+    );
+}
