@@ -78,30 +78,31 @@ pub async fn all_removed(stack: &Stack) -> Result<()> {
 
 async fn remove(stack: &Stack, namespaces: &Api<Namespace>, namespace: &str) -> Result<()> {
     // Jobs first: the namespace's own deletion takes wallets away before channels are settled.
-    for kind in ["inferencejobs", "paymentchannels", "cocoonproviders"] {
-        stack
-            .kubectl(&[
-                "--namespace",
-                namespace,
-                "delete",
-                kind,
-                "--all",
-                "--wait=true",
-                "--timeout=60s",
-            ])
-            .await?;
-    }
+    delete_all::<InferenceJob>(stack, namespace).await?;
+    delete_all::<PaymentChannel>(stack, namespace).await?;
+    delete_all::<CocoonProvider>(stack, namespace).await?;
     // The next test counts GPUs: agents go with their provider, other pods are the test's own.
-    let pods: Api<Pod> = Api::namespaced(stack.client.clone(), namespace);
-    pods.delete_collection(&DeleteParams::default(), &ListParams::default())
-        .await?;
-    wait::within(REMOVAL_LIMIT, "no pod is left", || async {
-        let left = pods.list(&ListParams::default()).await?.items;
-        Ok(left.is_empty().then_some(()))
-    })
-    .await?;
+    delete_all::<Pod>(stack, namespace).await?;
     namespaces.delete(namespace, &DeleteParams::default()).await?;
     Ok(())
+}
+
+/// Deletes every object of a kind, and waits until they are gone.
+async fn delete_all<K>(stack: &Stack, namespace: &str) -> Result<()>
+where
+    K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+        + Clone
+        + std::fmt::Debug
+        + DeserializeOwned,
+{
+    let api: Api<K> = Api::namespaced(stack.client.clone(), namespace);
+    api.delete_collection(&DeleteParams::default(), &ListParams::default())
+        .await?;
+    wait::within(REMOVAL_LIMIT, &format!("no {} is left", K::kind(&())), || async {
+        let left = api.list_metadata(&ListParams::default()).await?.items;
+        Ok(left.is_empty().then_some(()))
+    })
+    .await
 }
 
 async fn abandon_all(stack: &Stack, namespace: &str) {
