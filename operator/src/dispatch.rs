@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 pub use client::{AgentClient, ClientError};
 pub use follower::Attempt;
 pub use lines::{LineError, Lines};
-pub use metering::{JobKey, is_metering, meter};
+pub use metering::{JobKey, meter_and_release};
 pub use results::{ResultsSecret, Stored, Unreadable};
 
 /// Jobs whose news wait to be reconciled at most; more are dropped, since every job is also reconciled from time

@@ -12,7 +12,7 @@
 //!   because reconciles move between threads;
 //! - an Event or a log line may be lost.
 
-use std::{fmt::Debug, time::Duration};
+use std::time::Duration;
 
 use kube::{Resource, runtime::controller::Action};
 use tokio::time::timeout;
@@ -87,38 +87,6 @@ pub async fn within<T>(
     timeout(limit, work)
         .await
         .unwrap_or(Err(Error::TimedOut { action, limit }))
-}
-
-/// What a controller keeps beside a reconcile's own values, taken back when the reconcile ends without saying otherwise.
-///
-/// It runs its closure when it is dropped, also where a reconcile is dropped because its time is over.
-#[must_use = "dropped at once, it takes back at once"]
-pub struct Undo<F: FnMut()>(Option<F>);
-
-impl<F: FnMut()> Undo<F> {
-    /// Runs `undo` on drop.
-    pub fn new(undo: F) -> Self {
-        Self(Some(undo))
-    }
-
-    /// There is nothing to take back any more.
-    pub fn keep(mut self) {
-        self.0 = None;
-    }
-}
-
-impl<F: FnMut()> Drop for Undo<F> {
-    fn drop(&mut self) {
-        if let Some(undo) = &mut self.0 {
-            undo();
-        }
-    }
-}
-
-impl<F: FnMut()> Debug for Undo<F> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Undo").finish_non_exhaustive()
-    }
 }
 
 #[cfg(test)]

@@ -36,6 +36,7 @@ use kube::{
     Api, ResourceExt as _,
     runtime::{Controller, controller::Action, reflector::ObjectRef, watcher},
 };
+use scopeguard::ScopeGuard;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -48,7 +49,7 @@ use crate::{
     chain::Chain,
     context::Context,
     error::{Error, KubeContext as _, Result, describe},
-    reconcile::{CHAIN_LIMIT, Reconciles, Undo},
+    reconcile::{CHAIN_LIMIT, Reconciles},
 };
 
 /// Providers reconciled at once: each waits for an endpoint most of the time.
@@ -169,7 +170,11 @@ impl Settlements {
     }
 
     /// Takes the wallet for a message of this provider, unless another provider's is in flight.
-    fn take_wallet(&self, account: &Account, provider: &CocoonProvider) -> Option<Undo<impl FnMut()>> {
+    fn take_wallet(
+        &self,
+        account: &Account,
+        provider: &CocoonProvider,
+    ) -> Option<ScopeGuard<(), impl FnOnce(())>> {
         let wallet = account.wallet.address().to_string();
         self.memory
             .take_wallet(wallet, describe(provider), Instant::now())

@@ -1,14 +1,15 @@
 //! What landed of a job becomes counters of its channel.
 
 use cocoon_api::{
+    NanoTon,
     conditions::{self, Reason as _, Settled},
     crd::{InferenceJob, PaymentChannel, PaymentChannelStatus},
 };
 use cocoon_core::{job::landing::Landing, ledger as channel_ledger};
-use kube::{Api, Client, runtime::reflector::ObjectRef};
+use kube::{Api, Client, ResourceExt as _, runtime::reflector::ObjectRef};
 
 use crate::{
-    error::{Error, KubeContext as _, Result},
+    error::{Error, KubeContext as _, Result, describe},
     ledger,
 };
 
@@ -24,6 +25,18 @@ pub struct JobKey {
 }
 
 impl JobKey {
+    /// Of a stored job.
+    pub fn of(job: &InferenceJob) -> Result<Self> {
+        Ok(Self {
+            namespace: job.namespace().unwrap_or_default(),
+            name: job.name_any(),
+            uid: job.uid().ok_or_else(|| Error::Incomplete {
+                object: describe(job),
+                field: "metadata.uid",
+            })?,
+        })
+    }
+
     /// For the controller's queue.
     pub fn reference(&self) -> ObjectRef<InferenceJob> {
         ObjectRef::new(&self.name).within(&self.namespace)
@@ -32,17 +45,46 @@ impl JobKey {
 
 /// Merges what landed of a job into its channel's counters. A job that is gone, or whose status says that all of it was
 /// merged, may have left the ledger: its usage is in `finishedNano` then, and merging it again would count it twice.
+pub async fn meter(client: &Client, job: &JobKey, channel: &str, landing: &Landing) -> Result<()> {
+    merge(client, job, channel, landing, |_| false).await.map(drop)
+}
+
+/// Like [`meter`], and in the same write gives back what is left of the job's budget. Answers what was metered on the
+/// channel in all by then; none where the channel is gone.
+pub async fn meter_and_release(
+    client: &Client,
+    job: &JobKey,
+    channel: &str,
+    landing: &Landing,
+) -> Result<Option<NanoTon>> {
+    let release = |status: &mut PaymentChannelStatus| {
+        channel_ledger::release(status, &job.uid);
+        true
+    };
+    let written = merge(client, job, channel, landing, release).await?;
+    Ok(written
+        .and_then(|channel| channel.status)
+        .map(|status| status.accrued_nano))
+}
+
+/// Merges, and lets `also` change the status with it; it answers whether it may have.
 ///
 /// The job is read after the channel: if it left the ledger before the channel was read, this reading shows it;
 /// if it leaves afterwards, the write is refused.
-pub async fn meter(client: &Client, job: &JobKey, channel: &str, landing: &Landing) -> Result<()> {
+async fn merge(
+    client: &Client,
+    job: &JobKey,
+    channel: &str,
+    landing: &Landing,
+    also: impl Fn(&mut PaymentChannelStatus) -> bool,
+) -> Result<Option<PaymentChannel>> {
     let channels: Api<PaymentChannel> = Api::namespaced(client.clone(), &job.namespace);
     let object = || format!("job {}/{}", job.namespace, job.name);
     let counters = landing.counters(&job.name).map_err(|source| Error::Money {
         object: object(),
         source,
     })?;
-    let merge = |_: &PaymentChannel, status: &mut PaymentChannelStatus, is_metering: bool| {
+    let change = |_: &PaymentChannel, status: &mut PaymentChannelStatus, is_metering: bool| {
         let mut changed = false;
         for counter in counters.iter().filter(|_| is_metering) {
             changed |= channel_ledger::merge(status, counter.clone()).map_err(|full| Error::Ledger {
@@ -50,15 +92,14 @@ pub async fn meter(client: &Client, job: &JobKey, channel: &str, landing: &Landi
                 source: full,
             })?;
         }
+        changed |= also(status);
         Ok(changed)
     };
-    ledger::update_with(&channels, channel, |_| is_metering(client, job), merge)
-        .await
-        .map(drop)
+    ledger::update_with(&channels, channel, |_| is_metering(client, job), change).await
 }
 
 /// Whether the job may still add to its channel's ledger.
-pub async fn is_metering(client: &Client, job: &JobKey) -> Result<bool> {
+async fn is_metering(client: &Client, job: &JobKey) -> Result<bool> {
     let jobs: Api<InferenceJob> = Api::namespaced(client.clone(), &job.namespace);
     let current = jobs.get_opt(&job.name).await.attempt("read job", &job.name)?;
     Ok(current.is_some_and(|current| adds_usage(&current, &job.uid)))

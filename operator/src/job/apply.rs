@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use cocoon_api::{
     NanoTon,
     crd::{
-        InferenceJob, PaymentChannel, PaymentChannelStatus,
+        InferenceJob, PaymentChannel,
         job::{Assignment, AssignmentState},
     },
 };
@@ -26,7 +26,7 @@ use tracing::info;
 
 use super::{Jobs, Result, follow, observe::Seen};
 use crate::{
-    dispatch::{AgentClient, JobKey, is_metering},
+    dispatch::{AgentClient, JobKey, meter_and_release},
     error::{Error, KubeContext as _, describe},
     ledger,
 };
@@ -95,7 +95,9 @@ pub(super) async fn apply(
         Step::Finish(end) => {
             jobs.dispatcher.forget(&valid.uid);
             let settles_at = match &valid.billing {
-                Billing::Channel { name, .. } => meter_and_release(job, name, seen, jobs).await?,
+                Billing::Channel { name, .. } => {
+                    meter_and_release(&jobs.ctx.client, &JobKey::of(job)?, name, &seen.stored.landing).await?
+                }
                 Billing::Free => None,
             };
             Ok(Applied::Finished(end.clone(), settles_at))
@@ -150,47 +152,6 @@ async fn release(job: &InferenceJob, channel: &str, jobs: &Jobs) -> Result<()> {
     })
     .await?;
     Ok(())
-}
-
-/// Everything that landed is in the channel's counters, and the rest of the budget is free again. Answers what was metered
-/// on the channel in all by then; none where the channel is gone.
-async fn meter_and_release(
-    job: &InferenceJob,
-    channel: &str,
-    seen: &Seen,
-    jobs: &Jobs,
-) -> Result<Option<NanoTon>> {
-    let money = |source| Error::Money {
-        object: describe(job),
-        source,
-    };
-    let counters = seen.stored.landing.counters(&job.name_any()).map_err(money)?;
-    let key = JobKey {
-        namespace: job.namespace().unwrap_or_default(),
-        name: job.name_any(),
-        uid: job.uid().unwrap_or_default(),
-    };
-    let finish = |_: &PaymentChannel, status: &mut PaymentChannelStatus, is_metering: bool| {
-        for counter in counters.iter().filter(|_| is_metering) {
-            channel_ledger::merge(status, counter.clone()).map_err(|source| Error::Ledger {
-                object: describe(job),
-                source,
-            })?;
-        }
-        channel_ledger::release(status, &key.uid);
-        Ok(true)
-    };
-    // The job is from a cache: it may have ended, and left the ledger, a moment ago.
-    let written = ledger::update_with(
-        &channels(job, jobs),
-        channel,
-        |_| is_metering(&jobs.ctx.client, &key),
-        finish,
-    )
-    .await?;
-    Ok(written
-        .and_then(|channel| channel.status)
-        .map(|status| status.accrued_nano))
 }
 
 /// Asks the agent who it is. The attempt is recorded with the answer before anything is asked of it.

@@ -3,23 +3,17 @@
 
 use std::time::Duration;
 
-use cocoon_api::{
-    NanoTon,
-    crd::{InferenceJob, PaymentChannel},
-};
-use cocoon_core::{
-    job::{landing::Landing, plan},
-    ledger as channel_ledger,
-};
+use cocoon_api::{NanoTon, crd::InferenceJob};
+use cocoon_core::job::{landing::Landing, plan};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
-use kube::{Api, ResourceExt as _};
+use kube::ResourceExt as _;
 use tokio::time::{Instant, sleep};
 
 use super::{Jobs, Result, observe, status};
 use crate::{
-    dispatch::{JobKey, meter},
-    error::{self, Error, describe},
-    finalizer, ledger,
+    dispatch::{JobKey, meter_and_release},
+    error::{self, describe},
+    finalizer,
 };
 
 /// How long a deleted job waits for its agent to hand over what is finished.
@@ -39,7 +33,7 @@ pub(super) async fn live(job: &InferenceJob, jobs: &Jobs) -> Result<Option<Infer
         return Ok(None);
     }
     drain(job, jobs).await;
-    if let Err(error) = meter_and_release(job, jobs).await {
+    if let Err(error) = take_stock(job, jobs).await {
         if jobs.ctx.now().duration_since(deleted_at.0) < METER_LIMIT {
             return Err(error);
         }
@@ -87,42 +81,21 @@ pub(super) struct Stopped {
 /// Stops a job that ends before its plan does: what its agent finished is taken and metered, its budget given back.
 pub(super) async fn stop(job: &InferenceJob, jobs: &Jobs) -> Result<Stopped> {
     drain(job, jobs).await;
-    let stopped = meter_and_release(job, jobs).await?;
+    let stopped = take_stock(job, jobs).await?;
     jobs.dispatcher.forget(&job.uid().unwrap_or_default());
     Ok(stopped)
 }
 
 /// Once the job is gone, its channel's controller folds the counters.
-async fn meter_and_release(job: &InferenceJob, jobs: &Jobs) -> Result<Stopped> {
+async fn take_stock(job: &InferenceJob, jobs: &Jobs) -> Result<Stopped> {
     let landing = observe::load(&observe::results(job, jobs)?).await?.landing;
-    let Some(channel) = &job.spec.billing.channel_ref else {
-        return Ok(Stopped {
-            landing,
-            settles_at: None,
-        });
+    let settles_at = match &job.spec.billing.channel_ref {
+        Some(channel) => {
+            meter_and_release(&jobs.ctx.client, &JobKey::of(job)?, &channel.name, &landing).await?
+        }
+        None => None,
     };
-    let namespace = job.namespace().unwrap_or_default();
-    let uid = job.uid().ok_or_else(|| Error::Incomplete {
-        object: describe(job),
-        field: "metadata.uid",
-    })?;
-    let key = JobKey {
-        namespace: namespace.clone(),
-        name: job.name_any(),
-        uid: uid.clone(),
-    };
-    meter(&jobs.ctx.client, &key, &channel.name, &landing).await?;
-    let channels: Api<PaymentChannel> = Api::namespaced(jobs.ctx.client.clone(), &namespace);
-    let released = ledger::update(&channels, &channel.name, |_, status| {
-        channel_ledger::release(status, &uid);
-        Ok(true)
-    })
-    .await?;
-    let status = released.and_then(|channel| channel.status);
-    Ok(Stopped {
-        landing,
-        settles_at: status.map(|status| status.accrued_nano),
-    })
+    Ok(Stopped { landing, settles_at })
 }
 
 /// Seconds since a point in time, at least zero.

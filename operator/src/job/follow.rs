@@ -59,11 +59,7 @@ pub(super) fn follow(
         Billing::Channel { name, budget } => (Some(name.clone()), Some(*budget)),
     };
     jobs.dispatcher.follow(Attempt {
-        job: JobKey {
-            namespace: namespace.clone(),
-            name: valid.name.clone(),
-            uid: valid.uid.clone(),
-        },
+        job: JobKey::of(job)?,
         number: assignment.attempt,
         agent: client(jobs, &assignment.provider, &namespace, &agent.pod, address)?,
         chain: chain(job, valid, assignment, channel.clone())?,

@@ -12,6 +12,7 @@ use kube::{
     Resource as _, ResourceExt as _,
     api::{DeleteParams, PostParams},
 };
+use scopeguard::ScopeGuard;
 use tracing::{debug, info, warn};
 
 use super::{
@@ -158,7 +159,7 @@ async fn sign(
     };
     let spec = sign_message(provider, &account, spec)?;
     if let Some(stored) = store(provider, spec, &seen.settlements, shared).await? {
-        wallet.keep();
+        ScopeGuard::into_inner(wallet);
         status::signed(&stored, shared).await?;
     }
     Ok(NEXT_STEP)

@@ -6,7 +6,9 @@ use std::{
     time::Instant,
 };
 
-use crate::reconcile::{CHAIN_LIMIT, Undo};
+use scopeguard::ScopeGuard;
+
+use crate::reconcile::CHAIN_LIMIT;
 
 /// When bytes were last sent, and which provider uses which wallet.
 #[derive(Default)]
@@ -67,7 +69,7 @@ impl Memory {
         wallet: String,
         provider: String,
         now: Instant,
-    ) -> Option<Undo<impl FnMut()>> {
+    ) -> Option<ScopeGuard<(), impl FnOnce(())>> {
         {
             let mut kept = self.kept();
             let free = kept
@@ -83,7 +85,7 @@ impl Memory {
             };
             kept.wallets.insert(wallet.clone(), holder);
         }
-        Some(Undo::new(move || {
+        Some(scopeguard::guard((), move |()| {
             let mut kept = self.kept();
             let own = |holder: &Holder| holder.provider == provider;
             if kept.wallets.get(&wallet).is_some_and(own) {
@@ -105,14 +107,14 @@ mod tests {
 
     use super::*;
 
-    fn take(memory: &Memory, provider: &str, now: Instant) -> Option<Undo<impl FnMut()>> {
+    fn take(memory: &Memory, provider: &str, now: Instant) -> Option<ScopeGuard<(), impl FnOnce(())>> {
         memory.take_wallet("0:ab".into(), provider.into(), now)
     }
 
     #[test]
     fn a_wallet_signs_for_one_provider_at_a_time() {
         let (memory, now) = (Memory::default(), Instant::now());
-        take(&memory, "a", now).unwrap().keep();
+        ScopeGuard::into_inner(take(&memory, "a", now).unwrap());
         assert!(take(&memory, "b", now).is_none());
         assert!(take(&memory, "a", now).is_some());
     }
