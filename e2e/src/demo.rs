@@ -122,8 +122,7 @@ async fn provider(stack: &Stack) -> Result<Farm<'_>> {
     let manifest = farm.provider(&Offer {
         // A cluster without GPUs can still show everything else.
         gpus_per_replica: u32::from(stack.description.gpus > 0),
-        min_replicas: 1,
-        ..Offer::of(stack)
+        ..Offer::kept(stack)
     });
     farm.api::<CocoonProvider>()
         .patch(PROVIDER, &params, &Patch::Apply(manifest))
@@ -145,41 +144,13 @@ async fn channel(farm: &Farm<'_>) -> Result<()> {
     if left >= ton(LOW) {
         return Ok(());
     }
-    let namespace = &farm.namespace;
-    farm.stack
-        .plugin(
-            &[
-                "channel",
-                "top-up",
-                CHANNEL,
-                "--namespace",
-                namespace,
-                "--deposit",
-                DEPOSIT,
-            ],
-            &farm.payer_key,
-        )
-        .await?;
+    farm.top_up(DEPOSIT).await?;
     let cap = channel
         .status
         .map(|status| status.cap_nano)
         .unwrap_or_default()
         .checked_add(ton(CAP))?;
-    let cap = cap.to_ton_string();
-    farm.stack
-        .plugin(
-            &[
-                "channel",
-                "authorize",
-                CHANNEL,
-                "--namespace",
-                namespace,
-                "--cap",
-                &cap,
-            ],
-            &farm.payer_key,
-        )
-        .await?;
+    farm.authorize(&cap.to_ton_string()).await?;
     let has_room = |channel: &PaymentChannel| {
         let status = channel.status.as_ref();
         status

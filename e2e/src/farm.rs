@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 use cocoon_api::{
     NanoTon,
     conditions::{self, Ready, Reason as _},
-    crd::{CocoonProvider, InferenceJob, PaymentChannel, PaymentChannelStatus},
+    crd::{CocoonProvider, InferenceJob, InferenceJobStatus, PaymentChannel, PaymentChannelStatus},
     names,
 };
 use cocoon_ton::{Address, ChannelOnChain, ChannelState, SecretKey, Signer as _, Wallet};
@@ -16,7 +16,7 @@ use kube::{
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::{stack::Stack, wait};
+use crate::{Kind, stack::Stack, wait};
 
 /// Name of the provider of a test.
 pub const PROVIDER: &str = "farm";
@@ -77,6 +77,14 @@ impl Offer {
             max_replicas: 1,
             threshold: NanoTon::from_nano(1).expect("one nanoTON"),
             wallet_text: None,
+        }
+    }
+
+    /// The same, with one agent kept without work.
+    pub fn kept(stack: &Stack) -> Self {
+        Self {
+            min_replicas: 1,
+            ..Self::of(stack)
         }
     }
 }
@@ -274,15 +282,61 @@ impl<'a> Farm<'a> {
     }
 
     /// Changes parts of an object: a JSON merge patch, as `kubectl patch --type merge` sends it.
-    pub async fn patch<K>(&self, name: &str, patch: &Value) -> Result<K>
-    where
-        K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
-            + Clone
-            + std::fmt::Debug
-            + serde::de::DeserializeOwned,
-    {
+    pub async fn patch<K: Kind>(&self, name: &str, patch: &Value) -> Result<K> {
         let params = PatchParams::default();
         Ok(self.api::<K>().patch(name, &params, &Patch::Merge(patch)).await?)
+    }
+
+    /// A job's status.
+    pub async fn job_status(&self, job: &str) -> Result<InferenceJobStatus> {
+        Ok(self
+            .api::<InferenceJob>()
+            .get(job)
+            .await?
+            .status
+            .unwrap_or_default())
+    }
+
+    /// Whether anything was reserved, started or spent for a job.
+    pub async fn has_begun(&self, job: &str) -> Result<bool> {
+        let status = self.job_status(job).await?;
+        Ok(!status.assignments.is_empty()
+            || status.cost.reserved_nano > NanoTon::ZERO
+            || status.cost.spent_nano > NanoTon::ZERO)
+    }
+
+    /// The channel's status.
+    pub async fn channel_status(&self) -> Result<PaymentChannelStatus> {
+        let channel = self.api::<PaymentChannel>().get(CHANNEL).await?;
+        Ok(channel.status.unwrap_or_default())
+    }
+
+    /// Raises the channel's cap.
+    pub async fn authorize(&self, cap: &str) -> Result<String> {
+        let arguments = [
+            "channel",
+            "authorize",
+            CHANNEL,
+            "--namespace",
+            &self.namespace,
+            "--cap",
+            cap,
+        ];
+        self.stack.plugin(&arguments, &self.payer_key).await
+    }
+
+    /// Puts more into the channel.
+    pub async fn top_up(&self, deposit: &str) -> Result<String> {
+        let arguments = [
+            "channel",
+            "top-up",
+            CHANNEL,
+            "--namespace",
+            &self.namespace,
+            "--deposit",
+            deposit,
+        ];
+        self.stack.plugin(&arguments, &self.payer_key).await
     }
 
     /// The channel's contract, as its getter shows it.
@@ -296,22 +350,12 @@ impl<'a> Farm<'a> {
     }
 
     /// Objects of a kind in the namespace.
-    pub fn api<K>(&self) -> Api<K>
-    where
-        K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
-    {
+    pub fn api<K: Kind>(&self) -> Api<K> {
         Api::namespaced(self.stack.client.clone(), &self.namespace)
     }
 
     /// Creates an object from its manifest.
-    pub async fn create<K>(&self, manifest: &Value) -> Result<K>
-    where
-        K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
-            + Clone
-            + std::fmt::Debug
-            + serde::Serialize
-            + serde::de::DeserializeOwned,
-    {
+    pub async fn create<K: Kind + serde::Serialize>(&self, manifest: &Value) -> Result<K> {
         let object: K =
             serde_json::from_value(manifest.clone()).context("the manifest does not fit its kind")?;
         Ok(self.api::<K>().create(&PostParams::default(), &object).await?)

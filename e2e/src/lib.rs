@@ -4,6 +4,10 @@
 //! A *stack* is a cluster with the chart installed and a TON network that its pods reach. `cargo xtask stack up`
 //! makes one and describes it in a file; the variable `COCOON_STACK` names that file.
 
+use k8s_openapi::NamespaceResourceScope;
+use kube::Resource;
+use serde::de::DeserializeOwned;
+
 pub mod container;
 pub mod demo;
 pub mod farm;
@@ -11,3 +15,17 @@ pub mod golden;
 pub mod namespace;
 pub mod stack;
 pub mod wait;
+
+/// A kind whose objects lie in namespaces.
+pub trait Kind:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + std::fmt::Debug + DeserializeOwned
+{
+}
+
+impl<K> Kind for K where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + std::fmt::Debug
+        + DeserializeOwned
+{
+}

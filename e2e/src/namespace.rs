@@ -7,13 +7,12 @@ use cocoon_api::crd::{CocoonProvider, InferenceJob, PaymentChannel};
 use futures::FutureExt as _;
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::{
-    Api, Resource, ResourceExt as _,
+    Api, ResourceExt as _,
     api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams},
 };
-use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use crate::{stack::Stack, wait};
+use crate::{Kind, stack::Stack, wait};
 
 /// Names of all namespaces of tests begin so.
 const PREFIX: &str = "e2e-";
@@ -88,13 +87,7 @@ async fn remove(stack: &Stack, namespaces: &Api<Namespace>, namespace: &str) -> 
 }
 
 /// Deletes every object of a kind, and waits until they are gone.
-async fn delete_all<K>(stack: &Stack, namespace: &str) -> Result<()>
-where
-    K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
-        + Clone
-        + std::fmt::Debug
-        + DeserializeOwned,
-{
+async fn delete_all<K: Kind>(stack: &Stack, namespace: &str) -> Result<()> {
     let api: Api<K> = Api::namespaced(stack.client.clone(), namespace);
     api.delete_collection(&DeleteParams::default(), &ListParams::default())
         .await?;
@@ -111,13 +104,7 @@ async fn abandon_all(stack: &Stack, namespace: &str) {
     abandon::<InferenceJob>(stack, namespace).await;
 }
 
-async fn abandon<K>(stack: &Stack, namespace: &str)
-where
-    K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
-        + Clone
-        + std::fmt::Debug
-        + DeserializeOwned,
-{
+async fn abandon<K: Kind>(stack: &Stack, namespace: &str) {
     let api: Api<K> = Api::namespaced(stack.client.clone(), namespace);
     let Ok(list) = api.list(&ListParams::default()).await else {
         return;

@@ -40,15 +40,7 @@ async fn main() -> Result<()> {
     with_namespace(&stack, "bench", |namespace| {
         let (stack, after) = (stack.clone(), &after);
         async move {
-            let farm = Farm::start(
-                &stack,
-                &namespace,
-                &Offer {
-                    min_replicas: 1,
-                    ..Offer::of(&stack)
-                },
-            )
-            .await?;
+            let farm = Farm::start(&stack, &namespace, &Offer::kept(&stack)).await?;
             finish(&farm, jobs).await?;
             let bytes = resident(&stack).await?;
             *after.lock().expect("nobody panicked") = bytes;

@@ -226,20 +226,7 @@ fn a_voucher_may_only_be_raised() -> Result<()> {
         farm.wait_for_reason("unpaid", "FundsReserved", "VoucherInvalid")
             .await?;
 
-        stack
-            .plugin(
-                &[
-                    "channel",
-                    "authorize",
-                    CHANNEL,
-                    "--namespace",
-                    &namespace,
-                    "--cap",
-                    "0.6",
-                ],
-                &farm.payer_key,
-            )
-            .await?;
+        farm.authorize("0.6").await?;
         farm.wait_for("unpaid", "Complete").await?;
         Ok(())
     })

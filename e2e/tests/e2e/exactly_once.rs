@@ -67,15 +67,7 @@ fn an_operator_killed_in_the_middle_of_a_job_attaches_again() -> Result<()> {
 #[test]
 fn an_operator_killed_between_broadcast_and_confirmation_pays_once() -> Result<()> {
     on_stack("kill-settlement", |stack, namespace| async move {
-        let farm = Farm::start(
-            &stack,
-            &namespace,
-            &Offer {
-                min_replicas: 1,
-                ..Offer::of(&stack)
-            },
-        )
-        .await?;
+        let farm = Farm::start(&stack, &namespace, &Offer::kept(&stack)).await?;
         farm.open_channel("1", "0.5").await?;
         // The agent serves before the chain stands still: a chain that is old is not trusted with a signature.
         farm.ready().await?;

@@ -5,7 +5,7 @@ use std::{fs, io::Write as _, os::unix::fs::PermissionsExt as _, path::Path, tim
 use anyhow::{Context as _, Result, ensure};
 use cocoon_api::{
     NanoTon, conditions,
-    crd::{CocoonProvider, InferenceJob, PaymentChannel, provider::ModelPhase},
+    crd::{CocoonProvider, InferenceJob, provider::ModelPhase},
 };
 use e2e::{
     farm::{CHANNEL, Farm, Offer, PROVIDER, prices},
@@ -124,12 +124,7 @@ fn a_file_that_is_no_model_is_named_and_its_jobs_go_on_once_the_offer_is_mended(
                 .await?;
             println!("{}: {message}", case.model);
             ensure!(message.contains(case.says), "{}: {message}", case.model);
-            let status = farm
-                .api::<InferenceJob>()
-                .get(case.model)
-                .await?
-                .status
-                .unwrap_or_default();
+            let status = farm.job_status(case.model).await?;
             ensure!(
                 status.assignments.is_empty() && status.cost.spent_nano == NanoTon::ZERO,
                 "{}: {status:?}",
@@ -137,12 +132,7 @@ fn a_file_that_is_no_model_is_named_and_its_jobs_go_on_once_the_offer_is_mended(
             );
         }
         assert_named(&farm, &cases).await?;
-        let channel = farm
-            .api::<PaymentChannel>()
-            .get(CHANNEL)
-            .await?
-            .status
-            .unwrap_or_default();
+        let channel = farm.channel_status().await?;
         ensure!(channel.accrued_nano == NanoTon::ZERO, "{channel:?}");
 
         let mended: Vec<Value> = cases

@@ -107,22 +107,8 @@ impl<'a> Applied<'a> {
 async fn assert_worthless(farm: &Farm<'_>, job: &str) -> Result<()> {
     farm.wait_for_reason(job, "FundsReserved", "VoucherInvalid")
         .await?;
-    let status = farm
-        .api::<InferenceJob>()
-        .get(job)
-        .await?
-        .status
-        .unwrap_or_default();
-    ensure!(
-        status.assignments.is_empty() && status.cost.reserved_nano == NanoTon::ZERO,
-        "{status:?}"
-    );
-    let channel = farm
-        .api::<PaymentChannel>()
-        .get(CHANNEL)
-        .await?
-        .status
-        .unwrap_or_default();
+    ensure!(!farm.has_begun(job).await?, "{job} has begun");
+    let channel = farm.channel_status().await?;
     ensure!(
         channel.reservations.is_empty() && channel.available == "0",
         "{channel:?}"
@@ -271,16 +257,7 @@ fn one_contract_has_one_ledger_whatever_objects_name_it() -> Result<()> {
         ensure!(message.contains(&format!("{namespace}/{CHANNEL}")), "{message}");
         let pays = farm.wait_for("pays", "Settled").await?;
         assert_all_paid(&farm, &[(&pays, 1)]).await?;
-        let status = farm
-            .api::<InferenceJob>()
-            .get("waits")
-            .await?
-            .status
-            .unwrap_or_default();
-        ensure!(
-            status.assignments.is_empty() && status.cost.reserved_nano == NanoTon::ZERO,
-            "{status:?}"
-        );
+        ensure!(!farm.has_begun("waits").await?, "a job without funds has begun");
         let (second, _) = second_with(&farm, "Ready", "False", "NotReady").await?;
         let ledger = second.status.unwrap_or_default();
         ensure!(

@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use cocoon_api::crd::{CocoonProvider, InferenceJob};
 use e2e::{
-    farm::{CHANNEL, Farm, Offer, PROVIDER},
+    farm::{Farm, Offer, PROVIDER},
     wait,
 };
 use k8s_openapi::api::core::v1::Pod;
@@ -83,16 +83,7 @@ fn a_job_that_the_channel_cannot_cover_starts_after_a_top_up() -> Result<()> {
         let pods = farm.api::<Pod>().list(&ListParams::default()).await?;
         ensure!(pods.items.is_empty(), "a job without funds starts nothing");
 
-        let top_up = [
-            "channel",
-            "top-up",
-            CHANNEL,
-            "--namespace",
-            &namespace,
-            "--deposit",
-            "2",
-        ];
-        stack.plugin(&top_up, &farm.payer_key).await?;
+        farm.top_up("2").await?;
         let job: InferenceJob = farm.wait_for("poor", "Settled").await?;
         assert_paid_once(&farm, &job, 1).await
     })
