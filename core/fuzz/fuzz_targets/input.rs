@@ -1,0 +1,15 @@
+//! OpenAI batch JSONL of a `ConfigMap` or Secret.
+
+#![no_main]
+
+use cocoon_api::agent::Endpoint;
+use cocoon_core::job::input;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|text: &str| {
+    for endpoint in [Endpoint::Completions, Endpoint::ChatCompletions] {
+        if let Ok(requests) = input::batch(text, "input", endpoint) {
+            assert_eq!(requests.items.len(), requests.custom_ids.len());
+        }
+    }
+});
