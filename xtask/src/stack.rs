@@ -22,7 +22,7 @@ use crate::{cluster, image, model, tools, workspace};
 
 /// Namespace of the operator.
 const OPERATOR_NAMESPACE: &str = "cocoon-system";
-/// Namespace of the demo.
+/// Namespace of the demo, as `e2e::demo::NAMESPACE` says.
 const DEMO_NAMESPACE: &str = "cocoon-demo";
 /// Name of the description in the state folder.
 const DESCRIPTION: &str = "stack.json";
