@@ -15,3 +15,4 @@ pub mod engine;
 pub mod evaluate;
 pub mod http;
 pub mod model;
+pub mod weights;

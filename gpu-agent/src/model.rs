@@ -1,11 +1,8 @@
-//! What a model file says: format, shape, tokenizer, chat template, and the forward pass over any machine.
+//! What a model is: hyperparameters, tokenizer, chat template, and the forward pass over any machine.
 //!
 //! Nothing here knows a thread, an instruction set or a network.
 
 pub mod chat;
 pub mod config;
-pub mod file;
-pub mod gguf;
 pub mod llama;
-pub mod quants;
 pub mod tokenizer;

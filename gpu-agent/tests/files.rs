@@ -4,7 +4,7 @@ mod support;
 
 use std::{error::Error, fmt::Write as _, fs, path::Path};
 
-use gpu_agent::model::{config::Config, file::ModelFile};
+use gpu_agent::{model::config::Config, weights::file::ModelFile};
 
 /// An error and all its causes, as a user reads them.
 fn chain(error: &dyn Error) -> String {

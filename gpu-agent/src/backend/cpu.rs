@@ -25,7 +25,7 @@ use super::{
     Batch,
     ops::{CacheShape, Care, Ops, Product, Rotation},
 };
-use crate::model::file::RawMatrix;
+use crate::weights::file::RawMatrix;
 
 /// How activations meet quantised weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,7 +4,7 @@
 //! `rows` outputs. Every operation treats each row on its own, so that results do not depend on the batch.
 
 use super::Batch;
-use crate::model::{config::RopePairs, file::RawMatrix};
+use crate::{model::config::RopePairs, weights::file::RawMatrix};
 
 /// Extents of a paged key/value cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,7 +8,8 @@ use gpu_agent::{
         BLOCK_TOKENS, Backend, Batch, Limits,
         cpu::{CpuOps, Precision},
     },
-    model::{config::Config, file::ModelFile, llama::Llama},
+    model::{config::Config, llama::Llama},
+    weights::file::ModelFile,
 };
 
 /// Tokens decoded by each sequence in one measurement: about half a second of one sequence.

@@ -9,7 +9,8 @@ use gpu_agent::{
         cpu::{CpuOps, Precision},
     },
     evaluate::{Golden, evaluate},
-    model::{chat::ChatTemplate, config::Config, file::ModelFile, llama::Llama, tokenizer::Tokenizer},
+    model::{chat::ChatTemplate, config::Config, llama::Llama, tokenizer::Tokenizer},
+    weights::file::ModelFile,
 };
 
 /// Rows of one batch of an evaluation: bounds the memory of the logits.

@@ -15,7 +15,8 @@ use gpu_agent::{
         Listeners, TlsFiles, serve,
         service::{Served, Service},
     },
-    model::{chat::ChatTemplate, config::Config, file::ModelFile, llama::Llama, tokenizer::Tokenizer},
+    model::{chat::ChatTemplate, config::Config, llama::Llama, tokenizer::Tokenizer},
+    weights::file::ModelFile,
 };
 use tokio::{
     net::TcpListener,

@@ -3,8 +3,8 @@
 use minijinja::{Environment, Error, ErrorKind, context};
 use serde::{Deserialize, Serialize};
 
-use super::file::{ModelError, ModelFile};
 use super::tokenizer::Tokenizer;
+use crate::weights::file::{ModelError, ModelFile};
 
 /// Instructions that one rendering may take: templates need a few hundred a message, and a job's input has at most
 /// 256 KiB of messages; a template that loops without end stops here.

@@ -1,7 +1,7 @@
 //! Shape of a Llama-family model, read from the metadata and checked before anything is allocated.
 
-use super::file::{ModelError, ModelFile};
 use crate::backend::ops::Rotation;
+use crate::weights::file::{ModelError, ModelFile};
 
 /// Most layers: far above any published model.
 const MAX_LAYERS: u32 = 1024;

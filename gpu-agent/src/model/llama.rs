@@ -5,13 +5,13 @@
 
 use std::collections::BTreeSet;
 
-use super::{
-    config::Config,
-    file::{ModelError, ModelFile},
-};
-use crate::backend::{
-    Backend, Batch, BatchError, Limits, Logits,
-    ops::{CacheShape, Care, Ops, Product},
+use super::config::Config;
+use crate::{
+    backend::{
+        Backend, Batch, BatchError, Limits, Logits,
+        ops::{CacheShape, Care, Ops, Product},
+    },
+    weights::file::{ModelError, ModelFile},
 };
 
 /// Weights of one layer.

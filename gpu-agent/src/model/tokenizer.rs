@@ -11,7 +11,7 @@ use tokenizers::{
     },
 };
 
-use super::file::{ModelError, ModelFile};
+use crate::weights::file::{ModelError, ModelFile};
 
 /// Token types of GGUF that are matched in the text as a whole.
 const CONTROL: i64 = 3;

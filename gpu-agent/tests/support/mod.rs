@@ -10,7 +10,8 @@ use gpu_agent::{
         cpu::{CpuOps, Precision},
     },
     evaluate::Golden,
-    model::{config::Config, file::ModelFile, llama::Llama},
+    model::{config::Config, llama::Llama},
+    weights::file::ModelFile,
 };
 
 const GOLDEN: &[u8] = include_bytes!("../../../goldens/smollm2-135m-instruct-q4_1.json");

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     backend::ops::Care,
-    model::{file::RawMatrix, quants::dequantise},
+    weights::{file::RawMatrix, quants::dequantise},
 };
 
 /// Chunks of a product for each thread: enough that a thread which lost its core leaves little work behind.

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     backend::ops::Care,
-    model::{
+    weights::{
         file::RawMatrix,
         quants::{affine_group, affine_layout},
     },

@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::quants::{TensorType, dequantise};
+use crate::weights::quants::{TensorType, dequantise};
 
 /// A matrix of random bytes with tame scales.
 fn matrix(kind: TensorType, rows: usize, columns: usize) -> RawMatrix {
