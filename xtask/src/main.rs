@@ -13,6 +13,7 @@ mod codegen;
 mod demo;
 mod e2e;
 mod image;
+mod kernels;
 mod model;
 mod pypi;
 mod stack;
@@ -33,6 +34,8 @@ enum Command {
     Cluster(cluster::Args),
     /// Write the generated files, or check that they are up to date
     Codegen(codegen::Args),
+    /// Compile the CUDA kernels to PTX, or check that the committed PTX is what they give
+    Kernels(kernels::Args),
     /// Run the checks and tests
     Test(test::Args),
     /// Build the images as OCI archives, without a container engine
@@ -67,6 +70,7 @@ fn main() -> Result<ExitCode> {
         Command::Cluster(args) => cluster::run(&args),
         Command::Codegen(args) => codegen::run(&args),
         Command::Image(args) => image::run(&args),
+        Command::Kernels(args) => kernels::run(&args),
         Command::Model => model::run(),
         Command::Tool { name } => tools::run(name),
     }?;

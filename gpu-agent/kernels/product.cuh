@@ -1,0 +1,147 @@
+// The product of a lane's weight row with some rows of activations, one segment of 256 columns at a time.
+#pragma once
+
+#include "weights.cuh"
+
+#define SEGMENT_BLOCKS 8
+#define SEGMENT_WORDS 64
+
+// A warp's own copy of one segment of ROWS activation rows in shared memory; all lanes read the same word at a time.
+template <int ROWS>
+struct Staged {
+    int4 quants[ROWS][SEGMENT_WORDS / 4];
+    int4 residuals[ROWS][SEGMENT_WORDS / 4];
+    float scales[ROWS][SEGMENT_BLOCKS];
+    float totals[ROWS][SEGMENT_BLOCKS];
+};
+
+// Copies rows first to first + ROWS - 1; rows past the last one repeat it, and their results are not stored.
+template <int ROWS>
+__device__ __forceinline__ void stage(Staged<ROWS>& to, const Activations& from, int first, int rows, int blocks,
+                                      int segment, int lane, bool fine) {
+    const int count = min(SEGMENT_BLOCKS, blocks - segment * SEGMENT_BLOCKS);
+#pragma unroll 1
+    for (int r = 0; r < ROWS; ++r) {
+        const u64 at = (u64)min(first + r, rows - 1) * blocks + segment * SEGMENT_BLOCKS;
+#pragma unroll 1
+        for (int word = lane; word < count * 8; word += WARP) {
+            ((u32*)to.quants[r])[word] = from.quants[at * 8 + word];
+            if (fine) ((u32*)to.residuals[r])[word] = from.residuals[at * 8 + word];
+        }
+        if (lane < count) {
+            to.scales[r][lane] = from.scales[at + lane];
+            to.totals[r][lane] = from.totals[at + lane];
+        }
+    }
+}
+
+// One block's integer dot as a float, before it is scaled.
+template <class F>
+__device__ __forceinline__ float block_dot(const u32 (&words)[F::DOTS][8], const int4* activations, int2 halves) {
+    const int4 a = activations[0], b = activations[1];
+    const u32 x[8] = {(u32)a.x, (u32)a.y, (u32)a.z, (u32)a.w, (u32)b.x, (u32)b.y, (u32)b.z, (u32)b.w};
+    int sums[2 * F::DOTS];
+#pragma unroll
+    for (int d = 0; d < F::DOTS; ++d) {
+        sums[2 * d] = 0;
+        sums[2 * d + 1] = 0;
+#pragma unroll
+        for (int j = 0; j < 4; ++j) {
+            sums[2 * d] = dot(words[d][j], x[j], sums[2 * d]);
+            sums[2 * d + 1] = dot(words[d][4 + j], x[4 + j], sums[2 * d + 1]);
+        }
+    }
+    if (F::DOTS == 2) return (float)(256 * (sums[0] + sums[1]) + (sums[2 * F::DOTS - 2] + sums[2 * F::DOTS - 1]));
+    if (F::HALVES) return (float)((halves.x * sums[0] + halves.y * sums[1]) >> F::BACK);
+    return (float)((sums[0] + sums[1]) >> F::BACK);
+}
+
+template <class F>
+__device__ __forceinline__ int2 half_scales(const typename F::Segment& kept, int index) {
+    if constexpr (F::HALVES) return F::scales(kept, index);
+    return make_int2(1, 1);
+}
+
+// All words of one block.
+template <class F>
+__device__ __forceinline__ void unpack(const typename F::Raw& raw, u32 (&words)[F::DOTS][8]) {
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+        u32 low[F::DOTS], high[F::DOTS];
+        F::words(F::piece(raw, j), j, low, high);
+#pragma unroll
+        for (int d = 0; d < F::DOTS; ++d) {
+            words[d][j] = low[d];
+            words[d][4 + j] = high[d];
+        }
+    }
+}
+
+// Adds one block's products to the sums of its segment.
+template <class F, int ROWS>
+__device__ __forceinline__ void add_block(const typename F::Raw& raw, const Affine& affine, int2 halves, int block,
+                                          const Staged<ROWS>& x, bool fine, float (&sums)[ROWS]) {
+    u32 words[F::DOTS][8];
+    unpack<F>(raw, words);
+    float p[ROWS];
+#pragma unroll
+    for (int r = 0; r < ROWS; ++r) p[r] = block_dot<F>(words, &x.quants[r][block * 2], halves);
+    if (fine) {
+#pragma unroll
+        for (int r = 0; r < ROWS; ++r)
+            p[r] = p[r] + block_dot<F>(words, &x.residuals[r][block * 2], halves) * RESIDUAL_STEP;
+    }
+#pragma unroll
+    for (int r = 0; r < ROWS; ++r) {
+        sums[r] = sums[r] + (affine.scale * x.scales[r][block]) * p[r];
+        if (F::MINIMUM) sums[r] = sums[r] + affine.minimum * x.totals[r][block];
+    }
+}
+
+// Adds the blocks of one segment, in order, to sums that begin at +0.
+template <class F, int ROWS>
+__device__ __forceinline__ void add_segment(const Matrix& m, int group, int segment, int lane, const Staged<ROWS>& x,
+                                            bool fine, float (&sums)[ROWS]) {
+    constexpr int AHEAD = ROWS == 1 ? 4 : ROWS == 2 ? 2 : 1;  // loads in flight before the first use
+    const int first = segment * SEGMENT_BLOCKS;
+    const int count = min(SEGMENT_BLOCKS, m.blocks - first);
+    const u64 cells = (u64)group * m.blocks + first;
+    const typename F::Segment kept = F::segment(m, group, segment, lane);
+#pragma unroll
+    for (int r = 0; r < ROWS; ++r) sums[r] = 0.0f;
+#pragma unroll 1
+    for (int start = 0; start < count; start += AHEAD) {
+        typename F::Raw raw[AHEAD];
+        Affine affine[AHEAD];
+#pragma unroll
+        for (int i = 0; i < AHEAD; ++i)
+            if (start + i < count) {
+                raw[i] = F::load(m, cells + start + i, lane);
+                affine[i] = F::affine(m, kept, cells + start + i, start + i, lane);
+            }
+#pragma unroll
+        for (int i = 0; i < AHEAD; ++i)
+            if (start + i < count)
+                add_block<F, ROWS>(raw[i], affine[i], half_scales<F>(kept, start + i), start + i, x, fine, sums);
+    }
+}
+
+// One matrix of a launch, and where its product goes:
+// out[row][column] = residual[row][column] + (product + bias[column]); bias and residual may be null.
+struct Target {
+    const u8* weights;      // null: there is no such target
+    float* out;             // [rows, columns]
+    const float* bias;      // [columns]
+    const float* residual;  // the shape of out, and may be out itself
+    int columns;            // rows of the matrix
+    int fine;               // whether the activations' residuals count
+
+    __device__ __forceinline__ int groups() const { return weights ? (columns + WARP - 1) / WARP : 0; }
+    __device__ __forceinline__ void store(int row, int column, float value) const {
+        if (column >= columns) return;
+        if (bias) value = value + bias[column];
+        const u64 at = (u64)row * columns + column;
+        if (residual) value = residual[at] + value;
+        out[at] = value;
+    }
+};

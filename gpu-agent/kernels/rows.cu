@@ -1,0 +1,64 @@
+// Operations on single rows between products.
+//
+// norm_quantise
+//   operation: y = weight ? x / sqrt(mean(x^2) + epsilon) * weight : x; stored quantised, and as floats where `out` is given.
+//   shapes: x, out [rows, width]; quants [rows, 32 * groups], groups = ceil(width / 32), padded with zeros.
+//   launch: grid (rows), block (128).
+//   CPU twin: arithmetic::rms_norm and arithmetic::quantise.
+// norm_add
+//   operation: sum[r] = sum[r] + norm(x[r]), the norm as above.
+//   shapes: x, sum [rows, width]. launch: grid (rows), block (128). CPU twin: arithmetic::rms_norm.
+// gate_quantise
+//   operation: quantised(activation(gate) * up). shapes: gate, up [rows, stride], of which `width` columns count.
+//   launch: grid (ceil(groups / 4), rows), block (32, 4). CPU twin: arithmetic::silu or gelu, and arithmetic::quantise.
+
+#include "activation.cuh"
+
+// The sum of squares of a row, by a block of 128 threads: thread = partial sum; all threads get the sum.
+__device__ __forceinline__ float sum_of_squares(const float* x, int width) {
+    __shared__ float partial[STRIDES];
+    float sum = 0.0f;
+    for (int column = threadIdx.x; column < width; column += STRIDES) sum = sum + x[column] * x[column];
+    partial[threadIdx.x] = sum;
+    __syncthreads();
+    const int lane = threadIdx.x % WARP;
+    // Every warp adds the same numbers in the same order, which is cheaper than to hand the result round.
+    return warp_tree((partial[lane] + partial[lane + 64]) + (partial[lane + 32] + partial[lane + 96]));
+}
+
+extern "C" __global__ void __launch_bounds__(128)
+    norm_quantise(const float* x, const float* weight, float epsilon, int width, float* out, signed char* quants,
+                  signed char* residuals, float* scales, float* totals) {
+    const int row = blockIdx.x, lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
+    const int groups = (width + WARP - 1) / WARP;
+    x += (u64)row * width;
+    const float scale = weight ? norm_scale(sum_of_squares(x, width), width, epsilon) : 0.0f;
+#pragma unroll 1
+    for (int group = warp; group < groups; group += STRIDES / WARP) {
+        const int column = group * WARP + lane;
+        float value = column < width ? x[column] : 0.0f;
+        if (weight && column < width) value = (value * scale) * weight[column];
+        store_group({quants, residuals, scales, totals}, (u64)row * groups + group, lane, value);
+        if (out && column < width) out[(u64)row * width + column] = value;
+    }
+}
+
+extern "C" __global__ void __launch_bounds__(128)
+    norm_add(const float* x, const float* weight, float epsilon, int width, float* sum) {
+    const u64 row = (u64)blockIdx.x * width;
+    const float scale = norm_scale(sum_of_squares(x + row, width), width, epsilon);
+    for (int column = threadIdx.x; column < width; column += STRIDES)
+        sum[row + column] = sum[row + column] + (x[row + column] * scale) * weight[column];
+}
+
+extern "C" __global__ void __launch_bounds__(128)
+    gate_quantise(const float* gate, const float* up, int width, int stride, int activation, signed char* quants,
+                  signed char* residuals, float* scales, float* totals) {
+    const int group = blockIdx.x * blockDim.y + threadIdx.y, row = blockIdx.y, lane = threadIdx.x;
+    const int groups = (width + WARP - 1) / WARP;
+    if (group >= groups) return;
+    const int column = group * WARP + lane;
+    const u64 at = (u64)row * stride + column;
+    const float value = column < width ? gated(activation, gate[at], up[at]) : 0.0f;
+    store_group({quants, residuals, scales, totals}, (u64)row * groups + group, lane, value);
+}
