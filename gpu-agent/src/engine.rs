@@ -10,7 +10,6 @@
 
 pub mod blocks;
 mod runner;
-pub mod sampler;
 pub mod scheduler;
 pub mod sequence;
 pub mod text;
@@ -23,11 +22,10 @@ use std::sync::{
 use tokio::sync::mpsc;
 
 use crate::{
-    backend::{Backend, Limits},
+    backend::{Backend, Limits, Sampling},
     model::tokenizer::Tokenizer,
 };
 use runner::{Runner, Submission};
-use sampler::Sampling;
 
 pub use runner::measure;
 

@@ -8,7 +8,7 @@ pub use golden::{Deviation, Golden, GoldenError};
 pub use report::{Check, Report};
 
 use crate::{
-    backend::{BLOCK_TOKENS, Backend, Batch, BatchError, cpu::Precision},
+    backend::{Backend, Batch, ForwardError, cpu::Precision},
     model::{chat::ChatTemplate, tokenizer::Tokenizer},
 };
 
@@ -30,7 +30,7 @@ pub enum EvaluateError {
         /// Which completion.
         index: usize,
         /// The cause.
-        source: BatchError,
+        source: ForwardError,
     },
     /// A text has no tokens.
     #[error("cannot tokenise a text of the golden file")]
@@ -109,24 +109,25 @@ fn check_templates(
 fn log_probabilities(
     completion: &Completion,
     backend: &mut dyn Backend,
-) -> Result<Vec<Vec<f64>>, BatchError> {
+) -> Result<Vec<Vec<f64>>, ForwardError> {
     let limits = *backend.limits();
     let steps = completion.top.len().min(completion.tokens.len());
     let mut sequence = completion.prompt_tokens.clone();
     sequence.extend(&completion.tokens[..steps.saturating_sub(1)]);
     let first_step = completion.prompt_tokens.len().saturating_sub(1);
-    let blocks: Vec<u32> = (0u32..).take(sequence.len().div_ceil(BLOCK_TOKENS)).collect();
+    let blocks: Vec<u32> = (0u32..).take(limits.blocks_for(sequence.len())).collect();
     let mut result = Vec::new();
-    let mut batch = Batch::default();
-    for (index, part) in sequence.chunks(limits.rows.min(limits.logits)).enumerate() {
-        let before = index * limits.rows.min(limits.logits);
+    let mut batch = Batch::new(limits.block_tokens);
+    let rows = limits.rows.min(limits.outputs);
+    for (index, part) in sequence.chunks(rows).enumerate() {
+        let before = index * rows;
         batch.clear();
         batch.push(part, before, &blocks);
         (0..part.len())
             .filter(|row| before + row >= first_step)
-            .for_each(|row| batch.want_logits(row));
-        let wanted = batch.logits.len();
-        let logits = backend.forward(&batch)?;
+            .for_each(|row| batch.want(row));
+        let wanted = batch.outputs.len();
+        let logits = backend.logits(&batch)?;
         result.extend((0..wanted).map(|row| log_softmax(logits.row(row))));
     }
     Ok(result)

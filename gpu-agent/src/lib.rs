@@ -1,12 +1,12 @@
 //! The agent of a farm: loads one model, serves it, meters it.
 //!
 //! ```text
-//! http ──requests──▶ engine ──Batch──▶ backend (model::llama over backend::ops)
+//! http ──requests──▶ engine ──Batch──▶ backend (model::decoder over backend::ops)
 //!   ▲                  │                       │
-//!   └──tokens, usage───┘◀────────logits────────┘
+//!   └──tokens, usage───┘◀────────tokens────────┘
 //! ```
 //!
-//! The engine decides what runs next and samples; the backend computes; the server speaks to the operator and
+//! The engine decides what runs next and counts; the backend computes and samples; the server speaks to the operator and
 //! signs what was delivered. The agent holds no Kubernetes credentials and writes no file, and neither prompts
 //! nor completions reach its logs.
 

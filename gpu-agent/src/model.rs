@@ -1,8 +1,13 @@
 //! What a model is: hyperparameters, tokenizer, chat template, and the forward pass over any machine.
 //!
+//! ```text
+//! spec ◀ decoder (tensors, load, reserve, forward)      spec ◀ architectures (fields, one file a family)
+//! ```
+//!
 //! Nothing here knows a thread, an instruction set or a network.
 
+pub mod architectures;
 pub mod chat;
-pub mod config;
-pub mod llama;
+pub mod decoder;
+pub mod spec;
 pub mod tokenizer;

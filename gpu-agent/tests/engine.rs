@@ -5,8 +5,8 @@ mod support;
 use std::sync::Arc;
 
 use gpu_agent::{
-    backend::cpu::Precision,
-    engine::{Engine, Event, FinishReason, GenerationRequest, sampler::Sampling},
+    backend::{Sampling, cpu::Precision},
+    engine::{Engine, Event, FinishReason, GenerationRequest},
     model::tokenizer::Tokenizer,
 };
 
@@ -35,6 +35,7 @@ fn requests() -> Vec<GenerationRequest> {
                     top_p: 0.95,
                     top_k: 40,
                     seed,
+                    ..Sampling::GREEDY
                 }
             },
             stop: Vec::new(),

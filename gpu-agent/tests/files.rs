@@ -4,7 +4,7 @@ mod support;
 
 use std::{error::Error, fmt::Write as _, fs, path::Path};
 
-use gpu_agent::{model::config::Config, weights::file::ModelFile};
+use gpu_agent::{model::architectures, weights::file::ModelFile};
 
 /// An error and all its causes, as a user reads them.
 fn chain(error: &dyn Error) -> String {
@@ -100,6 +100,6 @@ fn another_architecture_is_refused_by_name() {
     bytes.resize(bytes.len().next_multiple_of(32), 0);
     fs::write(&path, bytes).expect("writable");
     let file = ModelFile::open(&path, None).expect("a valid file");
-    let message = chain(&Config::read(&file).expect_err("not supported"));
+    let message = chain(&architectures::read(&file).expect_err("not supported"));
     assert!(message.contains("gemma3"), "{message}");
 }

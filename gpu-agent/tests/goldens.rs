@@ -3,7 +3,7 @@
 mod support;
 
 use gpu_agent::{
-    backend::{BLOCK_TOKENS, Backend, Batch, cpu::Precision},
+    backend::{Backend, Batch, cpu::Precision},
     evaluate::evaluate,
     model::{chat::ChatTemplate, tokenizer::Tokenizer},
 };
@@ -29,11 +29,12 @@ fn fast_mode_is_no_further_from_the_reference_than_the_peer() {
 
 /// Logits of the last token of a prompt that is computed alone, in one piece, in the first blocks.
 fn alone(backend: &mut dyn Backend, prompt: &[u32]) -> Vec<f32> {
-    let blocks: Vec<u32> = (0u32..).take(prompt.len().div_ceil(BLOCK_TOKENS)).collect();
-    let mut batch = Batch::default();
+    let limits = *backend.limits();
+    let blocks: Vec<u32> = (0u32..).take(limits.blocks_for(prompt.len())).collect();
+    let mut batch = Batch::new(limits.block_tokens);
     let row = batch.push(prompt, 0, &blocks);
-    batch.want_logits(row + prompt.len() - 1);
-    backend.forward(&batch).expect("valid").row(0).to_vec()
+    batch.want(row + prompt.len() - 1);
+    backend.logits(&batch).expect("valid").row(0).to_vec()
 }
 
 #[test]
@@ -52,12 +53,12 @@ fn logits_are_bit_for_bit_the_same_alone_and_in_a_batch_of_six_over_scattered_bl
         .collect();
     let expected: Vec<Vec<f32>> = prompts.iter().map(|prompt| alone(&mut backend, prompt)).collect();
 
-    let mut batch = Batch::default();
+    let mut batch = Batch::new(backend.limits().block_tokens);
     for (block, prompt) in [20u32, 3, 11, 0, 7, 16].into_iter().zip(&prompts) {
         let row = batch.push(prompt, 0, &[block]);
-        batch.want_logits(row + prompt.len() - 1);
+        batch.want(row + prompt.len() - 1);
     }
-    let logits = backend.forward(&batch).expect("valid");
+    let logits = backend.logits(&batch).expect("valid");
     for (index, expected) in expected.iter().enumerate() {
         assert!(logits.row(index) == expected.as_slice(), "prompt {index}");
     }
@@ -69,13 +70,13 @@ fn logits_are_bit_for_bit_the_same_in_one_piece_and_token_by_token() {
     let mut backend = support::backend(&file, Precision::Fast, 64, 2);
     let prompt = support::golden().completions[4].prompt_tokens[..40].to_vec();
     let expected = alone(&mut backend, &prompt);
-    let mut batch = Batch::default();
+    let mut batch = Batch::new(backend.limits().block_tokens);
     let mut last = Vec::new();
     for (position, token) in prompt.iter().enumerate() {
         batch.clear();
         let row = batch.push(&[*token], position, &[7, 2, 5]);
-        batch.want_logits(row);
-        last = backend.forward(&batch).expect("valid").row(0).to_vec();
+        batch.want(row);
+        last = backend.logits(&batch).expect("valid").row(0).to_vec();
     }
     assert!(last == expected);
 }

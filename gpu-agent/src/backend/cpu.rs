@@ -10,20 +10,34 @@ mod cache;
 mod elementwise;
 mod isa;
 mod matrix;
+mod memory;
+mod numbers;
 mod packed;
 mod pool;
+mod staged;
+mod tensor;
 
 use std::num::NonZeroUsize;
 
 use activations::Activations;
-use cache::Cache;
+use cache::{BLOCK_TOKENS, Cache};
 pub use isa::Isa;
 use matrix::Matrix;
+use numbers::Faults;
 use pool::Pool;
+use staged::Staged;
+pub use tensor::Tensor;
 
 use super::{
-    Batch,
-    ops::{CacheShape, Care, Ops, Product, Rotation},
+    Logits,
+    batch::Batch,
+    error::{AllocationError, DeviceError, ForwardError},
+    limits::Limits,
+    ops::{
+        Activation, Attention, CacheShape, Care, Gated, Norm, Ops, Output, Product, ProductAdd, RotateStore,
+        Rotation,
+    },
+    sample::{SampleSpec, Sampled},
 };
 use crate::weights::file::RawMatrix;
 
@@ -36,39 +50,6 @@ pub enum Precision {
     Fast,
 }
 
-/// Activations in memory.
-#[derive(Debug)]
-pub struct Tensor {
-    /// `[rows, width]`, with room for more rows.
-    values: Vec<f32>,
-    rows: usize,
-    width: usize,
-}
-
-impl Tensor {
-    fn new(rows: usize, width: usize) -> Self {
-        Self {
-            values: vec![0.0; rows * width],
-            rows,
-            width,
-        }
-    }
-
-    /// Sets the number of rows that hold values, and hands them out.
-    fn resize(&mut self, rows: usize) -> &mut [f32] {
-        self.rows = rows;
-        &mut self.values[..rows * self.width]
-    }
-
-    fn values(&self) -> &[f32] {
-        &self.values[..self.rows * self.width]
-    }
-
-    fn row(&self, row: usize) -> &[f32] {
-        &self.values()[row * self.width..][..self.width]
-    }
-}
-
 /// The operations on this processor.
 pub struct CpuOps {
     precision: Precision,
@@ -78,6 +59,12 @@ pub struct CpuOps {
     activations: Activations,
     attention: attention::Scratch,
     exact: matrix::Scratch,
+    staged: Staged,
+    faults: Faults,
+    /// Normalised input of a product.
+    normed: Tensor,
+    /// What an operation computes on its way.
+    between: Tensor,
 }
 
 impl CpuOps {
@@ -101,12 +88,19 @@ impl CpuOps {
             activations: Activations::default(),
             attention: attention::Scratch::new(threads),
             exact: matrix::Scratch::new(threads),
+            staged: Staged::new(BLOCK_TOKENS),
+            faults: Faults::default(),
+            normed: Tensor::default(),
+            between: Tensor::default(),
         })
     }
 
-    /// What computes, for people: instruction set and threads.
-    pub fn describe(&self) -> String {
-        format!("{:?}, {} threads", self.isa, self.pool.threads())
+    /// Bytes of one element of keys and values.
+    fn cache_element_bytes(&self) -> usize {
+        match self.precision {
+            Precision::Exact => size_of::<f32>(),
+            Precision::Fast => size_of::<u16>(),
+        }
     }
 
     fn multiply(&mut self, x: &Tensor, products: &mut [matrix::Output<'_>]) {
@@ -119,6 +113,49 @@ impl CpuOps {
         }
         matrix::multiply(&self.pool, self.isa, &self.exact, x, &self.activations, products);
     }
+
+    /// Normalises every row of `x` into `out`.
+    fn normalise(&self, x: &Tensor, norm: &Norm<'_, Self>, out: &mut Tensor) {
+        let width = x.width;
+        let rows = out.reshape(x.rows, width).chunks_exact_mut(width);
+        for (row, out) in x.values().chunks_exact(width).zip(rows) {
+            elementwise::rms_norm(self.isa, row, norm.weight, norm.epsilon, out);
+        }
+    }
+
+    /// Normalises every head of every row in place.
+    fn normalise_heads(&mut self, norm: &Norm<'_, Self>, x: &mut Tensor) {
+        let head_size = norm.weight.len();
+        let head = self.between.reshape(1, head_size);
+        for values in x.resize(x.rows).chunks_exact_mut(head_size) {
+            head.copy_from_slice(values);
+            elementwise::rms_norm(self.isa, head, norm.weight, norm.epsilon, values);
+        }
+    }
+
+    fn rotate(&self, x: &mut Tensor, rotation: Rotation, table: &[f32]) {
+        let (rows, width) = (x.rows, x.width);
+        let positions = &self.staged.batch.positions;
+        for (row, position) in x.resize(rows).chunks_exact_mut(width).zip(positions) {
+            let angles = &table[*position as usize * rotation.size..][..rotation.size];
+            elementwise::rotate(self.isa, row, rotation, angles);
+        }
+    }
+}
+
+/// A tensor as the place of a product.
+fn output<'a>(
+    matrix: &'a Matrix,
+    bias: Option<&'a Vec<f32>>,
+    rows: usize,
+    out: &'a mut Tensor,
+) -> matrix::Output<'a> {
+    matrix::Output {
+        matrix,
+        bias: bias.map(Vec::as_slice),
+        add: false,
+        out: out.resize(rows),
+    }
 }
 
 impl Ops for CpuOps {
@@ -127,108 +164,225 @@ impl Ops for CpuOps {
     type Tensor = Tensor;
     type Cache = Cache;
 
-    fn matrix(&self, raw: RawMatrix, care: Care) -> Matrix {
-        Matrix::new(raw, self.precision, care)
+    fn describe(&self) -> String {
+        format!("{:?}, {} threads", self.isa, self.pool.threads())
     }
 
-    fn vector(&self, values: Vec<f32>) -> Vec<f32> {
-        values
+    fn block_tokens(&self) -> usize {
+        BLOCK_TOKENS
     }
 
-    fn tensor(&self, rows: usize, width: usize) -> Tensor {
-        Tensor::new(rows, width)
+    fn available(&self) -> u64 {
+        memory::available()
     }
 
-    fn cache(&self, shape: CacheShape) -> Cache {
-        Cache::new(shape, self.precision)
+    fn tensor_bytes(&self, rows: usize, width: usize) -> u64 {
+        (rows * width * size_of::<f32>()) as u64
     }
 
-    fn embed(&mut self, table: &Matrix, tokens: &[u32], out: &mut Tensor) {
-        let width = out.width;
+    fn cache_bytes(&self, shape: CacheShape) -> u64 {
+        2 * (Cache::elements(shape) * self.cache_element_bytes()) as u64
+    }
+
+    fn reserve_bytes(&self, limits: &Limits, width: usize) -> u64 {
+        2 * self.tensor_bytes(limits.rows, width)
+    }
+
+    fn matrix(&mut self, raw: RawMatrix, care: Care) -> Result<Matrix, AllocationError> {
+        memory::claim("a weight matrix", raw.bytes.len() as u64)?;
+        Ok(Matrix::new(raw, self.precision, care))
+    }
+
+    fn vector(&mut self, values: Vec<f32>) -> Result<Vec<f32>, AllocationError> {
+        Ok(values)
+    }
+
+    fn tensor(&mut self, rows: usize, width: usize) -> Result<Tensor, AllocationError> {
+        memory::claim("activations", self.tensor_bytes(rows, width))?;
+        Ok(Tensor::new(rows, width))
+    }
+
+    fn cache(&mut self, shape: CacheShape) -> Result<Cache, AllocationError> {
+        memory::claim("keys and values", self.cache_bytes(shape))?;
+        Ok(Cache::new(shape, self.precision))
+    }
+
+    fn reserve(&mut self, limits: &Limits, width: usize) -> Result<(), AllocationError> {
+        self.normed = self.tensor(limits.rows, width)?;
+        self.between = self.tensor(limits.rows, width)?;
+        Ok(())
+    }
+
+    fn stage(&mut self, batch: &Batch, specs: &[SampleSpec<'_>]) -> Result<(), DeviceError> {
+        self.faults.clear(batch.rows());
+        self.staged.stage(batch, specs);
+        Ok(())
+    }
+
+    fn embed(&mut self, table: &Matrix, scale: f32, out: &mut Tensor) -> Result<(), DeviceError> {
+        let (width, tokens) = (out.width, &self.staged.batch.tokens);
         for (token, row) in tokens
             .iter()
             .zip(out.resize(tokens.len()).chunks_exact_mut(width))
         {
             table.decode_row(*token as usize, row);
-        }
-    }
-
-    fn rms_norm(&mut self, x: &Tensor, weight: &Vec<f32>, epsilon: f32, out: &mut Tensor) {
-        let width = x.width;
-        for (row, out) in x
-            .values()
-            .chunks_exact(width)
-            .zip(out.resize(x.rows).chunks_exact_mut(width))
-        {
-            elementwise::rms_norm(self.isa, row, weight, epsilon, out);
-        }
-    }
-
-    fn linear<const N: usize>(&mut self, x: &Tensor, products: [Product<'_, Self>; N]) {
-        let mut outputs = products.map(|Product { matrix, bias, out }| {
-            let bias = bias.map(Vec::as_slice);
-            matrix::Output {
-                matrix,
-                bias,
-                add: false,
-                out: out.resize(x.rows),
+            for value in row {
+                *value *= scale;
             }
-        });
-        self.multiply(x, &mut outputs);
-    }
-
-    fn linear_add(&mut self, x: &Tensor, matrix: &Matrix, sum: &mut Tensor) {
-        let out = sum.resize(x.rows);
-        self.multiply(
-            x,
-            &mut [matrix::Output {
-                matrix,
-                bias: None,
-                add: true,
-                out,
-            }],
-        );
-    }
-
-    fn rotate(&mut self, x: &mut Tensor, rotation: Rotation, table: &Vec<f32>, positions: &[u32]) {
-        let width = x.width;
-        for (row, position) in x.resize(positions.len()).chunks_exact_mut(width).zip(positions) {
-            let angles = &table[*position as usize * rotation.size..][..rotation.size];
-            elementwise::rotate(self.isa, row, rotation, angles);
         }
+        Ok(())
     }
 
-    fn store(&mut self, cache: &mut Cache, layer: usize, keys: &Tensor, values: &Tensor, batch: &Batch) {
-        cache.store(layer, keys, values, batch);
+    fn receive(&mut self, _from: &Self, x: &Tensor, out: &mut Tensor) -> Result<(), DeviceError> {
+        out.resize(x.rows).copy_from_slice(x.values());
+        Ok(())
     }
 
-    fn attend(&mut self, cache: &Cache, layer: usize, queries: &Tensor, batch: &Batch, out: &mut Tensor) {
+    fn norm_products<const N: usize>(
+        &mut self,
+        x: &Tensor,
+        norm: Norm<'_, Self>,
+        products: [Product<'_, Self>; N],
+    ) -> Result<(), DeviceError> {
+        let mut normed = std::mem::take(&mut self.normed);
+        self.normalise(x, &norm, &mut normed);
+        self.faults.inspect(self.isa, normed.values(), x.width, false);
+        let mut outputs = products.map(|Product { matrix, bias, out }| output(matrix, bias, x.rows, out));
+        self.multiply(&normed, &mut outputs);
+        self.normed = normed;
+        Ok(())
+    }
+
+    fn rotate_store(
+        &mut self,
+        what: RotateStore<'_, Self>,
+        queries: &mut Tensor,
+        keys: &mut Tensor,
+        values: &Tensor,
+        cache: &mut Cache,
+    ) -> Result<(), DeviceError> {
+        if let Some([query_norm, key_norm]) = &what.norms {
+            self.normalise_heads(query_norm, queries);
+            self.normalise_heads(key_norm, keys);
+        }
+        self.rotate(queries, what.rotation, what.table);
+        self.rotate(keys, what.rotation, what.table);
+        let half = self.precision == Precision::Fast;
+        self.faults.inspect(self.isa, keys.values(), keys.width, half);
+        self.faults.inspect(self.isa, values.values(), values.width, half);
+        cache.store(what.layer, keys, values, &self.staged.batch);
+        Ok(())
+    }
+
+    fn attend(
+        &mut self,
+        attention: Attention,
+        cache: &Cache,
+        layer: usize,
+        queries: &Tensor,
+        out: &mut Tensor,
+    ) -> Result<(), DeviceError> {
         attention::attend(
             &self.pool,
             self.isa,
             &self.attention,
+            attention,
             cache,
             layer,
             queries,
-            batch,
+            &self.staged.batch,
             out,
         );
+        Ok(())
     }
 
-    fn swiglu(&mut self, gate: &mut Tensor, up: &Tensor) {
-        let rows = up.rows;
-        elementwise::swiglu(self.isa, gate.resize(rows), up.values());
+    fn product_add(
+        &mut self,
+        x: &Tensor,
+        what: ProductAdd<'_, Self>,
+        sum: &mut Tensor,
+    ) -> Result<(), DeviceError> {
+        self.faults.inspect(self.isa, x.values(), x.width, false);
+        let Some(norm) = what.norm else {
+            let mut product = output(what.matrix, None, x.rows, sum);
+            product.add = true;
+            self.multiply(x, &mut [product]);
+            return Ok(());
+        };
+        let (mut between, mut normed) = (
+            std::mem::take(&mut self.between),
+            std::mem::take(&mut self.normed),
+        );
+        between.reshape(x.rows, sum.width);
+        self.multiply(x, &mut [output(what.matrix, None, x.rows, &mut between)]);
+        self.normalise(&between, &norm, &mut normed);
+        let sums = sum.resize(x.rows).iter_mut();
+        sums.zip(normed.values()).for_each(|(sum, value)| *sum += value);
+        (self.between, self.normed) = (between, normed);
+        Ok(())
     }
 
-    fn select(&mut self, x: &Tensor, rows: &[u32], out: &mut Tensor) {
-        let width = x.width;
-        for (row, out) in rows.iter().zip(out.resize(rows.len()).chunks_exact_mut(width)) {
-            out.copy_from_slice(x.row(*row as usize));
+    fn gated(&mut self, x: &Tensor, what: Gated<'_, Self>, out: &mut Tensor) -> Result<(), DeviceError> {
+        let (mut up, mut normed) = (
+            std::mem::take(&mut self.between),
+            std::mem::take(&mut self.normed),
+        );
+        self.normalise(x, &what.norm, &mut normed);
+        self.faults.inspect(self.isa, normed.values(), x.width, false);
+        up.reshape(x.rows, out.width);
+        let products = &mut [
+            output(what.gate, None, x.rows, out),
+            output(what.up, None, x.rows, &mut up),
+        ];
+        self.multiply(&normed, products);
+        let gate = out.resize(x.rows);
+        match what.activation {
+            Activation::Silu => elementwise::swiglu(self.isa, gate, up.values()),
+            Activation::Gelu => elementwise::geglu(self.isa, gate, up.values()),
         }
+        (self.between, self.normed) = (up, normed);
+        Ok(())
     }
 
-    fn read<'a>(&self, x: &'a Tensor) -> &'a [f32] {
-        x.values()
+    fn logits(&mut self, x: &Tensor, what: Output<'_, Self>, out: &mut Tensor) -> Result<(), DeviceError> {
+        let (mut last, mut normed) = (
+            std::mem::take(&mut self.between),
+            std::mem::take(&mut self.normed),
+        );
+        let wanted = self.staged.batch.outputs.len();
+        let rows = last.reshape(wanted, x.width).chunks_exact_mut(x.width);
+        for (row, last) in self.staged.batch.outputs.iter().zip(rows) {
+            last.copy_from_slice(x.row(*row as usize));
+        }
+        self.normalise(&last, &what.norm, &mut normed);
+        let outputs = &self.staged.batch.outputs;
+        self.faults
+            .inspect_some(self.isa, normed.values(), x.width, outputs);
+        self.multiply(&normed, &mut [output(what.matrix, None, wanted, out)]);
+        if let Some(cap) = what.soft_cap {
+            elementwise::soft_cap(self.isa, cap, out.resize(wanted));
+        }
+        (self.between, self.normed) = (last, normed);
+        Ok(())
+    }
+
+    fn sample(&mut self, logits: &Tensor) -> Result<(), DeviceError> {
+        let Self { staged, faults, .. } = self;
+        staged.sample(logits.values(), logits.width, |row| faults.note(row));
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<&Sampled, ForwardError> {
+        self.faults.check()?;
+        Ok(&self.staged.sampled)
+    }
+
+    fn read<'a>(&'a mut self, logits: &'a Tensor) -> Result<Logits<'a>, ForwardError> {
+        let outputs = &self.staged.batch.outputs;
+        self.faults
+            .inspect_some(self.isa, logits.values(), logits.width, outputs);
+        self.faults.check()?;
+        Ok(Logits::new(logits.values(), logits.width))
     }
 }
 

@@ -5,10 +5,10 @@ use std::{num::NonZeroUsize, path::PathBuf, time::Instant};
 use anyhow::Context as _;
 use gpu_agent::{
     backend::{
-        BLOCK_TOKENS, Backend, Batch, Limits,
+        Backend, Batch, Budget, SampleSpec,
         cpu::{CpuOps, Precision},
     },
-    model::{config::Config, llama::Llama},
+    model::{architectures, decoder::Loaded},
     weights::file::ModelFile,
 };
 
@@ -41,15 +41,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let most = arguments.sequences.iter().copied().max().unwrap_or(1).max(1);
     let context = arguments.prefill.max(DECODE_TOKENS + 1);
     let file = ModelFile::open(&arguments.model, None)?;
-    let config = Config::read(&file)?;
-    let per_sequence = context.div_ceil(BLOCK_TOKENS);
-    let limits = Limits {
-        rows: arguments.prefill.max(most),
-        logits: most,
-        context,
-        blocks: per_sequence * most,
-        vocabulary: config.vocabulary,
-    };
+    let spec = architectures::read(&file)?;
     let precision = if arguments.exact {
         Precision::Exact
     } else {
@@ -57,10 +49,25 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     };
     let ops = CpuOps::new(precision, super::threads(arguments.threads)?)
         .context("cannot start the compute threads")?;
-    let machine = ops.describe();
     let started = Instant::now();
+    let loaded = Loaded::load(&file, spec, ops)?;
+    let machine = loaded.describe();
+    let budget = Budget {
+        bytes: loaded.available(),
+        rows: arguments.prefill.max(most),
+        outputs: most,
+        context,
+        cache_tokens: context * most,
+    };
+    let backend = Box::new(loaded.reserve(budget)?);
+    let per_sequence = backend.limits().blocks_for(context);
+    anyhow::ensure!(
+        per_sequence * most <= backend.limits().blocks,
+        "memory holds the keys and values of {} sequences of {context} tokens, not of {most}",
+        backend.limits().blocks / per_sequence
+    );
     let mut bench = Bench {
-        backend: Box::new(Llama::load(&file, config, limits, ops)?),
+        backend,
         per_sequence,
     };
     let load_seconds = started.elapsed().as_secs_f64();
@@ -104,26 +111,26 @@ impl Bench {
     /// Tokens a second of one prompt.
     #[expect(clippy::cast_precision_loss, reason = "counts of tokens are small")]
     fn prefill(&mut self, tokens: usize) -> anyhow::Result<f64> {
-        let mut batch = Batch::default();
+        let mut batch = Batch::new(self.backend.limits().block_tokens);
         batch.push(&vec![self.token(0); tokens], 0, &self.blocks(0));
-        batch.want_logits(tokens - 1);
+        batch.want(tokens - 1);
         let started = Instant::now();
-        self.backend.forward(&batch)?;
+        self.backend.step(&batch, &[SampleSpec::GREEDY])?;
         Ok(tokens as f64 / started.elapsed().as_secs_f64())
     }
 
     /// Tokens a second of all sequences together.
     #[expect(clippy::cast_precision_loss, reason = "counts of tokens are small")]
     fn decode(&mut self, sequences: usize) -> anyhow::Result<f64> {
-        let mut batch = Batch::default();
+        let mut batch = Batch::new(self.backend.limits().block_tokens);
         let started = Instant::now();
         for step in 0..DECODE_TOKENS {
             batch.clear();
             for sequence in 0..sequences {
                 let row = batch.push(&[self.token(step)], step, &self.blocks(sequence));
-                batch.want_logits(row);
+                batch.want(row);
             }
-            self.backend.forward(&batch)?;
+            self.backend.step(&batch, &vec![SampleSpec::GREEDY; sequences])?;
         }
         Ok((sequences * DECODE_TOKENS) as f64 / started.elapsed().as_secs_f64())
     }

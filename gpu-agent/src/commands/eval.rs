@@ -5,11 +5,11 @@ use std::{num::NonZeroUsize, path::PathBuf};
 use anyhow::Context as _;
 use gpu_agent::{
     backend::{
-        BLOCK_TOKENS, Limits,
+        Backend as _, Budget,
         cpu::{CpuOps, Precision},
     },
     evaluate::{Golden, evaluate},
-    model::{chat::ChatTemplate, config::Config, llama::Llama, tokenizer::Tokenizer},
+    model::{architectures, chat::ChatTemplate, decoder::Loaded, tokenizer::Tokenizer},
     weights::file::ModelFile,
 };
 
@@ -43,21 +43,22 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Precision::Fast
     };
     let file = ModelFile::open(&arguments.model, Some(golden.sha256()?))?;
-    let config = Config::read(&file)?;
+    let spec = architectures::read(&file)?;
     let tokenizer = Tokenizer::read(&file)?;
     let chat = ChatTemplate::read(&file, &tokenizer)?;
     let context = golden.longest();
-    let limits = Limits {
-        rows: ROWS,
-        logits: ROWS,
-        context,
-        blocks: context.div_ceil(BLOCK_TOKENS),
-        vocabulary: config.vocabulary,
-    };
     let threads = super::threads(arguments.threads)?;
     let ops = CpuOps::new(precision, threads).context("cannot start the compute threads")?;
-    println!("{} on {}, {precision:?}", golden.model, ops.describe());
-    let mut backend = Llama::load(&file, config, limits, ops)?;
+    let loaded = Loaded::load(&file, spec, ops)?;
+    let budget = Budget {
+        bytes: loaded.available(),
+        rows: ROWS,
+        outputs: ROWS,
+        context,
+        cache_tokens: context,
+    };
+    let mut backend = loaded.reserve(budget)?;
+    println!("{} on {}, {precision:?}", golden.model, backend.describe());
     let report = evaluate(&golden, &tokenizer, chat.as_ref(), &mut backend, precision)?;
     print!("{report}");
     anyhow::ensure!(

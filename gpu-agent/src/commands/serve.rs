@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use cocoon_api::receipt::{ReceiptSigner, Sha256Digest};
 use gpu_agent::{
     backend::{
-        BLOCK_TOKENS, Backend, Limits,
+        Backend, Budget,
         cpu::{CpuOps, Precision},
     },
     engine::{Engine, measure},
@@ -15,7 +15,7 @@ use gpu_agent::{
         Listeners, TlsFiles, serve,
         service::{Served, Service},
     },
-    model::{chat::ChatTemplate, config::Config, llama::Llama, tokenizer::Tokenizer},
+    model::{architectures, chat::ChatTemplate, decoder::Loaded, tokenizer::Tokenizer},
     weights::file::ModelFile,
 };
 use tokio::{
@@ -103,18 +103,11 @@ fn start_logs() {
 
 fn load(arguments: &Arguments) -> anyhow::Result<Arc<Service>> {
     let file = ModelFile::open(&arguments.model, Some(arguments.model_sha256))?;
-    let config = Config::read(&file)?;
+    let spec = architectures::read(&file)?;
     let tokenizer = Arc::new(Tokenizer::read(&file)?);
     let chat = ChatTemplate::read(&file, &tokenizer)?;
-    let context = config.context.min(arguments.context_length as usize);
+    let context = spec.context.min(arguments.context_length as usize);
     let max_sequences = usize::from(arguments.max_sequences);
-    let limits = Limits {
-        rows: BATCH_ROWS.max(max_sequences),
-        logits: max_sequences,
-        context,
-        blocks: context.div_ceil(BLOCK_TOKENS) * max_sequences,
-        vocabulary: config.vocabulary,
-    };
     let precision = if arguments.exact {
         Precision::Exact
     } else {
@@ -123,8 +116,16 @@ fn load(arguments: &Arguments) -> anyhow::Result<Arc<Service>> {
     let BackendKind::Cpu = arguments.backend;
     let ops = CpuOps::new(precision, super::threads(arguments.threads)?)
         .context("cannot start the compute threads")?;
-    let machine = ops.describe();
-    let mut backend: Box<dyn Backend> = Box::new(Llama::load(&file, config, limits, ops)?);
+    let loaded = Loaded::load(&file, spec, ops)?;
+    let budget = Budget {
+        bytes: loaded.available(),
+        rows: BATCH_ROWS.max(max_sequences),
+        outputs: max_sequences,
+        context,
+        cache_tokens: context * max_sequences,
+    };
+    let mut backend: Box<dyn Backend> = Box::new(loaded.reserve(budget)?);
+    let machine = backend.describe();
     let tokens_per_second = measure(&mut *backend).context("cannot measure the backend")?;
     tracing::info!(
         model = arguments.model_name,

@@ -10,7 +10,7 @@ use super::{
     sequence::{Sequence, SequenceId},
 };
 use crate::{
-    backend::{BLOCK_TOKENS, Backend, Batch, BatchError, Limits},
+    backend::{Backend, Batch, ForwardError, Limits, SampleSpec},
     model::tokenizer::Tokenizer,
 };
 
@@ -56,7 +56,7 @@ impl Runner {
 
     /// Runs until every handle is dropped and nothing is left to compute.
     pub(super) fn run(mut self) {
-        let mut batch = Batch::default();
+        let mut batch = Batch::new(self.backend.limits().block_tokens);
         while self.take_submissions() {
             self.drop_cancelled();
             let steps = self.scheduler.plan(&mut batch);
@@ -117,8 +117,12 @@ impl Runner {
 
     fn compute(&mut self, batch: &Batch, steps: &[Step]) {
         let started = Instant::now();
-        let logits = match self.backend.forward(batch) {
-            Ok(logits) => logits,
+        let sampling = steps.iter().filter(|step| step.output.is_some());
+        let specs: Vec<SampleSpec<'_>> = sampling
+            .filter_map(|step| self.scheduler.get(step.sequence).map(Sequence::spec))
+            .collect();
+        let chosen = match self.backend.step(batch, &specs) {
+            Ok(chosen) => chosen,
             Err(error) => {
                 tracing::error!(
                     error = &error as &dyn std::error::Error,
@@ -141,8 +145,8 @@ impl Runner {
             if advanced.prefilled {
                 notify(events, Event::Prefilled);
             }
-            let Some(row) = step.logits else { continue };
-            let sampled = sequence.sample(logits.row(row), &self.tokenizer);
+            let Some(output) = step.output else { continue };
+            let sampled = sequence.take(chosen.ids[output], &self.tokenizer);
             sampled_tokens += 1;
             match sampled.finished {
                 None => notify(events, Event::Token { text: sampled.text }),
@@ -197,11 +201,11 @@ fn notify(events: &UnboundedSender<Event>, event: Event) {
 /// # Errors
 /// The backend refuses, which is a fault.
 #[expect(clippy::cast_precision_loss, reason = "a few tokens")]
-pub fn measure(backend: &mut dyn Backend) -> Result<f64, BatchError> {
-    let Limits { context, blocks, .. } = *backend.limits();
-    let tokens = MEASURED_TOKENS.min(context).min(blocks * BLOCK_TOKENS);
-    let table: Vec<u32> = (0u32..).take(tokens.div_ceil(BLOCK_TOKENS)).collect();
-    let mut batch = Batch::default();
+pub fn measure(backend: &mut dyn Backend) -> Result<f64, ForwardError> {
+    let limits: Limits = *backend.limits();
+    let tokens = MEASURED_TOKENS.min(limits.context).min(limits.cache_tokens());
+    let table: Vec<u32> = (0u32..).take(limits.blocks_for(tokens)).collect();
+    let mut batch = Batch::new(limits.block_tokens);
     let mut started = Instant::now();
     for position in 0..tokens {
         if position == 1 {
@@ -209,8 +213,8 @@ pub fn measure(backend: &mut dyn Backend) -> Result<f64, BatchError> {
         }
         batch.clear();
         let row = batch.push(&[0], position, &table);
-        batch.want_logits(row);
-        backend.forward(&batch)?;
+        batch.want(row);
+        backend.step(&batch, &[SampleSpec::GREEDY])?;
     }
     Ok(tokens.saturating_sub(1) as f64 / started.elapsed().as_secs_f64())
 }

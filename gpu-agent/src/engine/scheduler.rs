@@ -21,8 +21,8 @@ pub struct Step {
     pub sequence: SequenceId,
     /// Tokens that the batch computes of it.
     pub tokens: usize,
-    /// Which of the batch's logits are its next token's, if the batch completes what is pending.
-    pub logits: Option<usize>,
+    /// Which of the batch's outputs is its next token, if the batch completes what is pending.
+    pub output: Option<usize>,
 }
 
 /// Waiting and running sequences and the blocks they hold.
@@ -39,11 +39,11 @@ pub struct Scheduler {
 impl Scheduler {
     /// An idle scheduler for a backend of these limits that runs at most `max_sequences` at once.
     pub fn new(limits: Limits, max_sequences: usize) -> Self {
-        let max_sequences = max_sequences.clamp(1, limits.logits.min(limits.rows));
+        let max_sequences = max_sequences.clamp(1, limits.outputs.min(limits.rows));
         Self {
             limits,
             max_sequences,
-            blocks: BlockPool::new(limits.blocks),
+            blocks: BlockPool::new(limits.blocks, limits.block_tokens),
             waiting: VecDeque::new(),
             running: Vec::new(),
         }
@@ -52,7 +52,7 @@ impl Scheduler {
     /// Whether a sequence can ever run: it has a prompt, and fits the context and the cache.
     pub fn fits(&self, sequence: &Sequence) -> bool {
         let most = sequence.most_tokens();
-        let cache = self.blocks.total() * crate::backend::BLOCK_TOKENS;
+        let cache = self.limits.cache_tokens();
         !sequence.pending().is_empty() && most <= self.limits.context && most <= cache
     }
 
@@ -79,6 +79,11 @@ impl Scheduler {
     /// Cache blocks in use.
     pub fn blocks_used(&self) -> usize {
         self.blocks.used()
+    }
+
+    /// A running sequence.
+    pub fn get(&self, id: SequenceId) -> Option<&Sequence> {
+        self.running.iter().find(|sequence| sequence.id == id)
     }
 
     /// A running sequence.
@@ -130,14 +135,14 @@ fn add(sequence: &Sequence, rows: usize, batch: &mut Batch, steps: &mut Vec<Step
         return;
     }
     let start = batch.push(&pending[..tokens], sequence.computed(), &sequence.blocks);
-    let logits = (tokens == pending.len()).then(|| {
-        batch.want_logits(start + tokens - 1);
-        batch.logits.len() - 1
+    let output = (tokens == pending.len()).then(|| {
+        batch.want(start + tokens - 1);
+        batch.outputs.len() - 1
     });
     steps.push(Step {
         sequence: sequence.id,
         tokens,
-        logits,
+        output,
     });
 }
 

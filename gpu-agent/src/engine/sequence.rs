@@ -1,7 +1,10 @@
 //! One request being computed.
 
-use super::{FinishReason, GenerationRequest, sampler::Sampler, text::TextStream};
-use crate::model::tokenizer::Tokenizer;
+use super::{FinishReason, GenerationRequest, text::TextStream};
+use crate::{
+    backend::{SampleSpec, Sampling},
+    model::tokenizer::Tokenizer,
+};
 
 /// Names a sequence within an engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -18,7 +21,7 @@ pub struct Sequence {
     /// Tokens whose keys and values are in the cache.
     computed: usize,
     max_tokens: usize,
-    sampler: Sampler,
+    sampling: Sampling,
     text: TextStream,
     ignore_eos: bool,
     /// Cache blocks for all tokens that it can ever have; empty while it waits.
@@ -59,7 +62,7 @@ impl Sequence {
             tokens: prompt,
             computed: 0,
             max_tokens,
-            sampler: Sampler::new(sampling),
+            sampling,
             text: TextStream::new(stop),
             ignore_eos,
             blocks: Vec::new(),
@@ -92,9 +95,18 @@ impl Sequence {
         }
     }
 
-    /// Samples the next token.
-    pub fn sample(&mut self, logits: &[f32], tokenizer: &Tokenizer) -> Sampled {
-        let token = self.sampler.sample(logits);
+    /// How its next token is chosen.
+    pub fn spec(&self) -> SampleSpec<'_> {
+        SampleSpec {
+            sampling: self.sampling,
+            index: (self.tokens.len() - self.prompt) as u64,
+            seen: &[],
+            allowed: None,
+        }
+    }
+
+    /// Adds the next token.
+    pub fn take(&mut self, token: u32, tokenizer: &Tokenizer) -> Sampled {
         self.tokens.push(token);
         if !self.ignore_eos && tokenizer.ends().binary_search(&token).is_ok() {
             return Sampled {

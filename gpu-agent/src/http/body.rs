@@ -6,7 +6,10 @@
 use cocoon_api::agent::{Endpoint, FailureCode, MAX_STOP_STRINGS, SamplingDefaults};
 use serde_json::{Map, Value};
 
-use crate::{engine::sampler::Sampling, model::chat::Message};
+use crate::{
+    backend::{Penalties, Sampling},
+    model::chat::Message,
+};
 
 /// Longest stop string, in bytes: a line of text.
 const MAX_STOP_BYTES: usize = 256;
@@ -186,9 +189,12 @@ impl Fields<'_> {
             return Err(Refusal::invalid("top_p must be above 0 and at most 1"));
         }
         Ok(Sampling {
-            temperature,
-            top_p,
-            top_k: usize::try_from(top_k).unwrap_or(usize::MAX),
+            temperature: narrow(temperature),
+            top_k: u32::try_from(top_k).unwrap_or(u32::MAX),
+            // The smallest positive number stands for those that are smaller still.
+            top_p: narrow(top_p).max(f32::MIN_POSITIVE),
+            min_p: 0.0,
+            penalties: Penalties::NONE,
             seed,
         })
     }
@@ -264,6 +270,15 @@ impl Fields<'_> {
             .map(|message| read_message(message).ok_or_else(refusal))
             .collect()
     }
+}
+
+/// A number as samplers take it.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "settings are small and have few digits"
+)]
+fn narrow(value: f64) -> f32 {
+    value as f32
 }
 
 /// A message whose content is a string, or a list of text parts.

@@ -53,7 +53,7 @@ pub enum ModelError {
         actual: String,
     },
     /// A model family that is not implemented.
-    #[error("model file {} has the architecture {architecture}, which is not supported; supported are llama and qwen2", path.display())]
+    #[error("model file {} has the architecture {architecture}, which is not supported; supported are llama, qwen2 and qwen3", path.display())]
     Architecture {
         /// The file.
         path: PathBuf,

@@ -6,11 +6,14 @@ use std::{num::NonZeroUsize, path::PathBuf};
 
 use gpu_agent::{
     backend::{
-        BLOCK_TOKENS, Limits,
+        Backend as _, Budget,
         cpu::{CpuOps, Precision},
     },
     evaluate::Golden,
-    model::{config::Config, llama::Llama},
+    model::{
+        architectures,
+        decoder::{Decoder, Loaded},
+    },
     weights::file::ModelFile,
 };
 
@@ -53,16 +56,19 @@ pub fn model_file() -> ModelFile {
 }
 
 /// The test model on the CPU, for `sequences` sequences of `context` tokens.
-pub fn backend(file: &ModelFile, precision: Precision, context: usize, sequences: usize) -> Llama<CpuOps> {
-    let config = Config::read(file).expect("a supported architecture");
-    let limits = Limits {
-        rows: 256,
-        logits: 256,
-        context,
-        blocks: context.div_ceil(BLOCK_TOKENS) * sequences,
-        vocabulary: config.vocabulary,
-    };
+pub fn backend(file: &ModelFile, precision: Precision, context: usize, sequences: usize) -> Decoder<CpuOps> {
+    let spec = architectures::read(file).expect("a supported architecture");
     let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let ops = CpuOps::new(precision, threads).expect("threads start");
-    Llama::load(file, config, limits, ops).expect("the model loads")
+    let loaded = Loaded::load(file, spec, ops).expect("the model loads");
+    let budget = Budget {
+        bytes: u64::MAX,
+        rows: 256,
+        outputs: 256,
+        context,
+        cache_tokens: context.next_multiple_of(16) * sequences,
+    };
+    let decoder = loaded.reserve(budget).expect("memory for a cache");
+    assert!(decoder.limits().cache_tokens() >= context * sequences);
+    decoder
 }

@@ -10,12 +10,16 @@ use std::{
 };
 
 use super::{
-    Cache, Isa, Tensor,
-    elementwise::{LANES, exp},
+    Isa, Tensor,
+    cache::{BLOCK_TOKENS, Cache},
+    elementwise::{LANES, capped, exp},
     isa::for_every_isa,
     pool::{Parts, Pool},
 };
-use crate::backend::{BLOCK_TOKENS, Batch, SequenceSlice, ops::CacheShape};
+use crate::backend::{
+    batch::{Batch, Part},
+    ops::{Attention, CacheShape},
+};
 
 /// Query tokens that share one reading of the cache.
 const QUERY_TOKENS: usize = 16;
@@ -47,8 +51,10 @@ impl Scratch {
 struct Query {
     /// Where it starts in the queries and in the output.
     at: usize,
-    /// Tokens that it may see.
+    /// Tokens up to itself.
     visible: usize,
+    /// Tokens of these that are before its window.
+    hidden: usize,
     /// Largest score so far.
     largest: f32,
     /// Sum of the weights so far.
@@ -57,18 +63,19 @@ struct Query {
 
 /// Some query tokens of one sequence and one key head.
 struct Task<'a> {
-    sequence: &'a SequenceSlice,
+    sequence: Part<'a>,
     first: usize,
     tokens: usize,
     head: usize,
 }
 
-/// `out[row] = softmax(query · keys / √head_size) · values`, for every row and head of the batch.
+/// `out[row] = softmax(query · keys · scale) · values`, for every row and head of the batch.
 #[expect(clippy::too_many_arguments, reason = "the operands of one kernel")]
 pub(super) fn attend(
     pool: &Pool,
     isa: Isa,
     scratch: &Scratch,
+    attention: Attention,
     cache: &Cache,
     layer: usize,
     queries: &Tensor,
@@ -77,20 +84,19 @@ pub(super) fn attend(
 ) {
     let heads = cache.shape().heads;
     let tasks: Vec<Task<'_>> = batch
-        .sequences
-        .iter()
+        .parts()
         .flat_map(|sequence| tasks(sequence, heads))
         .collect();
     let width = out.width;
     let out = Parts::new(out.resize(queries.rows));
     pool.run(tasks.len(), &|thread, index| {
         let room = &mut *scratch.0[thread].lock().unwrap_or_else(PoisonError::into_inner);
-        tasks[index].run(isa, cache, layer, queries, room);
+        tasks[index].run(isa, attention, cache, layer, queries, room);
         Task::write(cache.shape(), room, width, &out);
     });
 }
 
-fn tasks(sequence: &SequenceSlice, heads: usize) -> impl Iterator<Item = Task<'_>> {
+fn tasks(sequence: Part<'_>, heads: usize) -> impl Iterator<Item = Task<'_>> {
     (0..sequence.tokens).step_by(QUERY_TOKENS).flat_map(move |first| {
         let tokens = QUERY_TOKENS.min(sequence.tokens - first);
         (0..heads).map(move |head| Task {
@@ -103,10 +109,19 @@ fn tasks(sequence: &SequenceSlice, heads: usize) -> impl Iterator<Item = Task<'_
 }
 
 impl Task<'_> {
-    fn run(&self, isa: Isa, cache: &Cache, layer: usize, queries: &Tensor, room: &mut Room) {
+    fn run(
+        &self,
+        isa: Isa,
+        attention: Attention,
+        cache: &Cache,
+        layer: usize,
+        queries: &Tensor,
+        room: &mut Room,
+    ) {
         let CacheShape { heads, head_size, .. } = cache.shape();
         let per_key = queries.width / (heads * head_size);
-        let before = self.sequence.length - self.sequence.tokens;
+        let before = self.sequence.before();
+        let window = attention.window.unwrap_or(usize::MAX);
         room.queries.clear();
         for token in self.first..self.first + self.tokens {
             for query in 0..per_key {
@@ -116,6 +131,7 @@ impl Task<'_> {
                 room.queries.push(Query {
                     at,
                     visible,
+                    hidden: visible.saturating_sub(window),
                     largest: f32::NEG_INFINITY,
                     total: 0.0,
                 });
@@ -126,15 +142,18 @@ impl Task<'_> {
         room.keys.resize(BLOCK_TOKENS * head_size, 0.0);
         room.values.resize(BLOCK_TOKENS * head_size, 0.0);
         let last = before + self.first + self.tokens;
-        for (index, block) in self.sequence.block_table[..last.div_ceil(BLOCK_TOKENS)]
+        let first = (before + self.first + 1).saturating_sub(window) / BLOCK_TOKENS;
+        for (index, block) in self.sequence.blocks[..last.div_ceil(BLOCK_TOKENS)]
             .iter()
             .enumerate()
+            .skip(first)
         {
             let keys = cache.keys(layer, *block as usize, self.head, &mut room.keys);
             let values = cache.values(layer, *block as usize, self.head, &mut room.values);
             let seen = index * BLOCK_TOKENS;
             attend_block(
                 isa,
+                attention,
                 queries.values(),
                 keys,
                 values,
@@ -170,7 +189,9 @@ impl Task<'_> {
 
 for_every_isa! {
     /// Adds one block, whose first token has position `seen`, to every query's running softmax.
+    #[expect(clippy::too_many_arguments, reason = "the operands of one kernel")]
     fn attend_block(
+        attention: Attention,
         input: &[f32],
         keys: &[f32],
         values: &[f32],
@@ -182,11 +203,12 @@ for_every_isa! {
         let keys = keys.as_chunks::<BLOCK_TOKENS>().0;
         for (query, sums) in queries.iter_mut().zip(sums.chunks_exact_mut(head_size)) {
             let visible = query.visible.saturating_sub(seen).min(BLOCK_TOKENS);
-            if visible == 0 {
+            let hidden = query.hidden.saturating_sub(seen);
+            if visible <= hidden {
                 continue;
             }
-            let scores = scores(&input[query.at..][..head_size], keys);
-            let (weights, rescale) = query.add(&scores, visible);
+            let scores = scores(attention, &input[query.at..][..head_size], keys);
+            let (weights, rescale) = query.add(&scores, hidden, visible);
             weighted_sum(&weights, visible, values, rescale, sums);
         }
     }
@@ -198,9 +220,8 @@ for_every_isa! {
     clippy::inline_always,
     reason = "must be compiled with its caller's instruction set"
 )]
-#[expect(clippy::cast_precision_loss, reason = "heads have a few hundred elements")]
-fn scores(query: &[f32], keys: &[[f32; BLOCK_TOKENS]]) -> [f32; BLOCK_TOKENS] {
-    let scale = 1.0 / (query.len() as f32).sqrt();
+fn scores(attention: Attention, query: &[f32], keys: &[[f32; BLOCK_TOKENS]]) -> [f32; BLOCK_TOKENS] {
+    let scale = attention.scale;
     let mut chains = [[0.0f32; BLOCK_TOKENS]; CHAINS];
     let (elements, last_elements) = query.as_chunks::<CHAINS>();
     let (rows, last_rows) = keys.as_chunks::<CHAINS>();
@@ -216,26 +237,38 @@ fn scores(query: &[f32], keys: &[[f32; BLOCK_TOKENS]]) -> [f32; BLOCK_TOKENS] {
     for (token, score) in scores.iter_mut().enumerate() {
         *score = ((chains[0][token] + chains[1][token]) + (chains[2][token] + chains[3][token])) * scale;
     }
+    if let Some(cap) = attention.soft_cap {
+        scores = scores.map(|score| capped(score, cap));
+    }
     scores
 }
 
 impl Query {
-    /// Takes the first `visible` scores into the running softmax: their weights, and what earlier sums are to be
+    /// Takes the scores from `hidden` to `visible` into the running softmax: their weights, and what earlier sums are to be
     /// multiplied with.
     #[inline(always)]
     #[expect(
         clippy::inline_always,
         reason = "must be compiled with its caller's instruction set"
     )]
-    fn add(&mut self, scores: &[f32; BLOCK_TOKENS], visible: usize) -> ([f32; BLOCK_TOKENS], f32) {
-        let largest = scores[..visible]
+    fn add(
+        &mut self,
+        scores: &[f32; BLOCK_TOKENS],
+        hidden: usize,
+        visible: usize,
+    ) -> ([f32; BLOCK_TOKENS], f32) {
+        let largest = scores[hidden..visible]
             .iter()
             .fold(self.largest, |a, b| if *b > a { *b } else { a });
         let rescale = exp(self.largest - largest);
         let mut weights = [0.0f32; BLOCK_TOKENS];
         for (token, (weight, score)) in weights.iter_mut().zip(scores).enumerate() {
             let value = exp(score - largest);
-            *weight = if token < visible { value } else { 0.0 };
+            *weight = if (hidden..visible).contains(&token) {
+                value
+            } else {
+                0.0
+            };
         }
         self.largest = largest;
         self.total = self.total * rescale + weights.iter().sum::<f32>();

@@ -9,7 +9,10 @@ use half::{
 };
 
 use super::{Precision, Tensor};
-use crate::backend::{BLOCK_TOKENS, Batch, ops::CacheShape};
+use crate::backend::{batch::Batch, ops::CacheShape};
+
+/// Tokens of one block: as many as the widest register has floats.
+pub(super) const BLOCK_TOKENS: usize = 16;
 
 /// Keys and values of all layers.
 #[derive(Debug)]
@@ -30,7 +33,7 @@ enum Store {
 impl Cache {
     /// Exact computation keeps full precision; fast computation halves the memory.
     pub(super) fn new(shape: CacheShape, precision: Precision) -> Self {
-        let length = shape.layers * shape.blocks * shape.heads * shape.head_size * BLOCK_TOKENS;
+        let length = Self::elements(shape);
         let store = || match precision {
             Precision::Exact => Store::Single(vec![0.0; length]),
             Precision::Fast => Store::Half(vec![0; length]),
@@ -42,25 +45,26 @@ impl Cache {
         }
     }
 
+    /// Elements of all keys, which are as many as those of all values.
+    pub(super) fn elements(shape: CacheShape) -> usize {
+        shape.layers * shape.blocks * shape.heads * shape.head_size * BLOCK_TOKENS
+    }
+
     pub(super) fn shape(&self) -> CacheShape {
         self.shape
     }
 
-    /// Writes the batch's keys and values, `[rows, heads · head_size]` each, into their sequences' blocks.
+    /// Writes the batch's keys and values, `[rows, heads · head_size]` each, to their slots.
     pub(super) fn store(&mut self, layer: usize, keys: &Tensor, values: &Tensor, batch: &Batch) {
         let CacheShape { heads, head_size, .. } = self.shape;
-        for sequence in &batch.sequences {
-            for row in sequence.start..sequence.start + sequence.tokens {
-                let position = batch.positions[row] as usize;
-                let slot = position % BLOCK_TOKENS;
-                let block = sequence.block_table[position / BLOCK_TOKENS] as usize;
-                for head in 0..heads {
-                    let at = self.offset(layer, block, head);
-                    let key = &keys.row(row)[head * head_size..][..head_size];
-                    self.keys.write(at + slot, BLOCK_TOKENS, key);
-                    let value = &values.row(row)[head * head_size..][..head_size];
-                    self.values.write(at + slot * head_size, 1, value);
-                }
+        for (row, slot) in batch.slots.iter().enumerate() {
+            let (block, place) = (*slot as usize / BLOCK_TOKENS, *slot as usize % BLOCK_TOKENS);
+            for head in 0..heads {
+                let at = self.offset(layer, block, head);
+                let key = &keys.row(row)[head * head_size..][..head_size];
+                self.keys.write(at + place, BLOCK_TOKENS, key);
+                let value = &values.row(row)[head * head_size..][..head_size];
+                self.values.write(at + place * head_size, 1, value);
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Operations on single rows: normalisation, rotation, gating, exponentials.
 
 use super::isa::for_every_isa;
-use crate::{backend::ops::Rotation, model::config::RopePairs};
+use crate::backend::ops::{RopePairs, Rotation};
 
 /// Floats of the widest register; sums are kept in this many lanes on every machine.
 pub(super) const LANES: usize = 16;
@@ -32,6 +32,45 @@ for_every_isa! {
             *gate = *gate / (1.0 + exp(-*gate)) * up;
         }
     }
+}
+
+for_every_isa! {
+    /// `gate = gelu(gate) · up`, by the approximation through tanh
+    pub(super) fn geglu(gate: &mut [f32], up: &[f32]) {
+        for (gate, up) in gate.iter_mut().zip(up) {
+            let inner = 0.797_884_6 * (*gate + 0.044_715 * *gate * *gate * *gate);
+            *gate = 0.5 * *gate * (1.0 + tanh(inner)) * up;
+        }
+    }
+}
+
+for_every_isa! {
+    /// `x = cap · tanh(x / cap)`
+    pub(super) fn soft_cap(cap: f32, values: &mut [f32]) {
+        for value in values {
+            *value = capped(*value, cap);
+        }
+    }
+}
+
+/// `cap · tanh(x / cap)`
+#[inline(always)]
+#[expect(
+    clippy::inline_always,
+    reason = "must be compiled with its caller's instruction set"
+)]
+pub(super) fn capped(x: f32, cap: f32) -> f32 {
+    cap * tanh(x / cap)
+}
+
+/// `tanh x` by way of [`exp`].
+#[inline(always)]
+#[expect(
+    clippy::inline_always,
+    reason = "must be compiled with its caller's instruction set"
+)]
+fn tanh(x: f32) -> f32 {
+    1.0 - 2.0 / (exp(2.0 * x) + 1.0)
 }
 
 for_every_isa! {

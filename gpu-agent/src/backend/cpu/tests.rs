@@ -1,7 +1,7 @@
 use std::num::NonZeroUsize;
 
 use super::*;
-use crate::backend::{BLOCK_TOKENS, SequenceSlice};
+use crate::backend::{NumberError, ops::RopePairs};
 
 const SHAPE: CacheShape = CacheShape {
     layers: 1,
@@ -10,6 +10,14 @@ const SHAPE: CacheShape = CacheShape {
     head_size: 6,
 };
 const QUERY_WIDTH: usize = 24;
+const PLAIN: Attention = Attention {
+    heads: 4,
+    kv_heads: 2,
+    head_size: 6,
+    scale: 0.408_248_3,
+    window: None,
+    soft_cap: None,
+};
 
 fn ops(precision: Precision) -> CpuOps {
     CpuOps::new(precision, NonZeroUsize::new(2).expect("positive")).expect("threads start")
@@ -24,9 +32,9 @@ fn wave(rows: usize, width: usize, step: f32) -> Tensor {
 }
 
 /// Attention of a sequence of 40 tokens, computed in the given steps over the given blocks.
-fn attend(precision: Precision, steps: &[usize], blocks: [u32; 3]) -> Vec<f32> {
+fn attend(precision: Precision, attention: Attention, steps: &[usize], blocks: [u32; 3]) -> Vec<f32> {
     let mut ops = ops(precision);
-    let mut cache = ops.cache(SHAPE);
+    let mut cache = ops.cache(SHAPE).expect("memory");
     let (keys, values, queries) = (
         wave(40, 12, 0.31),
         wave(40, 12, 0.17),
@@ -35,32 +43,58 @@ fn attend(precision: Precision, steps: &[usize], blocks: [u32; 3]) -> Vec<f32> {
     let mut result = Vec::new();
     let mut done = 0;
     for step in steps {
-        let mut batch = Batch::default();
+        let mut batch = Batch::new(BLOCK_TOKENS);
         batch.push(&vec![0; *step], done, &blocks);
-        let rows: Vec<u32> = (done..done + step)
-            .map(|row| u32::try_from(row).expect("small"))
-            .collect();
-        let part = |ops: &mut CpuOps, whole: &Tensor| {
-            let mut part = Tensor::new(*step, whole.width);
-            ops.select(whole, &rows, &mut part);
-            part
-        };
-        let (k, v, q) = (
-            part(&mut ops, &keys),
-            part(&mut ops, &values),
-            part(&mut ops, &queries),
-        );
-        ops.store(&mut cache, 0, &k, &v, &batch);
-        let mut out = Tensor::new(*step, QUERY_WIDTH);
-        ops.attend(&cache, 0, &q, &batch, &mut out);
-        result.extend_from_slice(out.values());
+        let part = |whole: &Tensor| rows(whole, done, *step);
+        result.extend(compute(
+            &mut ops,
+            &mut cache,
+            &batch,
+            attention,
+            [part(&keys), part(&values), part(&queries)],
+        ));
         done += step;
     }
     result
 }
 
+/// Some rows of a tensor.
+fn rows(whole: &Tensor, first: usize, count: usize) -> Tensor {
+    let mut part = Tensor::new(count, whole.width);
+    part.values
+        .copy_from_slice(&whole.values()[first * whole.width..][..count * whole.width]);
+    part
+}
+
+/// Stores the keys and values of a batch as they are, and attends.
+fn compute(
+    ops: &mut CpuOps,
+    cache: &mut Cache,
+    batch: &Batch,
+    attention: Attention,
+    [mut keys, values, mut queries]: [Tensor; 3],
+) -> Vec<f32> {
+    let what = RotateStore {
+        norms: None,
+        rotation: Rotation {
+            size: 0,
+            head_size: SHAPE.head_size,
+            pairs: RopePairs::Adjacent,
+        },
+        table: &Vec::new(),
+        layer: 0,
+    };
+    ops.stage(batch, &[]).expect("a processor");
+    ops.rotate_store(what, &mut queries, &mut keys, &values, cache)
+        .expect("a processor");
+    let mut out = Tensor::new(batch.rows(), QUERY_WIDTH);
+    ops.attend(attention, cache, 0, &queries, &mut out)
+        .expect("a processor");
+    out.values().to_vec()
+}
+
 /// The definition, in double precision over contiguous keys and values.
-fn reference() -> Vec<f64> {
+fn reference(attention: Attention) -> Vec<f64> {
     let (keys, values, queries) = (
         wave(40, 12, 0.31),
         wave(40, 12, 0.17),
@@ -73,13 +107,19 @@ fn reference() -> Vec<f64> {
             let q = &queries.row(token)[head * 6..][..6];
             let dot = |row: usize| -> f64 {
                 let k = &keys.row(row)[key_head..][..6];
-                q.iter()
+                let score = q
+                    .iter()
                     .zip(k)
                     .map(|(a, b)| f64::from(*a) * f64::from(*b))
                     .sum::<f64>()
-                    / 6f64.sqrt()
+                    * f64::from(attention.scale);
+                attention
+                    .soft_cap
+                    .map_or(score, |cap| f64::from(cap) * (score / f64::from(cap)).tanh())
             };
-            let weights: Vec<f64> = (0..=token).map(|row| dot(row).exp()).collect();
+            let seen = |row: usize| attention.window.is_none_or(|window| row + window > token);
+            let weigh = |row: usize| if seen(row) { dot(row).exp() } else { 0.0 };
+            let weights: Vec<f64> = (0..=token).map(weigh).collect();
             let total: f64 = weights.iter().sum();
             for element in 0..6 {
                 let value = |row: usize| f64::from(values.row(row)[key_head + element]);
@@ -99,49 +139,70 @@ fn reference() -> Vec<f64> {
 
 #[test]
 fn paged_attention_equals_the_definition_over_contiguous_memory() {
-    for (precision, tolerance) in [(Precision::Exact, 1e-5), (Precision::Fast, 1e-3)] {
-        let got = attend(precision, &[40], [5, 0, 3]);
-        for (got, expected) in got.iter().zip(reference()) {
-            assert!(
-                (f64::from(*got) - expected).abs() < tolerance,
-                "{precision:?}: {got} {expected}"
-            );
+    let (window, soft_cap) = (Some(19), Some(0.5));
+    let kinds = [
+        PLAIN,
+        Attention { window, ..PLAIN },
+        Attention { soft_cap, ..PLAIN },
+        Attention {
+            window: Some(1),
+            soft_cap,
+            ..PLAIN
+        },
+    ];
+    for attention in kinds {
+        for (precision, tolerance) in [(Precision::Exact, 1e-5), (Precision::Fast, 1e-3)] {
+            let got = attend(precision, attention, &[40], [5, 0, 3]);
+            for (got, expected) in got.iter().zip(reference(attention)) {
+                assert!(
+                    (f64::from(*got) - expected).abs() < tolerance,
+                    "{precision:?} {attention:?}: {got} {expected}"
+                );
+            }
         }
     }
 }
 
 #[test]
 fn attention_is_bit_for_bit_the_same_in_chunks_and_in_other_blocks() {
-    let whole = attend(Precision::Fast, &[40], [0, 1, 2]);
-    assert_eq!(whole, attend(Precision::Fast, &[1; 40], [7, 2, 5]));
-    assert_eq!(whole, attend(Precision::Fast, &[17, 3, 20], [2, 1, 0]));
+    for window in [None, Some(17)] {
+        let attention = Attention { window, ..PLAIN };
+        let whole = attend(Precision::Fast, attention, &[40], [0, 1, 2]);
+        assert_eq!(whole, attend(Precision::Fast, attention, &[1; 40], [7, 2, 5]));
+        assert_eq!(whole, attend(Precision::Fast, attention, &[17, 3, 20], [2, 1, 0]));
+    }
 }
 
 #[test]
 fn a_sequence_ignores_what_an_earlier_one_left_in_its_blocks() {
     let mut ops = ops(Precision::Exact);
-    let mut cache = ops.cache(SHAPE);
-    let poison = Tensor {
+    let mut cache = ops.cache(SHAPE).expect("memory");
+    let poison = || Tensor {
         values: vec![f32::NAN; BLOCK_TOKENS * 12],
         rows: BLOCK_TOKENS,
         width: 12,
     };
-    let mut batch = Batch::default();
+    let mut batch = Batch::new(BLOCK_TOKENS);
     batch.push(&[0; BLOCK_TOKENS], 0, &[4]);
-    ops.store(&mut cache, 0, &poison, &poison, &batch);
+    let queries = wave(BLOCK_TOKENS, QUERY_WIDTH, 0.2);
+    compute(&mut ops, &mut cache, &batch, PLAIN, [poison(), poison(), queries]);
     batch.clear();
     batch.push(&[0], 0, &[4]);
-    ops.store(&mut cache, 0, &wave(1, 12, 0.3), &wave(1, 12, 0.1), &batch);
-    let mut out = Tensor::new(1, QUERY_WIDTH);
-    ops.attend(&cache, 0, &wave(1, QUERY_WIDTH, 0.2), &batch, &mut out);
-    assert!(out.values().iter().all(|value| value.is_finite()));
-    assert_eq!(
-        batch.sequences[0],
-        SequenceSlice {
-            start: 0,
-            tokens: 1,
-            length: 1,
-            block_table: vec![4]
-        }
-    );
+    let inputs = [wave(1, 12, 0.3), wave(1, 12, 0.1), wave(1, QUERY_WIDTH, 0.2)];
+    let out = compute(&mut ops, &mut cache, &batch, PLAIN, inputs);
+    assert!(out.iter().all(|value| value.is_finite()));
+}
+
+#[test]
+fn rows_whose_keys_are_no_numbers_are_named() {
+    let mut ops = ops(Precision::Fast);
+    let mut cache = ops.cache(SHAPE).expect("memory");
+    let mut batch = Batch::new(BLOCK_TOKENS);
+    batch.push(&[0, 0, 0], 0, &[4]);
+    let mut keys = wave(3, 12, 0.3);
+    keys.values[12] = 70_000.0;
+    let inputs = [keys, wave(3, 12, 0.1), wave(3, QUERY_WIDTH, 0.2)];
+    compute(&mut ops, &mut cache, &batch, PLAIN, inputs);
+    let error = ops.finish().expect_err("half precision ends at 65,504");
+    assert_eq!(error, ForwardError::Numbers(NumberError { rows: vec![1] }));
 }

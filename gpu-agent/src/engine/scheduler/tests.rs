@@ -1,11 +1,12 @@
 use super::*;
-use crate::engine::{GenerationRequest, sampler::Sampling};
+use crate::{backend::Sampling, engine::GenerationRequest};
 
 const LIMITS: Limits = Limits {
     rows: 8,
-    logits: 3,
+    outputs: 3,
     context: 64,
     blocks: 8,
+    block_tokens: 16,
     vocabulary: 100,
 };
 
@@ -30,7 +31,7 @@ fn scheduler(sequences: impl IntoIterator<Item = Sequence>) -> Scheduler {
 
 /// Plans a batch, checks it as a backend would, and counts it as computed.
 fn step(scheduler: &mut Scheduler) -> Vec<(u64, usize, bool)> {
-    let mut batch = Batch::default();
+    let mut batch = Batch::new(LIMITS.block_tokens);
     let steps = scheduler.plan(&mut batch);
     if !steps.is_empty() {
         batch.check(&LIMITS).expect("a planned batch is valid");
@@ -43,7 +44,7 @@ fn step(scheduler: &mut Scheduler) -> Vec<(u64, usize, bool)> {
     }
     steps
         .iter()
-        .map(|step| (step.sequence.0, step.tokens, step.logits.is_some()))
+        .map(|step| (step.sequence.0, step.tokens, step.output.is_some()))
         .collect()
 }
 

@@ -30,9 +30,8 @@ fn a_completion_takes_what_is_silent_from_the_defaults() {
         body.sampling,
         Sampling {
             temperature: 0.5,
-            top_p: 1.0,
-            top_k: 0,
-            seed: 9
+            seed: 9,
+            ..Sampling::GREEDY
         }
     );
 }

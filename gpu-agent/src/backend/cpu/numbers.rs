@@ -1,0 +1,94 @@
+//! Which rows of a step hold what is no finite number.
+
+use super::{Isa, isa::for_every_isa};
+use crate::backend::error::NumberError;
+
+/// The bits of +∞; those of every finite magnitude are smaller, those of every NaN without its sign larger.
+const INFINITY_BITS: u32 = f32::INFINITY.to_bits();
+/// The bits of the smallest float that half precision rounds to ∞: 65,520.
+const HALF_INFINITY_BITS: u32 = 65_520f32.to_bits();
+
+for_every_isa! {
+    /// Largest magnitude of a row as bits, which are in the order of the magnitudes.
+    fn largest_bits(row: &[f32]) -> u32 {
+        row.iter().fold(0, |largest, value| largest.max(value.to_bits() & !(1 << 31)))
+    }
+}
+
+/// Rows of the step at hand that have met a NaN or an infinity.
+#[derive(Debug, Default)]
+pub(super) struct Faults {
+    rows: Vec<bool>,
+}
+
+impl Faults {
+    /// Begins a step of `rows` rows.
+    pub(super) fn clear(&mut self, rows: usize) {
+        self.rows.clear();
+        self.rows.resize(rows, false);
+    }
+
+    /// Notes a row.
+    pub(super) fn note(&mut self, row: usize) {
+        if let Some(fault) = self.rows.get_mut(row) {
+            *fault = true;
+        }
+    }
+
+    /// Notes rows of `[rows, width]` that hold what is not finite, or what half precision cannot hold.
+    pub(super) fn inspect(&mut self, isa: Isa, values: &[f32], width: usize, half: bool) {
+        let limit = if half { HALF_INFINITY_BITS } else { INFINITY_BITS };
+        for (fault, row) in self.rows.iter_mut().zip(values.chunks_exact(width)) {
+            *fault |= largest_bits(isa, row) >= limit;
+        }
+    }
+
+    /// As [`Faults::inspect`] where row `i` is that of number `rows[i]` in the batch.
+    pub(super) fn inspect_some(&mut self, isa: Isa, values: &[f32], width: usize, rows: &[u32]) {
+        for (row, values) in rows.iter().zip(values.chunks_exact(width)) {
+            if largest_bits(isa, values) >= INFINITY_BITS {
+                self.note(*row as usize);
+            }
+        }
+    }
+
+    /// All rows that were noted.
+    pub(super) fn check(&self) -> Result<(), NumberError> {
+        let rows: Vec<u32> = (0u32..)
+            .zip(&self.rows)
+            .filter_map(|(row, fault)| fault.then_some(row))
+            .collect();
+        if rows.is_empty() {
+            Ok(())
+        } else {
+            Err(NumberError { rows })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_with_what_is_not_finite_are_noted_and_no_others() {
+        let rows = [
+            [0.0, -1.0],
+            [f32::NAN, 1.0],
+            [1.0, f32::NEG_INFINITY],
+            [f32::MAX, f32::MIN],
+        ];
+        for isa in [Isa::Scalar, Isa::detect()] {
+            let mut faults = Faults::default();
+            faults.clear(4);
+            faults.inspect(isa, rows.as_flattened(), 2, false);
+            assert_eq!(faults.check().map_err(|error| error.rows), Err(vec![1, 2]));
+            faults.clear(4);
+            faults.inspect(isa, &[1.0, 65_519.0, -65_520.0, 0.0], 1, true);
+            assert_eq!(faults.check().map_err(|error| error.rows), Err(vec![2]));
+            faults.clear(4);
+            faults.inspect_some(isa, &[1.0, f32::NAN], 1, &[1, 3]);
+            assert_eq!(faults.check().map_err(|error| error.rows), Err(vec![3]));
+        }
+    }
+}
