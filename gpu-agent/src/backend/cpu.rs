@@ -109,7 +109,8 @@ impl CpuOps {
             .filter_map(|product| product.matrix.quantised_care())
             .max()
         {
-            self.activations.quantise(self.isa, x.values(), x.width, care);
+            self.activations
+                .quantise(&self.pool, self.isa, x.values(), x.width, care);
         }
         matrix::multiply(&self.pool, self.isa, &self.exact, x, &self.activations, products);
     }
