@@ -160,6 +160,8 @@ pub enum FailureCode {
     Cancelled,
     /// The agent failed; another attempt may succeed.
     Internal,
+    /// The model has no finite result for it; another attempt would find the same.
+    NotComputable,
     /// The answer does not fit beside the others where the job's results are kept. Said by the operator, not by agents.
     ResultTooLarge,
 }

@@ -9,6 +9,7 @@
 //! they were computed. Which machine computes, and how, is not visible from outside; the forward pass itself is written
 //! once, over [`ops::Ops`].
 
+pub mod arithmetic;
 pub mod batch;
 pub mod cpu;
 pub mod error;

@@ -1,25 +1,21 @@
 //! Checks a loaded model against recorded reference outputs: the rule of `goldens/README.md`.
 
+mod deviations;
 mod golden;
 mod report;
 
+use deviations::{Deviations, EXACT_TOLERANCE};
 use golden::Completion;
 pub use golden::{Deviation, Golden, GoldenError};
-pub use report::{Check, Report};
+pub use report::{Check, FailingStep, Report};
 
 use crate::{
     backend::{Backend, Batch, ForwardError, cpu::Precision},
     model::{chat::ChatTemplate, tokenizer::Tokenizer},
 };
 
-/// Exact mode: a log-probability may differ by this much from the reference.
-const EXACT_TOLERANCE: f64 = 0.002;
 /// Fast mode: deviations may be this many times those of the recorded peer.
 const PEER_FACTOR: f64 = 1.1;
-/// Fast mode: steps of each completion that the recorded peer's deviation was taken over.
-const PEER_STEPS: usize = 8;
-/// Fast mode: where the reference's two best are further apart than this, the likeliest token must be the same.
-const DECIDED_GAP: f64 = 0.3;
 
 /// Why an evaluation could not be carried out.
 #[derive(Debug, thiserror::Error)]
@@ -55,15 +51,18 @@ pub fn evaluate(
     for (index, completion) in golden.completions.iter().enumerate() {
         let computed = log_probabilities(completion, backend)
             .map_err(|source| EvaluateError::Batch { index, source })?;
-        deviations.add(completion, &computed);
+        deviations.add(index, completion, &computed, tokenizer);
     }
     match precision {
-        Precision::Exact => report.at_most(
-            "log-probability, largest difference",
-            deviations.largest(),
-            EXACT_TOLERANCE,
-        ),
-        Precision::Fast => check_against_peer(&golden.peer_deviation, &deviations, &mut report),
+        Precision::Exact => {
+            let name = "log-probability, largest difference";
+            report.at_most(name, deviations.largest(), EXACT_TOLERANCE);
+            report.failing = deviations.inexact;
+        }
+        Precision::Fast => {
+            check_against_peer(&golden.peer_deviation, &deviations, &mut report);
+            report.failing = deviations.undecided;
+        }
     }
     Ok(report)
 }
@@ -138,57 +137,6 @@ fn log_softmax(logits: &[f32]) -> Vec<f64> {
     let shifted = |logit: &f32| f64::from(*logit) - f64::from(largest);
     let total: f64 = logits.iter().map(|logit| shifted(logit).exp()).sum();
     logits.iter().map(|logit| shifted(logit) - total.ln()).collect()
-}
-
-/// Absolute differences to the reference.
-#[derive(Debug, Default)]
-struct Deviations {
-    all: Vec<f64>,
-    /// Of the likeliest token, over the first steps.
-    top1: Vec<f64>,
-    /// Of the five likeliest tokens, over the first steps.
-    top5: Vec<f64>,
-    decided: usize,
-    decided_alike: usize,
-}
-
-impl Deviations {
-    fn add(&mut self, completion: &Completion, computed: &[Vec<f64>]) {
-        for (step, (top, computed)) in completion.top.iter().zip(computed).enumerate() {
-            for (rank, (token, expected)) in top.iter().enumerate() {
-                let got = computed
-                    .get(*token as usize)
-                    .copied()
-                    .unwrap_or(f64::NEG_INFINITY);
-                let difference = (got - expected).abs();
-                self.all.push(difference);
-                if step < PEER_STEPS {
-                    self.top5.push(difference);
-                    if rank == 0 {
-                        self.top1.push(difference);
-                    }
-                }
-            }
-            if let [(best, first), (_, second), ..] = top.as_slice()
-                && first - second > DECIDED_GAP
-            {
-                self.decided += 1;
-                self.decided_alike += usize::from(argmax(computed) == Some(*best as usize));
-            }
-        }
-    }
-
-    fn largest(&self) -> f64 {
-        self.all.iter().copied().fold(0.0, f64::max)
-    }
-}
-
-fn argmax(values: &[f64]) -> Option<usize> {
-    values
-        .iter()
-        .enumerate()
-        .max_by(|a, b| a.1.total_cmp(b.1))
-        .map(|(index, _)| index)
 }
 
 fn check_against_peer(peer: &Deviation, deviations: &Deviations, report: &mut Report) {

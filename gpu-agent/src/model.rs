@@ -10,4 +10,6 @@ pub mod architectures;
 pub mod chat;
 pub mod decoder;
 pub mod spec;
+#[cfg(test)]
+pub(crate) mod tiny;
 pub mod tokenizer;

@@ -3,5 +3,6 @@
 //! The lowest layer: nothing here knows an architecture or a machine.
 
 pub mod file;
+pub mod finite;
 pub mod gguf;
 pub mod quants;

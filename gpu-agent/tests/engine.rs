@@ -4,17 +4,23 @@ mod support;
 
 use std::sync::Arc;
 
+use cocoon_api::TokenCount;
 use gpu_agent::{
     backend::{Sampling, cpu::Precision},
-    engine::{Engine, Event, FinishReason, GenerationRequest},
+    engine::{Engine, Event, Failure, FinishReason, GenerationRequest, Options},
     model::tokenizer::Tokenizer,
+};
+
+const OPTIONS: Options = Options {
+    max_sequences: 6,
+    prefix_cache: false,
 };
 
 fn engine() -> Engine {
     let file = support::model_file();
     let tokenizer = Arc::new(Tokenizer::read(&file).expect("a supported tokenizer"));
     let backend = Box::new(support::backend(&file, Precision::Fast, 128, 6));
-    Engine::start(backend, tokenizer, 6).expect("a thread starts")
+    Engine::start(backend, tokenizer, OPTIONS).expect("a thread starts")
 }
 
 /// The beginnings of six of the goldens' prompts, half of them sampled and half greedy.
@@ -47,12 +53,19 @@ fn requests() -> Vec<GenerationRequest> {
 /// The whole text, and why it ended.
 async fn run(engine: &Engine, request: GenerationRequest) -> (String, FinishReason) {
     let mut events = engine.submit(request).await.expect("the engine runs");
-    assert_eq!(events.recv().await, Some(Event::Prefilled));
-    let mut text = String::new();
+    let cached = TokenCount::default();
+    assert_eq!(events.recv().await, Some(Event::Prefilled { cached }));
+    let (mut text, mut tokens) = (String::new(), 0);
     loop {
         match events.recv().await.expect("an end") {
-            Event::Token { text: more } => text.push_str(&more),
-            Event::Finished { reason } => return (text, reason),
+            Event::Tokens { text: more, ids, .. } => {
+                text.push_str(&more);
+                tokens += ids.len();
+            }
+            Event::Finished { reason, usage } => {
+                assert_eq!(usage.completion_tokens.get(), tokens as u64);
+                return (text, reason);
+            }
             other => panic!("{other:?}"),
         }
     }
@@ -99,5 +112,5 @@ async fn a_request_that_can_never_run_fails_at_once() {
         ..requests().swap_remove(0)
     };
     let mut events = engine.submit(request).await.expect("the engine runs");
-    assert_eq!(events.recv().await, Some(Event::Failed));
+    assert_eq!(events.recv().await, Some(Event::Failed(Failure::DoesNotFit)));
 }

@@ -1,5 +1,7 @@
 //! `cargo xtask bench`: the figures of the README's table, each as one JSON file under `target/bench`.
 
+mod arithmetic;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -22,6 +24,9 @@ pub(crate) struct Args {
     /// Start the first demo with empty caches of our own, of cargo's builds and of go: tens of minutes
     #[arg(long)]
     cold: bool,
+    /// Model files that `arithmetic` measures [default: the test model]
+    #[arg(long, value_name = "PATH")]
+    model: Vec<PathBuf>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -34,11 +39,19 @@ enum What {
     Memory,
     /// Tokens per second of the agent's CPU backend
     Agent,
+    /// What the defined order of sums costs the CPU backend, as a ratio
+    Arithmetic,
 }
 
 /// Measures and writes.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let all = [What::Images, What::Agent, What::Demo, What::Memory];
+    let all = [
+        What::Images,
+        What::Agent,
+        What::Arithmetic,
+        What::Demo,
+        What::Memory,
+    ];
     for what in if args.what.is_empty() {
         &all[..]
     } else {
@@ -47,6 +60,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         let (name, figures) = match what {
             What::Images => ("images", images()?),
             What::Agent => ("agent", agent()?),
+            What::Arithmetic => ("arithmetic", arithmetic(&args.model)?),
             What::Demo => ("demo", demo(args.cold)?),
             What::Memory => ("memory", memory(args.jobs)?),
         };
@@ -86,6 +100,13 @@ fn agent() -> Result<Value> {
         String::from_utf8_lossy(&output.stderr)
     );
     serde_json::from_slice(&output.stdout).context("read the agent's figures")
+}
+
+fn arithmetic(models: &[PathBuf]) -> Result<Value> {
+    if models.is_empty() {
+        return arithmetic::run(&[model::fetch()?]);
+    }
+    arithmetic::run(models)
 }
 
 /// Caches that a first run fills, each by the variable that says where it is. Downloaded crates and installed packages

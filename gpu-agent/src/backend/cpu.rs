@@ -23,7 +23,7 @@ use activations::Activations;
 use cache::{BLOCK_TOKENS, Cache};
 pub use isa::Isa;
 use matrix::Matrix;
-use numbers::Faults;
+use numbers::{Bound, Faults};
 use pool::Pool;
 use staged::Staged;
 pub use tensor::Tensor;
@@ -109,13 +109,20 @@ impl CpuOps {
             .filter_map(|product| product.matrix.quantised_care())
             .max()
         {
-            self.activations.quantise(self.isa, x.values(), x.width, care);
+            self.activations
+                .quantise(&self.pool, self.isa, x.values(), x.width, care);
         }
         matrix::multiply(&self.pool, self.isa, &self.exact, x, &self.activations, products);
     }
 
-    /// Normalises every row of `x` into `out`.
-    fn normalise(&self, x: &Tensor, norm: &Norm<'_, Self>, out: &mut Tensor) {
+    /// Normalises every row of `x`, which are those of the batch, into `out`.
+    fn normalise(&mut self, x: &Tensor, norm: &Norm<'_, Self>, out: &mut Tensor) {
+        let width = x.width;
+        self.faults.inspect(self.isa, x.values(), width, Bound::Squares);
+        self.scale_rows(x, norm, out);
+    }
+
+    fn scale_rows(&self, x: &Tensor, norm: &Norm<'_, Self>, out: &mut Tensor) {
         let width = x.width;
         let rows = out.reshape(x.rows, width).chunks_exact_mut(width);
         for (row, out) in x.values().chunks_exact(width).zip(rows) {
@@ -246,7 +253,6 @@ impl Ops for CpuOps {
     ) -> Result<(), DeviceError> {
         let mut normed = std::mem::take(&mut self.normed);
         self.normalise(x, &norm, &mut normed);
-        self.faults.inspect(self.isa, normed.values(), x.width, false);
         let mut outputs = products.map(|Product { matrix, bias, out }| output(matrix, bias, x.rows, out));
         self.multiply(&normed, &mut outputs);
         self.normed = normed;
@@ -267,9 +273,13 @@ impl Ops for CpuOps {
         }
         self.rotate(queries, what.rotation, what.table);
         self.rotate(keys, what.rotation, what.table);
-        let half = self.precision == Precision::Fast;
-        self.faults.inspect(self.isa, keys.values(), keys.width, half);
-        self.faults.inspect(self.isa, values.values(), values.width, half);
+        let bound = match self.precision {
+            Precision::Exact => Bound::Finite,
+            Precision::Fast => Bound::Half,
+        };
+        self.faults.inspect(self.isa, keys.values(), keys.width, bound);
+        self.faults
+            .inspect(self.isa, values.values(), values.width, bound);
         cache.store(what.layer, keys, values, &self.staged.batch);
         Ok(())
     }
@@ -302,7 +312,7 @@ impl Ops for CpuOps {
         what: ProductAdd<'_, Self>,
         sum: &mut Tensor,
     ) -> Result<(), DeviceError> {
-        self.faults.inspect(self.isa, x.values(), x.width, false);
+        self.faults.inspect(self.isa, x.values(), x.width, Bound::Finite);
         let Some(norm) = what.norm else {
             let mut product = output(what.matrix, None, x.rows, sum);
             product.add = true;
@@ -328,7 +338,6 @@ impl Ops for CpuOps {
             std::mem::take(&mut self.normed),
         );
         self.normalise(x, &what.norm, &mut normed);
-        self.faults.inspect(self.isa, normed.values(), x.width, false);
         up.reshape(x.rows, out.width);
         let products = &mut [
             output(what.gate, None, x.rows, out),
@@ -354,10 +363,10 @@ impl Ops for CpuOps {
         for (row, last) in self.staged.batch.outputs.iter().zip(rows) {
             last.copy_from_slice(x.row(*row as usize));
         }
-        self.normalise(&last, &what.norm, &mut normed);
         let outputs = &self.staged.batch.outputs;
         self.faults
-            .inspect_some(self.isa, normed.values(), x.width, outputs);
+            .inspect_some(self.isa, last.values(), x.width, outputs, Bound::Squares);
+        self.scale_rows(&last, &what.norm, &mut normed);
         self.multiply(&normed, &mut [output(what.matrix, None, wanted, out)]);
         if let Some(cap) = what.soft_cap {
             elementwise::soft_cap(self.isa, cap, out.resize(wanted));
@@ -380,7 +389,7 @@ impl Ops for CpuOps {
     fn read<'a>(&'a mut self, logits: &'a Tensor) -> Result<Logits<'a>, ForwardError> {
         let outputs = &self.staged.batch.outputs;
         self.faults
-            .inspect_some(self.isa, logits.values(), logits.width, outputs);
+            .inspect_some(self.isa, logits.values(), logits.width, outputs, Bound::Finite);
         self.faults.check()?;
         Ok(Logits::new(logits.values(), logits.width))
     }

@@ -1,19 +1,40 @@
 //! From logits to a token: what every machine's sampler computes, as a pure function.
 //!
-//! A request's random numbers come from its own seed and the number of tokens that it has sampled, so its tokens do not
-//! depend on what else runs.
+//! Probabilities become integer *masses* before they are added, so that every sum is exact and no result depends on the
+//! order in which a machine visits the vocabulary. A request's random numbers come from its own seed and the
+//! number of tokens that it has sampled, so its tokens do not depend on what else runs.
 
-use super::sample::{Penalties, SampleSpec};
+use super::{
+    arithmetic::exp,
+    sample::{Penalties, SampleSpec},
+};
 
 /// Candidates that are sorted first where only the nucleus bounds them: at usual settings the nucleus is inside.
 const FIRST_CANDIDATES: usize = 256;
+/// Mass of the likeliest token, 2⁴⁰: the masses of 2²⁰ tokens add up to less than 2⁶¹, and what is left out below one is
+/// less than a millionth of the likeliest token's probability in all.
+const ONE: f32 = (1u64 << 40) as f32;
+/// `e^x · 2⁴⁰` is below 1 for every `x` below this.
+const NO_MASS: f32 = -28.0;
+/// Shares of a sum are multiples of 2⁻³².
+const SHARE: f32 = (1u64 << 32) as f32;
+/// The lowest temperatures count as 2⁻⁶⁴, whose reciprocal is finite.
+const LARGEST_INVERSE: f32 = (1u128 << 64) as f32;
+
+/// A token that may be chosen.
+#[derive(Debug, Clone, Copy)]
+struct Candidate {
+    logit: f32,
+    token: u32,
+    mass: u64,
+}
 
 /// Memory of the sampler, kept from token to token.
 #[derive(Debug, Default)]
 pub struct Scratch {
     logits: Vec<f32>,
-    candidates: Vec<(f32, u32)>,
-    best: Vec<(f32, u32)>,
+    candidates: Vec<Candidate>,
+    best: Vec<Candidate>,
 }
 
 /// The next token and its log-probability by the logits as they are, or `None` where a logit is NaN or +∞.
@@ -24,6 +45,11 @@ pub fn sample(spec: &SampleSpec<'_>, logits: &[f32], scratch: &mut Scratch) -> O
     if !largest.is_finite() || logits.iter().any(|logit| logit.is_nan()) {
         return None;
     }
+    let token = choose(spec, logits, scratch)?;
+    Some((token, log_probability(logits, largest, token)))
+}
+
+fn choose(spec: &SampleSpec<'_>, logits: &[f32], scratch: &mut Scratch) -> Option<u32> {
     let Scratch {
         logits: penalised,
         candidates,
@@ -32,19 +58,38 @@ pub fn sample(spec: &SampleSpec<'_>, logits: &[f32], scratch: &mut Scratch) -> O
     penalised.clear();
     penalised.extend_from_slice(logits);
     penalise(spec, penalised);
-    candidates.clear();
     let allowed = |token: u32| spec.allowed.is_none_or(|mask| mask.allows(token));
-    candidates.extend(
+    // Adding zero makes −0 the equal of 0.
+    let open = || {
         penalised
             .iter()
-            .copied()
+            .map(|logit| logit + 0.0)
             .zip(0u32..)
-            .filter(|(_, token)| allowed(*token)),
-    );
-    let token = choose(spec, candidates, best)?;
-    Some((token, log_probability(logits, largest, token)))
+            .filter(|(_, token)| allowed(*token))
+    };
+    let (largest, likeliest) = open().reduce(|a, b| if b.0 > a.0 { b } else { a })?;
+    if !largest.is_finite() {
+        return None;
+    }
+    if spec.sampling.temperature <= 0.0 {
+        return Some(likeliest);
+    }
+    let inverse = (1.0 / spec.sampling.temperature).min(LARGEST_INVERSE);
+    candidates.clear();
+    candidates.extend(open().filter_map(|(logit, token)| {
+        let x = (logit - largest) * inverse;
+        (x >= NO_MASS).then(|| Candidate {
+            logit,
+            token,
+            mass: mass(x),
+        })
+    }));
+    keep(spec, candidates, best);
+    draw(spec, candidates)
 }
 
+/// Penalties in the order of the fields, each operation rounded.
+#[expect(clippy::cast_precision_loss, reason = "counts of tokens are far below 2^24")]
 fn penalise(spec: &SampleSpec<'_>, logits: &mut [f32]) {
     let Penalties {
         repetition,
@@ -62,67 +107,68 @@ fn penalise(spec: &SampleSpec<'_>, logits: &mut [f32]) {
         };
         if seen.completion > 0 {
             *logit -= presence;
-            *logit -= frequency * f32::from(u16::try_from(seen.completion).unwrap_or(u16::MAX));
+            *logit -= frequency * seen.completion as f32;
         }
     }
 }
 
-fn choose(
-    spec: &SampleSpec<'_>,
-    candidates: &mut Vec<(f32, u32)>,
-    best: &mut Vec<(f32, u32)>,
-) -> Option<u32> {
-    let likelier = |a: (f32, u32), b: (f32, u32)| if b.0 > a.0 { b } else { a };
-    let (largest, likeliest) = candidates.iter().copied().reduce(likelier)?;
-    if spec.sampling.temperature <= 0.0 {
-        return Some(likeliest);
+/// `⌊e^x · 2⁴⁰⌋` for `x ≤ 0`
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "from 0 to 2^40"
+)]
+fn mass(x: f32) -> u64 {
+    (exp(x) * ONE) as u64
+}
+
+/// Leaves the candidates of top-k, of those the ones of min-p, and of those the ones of top-p.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "shares are from 0 to 1"
+)]
+fn keep(spec: &SampleSpec<'_>, candidates: &mut Vec<Candidate>, best: &mut Vec<Candidate>) {
+    let sampling = &spec.sampling;
+    if sampling.top_k > 0 {
+        keep_likeliest(candidates, sampling.top_k as usize);
     }
-    let temperature = f64::from(spec.sampling.temperature);
-    let weigh = |logit: f32| ((f64::from(logit) - f64::from(largest)) / temperature).exp();
-    if spec.sampling.top_k > 0 {
-        keep_likeliest(candidates, spec.sampling.top_k as usize);
+    let least = (sampling.min_p * ONE) as u64;
+    candidates.retain(|candidate| candidate.mass >= least);
+    if sampling.top_p >= 1.0 {
+        return;
     }
-    let least = f64::from(spec.sampling.min_p);
-    candidates.retain(|(logit, _)| weigh(*logit) >= least);
-    let total: f64 = candidates.iter().map(|(logit, _)| weigh(*logit)).sum();
-    let nucleus = f64::from(spec.sampling.top_p) * total;
-    let chosen = unit(spec.sampling.seed, spec.index);
+    let share = u128::from((sampling.top_p * SHARE) as u64);
+    let nucleus = u128::from(sum(candidates)) * share >> 32;
     let mut sorted = FIRST_CANDIDATES;
     loop {
         best.clone_from(candidates);
         keep_likeliest(best, sorted);
-        let weight: f64 = best.iter().map(|(logit, _)| weigh(*logit)).sum();
-        if weight >= nucleus || best.len() == candidates.len() {
-            return draw(best, weigh, nucleus.min(weight), chosen);
+        if u128::from(sum(best)) >= nucleus || best.len() == candidates.len() {
+            break;
         }
         sorted *= 8;
     }
-}
-
-/// Draws from the candidates, likeliest first, that are needed to reach the weight `nucleus`.
-fn draw(candidates: &[(f32, u32)], weigh: impl Fn(f32) -> f64, nucleus: f64, chosen: f64) -> Option<u32> {
-    let mut kept = 0.0;
+    let mut kept = 0;
     let mut count = 0;
-    for (logit, _) in candidates {
-        kept += weigh(*logit);
+    for candidate in &*best {
+        kept += u128::from(candidate.mass);
         count += 1;
         if kept >= nucleus {
             break;
         }
     }
-    let mut remaining = chosen * kept;
-    for (logit, token) in &candidates[..count] {
-        remaining -= weigh(*logit);
-        if remaining < 0.0 {
-            return Some(*token);
-        }
-    }
-    candidates[..count].last().map(|(_, token)| *token)
+    best.truncate(count);
+    std::mem::swap(candidates, best);
 }
 
-/// Keeps the `count` largest logits, sorted; ties go to the lower id.
-fn keep_likeliest(candidates: &mut Vec<(f32, u32)>, count: usize) {
-    let order = |a: &(f32, u32), b: &(f32, u32)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
+fn sum(candidates: &[Candidate]) -> u64 {
+    candidates.iter().map(|candidate| candidate.mass).sum()
+}
+
+/// Keeps the `count` likeliest, sorted; ties go to the lower id.
+fn keep_likeliest(candidates: &mut Vec<Candidate>, count: usize) {
+    let order = |a: &Candidate, b: &Candidate| b.logit.total_cmp(&a.logit).then(a.token.cmp(&b.token));
     if count < candidates.len() {
         candidates.select_nth_unstable_by(count, order);
         candidates.truncate(count);
@@ -130,25 +176,48 @@ fn keep_likeliest(candidates: &mut Vec<(f32, u32)>, count: usize) {
     candidates.sort_unstable_by(order);
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "log-probabilities are small")]
-fn log_probability(logits: &[f32], largest: f32, token: u32) -> f32 {
-    let shifted = |logit: f32| f64::from(logit) - f64::from(largest);
-    let total: f64 = logits.iter().map(|logit| shifted(*logit).exp()).sum();
-    let logit = logits.get(token as usize).copied().unwrap_or(f32::NEG_INFINITY);
-    (shifted(logit) - total.ln()) as f32
+/// The candidate at the random place among the masses, which lie one after the other in the order of the ids.
+fn draw(spec: &SampleSpec<'_>, candidates: &mut [Candidate]) -> Option<u32> {
+    candidates.sort_unstable_by_key(|candidate| candidate.token);
+    let random = u128::from(random(spec.sampling.seed, spec.index));
+    let place = random * u128::from(sum(candidates)) >> 64;
+    let mut before = 0;
+    candidates
+        .iter()
+        .find(|candidate| {
+            before += u128::from(candidate.mass);
+            before > place
+        })
+        .map(|candidate| candidate.token)
 }
 
-/// Uniform in `0..1` in steps of 2⁻⁵³: the `index`-th number of `SplitMix64` (Steele, Lea and Flood 2014), which is
-/// tiny, and the same on every machine and in every version.
-#[expect(clippy::cast_precision_loss, reason = "53 bits fit exactly")]
-fn unit(seed: u64, index: u64) -> f64 {
+/// `ln (e^(logit − largest) / Σ e^(logits − largest))`, with the sum of the masses, and the logarithm in double precision.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    reason = "log-probabilities are small; the sum is rounded once"
+)]
+fn log_probability(logits: &[f32], largest: f32, token: u32) -> f32 {
+    let masses = logits
+        .iter()
+        .map(|logit| logit - largest)
+        .filter(|x| *x >= NO_MASS)
+        .map(mass);
+    let total = masses.sum::<u64>() as f64 / f64::from(ONE);
+    let logit = logits.get(token as usize).copied().unwrap_or(f32::NEG_INFINITY);
+    (f64::from(logit) - f64::from(largest) - libm::log(total)) as f32
+}
+
+/// The `index`-th number of `SplitMix64` (Steele, Lea and Flood 2014), which is tiny, and the same on every machine.
+fn random(seed: u64, index: u64) -> u64 {
     const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
     let mut mixed = seed.wrapping_add(STEP.wrapping_mul(index.wrapping_add(1)));
     mixed = (mixed ^ mixed >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
-    mixed ^= mixed >> 31;
-    (mixed >> 11) as f64 / (1u64 << 53) as f64
+    mixed ^ mixed >> 31
 }
 
+#[cfg(test)]
+mod properties;
 #[cfg(test)]
 mod tests;

@@ -10,7 +10,7 @@ use gpu_agent::{
         Backend, Budget,
         cpu::{CpuOps, Precision},
     },
-    engine::{Engine, measure},
+    engine::{Engine, Options, measure},
     http::{
         Listeners, TlsFiles, serve,
         service::{Served, Service},
@@ -68,9 +68,15 @@ pub(crate) struct Arguments {
     /// Tokens of context of one request, at most what the model has.
     #[arg(long, env = "COCOON_CONTEXT_LENGTH", default_value_t = 2048, value_parser = clap::value_parser!(u32).range(16..=1_048_576))]
     context_length: u32,
-    /// Requests that are computed at once; the cache is sized for this many full contexts.
+    /// Requests that are computed at once; the cache holds as many full contexts where the memory allows it.
     #[arg(long, env = "COCOON_MAX_SEQUENCES", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=i64::from(MAX_SEQUENCES)))]
     max_sequences: u16,
+    /// Bytes of working memory and cache at most [default: what is left once the weights are loaded]
+    #[arg(long, env = "COCOON_CACHE_BYTES")]
+    cache_bytes: Option<u64>,
+    /// Share what is computed of prompts that begin alike; such tokens are billed as cached ones.
+    #[arg(long, env = "COCOON_PREFIX_CACHE")]
+    prefix_cache: bool,
     /// Keep activations in 32-bit floats: slow, for comparisons.
     #[arg(long)]
     exact: bool,
@@ -118,7 +124,7 @@ fn load(arguments: &Arguments) -> anyhow::Result<Arc<Service>> {
         .context("cannot start the compute threads")?;
     let loaded = Loaded::load(&file, spec, ops)?;
     let budget = Budget {
-        bytes: loaded.available(),
+        bytes: arguments.cache_bytes.unwrap_or_else(|| loaded.available()),
         rows: BATCH_ROWS.max(max_sequences),
         outputs: max_sequences,
         context,
@@ -135,7 +141,11 @@ fn load(arguments: &Arguments) -> anyhow::Result<Arc<Service>> {
         max_sequences,
         "model loaded"
     );
-    let engine = Engine::start(backend, Arc::clone(&tokenizer), max_sequences)
+    let options = Options {
+        max_sequences,
+        prefix_cache: arguments.prefix_cache,
+    };
+    let engine = Engine::start(backend, Arc::clone(&tokenizer), options)
         .context("cannot start the engine's thread")?;
     let model = Served {
         name: arguments.model_name.clone(),

@@ -1,21 +1,23 @@
-//! The engine's thread: takes requests, computes batches, samples, sends events.
+//! The engine's thread: takes requests, computes batches, sends events.
 
-use std::{collections::BTreeMap, sync::Arc, time::Instant};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+    time::Instant,
+};
 
 use tokio::sync::mpsc::{Receiver, UnboundedSender, error::TryRecvError};
 
 use super::{
-    Event, Figures, GenerationRequest,
+    Event, Figures, GenerationRequest, Options,
+    fault::{EngineFault, Failure, rows_at_fault},
     scheduler::{Scheduler, Step},
     sequence::{Sequence, SequenceId},
 };
 use crate::{
-    backend::{Backend, Batch, ForwardError, Limits, SampleSpec},
+    backend::{Backend, Batch, SampleSpec},
     model::tokenizer::Tokenizer,
 };
-
-/// Tokens of the measurement at start: long enough to warm caches, about a tenth of a second.
-const MEASURED_TOKENS: usize = 16;
 
 /// A request and where its events go.
 #[derive(Debug)]
@@ -28,66 +30,76 @@ pub(super) struct Runner {
     backend: Box<dyn Backend>,
     tokenizer: Arc<Tokenizer>,
     scheduler: Scheduler,
+    batch: Batch,
     submissions: Receiver<Submission>,
     events: BTreeMap<SequenceId, UnboundedSender<Event>>,
     next: u64,
     figures: Arc<Figures>,
+    fault: Arc<OnceLock<EngineFault>>,
+}
+
+/// What came of looking for submissions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Work {
+    /// Something may be computed.
+    Some,
+    /// Nothing may, until something is submitted.
+    None,
+    /// Nothing ever will: every handle is gone.
+    Over,
 }
 
 impl Runner {
     pub(super) fn new(
         backend: Box<dyn Backend>,
         tokenizer: Arc<Tokenizer>,
-        max_sequences: usize,
+        options: Options,
         submissions: Receiver<Submission>,
         figures: Arc<Figures>,
+        fault: Arc<OnceLock<EngineFault>>,
     ) -> Self {
-        let scheduler = Scheduler::new(*backend.limits(), max_sequences);
+        let limits = *backend.limits();
         Self {
             backend,
             tokenizer,
-            scheduler,
+            scheduler: Scheduler::new(limits, options.max_sequences, options.prefix_cache),
+            batch: Batch::new(limits.block_tokens),
             submissions,
             events: BTreeMap::new(),
             next: 0,
             figures,
+            fault,
         }
     }
 
-    /// Runs until every handle is dropped and nothing is left to compute.
+    /// Runs until every handle is dropped and nothing is left to compute, or until a fault.
     pub(super) fn run(mut self) {
-        let mut batch = Batch::new(self.backend.limits().block_tokens);
-        while self.take_submissions() {
-            self.drop_cancelled();
-            let steps = self.scheduler.plan(&mut batch);
-            self.publish_state();
-            if !steps.is_empty() {
-                self.compute(&batch, &steps);
+        loop {
+            match self.take_submissions() {
+                Work::Some => {}
+                Work::Over => return,
+                Work::None => match self.submissions.blocking_recv() {
+                    Some(submission) => self.accept(submission),
+                    None => return,
+                },
+            }
+            if let Err(fault) = self.turn() {
+                return self.hand_back(fault);
             }
         }
     }
 
-    /// Moves submissions to the scheduler; waits for one when there is nothing to compute. False when all is done.
-    fn take_submissions(&mut self) -> bool {
-        loop {
-            let idle = self.events.is_empty();
-            if !self.scheduler.has_room() {
-                return true;
+    /// Moves submissions to the scheduler, as far as it has room.
+    fn take_submissions(&mut self) -> Work {
+        while self.scheduler.has_room() {
+            match self.submissions.try_recv() {
+                Ok(submission) => self.accept(submission),
+                Err(_) if !self.events.is_empty() => return Work::Some,
+                Err(TryRecvError::Empty) => return Work::None,
+                Err(TryRecvError::Disconnected) => return Work::Over,
             }
-            let submission = match self.submissions.try_recv() {
-                Ok(submission) => submission,
-                Err(TryRecvError::Empty) if !idle => return true,
-                Err(TryRecvError::Disconnected) => return !idle,
-                Err(TryRecvError::Empty) => {
-                    self.publish_state();
-                    match self.submissions.blocking_recv() {
-                        Some(submission) => submission,
-                        None => return false,
-                    }
-                }
-            };
-            self.accept(submission);
         }
+        Work::Some
     }
 
     fn accept(&mut self, Submission { request, events }: Submission) {
@@ -102,8 +114,21 @@ impl Runner {
                 most_tokens = sequence.most_tokens(),
                 "a request was submitted that cannot ever run"
             );
-            notify(&events, Event::Failed);
+            notify(&events, Event::Failed(Failure::DoesNotFit));
         }
+    }
+
+    /// Plans and computes one batch.
+    fn turn(&mut self) -> Result<(), EngineFault> {
+        self.drop_cancelled();
+        let steps = self.scheduler.plan(&mut self.batch);
+        self.publish_state();
+        if steps.is_empty() {
+            return Ok(());
+        }
+        self.compute(&steps)?;
+        self.publish_state();
+        Ok(())
     }
 
     /// A dropped receiver is a cancelled request.
@@ -115,62 +140,79 @@ impl Runner {
         }
     }
 
-    fn compute(&mut self, batch: &Batch, steps: &[Step]) {
+    fn compute(&mut self, steps: &[Step]) -> Result<(), EngineFault> {
         let started = Instant::now();
         let sampling = steps.iter().filter(|step| step.output.is_some());
         let specs: Vec<SampleSpec<'_>> = sampling
             .filter_map(|step| self.scheduler.get(step.sequence).map(Sequence::spec))
             .collect();
-        let chosen = match self.backend.step(batch, &specs) {
+        let chosen = match self.backend.step(&self.batch, &specs) {
             Ok(chosen) => chosen,
             Err(error) => {
                 tracing::error!(
                     error = &error as &dyn std::error::Error,
-                    "a planned batch was refused"
+                    rows = self.batch.rows(),
+                    "a batch has no result"
                 );
-                return self.fail(steps);
+                let rows = rows_at_fault(error)?;
+                return self.fail_rows(&rows, steps);
             }
         };
-        let (mut prompt_tokens, mut sampled_tokens) = (0, 0);
         let mut ended = Vec::new();
         for step in steps {
+            let prefilled = self.scheduler.advance(step);
             let (Some(sequence), Some(events)) = (
                 self.scheduler.get_mut(step.sequence),
                 self.events.get(&step.sequence),
             ) else {
                 continue;
             };
-            let advanced = sequence.advance(step.tokens);
-            prompt_tokens += advanced.prompt_tokens;
-            if advanced.prefilled {
-                notify(events, Event::Prefilled);
+            if prefilled {
+                let usage = sequence.usage();
+                self.figures.add_prompt(usage);
+                let cached = usage.cached_prompt_tokens;
+                notify(events, Event::Prefilled { cached });
             }
             let Some(output) = step.output else { continue };
-            let sampled = sequence.take(chosen.ids[output], &self.tokenizer);
-            sampled_tokens += 1;
-            match sampled.finished {
-                None => notify(events, Event::Token { text: sampled.text }),
-                Some(reason) => {
-                    notify(events, Event::Token { text: sampled.text });
-                    notify(events, Event::Finished { reason });
-                    ended.push(step.sequence);
-                }
+            let id = chosen.ids[output];
+            let taken = sequence.take(id, &self.tokenizer);
+            Figures::add(&self.figures.completion_tokens, 1);
+            let tokens = Event::Tokens {
+                ids: vec![id],
+                text: taken.text,
+                logprobs: vec![chosen.logprobs[output]],
+            };
+            notify(events, tokens);
+            if let Some(reason) = taken.finished {
+                let usage = sequence.usage();
+                notify(events, Event::Finished { reason, usage });
+                ended.push(step.sequence);
             }
         }
         self.end(&ended);
         let micros = usize::try_from(started.elapsed().as_micros()).unwrap_or(usize::MAX);
-        Figures::add(&self.figures.prompt_tokens, prompt_tokens);
-        Figures::add(&self.figures.completion_tokens, sampled_tokens);
         Figures::add(&self.figures.busy_micros, micros);
         Figures::add(&self.figures.batches, 1);
+        Ok(())
     }
 
-    fn fail(&mut self, steps: &[Step]) {
-        let failed: Vec<SequenceId> = steps.iter().map(|step| step.sequence).collect();
+    /// Ends the sequences that these rows of the batch belong to; the others are computed again without them.
+    fn fail_rows(&mut self, rows: &[u32], steps: &[Step]) -> Result<(), EngineFault> {
+        let mut failed: Vec<SequenceId> = rows
+            .iter()
+            .filter_map(|row| self.batch.sequence_of(*row))
+            .filter_map(|index| steps.get(index).map(|step| step.sequence))
+            .collect();
+        failed.dedup();
+        if failed.is_empty() {
+            // Nothing would be different the next time.
+            return Err(EngineFault::BatchRefused);
+        }
         for events in failed.iter().filter_map(|id| self.events.get(id)) {
-            notify(events, Event::Failed);
+            notify(events, Event::Failed(Failure::NotFinite));
         }
         self.end(&failed);
+        Ok(())
     }
 
     fn end(&mut self, ended: &[SequenceId]) {
@@ -182,10 +224,31 @@ impl Runner {
         }
     }
 
+    /// Ends every request, those that were submitted and not yet taken included: another engine may compute them.
+    fn hand_back(mut self, fault: EngineFault) {
+        // First of all: whoever sees a request fail, or cannot submit one, finds the reason.
+        self.fault.get_or_init(|| fault);
+        self.submissions.close();
+        let mut handed_back = self.events.len();
+        let failed = || Event::Failed(Failure::Engine(fault));
+        for events in std::mem::take(&mut self.events).into_values() {
+            notify(&events, failed());
+        }
+        while let Some(Submission { events, .. }) = self.submissions.blocking_recv() {
+            notify(&events, failed());
+            handed_back += 1;
+        }
+        self.scheduler.remove(|_| true);
+        self.publish_state();
+        tracing::error!(reason = fault.reason(), handed_back, "the engine has ended");
+    }
+
     fn publish_state(&self) {
         Figures::set(&self.figures.running, self.scheduler.running());
         Figures::set(&self.figures.waiting, self.scheduler.waiting());
         Figures::set(&self.figures.blocks_used, self.scheduler.blocks_used());
+        let preemptions = usize::try_from(self.scheduler.preemptions()).unwrap_or(usize::MAX);
+        Figures::set(&self.figures.preemptions, preemptions);
     }
 }
 
@@ -196,25 +259,5 @@ fn notify(events: &UnboundedSender<Event>, event: Event) {
     }
 }
 
-/// Tokens a second of one sequence, measured on an idle backend; also touches all weights once.
-///
-/// # Errors
-/// The backend refuses, which is a fault.
-#[expect(clippy::cast_precision_loss, reason = "a few tokens")]
-pub fn measure(backend: &mut dyn Backend) -> Result<f64, ForwardError> {
-    let limits: Limits = *backend.limits();
-    let tokens = MEASURED_TOKENS.min(limits.context).min(limits.cache_tokens());
-    let table: Vec<u32> = (0u32..).take(limits.blocks_for(tokens)).collect();
-    let mut batch = Batch::new(limits.block_tokens);
-    let mut started = Instant::now();
-    for position in 0..tokens {
-        if position == 1 {
-            started = Instant::now();
-        }
-        batch.clear();
-        let row = batch.push(&[0], position, &table);
-        batch.want(row);
-        backend.step(&batch, &[SampleSpec::GREEDY])?;
-    }
-    Ok(tokens.saturating_sub(1) as f64 / started.elapsed().as_secs_f64())
-}
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,11 @@
 //!
 //! Order within a batch: sequences that need one more token (decode), so that nobody who is being answered stalls; then
 //! rest of prompts that were begun; then new prompts in order of arrival. A long prompt is computed in parts.
+//!
+//! A sequence gets the blocks of its tokens when it is admitted, and one more whenever it has filled them. When none is
+//! left, the youngest running sequence is preempted: it loses its blocks, keeps its tokens, and is computed anew when
+//! there is room. The oldest can always go on, since no request is accepted that does not fit an empty cache, so all
+//! end; and what is preempted gets back in only when all its blocks are free, so nothing runs in circles.
 
 use std::collections::VecDeque;
 
@@ -30,30 +35,35 @@ pub struct Step {
 pub struct Scheduler {
     limits: Limits,
     max_sequences: usize,
+    prefix_cache: bool,
     blocks: BlockPool,
+    /// In order of arrival.
     waiting: VecDeque<Sequence>,
-    /// In order of admission.
+    /// In order of arrival.
     running: Vec<Sequence>,
+    preemptions: u64,
 }
 
 impl Scheduler {
-    /// An idle scheduler for a backend of these limits that runs at most `max_sequences` at once.
-    pub fn new(limits: Limits, max_sequences: usize) -> Self {
-        let max_sequences = max_sequences.clamp(1, limits.outputs.min(limits.rows));
+    /// An idle scheduler for a backend of these limits that runs at most `max_sequences` at once. With a prefix cache,
+    /// sequences that begin alike share blocks, also with those that have ended.
+    pub fn new(limits: Limits, max_sequences: usize, prefix_cache: bool) -> Self {
         Self {
             limits,
-            max_sequences,
-            blocks: BlockPool::new(limits.blocks, limits.block_tokens),
+            max_sequences: max_sequences.clamp(1, limits.outputs.min(limits.rows)),
+            prefix_cache,
+            blocks: BlockPool::new(limits.blocks),
             waiting: VecDeque::new(),
             running: Vec::new(),
+            preemptions: 0,
         }
     }
 
-    /// Whether a sequence can ever run: it has a prompt, and fits the context and the cache.
+    /// Whether a sequence can ever run: it has a prompt, may sample, and fits the context and the cache.
     pub fn fits(&self, sequence: &Sequence) -> bool {
         let most = sequence.most_tokens();
-        let cache = self.limits.cache_tokens();
-        !sequence.pending().is_empty() && most <= self.limits.context && most <= cache
+        let room = most <= self.limits.context && most <= self.limits.cache_tokens();
+        !sequence.pending().is_empty() && most > sequence.tokens() && room
     }
 
     /// Whether another sequence may be queued.
@@ -81,6 +91,11 @@ impl Scheduler {
         self.blocks.used()
     }
 
+    /// How often a running sequence has lost its blocks.
+    pub fn preemptions(&self) -> u64 {
+        self.preemptions
+    }
+
     /// A running sequence.
     pub fn get(&self, id: SequenceId) -> Option<&Sequence> {
         self.running.iter().find(|sequence| sequence.id == id)
@@ -91,46 +106,124 @@ impl Scheduler {
         self.running.iter_mut().find(|sequence| sequence.id == id)
     }
 
-    /// Forgets the sequences that `gone` names, wherever they are, and frees their blocks.
+    /// Notes that a step was computed; full blocks can be shared from here on. True once a sequence: when its whole prompt
+    /// is computed.
+    pub fn advance(&mut self, step: &Step) -> bool {
+        let mine = |sequence: &&mut Sequence| sequence.id == step.sequence;
+        let Some(sequence) = self.running.iter_mut().find(mine) else {
+            return false;
+        };
+        let block_tokens = self.limits.block_tokens;
+        let full_before = sequence.computed() / block_tokens;
+        let prefilled = sequence.advance(step.tokens);
+        if self.prefix_cache {
+            for index in full_before..sequence.computed() / block_tokens {
+                let name = sequence.block_name(index, block_tokens);
+                self.blocks.name(sequence.blocks[index], name);
+            }
+        }
+        prefilled
+    }
+
+    /// Forgets the sequences that `gone` names, wherever they are, and gives up their blocks.
     pub fn remove(&mut self, gone: impl Fn(SequenceId) -> bool) {
         self.waiting.retain(|sequence| !gone(sequence.id));
         for sequence in self.running.extract_if(.., |sequence| gone(sequence.id)) {
-            self.blocks.give_back(sequence.blocks);
+            self.blocks.release(sequence.blocks);
         }
     }
 
     /// Fills `batch` with what to compute next, admitting sequences for which there is room.
     pub fn plan(&mut self, batch: &mut Batch) -> Vec<Step> {
         batch.clear();
-        let mut steps = Vec::new();
+        let before = self.preemptions;
+        self.grow();
         let decoding = |sequence: &&Sequence| sequence.pending().len() == 1;
+        let mut steps = Vec::new();
         for sequence in self.running.iter().filter(decoding) {
             add(sequence, self.limits.rows, batch, &mut steps);
         }
         for sequence in self.running.iter().filter(|sequence| !decoding(sequence)) {
             add(sequence, self.limits.rows, batch, &mut steps);
         }
-        while batch.tokens.len() < self.limits.rows && self.running.len() < self.max_sequences {
-            let Some(most) = self.waiting.front().map(Sequence::most_tokens) else {
-                break;
-            };
-            let Some(blocks) = self.blocks.take(most) else {
-                break;
-            };
-            if let Some(mut sequence) = self.waiting.pop_front() {
-                sequence.blocks = blocks;
-                add(&sequence, self.limits.rows, batch, &mut steps);
-                self.running.push(sequence);
-            }
+        let admitting = self.preemptions == before;
+        while admitting && batch.rows() < self.limits.rows && self.running.len() < self.max_sequences {
+            let Some(sequence) = self.admit_next() else { break };
+            add(&sequence, self.limits.rows, batch, &mut steps);
+            self.running.push(sequence);
         }
         steps
+    }
+
+    /// Panics unless every block has exactly the users whose tables name it.
+    #[cfg(test)]
+    pub(super) fn check(&self) {
+        self.blocks
+            .check(self.running.iter().flat_map(|sequence| &sequence.blocks));
+        assert!(self.waiting.iter().all(|sequence| sequence.blocks.is_empty()));
+    }
+
+    /// Gives every running sequence, the oldest first, the blocks of its tokens; the youngest pay for it.
+    fn grow(&mut self) {
+        let mut index = 0;
+        while let Some(sequence) = self.running.get_mut(index) {
+            let wanted = self.limits.blocks_for(sequence.tokens());
+            if sequence.blocks.len() >= wanted {
+                index += 1;
+            } else if let Some(block) = self.blocks.take() {
+                sequence.blocks.push(block);
+            } else {
+                self.preempt_youngest();
+            }
+        }
+    }
+
+    fn preempt_youngest(&mut self) {
+        if let Some(mut youngest) = self.running.pop() {
+            self.blocks.release(youngest.preempt());
+            self.waiting.push_front(youngest);
+            self.preemptions += 1;
+        }
+    }
+
+    /// The first of those that wait, with blocks for all its tokens; `None` while they are not to be had.
+    fn admit_next(&mut self) -> Option<Sequence> {
+        let Limits { block_tokens, .. } = self.limits;
+        let sequence = self.waiting.front_mut()?;
+        let wanted = self.limits.blocks_for(sequence.tokens());
+        // The last token is computed in any case: the next one is sampled from it.
+        let sharable = if self.prefix_cache {
+            (sequence.tokens() - 1) / block_tokens
+        } else {
+            0
+        };
+        let (mut shared, mut idle) = (0, 0);
+        while shared < sharable
+            && let Some(is_idle) = self.blocks.find(&sequence.block_name(shared, block_tokens))
+        {
+            shared += 1;
+            idle += usize::from(is_idle);
+        }
+        if self.blocks.available() - idle < wanted - shared {
+            return None;
+        }
+        let mut sequence = self.waiting.pop_front()?;
+        let mut blocks = Vec::with_capacity(wanted);
+        blocks.extend((0..shared).filter_map(|index| {
+            let name = sequence.block_name(index, block_tokens);
+            self.blocks.share(&name)
+        }));
+        blocks.extend((shared..wanted).filter_map(|_| self.blocks.take()));
+        debug_assert_eq!(blocks.len(), wanted, "blocks were counted before they were taken");
+        sequence.admit(blocks, shared * block_tokens);
+        Some(sequence)
     }
 }
 
 /// Adds as much of a sequence as the batch has rows for.
 fn add(sequence: &Sequence, rows: usize, batch: &mut Batch, steps: &mut Vec<Step>) {
     let pending = sequence.pending();
-    let tokens = pending.len().min(rows - batch.tokens.len());
+    let tokens = pending.len().min(rows - batch.rows());
     if tokens == 0 {
         return;
     }

@@ -13,6 +13,10 @@ use crate::{
 
 /// Longest stop string, in bytes: a line of text.
 const MAX_STOP_BYTES: usize = 256;
+/// Temperatures below this are 0: the likeliest token is as good as certain, and a division would overflow.
+const LEAST_TEMPERATURE: f64 = 1e-5;
+/// Logits are divided by the penalty for repetitions: a hundred times as likely is beyond any use.
+const LEAST_REPETITION_PENALTY: f64 = 0.01;
 /// Longest name of an unknown field that a refusal repeats.
 const MAX_NAME_BYTES: usize = 64;
 
@@ -113,6 +117,10 @@ impl Fields<'_> {
             "temperature",
             "top_p",
             "top_k",
+            "min_p",
+            "presence_penalty",
+            "frequency_penalty",
+            "repetition_penalty",
             "seed",
             "stop",
             "ignore_eos",
@@ -188,14 +196,41 @@ impl Fields<'_> {
         if !(top_p > 0.0 && top_p <= 1.0) {
             return Err(Refusal::invalid("top_p must be above 0 and at most 1"));
         }
+        let temperature = if temperature < LEAST_TEMPERATURE {
+            0.0
+        } else {
+            temperature
+        };
+        let min_p = self.float("min_p")?.unwrap_or(0.0);
+        if !(0.0..=1.0).contains(&min_p) {
+            return Err(Refusal::invalid("min_p must be from 0 to 1"));
+        }
         Ok(Sampling {
             temperature: narrow(temperature),
             top_k: u32::try_from(top_k).unwrap_or(u32::MAX),
             // The smallest positive number stands for those that are smaller still.
             top_p: narrow(top_p).max(f32::MIN_POSITIVE),
-            min_p: 0.0,
-            penalties: Penalties::NONE,
+            min_p: narrow(min_p),
+            penalties: self.penalties()?,
             seed,
+        })
+    }
+
+    /// The ranges are those of the `OpenAI` API, and of vLLM for the one that it adds.
+    fn penalties(&self) -> Result<Penalties, Refusal> {
+        let additive = |name: &str| match self.float(name)?.unwrap_or(0.0) {
+            penalty if (-2.0..=2.0).contains(&penalty) => Ok(narrow(penalty)),
+            _ => Err(Refusal::invalid(format!("{name} must be from -2 to 2"))),
+        };
+        let repetition = self.float("repetition_penalty")?.unwrap_or(1.0);
+        if !(LEAST_REPETITION_PENALTY..=2.0).contains(&repetition) {
+            let message = format!("repetition_penalty must be from {LEAST_REPETITION_PENALTY} to 2");
+            return Err(Refusal::invalid(message));
+        }
+        Ok(Penalties {
+            repetition: narrow(repetition),
+            presence: additive("presence_penalty")?,
+            frequency: additive("frequency_penalty")?,
         })
     }
 

@@ -3,17 +3,22 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use cocoon_api::agent::FailureCode;
-use prometheus::{Encoder as _, Gauge, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
+use prometheus::{
+    Encoder as _, Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+};
 
-use crate::engine::{Engine, Figures};
+use crate::engine::{Engine, EngineFault, Figures, Health};
 
 /// The agent's metrics.
 pub(super) struct Metrics {
     registry: Registry,
     requests: IntCounterVec,
     prompt_tokens: IntCounter,
+    cached_prompt_tokens: IntCounter,
     completion_tokens: IntCounter,
     batches: IntCounter,
+    preemptions: IntCounter,
+    engine_state: IntGaugeVec,
     busy_seconds: Gauge,
     running: IntGauge,
     waiting: IntGauge,
@@ -34,9 +39,27 @@ impl Metrics {
                 options("requests_total", "Requests that ended, by outcome."),
                 &["outcome"],
             )?,
-            prompt_tokens: counter("prompt_tokens_total", "Prompt tokens computed.")?,
+            prompt_tokens: counter(
+                "prompt_tokens_total",
+                "Prompt tokens computed, each request's once.",
+            )?,
+            cached_prompt_tokens: counter(
+                "cached_prompt_tokens_total",
+                "Prompt tokens that came from the prefix cache.",
+            )?,
             completion_tokens: counter("completion_tokens_total", "Tokens sampled.")?,
             batches: counter("batches_total", "Batches computed.")?,
+            preemptions: counter(
+                "preemptions_total",
+                "Times that a sequence lost its cache blocks to an older one.",
+            )?,
+            engine_state: IntGaugeVec::new(
+                options(
+                    "engine_state",
+                    "1 for the state that the engine is in, 0 for the others.",
+                ),
+                &["state"],
+            )?,
             busy_seconds: Gauge::with_opts(options("busy_seconds_total", "Seconds spent computing."))?,
             running: gauge("running_sequences", "Sequences being computed.")?,
             waiting: gauge(
@@ -53,9 +76,16 @@ impl Metrics {
 
     fn register(&self) -> Result<(), prometheus::Error> {
         self.registry.register(Box::new(self.requests.clone()))?;
-        for counter in [&self.prompt_tokens, &self.completion_tokens, &self.batches] {
+        for counter in [
+            &self.prompt_tokens,
+            &self.cached_prompt_tokens,
+            &self.completion_tokens,
+            &self.batches,
+            &self.preemptions,
+        ] {
             self.registry.register(Box::new(counter.clone()))?;
         }
+        self.registry.register(Box::new(self.engine_state.clone()))?;
         self.registry.register(Box::new(self.busy_seconds.clone()))?;
         for gauge in [&self.running, &self.waiting, &self.blocks_used, &self.blocks] {
             self.registry.register(Box::new(gauge.clone()))?;
@@ -79,8 +109,17 @@ impl Metrics {
             FailureCode::Cancelled => "cancelled",
             FailureCode::Internal => "internal",
             FailureCode::ResultTooLarge => "result_too_large",
+            FailureCode::NotComputable => "not_computable",
         };
         self.requests.with_label_values(&[outcome]).inc();
+    }
+
+    fn show_health(&self, health: Health) {
+        let faults = EngineFault::ALL.map(Health::Failed);
+        for state in [Health::Serving, Health::Stopped].into_iter().chain(faults) {
+            let gauge = self.engine_state.with_label_values(&[state.reason()]);
+            gauge.set(i64::from(state == health));
+        }
     }
 
     /// The text that Prometheus reads.
@@ -88,16 +127,21 @@ impl Metrics {
         let figures = engine.figures();
         let Figures {
             prompt_tokens,
+            cached_prompt_tokens,
             completion_tokens,
             batches,
             busy_micros,
+            preemptions,
             running,
             waiting,
             blocks_used,
         } = figures;
         raise(&self.prompt_tokens, prompt_tokens);
+        raise(&self.cached_prompt_tokens, cached_prompt_tokens);
         raise(&self.completion_tokens, completion_tokens);
         raise(&self.batches, batches);
+        raise(&self.preemptions, preemptions);
+        self.show_health(engine.health());
         self.busy_seconds
             .set(std::time::Duration::from_micros(busy_micros.load(Ordering::Relaxed)).as_secs_f64());
         show(&self.running, running);

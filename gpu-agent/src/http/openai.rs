@@ -1,6 +1,9 @@
 //! From a request's body to what the engine is asked for, and from what it generated to the response's body.
 
-use cocoon_api::agent::{Endpoint, FailureCode};
+use cocoon_api::{
+    Usage,
+    agent::{Endpoint, FailureCode},
+};
 use serde_json::json;
 
 use super::{
@@ -13,7 +16,6 @@ use crate::engine::{FinishReason, GenerationRequest};
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Prepared {
     pub(super) generation: GenerationRequest,
-    pub(super) prompt_tokens: usize,
 }
 
 /// Renders and tokenises a prompt, and checks that the request fits the context.
@@ -48,7 +50,6 @@ pub(super) fn prepare(model: &Served, body: Body) -> Result<Prepared, Refusal> {
             stop,
             ignore_eos,
         },
-        prompt_tokens,
     })
 }
 
@@ -83,8 +84,11 @@ pub(super) fn response(
     created: u64,
     text: &str,
     reason: FinishReason,
-    (prompt_tokens, completion_tokens): (usize, usize),
+    usage: Usage,
 ) -> String {
+    let cached = usage.cached_prompt_tokens.get();
+    let prompt = usage.prompt_tokens.get() + cached;
+    let completion = usage.completion_tokens.get();
     let finish_reason = match reason {
         FinishReason::Stop => "stop",
         FinishReason::Length => "length",
@@ -111,9 +115,10 @@ pub(super) fn response(
         "model": model,
         "choices": [choice],
         "usage": {
-            "prompt_tokens": prompt_tokens,
-            "completion_tokens": completion_tokens,
-            "total_tokens": prompt_tokens + completion_tokens,
+            "prompt_tokens": prompt,
+            "completion_tokens": completion,
+            "total_tokens": prompt + completion,
+            "prompt_tokens_details": {"cached_tokens": cached},
         },
     })
     .to_string()

@@ -11,6 +11,7 @@ use axum::{
 };
 
 use super::service::Service;
+use crate::engine::Health;
 
 pub(super) fn router(service: Arc<Service>) -> Router {
     Router::new()
@@ -20,12 +21,18 @@ pub(super) fn router(service: Arc<Service>) -> Router {
         .with_state(service)
 }
 
-/// The model is loaded before anything listens, so an agent is ready while its engine lives.
-async fn healthy(State(service): State<Arc<Service>>) -> (StatusCode, &'static str) {
-    if service.engine.is_alive() {
-        (StatusCode::OK, "ok\n")
-    } else {
-        (StatusCode::INTERNAL_SERVER_ERROR, "the engine has stopped\n")
+/// The model is loaded before anything listens, so an agent is ready while its engine serves. An engine that has ended
+/// does not come back: the agent must be started again, which is what failing liveness asks for.
+async fn healthy(State(service): State<Arc<Service>>) -> (StatusCode, String) {
+    match service.engine.health() {
+        Health::Serving => (StatusCode::OK, "ok\n".to_owned()),
+        ended => {
+            let reason = ended.reason();
+            (
+                StatusCode::SERVICE_UNAVAILABLE,
+                format!("{reason}: the engine has ended\n"),
+            )
+        }
     }
 }
 

@@ -205,3 +205,6 @@ impl<O: Ops> Stage<O> {
         ops.logits(&b.residual, output, &mut b.logits)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -106,14 +106,14 @@ impl Rope {
         let frequency = |pair: usize| {
             let exponent = -2.0 * pair as f64 / self.size as f64;
             let factor = factors.map_or(1.0, |factors| f64::from(factors[pair]));
-            f64::from(self.base).powf(exponent) / factor / f64::from(self.scale)
+            libm::pow(f64::from(self.base), exponent) / factor / f64::from(self.scale)
         };
         let frequencies: Vec<f64> = (0..pairs).map(frequency).collect();
         let mut table = Vec::with_capacity(context * pairs * 2);
         for position in 0..context {
             for frequency in &frequencies {
                 let angle = position as f64 * frequency;
-                table.extend([angle.cos() as f32, angle.sin() as f32]);
+                table.extend([libm::cos(angle) as f32, libm::sin(angle) as f32]);
             }
         }
         table

@@ -13,6 +13,7 @@ use std::{
 use sha2::{Digest, Sha256};
 
 use super::{
+    finite::is_finite,
     gguf::{Header, HeaderError, TensorInfo},
     quants::{TensorType, dequantise},
 };
@@ -143,7 +144,7 @@ impl ModelFile {
     /// A vector of `length` values as floats, or `None` where the file has none of that name.
     ///
     /// # Errors
-    /// The tensor has another shape, or cannot be read.
+    /// The tensor has another shape, holds a NaN or an infinity, or cannot be read.
     pub fn vector(&self, name: &str, length: usize) -> Result<Option<Vec<f32>>, ModelError> {
         let Some((info, bytes)) = self.tensor(name)? else {
             return Ok(None);
@@ -151,6 +152,7 @@ impl ModelFile {
         if info.dimensions != [length as u64] {
             return Err(self.refuse(name, &format!("has shape {:?}, not [{length}]", info.dimensions)));
         }
+        self.check_finite(name, info.kind, &bytes)?;
         let mut values = vec![0.0; length];
         dequantise(info.kind, &bytes, &mut values);
         Ok(Some(values))
@@ -159,7 +161,7 @@ impl ModelFile {
     /// The encoded rows of a matrix, or `None` where the file has none of that name.
     ///
     /// # Errors
-    /// The tensor has another shape, or cannot be read.
+    /// The tensor has another shape, holds a NaN or an infinity, or cannot be read.
     pub fn matrix(&self, name: &str, rows: usize, columns: usize) -> Result<Option<RawMatrix>, ModelError> {
         let Some((info, bytes)) = self.tensor(name)? else {
             return Ok(None);
@@ -168,12 +170,24 @@ impl ModelFile {
             let problem = format!("has shape {:?}, not [{columns}, {rows}]", info.dimensions);
             return Err(self.refuse(name, &problem));
         }
+        self.check_finite(name, info.kind, &bytes)?;
         Ok(Some(RawMatrix {
             kind: info.kind,
             rows,
             columns,
             bytes,
         }))
+    }
+
+    /// Weights that are no numbers make every answer nonsense, and come of damage or of a faulty conversion.
+    fn check_finite(&self, name: &str, kind: TensorType, bytes: &[u8]) -> Result<(), ModelError> {
+        if is_finite(kind, bytes) {
+            return Ok(());
+        }
+        Err(self.refuse(
+            &format!("tensor {name}"),
+            "holds a NaN or an infinity, which is not finite; convert or fetch the model again",
+        ))
     }
 
     /// A refusal that names this file and a field.

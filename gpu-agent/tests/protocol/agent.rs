@@ -12,7 +12,7 @@ use cocoon_api::{
 };
 use gpu_agent::{
     backend::cpu::Precision,
-    engine::Engine,
+    engine::{Engine, Options},
     http::{
         Listeners, TlsFiles, serve,
         service::{Served, Service},
@@ -36,7 +36,11 @@ pub fn model() -> (Arc<Tokenizer>, Engine) {
         let file = support::model_file();
         let tokenizer = Arc::new(Tokenizer::read(&file).expect("a supported tokenizer"));
         let backend = Box::new(support::backend(&file, Precision::Fast, CONTEXT, 6));
-        let engine = Engine::start(backend, Arc::clone(&tokenizer), 6).expect("a thread starts");
+        let options = Options {
+            max_sequences: 6,
+            prefix_cache: false,
+        };
+        let engine = Engine::start(backend, Arc::clone(&tokenizer), options).expect("a thread starts");
         (tokenizer, engine)
     };
     MODEL.get_or_init(load).clone()

@@ -3,17 +3,22 @@
 //! Rows are gathered in tiles of 8, the number that one pass over the weights serves; within a tile the same group of all
 //! rows lies together, so that a kernel walks through one stretch of memory.
 
-use super::{Isa, isa::for_every_isa};
-use crate::backend::ops::Care;
+use super::{
+    Isa,
+    isa::for_every_isa,
+    pool::{Parts, Pool},
+};
+use crate::backend::{
+    arithmetic::{GROUP, Quantised, RESIDUAL, RESIDUAL_STEPS, SMALLEST, quantise as definition},
+    ops::Care,
+};
 
-/// Elements that share a scale.
-pub(super) const GROUP: usize = 32;
 /// Rows of a tile: their sums and the 8 lines of a block of weights fill the 32 registers of AVX-512.
 pub(super) const TILE: usize = 8;
-/// Steps of a residual in one step of a quant: a residual of half a step becomes 127.
-const RESIDUAL_STEPS: f32 = 254.0;
-/// One step of a residual.
-pub(super) const RESIDUAL: f32 = 1.0 / RESIDUAL_STEPS;
+/// Columns of half a group: `Q6_K` has a scale for each.
+const HALF: usize = GROUP / 2;
+/// Bits of infinity: what is not below is no finite number.
+const INFINITY: u32 = f32::INFINITY.to_bits();
 
 /// One group of a tile, as kernels read it: `x ≈ scale · (quant + residual / 254)`.
 #[derive(Debug, Clone)]
@@ -21,19 +26,37 @@ pub(super) const RESIDUAL: f32 = 1.0 / RESIDUAL_STEPS;
 pub(super) struct TileGroup {
     /// −127 to 127.
     pub(super) quants: [[i8; GROUP]; TILE],
-    /// What rounding to quants lost; zero unless asked for.
-    pub(super) residuals: [[i8; GROUP]; TILE],
     pub(super) scales: [f32; TILE],
-    /// `scale · Σ (quant + residual / 254)`
-    pub(super) totals: [f32; TILE],
+    /// `scale · Σ quant`, and `scale · Σ (quant + residual / 254)`
+    pub(super) totals: [[f32; TILE]; 2],
+    /// Minus the sum of the quants of the first half, of the second, and of both.
+    pub(super) negated: [[i32; TILE]; 3],
+    /// As `negated`, of the residuals.
+    pub(super) negated_residuals: [[i32; TILE]; 3],
+    /// What rounding to quants lost; left over from earlier unless asked for.
+    pub(super) residuals: [[i8; GROUP]; TILE],
 }
 
 const EMPTY: TileGroup = TileGroup {
     quants: [[0; GROUP]; TILE],
-    residuals: [[0; GROUP]; TILE],
     scales: [0.0; TILE],
-    totals: [0.0; TILE],
+    totals: [[0.0; TILE]; 2],
+    negated: [[0; TILE]; 3],
+    negated_residuals: [[0; TILE]; 3],
+    residuals: [[0; GROUP]; TILE],
 };
+
+impl TileGroup {
+    /// One row's group, with or without its residuals.
+    pub(super) fn row(&self, row: usize, fine: bool) -> Quantised {
+        Quantised {
+            quants: self.quants[row],
+            residuals: if fine { self.residuals[row] } else { [0; GROUP] },
+            scale: self.scales[row],
+            total: self.totals[usize::from(fine)][row],
+        }
+    }
+}
 
 /// Quantised rows.
 #[derive(Debug, Default)]
@@ -44,21 +67,61 @@ pub(super) struct Activations {
 }
 
 impl Activations {
-    /// Replaces the content by `x`, which is `[rows, width]` with `width` a multiple of 32.
-    pub(super) fn quantise(&mut self, isa: Isa, x: &[f32], width: usize, care: Care) {
-        self.groups = width / GROUP;
+    /// Replaces the content by `x`, which is `[rows, width]`.
+    pub(super) fn quantise(&mut self, pool: &Pool, isa: Isa, x: &[f32], width: usize, care: Care) {
+        self.groups = width.div_ceil(GROUP);
         let tiles = (x.len() / width).div_ceil(TILE);
         self.tiles.resize(tiles * self.groups, EMPTY);
-        for (row, values) in x.chunks_exact(width).enumerate() {
-            let tile = &mut self.tiles[row / TILE * self.groups..][..self.groups];
-            quantise(isa, values, tile, row % TILE, care == Care::Fine);
-        }
+        let groups = self.groups;
+        let parts = Parts::new(&mut self.tiles);
+        pool.run(tiles, &|_, tile| {
+            // SAFETY: every tile is one chunk.
+            #[expect(unsafe_code, reason = "threads write disjoint tiles")]
+            let part = unsafe { parts.part(tile * groups, groups) };
+            let rows = x[tile * TILE * width..].chunks_exact(width).take(TILE);
+            for (place, row) in rows.enumerate() {
+                quantise_row(isa, row, part, place, care == Care::Fine);
+            }
+        });
     }
 
     /// The groups of one tile.
     pub(super) fn tile(&self, tile: usize) -> &[TileGroup] {
         &self.tiles[tile * self.groups..][..self.groups]
     }
+}
+
+fn quantise_row(isa: Isa, row: &[f32], groups: &mut [TileGroup], place: usize, fine: bool) {
+    if isa == Isa::Scalar {
+        for (values, group) in row.chunks(GROUP).zip(groups) {
+            let quantised = definition(values, fine);
+            group.negated = with_sums(group.negated, place, &quantised.quants);
+            group.negated_residuals = with_sums(group.negated_residuals, place, &quantised.residuals);
+            group.quants[place] = quantised.quants;
+            group.residuals[place] = quantised.residuals;
+            group.scales[place] = quantised.scale;
+            group.totals[1][place] = quantised.total;
+            group.totals[0][place] = definition(values, false).total;
+        }
+        return;
+    }
+    let (whole, rest) = row.as_chunks::<GROUP>();
+    let (groups, last) = groups.split_at_mut(whole.len());
+    quantise(isa, whole, groups, place, fine);
+    if let [group] = last {
+        let mut values = [0.0; GROUP];
+        values[..rest.len()].copy_from_slice(rest);
+        quantise(isa, &[values], std::slice::from_mut(group), place, fine);
+    }
+}
+
+fn with_sums(mut sums: [[i32; TILE]; 3], place: usize, quants: &[i8; GROUP]) -> [[i32; TILE]; 3] {
+    let sum = |quants: &[i8]| -> i32 { quants.iter().copied().map(i32::from).sum() };
+    let (first, second) = (sum(&quants[..HALF]), sum(&quants[HALF..]));
+    sums[0][place] = -first;
+    sums[1][place] = -second;
+    sums[2][place] = -(first + second);
+    sums
 }
 
 /// Adding this to a small float rounds it to an integer, which then stands in the low bits.
@@ -74,22 +137,18 @@ fn round(x: f32) -> i32 {
     (x + ROUND).to_bits().wrapping_sub(ROUND.to_bits()).cast_signed()
 }
 
-/// Largest absolute value, by halves so that it vectorises.
+/// Bits of the largest absolute value; as integers, in which a NaN is the largest, and which vectorise.
 #[inline(always)]
 #[expect(
     clippy::inline_always,
     reason = "must be compiled with its caller's instruction set"
 )]
-fn largest(values: &[f32; GROUP]) -> f32 {
-    let mut lanes = values.map(f32::abs);
+fn largest(values: &[f32; GROUP]) -> u32 {
+    let mut lanes = values.map(|value| value.to_bits() & !(1 << 31));
     let mut half = GROUP / 2;
     while half > 0 {
         for index in 0..half {
-            lanes[index] = if lanes[index] > lanes[index + half] {
-                lanes[index]
-            } else {
-                lanes[index + half]
-            };
+            lanes[index] = lanes[index].max(lanes[index + half]);
         }
         half /= 2;
     }
@@ -99,59 +158,57 @@ fn largest(values: &[f32; GROUP]) -> f32 {
 for_every_isa! {
     #[expect(clippy::cast_possible_truncation, reason = "rounded values fit a byte")]
     #[expect(clippy::cast_precision_loss, reason = "sums of 32 bytes are below 2^24")]
-    fn quantise(row: &[f32], groups: &mut [TileGroup], place: usize, fine: bool) {
-        for (values, group) in row.as_chunks::<GROUP>().0.iter().zip(groups) {
-            let largest = largest(values);
-            let inverse = if largest > 0.0 { 127.0 / largest } else { 0.0 };
-            let mut sum = 0;
+    fn quantise(row: &[[f32; GROUP]], groups: &mut [TileGroup], place: usize, fine: bool) {
+        for (values, group) in row.iter().zip(groups) {
+            let bits = largest(values);
+            let largest = f32::from_bits(bits);
+            let (scale, inverse) = if bits >= INFINITY {
+                (f32::NAN, 0.0)
+            } else if largest < SMALLEST {
+                (0.0, 0.0)
+            } else {
+                (largest / 127.0, 127.0 / largest)
+            };
             let mut rounded = [0i32; GROUP];
-            for (rounded, value) in rounded.iter_mut().zip(values) {
-                *rounded = round(value * inverse);
-                sum += *rounded;
-            }
-            let mut rest = 0;
-            if fine {
-                for ((residual, rounded), value) in group.residuals[place].iter_mut().zip(rounded).zip(values) {
-                    let lost = round((value * inverse - rounded as f32) * RESIDUAL_STEPS).clamp(-127, 127);
-                    *residual = lost as i8;
-                    rest += lost;
+            let mut rest = [0i32; GROUP];
+            if bits < INFINITY {
+                for (rounded, value) in rounded.iter_mut().zip(values) {
+                    *rounded = round(value * inverse);
+                }
+                if fine {
+                    for ((rest, rounded), value) in rest.iter_mut().zip(&rounded).zip(values) {
+                        let lost = round((value * inverse - *rounded as f32) * RESIDUAL_STEPS);
+                        *rest = lost.clamp(-127, 127);
+                    }
                 }
             }
-            for (quant, rounded) in group.quants[place].iter_mut().zip(rounded) {
-                *quant = rounded as i8;
+            for (quant, rounded) in group.quants[place].iter_mut().zip(&rounded) {
+                *quant = *rounded as i8;
             }
-            group.scales[place] = largest / 127.0;
-            group.totals[place] = largest / 127.0 * (sum as f32 + rest as f32 * RESIDUAL);
+            let sums = |values: &[i32; GROUP]| {
+                let (first, second) = values.split_at(HALF);
+                (first.iter().sum::<i32>(), second.iter().sum::<i32>())
+            };
+            let (first, second) = sums(&rounded);
+            group.negated[0][place] = -first;
+            group.negated[1][place] = -second;
+            group.negated[2][place] = -(first + second);
+            let total = (first + second) as f32;
+            group.scales[place] = scale;
+            group.totals[0][place] = scale * total;
+            if fine {
+                for (residual, rest) in group.residuals[place].iter_mut().zip(&rest) {
+                    *residual = *rest as i8;
+                }
+                let (first, second) = sums(&rest);
+                group.negated_residuals[0][place] = -first;
+                group.negated_residuals[1][place] = -second;
+                group.negated_residuals[2][place] = -(first + second);
+                group.totals[1][place] = scale * (total + (first + second) as f32 * RESIDUAL);
+            }
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_largest_value_becomes_127_and_all_are_within_half_a_step() {
-        let x: Vec<f32> = (0..64u8).map(|i| (f32::from(i) - 20.0) * 0.3).collect();
-        let mut activations = Activations::default();
-        activations.quantise(Isa::detect(), &x, 64, Care::Fine);
-        for (values, group) in x.chunks(GROUP).zip(activations.tile(0)) {
-            let (quants, scale) = (&group.quants[0], group.scales[0]);
-            assert_eq!(quants.iter().map(|quant| quant.unsigned_abs()).max(), Some(127));
-            for ((value, quant), residual) in values.iter().zip(quants).zip(group.residuals[0]) {
-                assert!((value - f32::from(*quant) * scale).abs() <= scale * 0.501);
-                let finer = f32::from(*quant) + f32::from(residual) * RESIDUAL;
-                assert!((value - finer * scale).abs() <= scale * 0.003);
-            }
-            assert!((values.iter().sum::<f32>() - group.totals[0]).abs() < scale * 0.1);
-        }
-    }
-
-    #[test]
-    fn zeros_stay_zeros() {
-        let mut activations = Activations::default();
-        activations.quantise(Isa::Scalar, &[0.0; 32], 32, Care::Fine);
-        let group = &activations.tile(0)[0];
-        assert!(group.scales[0] == 0.0 && group.totals[0] == 0.0 && group.quants[0] == [0; GROUP]);
-    }
-}
+mod tests;

@@ -1,42 +1,55 @@
-//! Causal grouped-query attention over the paged cache, one block of 16 tokens after the other.
+//! Causal grouped-query attention over the paged cache, one chunk of 64 positions after the other.
 //!
-//! Softmax is computed online (Milakov and Gimelshein 2018; Dao et al. 2022): each block rescales what the blocks before
-//! it summed. Blocks are visited in order of position whatever else is in the batch, so a query's result does not
-//! depend on its neighbours.
+//! Chunks begin at multiples of 64 positions and are visited in order, whatever else is in the batch. Within a chunk all
+//! scores come first, then their weights relative to the chunk's largest score, then the weighted values; a chunk's
+//! result is added to what the chunks before it summed (Dao et al. 2022). A query's result depends on its sequence alone.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod kernel;
+mod scalar;
+mod softmax;
 
 use std::{
     num::NonZeroUsize,
+    ops::Range,
     sync::{Mutex, PoisonError},
 };
+
+use softmax::{State, combine, weigh};
 
 use super::{
     Isa, Tensor,
     cache::{BLOCK_TOKENS, Cache},
-    elementwise::{LANES, capped, exp},
-    isa::for_every_isa,
     pool::{Parts, Pool},
 };
 use crate::backend::{
+    arithmetic::CHUNK,
     batch::{Batch, Part},
     ops::{Attention, CacheShape},
 };
 
 /// Query tokens that share one reading of the cache.
 const QUERY_TOKENS: usize = 16;
-/// Partial sums of a score: hides the latency of the multiply-add.
-const CHAINS: usize = 4;
-/// Registers of sums that one walk over the values fills: a head of 64.
-const COLUMNS: usize = 4;
+/// Blocks of a chunk.
+const CHUNK_BLOCKS: usize = CHUNK / BLOCK_TOKENS;
 
 /// Working memory of each thread.
 pub(super) struct Scratch(Vec<Mutex<Room>>);
 
 #[derive(Default)]
 struct Room {
-    keys: Vec<f32>,
-    values: Vec<f32>,
+    /// Keys or values of one block as floats.
+    block: Vec<f32>,
     queries: Vec<Query>,
-    /// Unnormalised results, `[queries, head_size]`
+    /// Scores of the chunk at hand, then their weights, `[queries, 64]`
+    scores: Vec<[f32; CHUNK]>,
+    /// Weighted values of the chunk at hand, `[queries, head_size]`
+    chunk_sums: Vec<f32>,
+    /// Weighted values of all chunks so far, `[queries, head_size]`
     sums: Vec<f32>,
 }
 
@@ -47,18 +60,22 @@ impl Scratch {
 }
 
 /// One query head of one token.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Query {
     /// Where it starts in the queries and in the output.
     at: usize,
-    /// Tokens up to itself.
-    visible: usize,
-    /// Tokens of these that are before its window.
-    hidden: usize,
-    /// Largest score so far.
-    largest: f32,
-    /// Sum of the weights so far.
-    total: f32,
+    /// Positions that it sees.
+    visible: Range<usize>,
+    /// Of the chunks so far; `None` before the first.
+    state: Option<State>,
+}
+
+impl Query {
+    /// What it sees of `count` positions from `first` on, counted from there.
+    fn within(&self, first: usize, count: usize) -> Range<usize> {
+        let clamp = |position: usize| position.clamp(first, first + count) - first;
+        clamp(self.visible.start)..clamp(self.visible.end)
+    }
 }
 
 /// Some query tokens of one sequence and one key head.
@@ -67,6 +84,15 @@ struct Task<'a> {
     first: usize,
     tokens: usize,
     head: usize,
+}
+
+/// What all tasks share.
+struct Job<'a> {
+    isa: Isa,
+    attention: Attention,
+    cache: &'a Cache,
+    layer: usize,
+    queries: &'a Tensor,
 }
 
 /// `out[row] = softmax(query · keys · scale) · values`, for every row and head of the batch.
@@ -87,12 +113,17 @@ pub(super) fn attend(
         .parts()
         .flat_map(|sequence| tasks(sequence, heads))
         .collect();
-    let width = out.width;
     let out = Parts::new(out.resize(queries.rows));
+    let job = Job {
+        isa,
+        attention,
+        cache,
+        layer,
+        queries,
+    };
     pool.run(tasks.len(), &|thread, index| {
         let room = &mut *scratch.0[thread].lock().unwrap_or_else(PoisonError::into_inner);
-        tasks[index].run(isa, attention, cache, layer, queries, room);
-        Task::write(cache.shape(), room, width, &out);
+        tasks[index].run(&job, room, &out);
     });
 }
 
@@ -109,229 +140,147 @@ fn tasks(sequence: Part<'_>, heads: usize) -> impl Iterator<Item = Task<'_>> {
 }
 
 impl Task<'_> {
-    fn run(
-        &self,
-        isa: Isa,
-        attention: Attention,
-        cache: &Cache,
-        layer: usize,
-        queries: &Tensor,
-        room: &mut Room,
-    ) {
-        let CacheShape { heads, head_size, .. } = cache.shape();
-        let per_key = queries.width / (heads * head_size);
-        let before = self.sequence.before();
-        let window = attention.window.unwrap_or(usize::MAX);
-        room.queries.clear();
+    fn run(&self, job: &Job<'_>, room: &mut Room, out: &Parts<'_, f32>) {
+        self.collect_queries(job, &mut room.queries);
+        if job.isa == Isa::Scalar {
+            scalar::attend(self, job, &room.queries, out);
+            return;
+        }
+        let head_size = job.cache.shape().head_size;
+        let length = room.queries.len() * head_size;
+        room.sums.resize(length.max(room.sums.len()), 0.0);
+        room.chunk_sums.resize(length.max(room.chunk_sums.len()), 0.0);
+        room.scores
+            .resize(room.queries.len().max(room.scores.len()), [0.0; CHUNK]);
+        room.block.resize(BLOCK_TOKENS * head_size, 0.0);
+        let seen = self.seen(&room.queries);
+        for chunk in seen.start / CHUNK..seen.end.div_ceil(CHUNK) {
+            self.attend_chunk(job, chunk, seen.end, room);
+        }
+        for (query, sums) in room.queries.iter().zip(room.sums.chunks_exact(head_size)) {
+            let total = query.state.as_ref().map_or(1.0, |state| state.total);
+            write(out, query.at, sums, total);
+        }
+    }
+
+    /// Every query head that shares this key head, of every token.
+    fn collect_queries(&self, job: &Job<'_>, queries: &mut Vec<Query>) {
+        let CacheShape { heads, head_size, .. } = job.cache.shape();
+        let width = job.queries.width;
+        let per_key = width / (heads * head_size);
+        let window = job.attention.window.unwrap_or(usize::MAX);
+        queries.clear();
         for token in self.first..self.first + self.tokens {
+            let end = self.sequence.before() + token + 1;
             for query in 0..per_key {
-                let at =
-                    (self.sequence.start + token) * queries.width + (self.head * per_key + query) * head_size;
-                let visible = before + token + 1;
-                room.queries.push(Query {
-                    at,
-                    visible,
-                    hidden: visible.saturating_sub(window),
-                    largest: f32::NEG_INFINITY,
-                    total: 0.0,
+                queries.push(Query {
+                    at: (self.sequence.start + token) * width + (self.head * per_key + query) * head_size,
+                    visible: end.saturating_sub(window)..end,
+                    state: None,
                 });
             }
         }
-        room.sums.clear();
-        room.sums.resize(room.queries.len() * head_size, 0.0);
-        room.keys.resize(BLOCK_TOKENS * head_size, 0.0);
-        room.values.resize(BLOCK_TOKENS * head_size, 0.0);
-        let last = before + self.first + self.tokens;
-        let first = (before + self.first + 1).saturating_sub(window) / BLOCK_TOKENS;
-        for (index, block) in self.sequence.blocks[..last.div_ceil(BLOCK_TOKENS)]
-            .iter()
-            .enumerate()
-            .skip(first)
-        {
-            let keys = cache.keys(layer, *block as usize, self.head, &mut room.keys);
-            let values = cache.values(layer, *block as usize, self.head, &mut room.values);
-            let seen = index * BLOCK_TOKENS;
-            attend_block(
-                isa,
-                attention,
-                queries.values(),
-                keys,
-                values,
-                seen,
-                &mut room.queries,
-                &mut room.sums,
-            );
-        }
     }
 
-    #[expect(unsafe_code, reason = "threads write disjoint heads of one output")]
-    fn write(shape: CacheShape, room: &Room, width: usize, out: &Parts<'_, f32>) {
-        let CacheShape { heads, head_size, .. } = shape;
-        let per_token = width / heads;
-        for (group, sums) in room
-            .queries
-            .chunks_exact(per_token / head_size)
-            .zip(room.sums.chunks_exact(per_token))
-        {
-            // SAFETY: these query heads of this token belong to this task alone.
-            let out = unsafe { out.part(group[0].at, per_token) };
-            for ((query, sums), out) in group
+    /// Positions that any of the queries sees.
+    fn seen(&self, queries: &[Query]) -> Range<usize> {
+        let start = queries.first().map_or(0, |query| query.visible.start);
+        start..self.sequence.before() + self.first + self.tokens
+    }
+
+    fn attend_chunk(&self, job: &Job<'_>, chunk: usize, end: usize, room: &mut Room) {
+        let CacheShape { head_size, .. } = job.cache.shape();
+        let first = chunk * CHUNK;
+        let blocks = chunk * CHUNK_BLOCKS..end.div_ceil(BLOCK_TOKENS).min((chunk + 1) * CHUNK_BLOCKS);
+        let Room {
+            block: floats,
+            queries,
+            scores,
+            chunk_sums,
+            sums,
+        } = room;
+        for block in blocks.clone() {
+            let number = self.sequence.blocks[block] as usize;
+            let keys = job.cache.keys(job.layer, number, self.head, floats);
+            for (query, scores) in queries.iter().zip(&mut *scores) {
+                if !query.within(block * BLOCK_TOKENS, BLOCK_TOKENS).is_empty() {
+                    let input = &job.queries.values()[query.at..][..head_size];
+                    let at = block * BLOCK_TOKENS - first;
+                    add_scores(job.isa, input, keys, &mut scores[at..at + BLOCK_TOKENS]);
+                }
+            }
+        }
+        let mut states = Vec::with_capacity(queries.len());
+        for (query, scores) in queries.iter().zip(&mut *scores) {
+            let visible = query.within(first, CHUNK);
+            let Attention { scale, soft_cap, .. } = job.attention;
+            states.push(
+                (!visible.is_empty())
+                    .then(|| weigh(job.isa, scale, soft_cap, visible.start, visible.end, scores)),
+            );
+        }
+        chunk_sums.fill(0.0);
+        for block in blocks {
+            let number = self.sequence.blocks[block] as usize;
+            let values = job.cache.values(job.layer, number, self.head, floats);
+            let rows = queries
                 .iter()
-                .zip(sums.chunks_exact(head_size))
-                .zip(out.chunks_exact_mut(head_size))
-            {
-                let scale = 1.0 / query.total;
-                out.iter_mut().zip(sums).for_each(|(out, sum)| *out = sum * scale);
+                .zip(&*scores)
+                .zip(chunk_sums.chunks_exact_mut(head_size));
+            for ((query, weights), sums) in rows {
+                let visible = query.within(block * BLOCK_TOKENS, BLOCK_TOKENS);
+                let weights = &weights[block * BLOCK_TOKENS - first..][visible.clone()];
+                add_values(job.isa, weights, &values[visible.start * head_size..], sums);
+            }
+        }
+        let rows = sums
+            .chunks_exact_mut(head_size)
+            .zip(chunk_sums.chunks_exact(head_size));
+        for ((query, state), (sums, chunk_sums)) in queries.iter_mut().zip(states).zip(rows) {
+            let Some(state) = state else { continue };
+            match &mut query.state {
+                None => {
+                    sums.copy_from_slice(chunk_sums);
+                    query.state = Some(state);
+                }
+                Some(before) => combine(job.isa, before, sums, &state, chunk_sums),
             }
         }
     }
 }
 
-for_every_isa! {
-    /// Adds one block, whose first token has position `seen`, to every query's running softmax.
-    #[expect(clippy::too_many_arguments, reason = "the operands of one kernel")]
-    fn attend_block(
-        attention: Attention,
-        input: &[f32],
-        keys: &[f32],
-        values: &[f32],
-        seen: usize,
-        queries: &mut [Query],
-        sums: &mut [f32],
-    ) {
-        let head_size = keys.len() / BLOCK_TOKENS;
-        let keys = keys.as_chunks::<BLOCK_TOKENS>().0;
-        for (query, sums) in queries.iter_mut().zip(sums.chunks_exact_mut(head_size)) {
-            let visible = query.visible.saturating_sub(seen).min(BLOCK_TOKENS);
-            let hidden = query.hidden.saturating_sub(seen);
-            if visible <= hidden {
-                continue;
-            }
-            let scores = scores(attention, &input[query.at..][..head_size], keys);
-            let (weights, rescale) = query.add(&scores, hidden, visible);
-            weighted_sum(&weights, visible, values, rescale, sums);
-        }
+/// Scores of 16 positions, not scaled yet.
+fn add_scores(isa: Isa, query: &[f32], keys: &[f32], scores: &mut [f32]) {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512Vnni => avx512::scores(query, keys, scores),
+        #[cfg(target_arch = "x86_64")]
+        _ => avx2::scores(query, keys, scores),
+        #[cfg(not(target_arch = "x86_64"))]
+        _ => unreachable!("portable code has its own way"),
     }
 }
 
-/// Scores of 16 tokens.
-#[inline(always)]
-#[expect(
-    clippy::inline_always,
-    reason = "must be compiled with its caller's instruction set"
-)]
-fn scores(attention: Attention, query: &[f32], keys: &[[f32; BLOCK_TOKENS]]) -> [f32; BLOCK_TOKENS] {
-    let scale = attention.scale;
-    let mut chains = [[0.0f32; BLOCK_TOKENS]; CHAINS];
-    let (elements, last_elements) = query.as_chunks::<CHAINS>();
-    let (rows, last_rows) = keys.as_chunks::<CHAINS>();
-    for (elements, rows) in elements.iter().zip(rows) {
-        for ((chain, element), row) in chains.iter_mut().zip(elements).zip(rows) {
-            add_scaled(chain, *element, row);
-        }
-    }
-    for (element, row) in last_elements.iter().zip(last_rows) {
-        add_scaled(&mut chains[0], *element, row);
-    }
-    let mut scores = [0.0; BLOCK_TOKENS];
-    for (token, score) in scores.iter_mut().enumerate() {
-        *score = ((chains[0][token] + chains[1][token]) + (chains[2][token] + chains[3][token])) * scale;
-    }
-    if let Some(cap) = attention.soft_cap {
-        scores = scores.map(|score| capped(score, cap));
-    }
-    scores
-}
-
-impl Query {
-    /// Takes the scores from `hidden` to `visible` into the running softmax: their weights, and what earlier sums are to be
-    /// multiplied with.
-    #[inline(always)]
-    #[expect(
-        clippy::inline_always,
-        reason = "must be compiled with its caller's instruction set"
-    )]
-    fn add(
-        &mut self,
-        scores: &[f32; BLOCK_TOKENS],
-        hidden: usize,
-        visible: usize,
-    ) -> ([f32; BLOCK_TOKENS], f32) {
-        let largest = scores[hidden..visible]
-            .iter()
-            .fold(self.largest, |a, b| if *b > a { *b } else { a });
-        let rescale = exp(self.largest - largest);
-        let mut weights = [0.0f32; BLOCK_TOKENS];
-        for (token, (weight, score)) in weights.iter_mut().zip(scores).enumerate() {
-            let value = exp(score - largest);
-            *weight = if (hidden..visible).contains(&token) {
-                value
-            } else {
-                0.0
-            };
-        }
-        self.largest = largest;
-        self.total = self.total * rescale + weights.iter().sum::<f32>();
-        (weights, rescale)
+/// `sums += weight · value`, one position after the other.
+fn add_values(isa: Isa, weights: &[f32], values: &[f32], sums: &mut [f32]) {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512Vnni => avx512::add_values(weights, values, sums),
+        #[cfg(target_arch = "x86_64")]
+        _ => avx2::add_values(weights, values, sums),
+        #[cfg(not(target_arch = "x86_64"))]
+        _ => unreachable!("portable code has its own way"),
     }
 }
 
-/// `sums = sums · rescale + Σ weight · value`
-#[inline(always)]
-#[expect(
-    clippy::inline_always,
-    reason = "must be compiled with its caller's instruction set"
-)]
-fn weighted_sum(
-    weights: &[f32; BLOCK_TOKENS],
-    visible: usize,
-    values: &[f32],
-    rescale: f32,
-    sums: &mut [f32],
-) {
-    let head_size = sums.len();
-    let rows = || weights[..visible].iter().zip(values.chunks_exact(head_size));
-    let (columns, last) = sums.as_chunks_mut::<LANES>();
-    let done = columns.len() * LANES;
-    let (wide, narrow) = columns.as_chunks_mut::<COLUMNS>();
-    for (index, sums) in wide.iter_mut().enumerate() {
-        let mut local = sums.map(|column| column.map(|sum| sum * rescale));
-        for (weight, values) in rows() {
-            let values = values.as_chunks::<LANES>().0.as_chunks::<COLUMNS>().0;
-            for (sum, values) in local.iter_mut().zip(&values[index]) {
-                add_scaled(sum, *weight, values);
-            }
-        }
-        *sums = local;
-    }
-    let before = wide.len() * COLUMNS;
-    for (index, sum) in narrow.iter_mut().enumerate() {
-        let mut local = sum.map(|sum| sum * rescale);
-        for (weight, values) in rows() {
-            add_scaled(
-                &mut local,
-                *weight,
-                &values.as_chunks::<LANES>().0[before + index],
-            );
-        }
-        *sum = local;
-    }
-    for (offset, sum) in last.iter_mut().enumerate() {
-        *sum *= rescale;
-        for (weight, values) in rows() {
-            *sum = weight.mul_add(values[done + offset], *sum);
-        }
-    }
+/// Puts a query's result, not yet divided by the sum of its weights, in its place.
+#[expect(unsafe_code, reason = "threads write disjoint heads of one output")]
+fn write(out: &Parts<'_, f32>, at: usize, sums: &[f32], total: f32) {
+    let scale = 1.0 / total;
+    // SAFETY: this query head of this token belongs to one task alone.
+    let out = unsafe { out.part(at, sums.len()) };
+    out.iter_mut().zip(sums).for_each(|(out, sum)| *out = sum * scale);
 }
 
-/// `sums += factor · values`
-#[inline(always)]
-#[expect(
-    clippy::inline_always,
-    reason = "must be compiled with its caller's instruction set"
-)]
-fn add_scaled(sums: &mut [f32; LANES], factor: f32, values: &[f32; LANES]) {
-    for (sum, value) in sums.iter_mut().zip(values) {
-        *sum = factor.mul_add(*value, *sum);
-    }
-}
+#[cfg(test)]
+mod tests;

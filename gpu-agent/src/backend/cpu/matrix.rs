@@ -7,9 +7,9 @@ use std::{
 
 use super::{
     Isa, Precision, Tensor,
-    activations::{Activations, TILE},
+    activations::Activations,
     elementwise::dot,
-    packed::{Packed, ROWS},
+    packed::{Packed, ROWS, TileSums},
     pool::{Parts, Pool},
 };
 use crate::{
@@ -36,7 +36,7 @@ impl Matrix {
     pub(super) fn new(raw: RawMatrix, precision: Precision, care: Care) -> Self {
         Self(match precision {
             Precision::Exact => Encoding::Raw(raw),
-            Precision::Fast => Packed::new(raw, care).map_or_else(Encoding::Raw, Encoding::Packed),
+            Precision::Fast => Encoding::Packed(Packed::new(&raw, care)),
         })
     }
 
@@ -74,8 +74,16 @@ pub(super) struct Output<'a> {
     pub(super) out: &'a mut [f32],
 }
 
-/// A decoded row for each thread.
-pub(super) struct Scratch(Vec<Mutex<Vec<f32>>>);
+/// Working memory of each thread.
+pub(super) struct Scratch(Vec<Mutex<Room>>);
+
+#[derive(Default)]
+struct Room {
+    /// A decoded row.
+    row: Vec<f32>,
+    /// Sums of a row group for every token.
+    sums: Vec<TileSums>,
+}
 
 impl Scratch {
     pub(super) fn new(threads: NonZeroUsize) -> Self {
@@ -123,12 +131,12 @@ pub(super) fn multiply(
             let mut group = index;
             for target in &targets {
                 if group < target.groups() {
+                    let room = &mut *scratch.0[thread].lock().unwrap_or_else(PoisonError::into_inner);
                     match &target.matrix.0 {
-                        Encoding::Packed(packed) => target.packed(isa, packed, group, activations, x.rows),
-                        Encoding::Raw(raw) => {
-                            let row = &mut *scratch.0[thread].lock().unwrap_or_else(PoisonError::into_inner);
-                            target.raw(isa, raw, group, x, row);
+                        Encoding::Packed(packed) => {
+                            target.packed(isa, packed, group, activations, x.rows, &mut room.sums);
                         }
+                        Encoding::Raw(raw) => target.raw(isa, raw, group, x, &mut room.row),
                     }
                     break;
                 }
@@ -144,13 +152,18 @@ impl Target<'_> {
         self.matrix.rows().div_ceil(ROWS)
     }
 
-    fn packed(&self, isa: Isa, packed: &Packed, group: usize, activations: &Activations, tokens: usize) {
-        for first in (0..tokens).step_by(TILE) {
-            let count = TILE.min(tokens - first);
-            let sums = packed.multiply(isa, group, activations, first / TILE, count);
-            for (token, sums) in sums.iter().enumerate().take(count) {
-                self.write(first + token, group * ROWS, sums);
-            }
+    fn packed(
+        &self,
+        isa: Isa,
+        packed: &Packed,
+        group: usize,
+        activations: &Activations,
+        tokens: usize,
+        sums: &mut Vec<TileSums>,
+    ) {
+        packed.multiply(isa, group, activations, tokens, sums);
+        for (token, sums) in sums.as_flattened().iter().enumerate().take(tokens) {
+            self.write(token, group * ROWS, sums);
         }
     }
 
@@ -171,15 +184,9 @@ impl Target<'_> {
         let length = sums.len().min(rows - first);
         // SAFETY: every group belongs to one chunk, and these rows to one group.
         let out = unsafe { self.out.part(token * rows + first, length) };
-        if self.add {
-            out.iter_mut().zip(sums).for_each(|(out, sum)| *out += sum);
-        } else {
-            out.copy_from_slice(&sums[..length]);
-        }
-        if let Some(bias) = self.bias {
-            out.iter_mut()
-                .zip(&bias[first..])
-                .for_each(|(out, bias)| *out += bias);
+        for (index, (out, sum)) in out.iter_mut().zip(sums).enumerate() {
+            let product = self.bias.map_or(*sum, |bias| sum + bias[first + index]);
+            *out = if self.add { *out + product } else { product };
         }
     }
 }

@@ -3,10 +3,29 @@
 use super::{Isa, isa::for_every_isa};
 use crate::backend::error::NumberError;
 
-/// The bits of +∞; those of every finite magnitude are smaller, those of every NaN without its sign larger.
-const INFINITY_BITS: u32 = f32::INFINITY.to_bits();
-/// The bits of the smallest float that half precision rounds to ∞: 65,520.
-const HALF_INFINITY_BITS: u32 = 65_520f32.to_bits();
+/// What a row must stay within.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Bound {
+    /// Finite.
+    Finite,
+    /// What half precision does not round to ∞.
+    Half,
+    /// What can be squared and summed over the row.
+    Squares,
+}
+
+impl Bound {
+    /// Bits of the smallest magnitude that is too large; those of ∞ and of every NaN without its sign are larger.
+    #[expect(clippy::cast_precision_loss, reason = "widths are far below 2^24")]
+    fn bits(self, width: usize) -> u32 {
+        let limit = match self {
+            Self::Finite => f32::INFINITY,
+            Self::Half => 65_520.0,
+            Self::Squares => (f32::MAX / width as f32).sqrt(),
+        };
+        limit.to_bits()
+    }
+}
 
 for_every_isa! {
     /// Largest magnitude of a row as bits, which are in the order of the magnitudes.
@@ -35,18 +54,26 @@ impl Faults {
         }
     }
 
-    /// Notes rows of `[rows, width]` that hold what is not finite, or what half precision cannot hold.
-    pub(super) fn inspect(&mut self, isa: Isa, values: &[f32], width: usize, half: bool) {
-        let limit = if half { HALF_INFINITY_BITS } else { INFINITY_BITS };
+    /// Notes rows of `[rows, width]` that hold what is out of bounds.
+    pub(super) fn inspect(&mut self, isa: Isa, values: &[f32], width: usize, bound: Bound) {
+        let limit = bound.bits(width);
         for (fault, row) in self.rows.iter_mut().zip(values.chunks_exact(width)) {
             *fault |= largest_bits(isa, row) >= limit;
         }
     }
 
     /// As [`Faults::inspect`] where row `i` is that of number `rows[i]` in the batch.
-    pub(super) fn inspect_some(&mut self, isa: Isa, values: &[f32], width: usize, rows: &[u32]) {
+    pub(super) fn inspect_some(
+        &mut self,
+        isa: Isa,
+        values: &[f32],
+        width: usize,
+        rows: &[u32],
+        bound: Bound,
+    ) {
+        let limit = bound.bits(width);
         for (row, values) in rows.iter().zip(values.chunks_exact(width)) {
-            if largest_bits(isa, values) >= INFINITY_BITS {
+            if largest_bits(isa, values) >= limit {
                 self.note(*row as usize);
             }
         }
@@ -81,14 +108,17 @@ mod tests {
         for isa in [Isa::Scalar, Isa::detect()] {
             let mut faults = Faults::default();
             faults.clear(4);
-            faults.inspect(isa, rows.as_flattened(), 2, false);
+            faults.inspect(isa, rows.as_flattened(), 2, Bound::Finite);
             assert_eq!(faults.check().map_err(|error| error.rows), Err(vec![1, 2]));
             faults.clear(4);
-            faults.inspect(isa, &[1.0, 65_519.0, -65_520.0, 0.0], 1, true);
+            faults.inspect(isa, &[1.0, 65_519.0, -65_520.0, 0.0], 1, Bound::Half);
             assert_eq!(faults.check().map_err(|error| error.rows), Err(vec![2]));
             faults.clear(4);
-            faults.inspect_some(isa, &[1.0, f32::NAN], 1, &[1, 3]);
+            faults.inspect_some(isa, &[1.0, f32::NAN], 1, &[1, 3], Bound::Finite);
             assert_eq!(faults.check().map_err(|error| error.rows), Err(vec![3]));
+            faults.clear(2);
+            faults.inspect(isa, &[1e19, 1.0, 1.4e19, 0.0], 2, Bound::Squares);
+            assert_eq!(faults.check().map_err(|error| error.rows), Err(vec![1]));
         }
     }
 }

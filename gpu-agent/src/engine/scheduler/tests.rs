@@ -22,7 +22,7 @@ fn sequence(id: u64, prompt: usize, max_tokens: usize) -> Sequence {
 }
 
 fn scheduler(sequences: impl IntoIterator<Item = Sequence>) -> Scheduler {
-    let mut scheduler = Scheduler::new(LIMITS, 3);
+    let mut scheduler = Scheduler::new(LIMITS, 3, false);
     sequences
         .into_iter()
         .for_each(|sequence| scheduler.submit(sequence));
@@ -37,10 +37,7 @@ fn step(scheduler: &mut Scheduler) -> Vec<(u64, usize, bool)> {
         batch.check(&LIMITS).expect("a planned batch is valid");
     }
     for step in &steps {
-        scheduler
-            .get_mut(step.sequence)
-            .expect("running")
-            .advance(step.tokens);
+        scheduler.advance(step);
     }
     steps
         .iter()
@@ -63,9 +60,16 @@ fn prompts_share_a_batch_in_order_of_arrival() {
 }
 
 #[test]
-fn a_sequence_without_free_blocks_waits_until_one_ends() {
+fn blocks_are_taken_as_sequences_grow() {
     let mut scheduler = scheduler([sequence(1, 2, 60), sequence(2, 2, 60), sequence(3, 2, 2)]);
-    assert_eq!(step(&mut scheduler), [(1, 2, true), (2, 2, true)]);
+    assert_eq!(step(&mut scheduler), [(1, 2, true), (2, 2, true), (3, 2, true)]);
+    assert_eq!(scheduler.blocks_used(), 3);
+}
+
+#[test]
+fn a_prompt_without_free_blocks_waits_until_one_ends() {
+    let mut scheduler = scheduler([sequence(1, 60, 4), sequence(2, 60, 4), sequence(3, 2, 2)]);
+    (0..16).for_each(|_| drop(step(&mut scheduler)));
     assert_eq!(
         (scheduler.running(), scheduler.waiting(), scheduler.blocks_used()),
         (2, 1, 8)
@@ -98,4 +102,6 @@ fn what_cannot_ever_run_does_not_fit() {
     assert!(scheduler.fits(&sequence(1, 60, 4)));
     assert!(!scheduler.fits(&sequence(1, 60, 5)));
     assert!(!scheduler.fits(&sequence(1, 0, 5)));
+    assert!(!scheduler.fits(&sequence(1, 5, 0)));
+    assert!(!scheduler.fits(&sequence(1, 5, usize::MAX)));
 }

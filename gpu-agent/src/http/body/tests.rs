@@ -1,6 +1,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::backend::SampleSpec;
 
 const DEFAULTS: Defaults = Defaults {
     sampling: SamplingDefaults {
@@ -30,6 +31,29 @@ fn a_completion_takes_what_is_silent_from_the_defaults() {
         body.sampling,
         Sampling {
             temperature: 0.5,
+            seed: 9,
+            ..Sampling::GREEDY
+        }
+    );
+}
+
+#[test]
+fn penalties_and_min_p_are_read_and_a_tiny_temperature_is_none() {
+    let fields = json!({
+        "prompt": "Hi", "min_p": 0.25, "presence_penalty": 0.5, "frequency_penalty": -1, "repetition_penalty": 1.25,
+        "temperature": 1e-9,
+    });
+    let sampling = read(Endpoint::Completions, &fields).expect("valid").sampling;
+    let penalties = Penalties {
+        repetition: 1.25,
+        presence: 0.5,
+        frequency: -1.0,
+    };
+    assert_eq!(
+        sampling,
+        Sampling {
+            min_p: 0.25,
+            penalties,
             seed: 9,
             ..Sampling::GREEDY
         }
@@ -71,6 +95,19 @@ fn what_is_wrong_or_not_implemented_is_refused_by_name_and_without_its_value() {
         ),
         ("top_p", json!({"prompt": "secret", "top_p": 0})),
         ("top_k", json!({"prompt": "secret", "top_k": -1})),
+        ("min_p", json!({"prompt": "secret", "min_p": 1.5})),
+        (
+            "presence_penalty",
+            json!({"prompt": "secret", "presence_penalty": 3}),
+        ),
+        (
+            "frequency_penalty",
+            json!({"prompt": "secret", "frequency_penalty": "secret"}),
+        ),
+        (
+            "repetition_penalty",
+            json!({"prompt": "secret", "repetition_penalty": 0}),
+        ),
         ("seed", json!({"prompt": "secret", "seed": 0.5})),
         ("max_tokens", json!({"prompt": "secret", "max_tokens": 0})),
         (
@@ -112,13 +149,17 @@ proptest::proptest! {
 
     #[test]
     fn arbitrary_values_of_known_fields_never_panic(
-        name in "prompt|messages|max_tokens|temperature|top_p|top_k|seed|stop|ignore_eos|n|stream|model|user|other",
-        value in "[\\[\\]{}\":,a-z0-9.-]{0,24}",
+        name in "prompt|messages|max_tokens|temperature|top_p|top_k|min_p|presence_penalty|frequency_penalty|\
+            repetition_penalty|seed|stop|ignore_eos|n|stream|model|user|other",
+        value in proptest::prop_oneof!["[\\[\\]{}\":,a-z0-9.-]{0,24}", "-?[0-9]\\.?[0-9]{0,3}(e-[0-9]{1,2})?"],
     ) {
         let value: Value = serde_json::from_str(&value).unwrap_or(Value::String(value));
         let mut body = json!({"prompt": "Hi"});
         body[name.as_str()] = value;
-        let _ = read(Endpoint::Completions, &body);
+        if let Ok(body) = read(Endpoint::Completions, &body) {
+            let spec = SampleSpec { sampling: body.sampling, ..SampleSpec::GREEDY };
+            proptest::prop_assert_eq!(spec.check(1), Ok(()));
+        }
         let _ = read(Endpoint::ChatCompletions, &body);
     }
 }

@@ -1,75 +1,94 @@
-//! Decoders of the 256-element "K" blocks, and pieces that several formats share.
+//! Every type as blocks of 32 columns with an exact scale: what products compute on.
 
 use half::f16;
 
-/// The half-precision float at byte `at`.
-pub(super) fn f16_at(block: &[u8], at: usize) -> f16 {
-    f16::from_le_bytes([block[at], block[at + 1]])
+use super::{TensorType, affine, fixed};
+
+/// Columns of a [`Block`].
+const COLUMNS: usize = 32;
+
+/// The factors of a block as the file stores them, for layouts that keep them small.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Factors {
+    /// Scale of the file's block.
+    pub scale: f16,
+    /// Minimum of the file's block; of a "K" block what its minima are multiples of.
+    pub minimum: f16,
+    /// Multiple of `scale` that the group of a `Q4_K` or `Q5_K` block has; 1 for other types.
+    pub scale_steps: u8,
+    /// As `scale_steps`, of `minimum`.
+    pub minimum_steps: u8,
 }
 
-/// 16 bytes to 32 quants: low nibbles are the first half, high nibbles the second.
-pub(super) fn nibbles(bytes: &[u8], quants: &mut [u8; 32]) {
-    let (low, high) = quants.split_at_mut(16);
-    for ((low, high), byte) in low.iter_mut().zip(high).zip(bytes) {
-        *low = byte & 15;
-        *high = byte >> 4;
-    }
+/// 32 columns of one row: element `i` is `scale · (halves[i / 16] · steps[i]) + minimum`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Block {
+    /// Signed integers, the zero point taken off; −32,512 to 32,512.
+    pub steps: [i16; COLUMNS],
+    /// Integer scales of the first and the last 16 columns; 1 for all types but `Q6_K`.
+    pub halves: [i8; 2],
+    /// Exact: the product of the file's factors fits 24 bits.
+    pub scale: f32,
+    /// Exact as `scale`; `None` for types without minima.
+    pub minimum: Option<f32>,
+    /// What `scale` and `minimum` were made of; all zero for types of floats.
+    pub factors: Factors,
 }
 
-/// The 6-bit scale and minimum of group `index`, packed into 12 bytes.
-fn scale_and_minimum(packed: &[u8], index: usize) -> (f32, f32) {
-    let (scale, minimum) = if index < 4 {
-        (packed[index] & 63, packed[index + 4] & 63)
-    } else {
-        (
-            packed[index + 4] & 15 | packed[index - 4] >> 6 << 4,
-            packed[index + 4] >> 4 | packed[index] >> 6 << 4,
-        )
+impl Block {
+    /// Zeros.
+    pub const ZERO: Self = Self {
+        steps: [0; COLUMNS],
+        halves: [1, 1],
+        scale: 0.0,
+        minimum: None,
+        factors: Factors {
+            scale: f16::ZERO,
+            minimum: f16::ZERO,
+            scale_steps: 0,
+            minimum_steps: 0,
+        },
     };
-    (scale.into(), minimum.into())
-}
 
-/// Bytes: d, dmin (f16), 12 of scales, 128 of nibbles.
-pub(super) fn q4_k(block: &[u8; 144], out: &mut [f32; 256]) {
-    let (d, dmin) = (f16_at(block, 0).to_f32(), f16_at(block, 2).to_f32());
-    for group in 0..8 {
-        let (scale, minimum) = scale_and_minimum(&block[4..16], group);
-        let bytes = &block[16 + group / 2 * 32..][..32];
-        let shift = group % 2 * 4;
-        for (value, byte) in out[group * 32..][..32].iter_mut().zip(bytes) {
-            *value = d * scale * f32::from(byte >> shift & 15) - dmin * minimum;
-        }
+    /// The elements: the exact product rounded once, and the sum with a minimum rounded once more.
+    pub fn values(&self) -> [f32; COLUMNS] {
+        std::array::from_fn(|index| {
+            let integer = i32::from(self.steps[index]) * i32::from(self.halves[index / 16]);
+            // `halves` is not 1 only where the integer has less than 16 bits, so that it is exact.
+            #[expect(clippy::cast_precision_loss, reason = "at most 22 bits")]
+            let product = self.scale * integer as f32;
+            self.minimum.map_or(product, |minimum| product + minimum)
+        })
     }
 }
 
-/// Bytes: d, dmin (f16), 12 of scales, 32 of fifth bits, 128 of nibbles.
-pub(super) fn q5_k(block: &[u8; 176], out: &mut [f32; 256]) {
-    let (d, dmin) = (f16_at(block, 0).to_f32(), f16_at(block, 2).to_f32());
-    let high = &block[16..48];
-    for group in 0..8 {
-        let (scale, minimum) = scale_and_minimum(&block[4..16], group);
-        let bytes = &block[48 + group / 2 * 32..][..32];
-        let shift = group % 2 * 4;
-        for ((value, byte), high) in out[group * 32..][..32].iter_mut().zip(bytes).zip(high) {
-            let quant = byte >> shift & 15 | (high >> group & 1) << 4;
-            *value = d * scale * f32::from(quant) - dmin * minimum;
+/// Calls `take` with every block of a row in order; columns beyond the row's end are zeros.
+///
+/// # Panics
+/// `bytes` is no whole number of the type's blocks.
+pub fn each_block(kind: TensorType, bytes: &[u8], mut take: impl FnMut(usize, &Block)) {
+    assert!(bytes.len().is_multiple_of(kind.block_bytes()), "{kind:?}");
+    match kind {
+        TensorType::F32 | TensorType::F16 | TensorType::BF16 => {
+            let columns = bytes.len() / kind.block_bytes();
+            for first in (0..columns).step_by(COLUMNS) {
+                let count = COLUMNS.min(columns - first);
+                let mut values = [0.0; COLUMNS];
+                fixed::floats(
+                    kind,
+                    &bytes[first * kind.block_bytes()..][..count * kind.block_bytes()],
+                    &mut values[..count],
+                );
+                take(first / COLUMNS, &fixed::block(&values));
+            }
         }
-    }
-}
-
-/// Bytes: 128 of low nibbles, 64 of high bit pairs, 16 signed scales, d (f16).
-pub(super) fn q6_k(block: &[u8; 210], out: &mut [f32; 256]) {
-    let d = f16_at(block, 208).to_f32();
-    for half in 0..2 {
-        let low = &block[half * 64..][..64];
-        let high = &block[128 + half * 32..][..32];
-        let scales = &block[192 + half * 8..][..8];
-        for index in 0..128 {
-            let (quarter, column) = (index / 32, index % 32);
-            let nibble = low[quarter % 2 * 32 + column] >> (quarter / 2 * 4) & 15;
-            let quant = nibble | (high[column] >> (quarter * 2) & 3) << 4;
-            let scale = f32::from(scales[index / 16].cast_signed());
-            out[half * 128 + index] = d * scale * (f32::from(quant) - 32.0);
+        _ => {
+            let per_block = kind.block_elements() / COLUMNS;
+            for (index, block) in bytes.chunks_exact(kind.block_bytes()).enumerate() {
+                for group in 0..per_block {
+                    take(index * per_block + group, &affine::block(kind, block, group));
+                }
+            }
         }
     }
 }

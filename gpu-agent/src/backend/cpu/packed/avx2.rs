@@ -2,112 +2,132 @@
 
 #![expect(
     unsafe_code,
-    reason = "vector loads and a call into code for a detected instruction set"
+    reason = "vector loads and calls into code for a detected instruction set"
 )]
 
 use std::arch::x86_64::{
-    __m256, __m256i, _mm_loadu_si128, _mm256_abs_epi8, _mm256_add_epi32, _mm256_and_si256,
-    _mm256_cvtepi32_ps, _mm256_cvtph_ps, _mm256_fmadd_ps, _mm256_load_si256, _mm256_madd_epi16,
-    _mm256_maddubs_epi16, _mm256_mul_ps, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi32,
-    _mm256_set1_ps, _mm256_setzero_ps, _mm256_setzero_si256, _mm256_sign_epi8, _mm256_srli_epi16,
+    __m256, __m256i, _mm_loadl_epi64, _mm_loadu_si128, _mm256_abs_epi8, _mm256_add_epi8, _mm256_add_epi32,
+    _mm256_add_ps, _mm256_and_si256, _mm256_castps_si256, _mm256_castsi256_ps, _mm256_cvtepi8_epi32,
+    _mm256_cvtepi32_ps, _mm256_cvtepu8_epi32, _mm256_cvtph_ps, _mm256_fmadd_ps, _mm256_load_si256,
+    _mm256_loadu_ps, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_mul_ps, _mm256_mullo_epi32,
+    _mm256_or_si256, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps,
+    _mm256_sign_epi8, _mm256_slli_epi16, _mm256_slli_epi32, _mm256_srli_epi16, _mm256_store_si256,
     _mm256_storeu_ps, _mm256_xor_si256,
 };
 
-use super::{GROUP, Inputs, QUAD, RESIDUAL, ROWS, RowGroup, TILE, TileSums, Width};
+use super::{
+    Inputs, Line, Segment, TileSums,
+    form::{BLOCKS, Form, LINE, QUAD, QUADS, ROWS, Scales, number},
+    kernel::{Pass, by_number, dot, factors, integer, product_kernel, unpack, unroll},
+};
+use crate::backend::{
+    arithmetic::{FREE_ORDER, RESIDUAL},
+    cpu::activations::{TILE, TileGroup},
+};
 
-/// Rows of one register.
-const HALF: usize = 8;
-/// The negated quant of zero of formats whose unsigned quants use all 8 bits: their products overflow 16 bits unless they are
-/// made signed, which also makes their minimum zero.
-const SIGNED_ZERO: f32 = -128.0;
+/// Rows of a register.
+const LANES: usize = 8;
+/// Products of unsigned bytes that use all 8 bits would overflow the 16 bits that two of them are added in. With 128
+/// taken off they fit: 2 · 128 · 127 is 32,512. Quants of up to 6 bits fit as they are.
+const SIGNED_BYTES: bool = true;
 
-/// `sums[token][row]` over all blocks of a row group.
-pub(super) fn multiply(weights: &RowGroup<'_>, inputs: &Inputs<'_>) -> TileSums {
-    let mut out = [[0.0; ROWS]; TILE];
-    for half in 0..2 {
-        // SAFETY: `Isa::Avx2` exists only where `Isa::detect` found these features.
-        unsafe { multiply_half(weights, inputs, half, &mut out) };
-    }
-    out
+macro_rules! vectors {
+    ($($(#[$meta:meta])* fn $name:ident $(<const $constant:ident: $of:ty>)? ($($arg:ident: $kind:ty),*) -> $result:ty $body:block)*) => {$(
+        $(#[$meta])*
+        #[inline]
+        #[target_feature(enable = "avx2,fma,f16c")]
+        fn $name $(<const $constant: $of>)? ($($arg: $kind),*) -> $result $body
+    )*};
 }
 
-#[target_feature(enable = "avx2,fma,f16c")]
-fn multiply_half(weights: &RowGroup<'_>, inputs: &Inputs<'_>, half: usize, out: &mut TileSums) {
-    let mut sums: [__m256; TILE] = [_mm256_setzero_ps(); TILE];
-    let signed = weights.minima.is_empty() && weights.zero == SIGNED_ZERO;
-    let zero = _mm256_set1_ps(if signed { 0.0 } else { weights.zero });
-    for (group, input) in inputs.groups.iter().enumerate() {
-        let quants = unpack(weights, group, half);
-        let scale = halves(&weights.scales[group], half);
-        let minimum = match weights.minima.get(group) {
-            Some(minima) => halves(minima, half),
-            None => _mm256_mul_ps(zero, scale),
-        };
-        for (token, sum) in sums.iter_mut().enumerate().take(inputs.tokens) {
-            let mut product = dot(&quants, &input.quants[token], signed);
-            if inputs.fine {
-                let rest = dot(&quants, &input.residuals[token], signed);
-                product = _mm256_fmadd_ps(rest, _mm256_set1_ps(RESIDUAL), product);
-            }
-            let scales = _mm256_mul_ps(scale, _mm256_set1_ps(input.scales[token]));
-            *sum = _mm256_fmadd_ps(product, scales, *sum);
-            *sum = _mm256_fmadd_ps(minimum, _mm256_set1_ps(input.totals[token]), *sum);
+vectors! {
+    fn low_nibbles(bytes: __m256i) -> __m256i { _mm256_and_si256(bytes, _mm256_set1_epi8(15)) }
+    fn high_nibbles(bytes: __m256i) -> __m256i {
+        _mm256_and_si256(_mm256_srli_epi16::<4>(bytes), _mm256_set1_epi8(15))
+    }
+    fn left<const BITS: i32>(bytes: __m256i) -> __m256i { _mm256_slli_epi16::<BITS>(bytes) }
+    fn right<const BITS: i32>(bytes: __m256i) -> __m256i { _mm256_srli_epi16::<BITS>(bytes) }
+    /// `low | high & MASK`
+    fn merge<const MASK: i8>(low: __m256i, high: __m256i) -> __m256i {
+        _mm256_or_si256(low, _mm256_and_si256(high, _mm256_set1_epi8(MASK)))
+    }
+    fn splat_bytes(byte: i8) -> __m256i { _mm256_set1_epi8(byte) }
+    fn add_bytes(a: __m256i, b: __m256i) -> __m256i { _mm256_add_epi8(a, b) }
+    fn splat_ints(value: i32) -> __m256i { _mm256_set1_epi32(value) }
+    fn shifted(value: i32, bits: u32) -> __m256i {
+        let values = _mm256_set1_epi32(value);
+        match bits {
+            3 => _mm256_slli_epi32::<3>(values),
+            4 => _mm256_slli_epi32::<4>(values),
+            5 => _mm256_slli_epi32::<5>(values),
+            _ => _mm256_slli_epi32::<7>(values),
         }
     }
-    for (out, sum) in out.iter_mut().zip(sums) {
-        // SAFETY: the half of a row of 16 floats has room for 8.
-        unsafe { _mm256_storeu_ps(out[half * HALF..][..HALF].as_mut_ptr(), sum) };
-    }
-}
-
-/// 8 half lines times 32 quants, for each of 8 rows.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn dot(weights: &[__m256i; 8], quants: &[i8; GROUP], signed: bool) -> __m256 {
-    let mut dot = _mm256_setzero_si256();
-    for (weights, four) in weights.iter().zip(quants.as_chunks::<QUAD>().0) {
-        let four = i32::from_ne_bytes(four.map(i8::cast_unsigned));
-        dot = _mm256_add_epi32(dot, four_products(*weights, _mm256_set1_epi32(four), signed));
-    }
-    _mm256_cvtepi32_ps(dot)
-}
-
-/// Sums of four products in each 32-bit lane.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn four_products(weights: __m256i, activations: __m256i, signed: bool) -> __m256i {
-    let pairs = if signed {
-        let weights = _mm256_xor_si256(weights, _mm256_set1_epi8(i8::MIN));
-        _mm256_maddubs_epi16(_mm256_abs_epi8(weights), _mm256_sign_epi8(activations, weights))
-    } else {
-        _mm256_maddubs_epi16(weights, activations)
-    };
-    _mm256_madd_epi16(pairs, _mm256_set1_epi16(1))
-}
-
-/// One half of the 8 lines of a block, one quant a byte.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn unpack(weights: &RowGroup<'_>, group: usize, half: usize) -> [__m256i; 8] {
-    let mut quants = [_mm256_setzero_si256(); 8];
-    let count = weights.width.lines();
-    for (index, line) in weights.lines[group * count..][..count].iter().enumerate() {
-        // SAFETY: half of a line is 32 bytes, aligned to 32.
-        let line = unsafe { _mm256_load_si256(line.0[half * 32..][..32].as_ptr().cast()) };
-        if weights.width == Width::Four {
-            let low = _mm256_set1_epi8(15);
-            quants[index] = _mm256_and_si256(line, low);
-            quants[index + 4] = _mm256_and_si256(_mm256_srli_epi16::<4>(line), low);
+    fn add_ints(a: __m256i, b: __m256i) -> __m256i { _mm256_add_epi32(a, b) }
+    fn multiply_ints(a: __m256i, b: __m256i) -> __m256i { _mm256_mullo_epi32(a, b) }
+    fn times_256(a: __m256i) -> __m256i { _mm256_slli_epi32::<8>(a) }
+    fn four_products(sum: __m256i, weights: __m256i, activations: i32, signed: bool) -> __m256i {
+        let activations = _mm256_set1_epi32(activations);
+        let pairs = if signed {
+            let weights = _mm256_xor_si256(weights, _mm256_set1_epi8(i8::MIN));
+            _mm256_maddubs_epi16(_mm256_abs_epi8(weights), _mm256_sign_epi8(activations, weights))
         } else {
-            quants[index] = line;
-        }
+            _mm256_maddubs_epi16(weights, activations)
+        };
+        _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
     }
-    quants
+    fn to_floats(a: __m256i) -> __m256 { _mm256_cvtepi32_ps(a) }
+    fn splat(value: f32) -> __m256 { _mm256_set1_ps(value) }
+    fn add_floats(a: __m256, b: __m256) -> __m256 { _mm256_add_ps(a, b) }
+    fn multiply_floats(a: __m256, b: __m256) -> __m256 { _mm256_mul_ps(a, b) }
+    /// `sum + a · b`, rounded twice.
+    fn multiply_add(sum: __m256, a: __m256, b: __m256) -> __m256 {
+        if FREE_ORDER { _mm256_fmadd_ps(a, b, sum) } else { _mm256_add_ps(sum, _mm256_mul_ps(a, b)) }
+    }
+    fn negate(a: __m256) -> __m256 {
+        let sign = _mm256_set1_epi32(i32::MIN);
+        _mm256_castsi256_ps(_mm256_xor_si256(_mm256_castps_si256(a), sign))
+    }
 }
 
-#[inline]
-#[target_feature(enable = "avx2,f16c")]
-fn halves(bits: &[u16; ROWS], half: usize) -> __m256 {
-    // SAFETY: 8 halves are 16 bytes; the load need not be aligned.
-    _mm256_cvtph_ps(unsafe { _mm_loadu_si128(bits[half * HALF..][..HALF].as_ptr().cast()) })
+/// Loads and stores of the rows of one half.
+///
+/// # Safety
+/// The pointers are to as many bytes as are read or written; lines are aligned.
+macro_rules! memory {
+    ($($(#[$meta:meta])* fn $name:ident($($arg:ident: $kind:ty),*) $(-> $result:ty)? $body:block)*) => {$(
+        $(#[$meta])*
+        #[inline]
+        #[target_feature(enable = "avx2,fma,f16c")]
+        unsafe fn $name($($arg: $kind),*) $(-> $result)? {
+            // SAFETY: by the caller.
+            unsafe { $body }
+        }
+    )*};
 }
+
+memory! {
+    fn load(line: *const Line, half: usize) -> __m256i {
+        _mm256_load_si256(line.cast::<__m256i>().add(half))
+    }
+    fn store(line: *mut Line, half: usize, bytes: __m256i) {
+        _mm256_store_si256(line.cast::<__m256i>().add(half), bytes);
+    }
+    fn load_floats(from: *const u8, half: usize) -> __m256 {
+        _mm256_loadu_ps(from.cast::<f32>().add(half * LANES))
+    }
+    fn store_floats(to: *mut u8, half: usize, floats: __m256) {
+        _mm256_storeu_ps(to.cast::<f32>().add(half * LANES), floats);
+    }
+    fn halves_to_floats(from: *const u8, half: usize) -> __m256 {
+        _mm256_cvtph_ps(_mm_loadu_si128(from.add(half * LANES * 2).cast()))
+    }
+    fn bytes_to_floats(from: *const u8, half: usize) -> __m256 {
+        _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(from.add(half * LANES).cast())))
+    }
+    fn signed_to_ints(from: *const i8, half: usize) -> __m256i {
+        _mm256_cvtepi8_epi32(_mm_loadl_epi64(from.add(half * LANES).cast()))
+    }
+}
+
+product_kernel!("avx2,fma,f16c", 4);

@@ -2,10 +2,7 @@
 
 use std::{
     collections::VecDeque,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
 
@@ -42,7 +39,6 @@ pub struct Attempt {
     state: Mutex<State>,
     /// Number of lines and whether they are all, for those who wait for more.
     grown: watch::Sender<Grown>,
-    live: LiveTokens,
 }
 
 /// How far the results have grown.
@@ -61,20 +57,33 @@ struct State {
     succeeded: u32,
     failed: u32,
     ended: Option<AttemptState>,
+    /// Tokens of requests that succeeded.
+    delivered: Usage,
+    /// Tokens of requests in flight.
+    live: Live,
     rate: Rate,
 }
 
-/// Tokens of requests that succeeded or are in flight.
-#[derive(Debug, Default)]
-struct LiveTokens {
-    prompt: AtomicU64,
-    completion: AtomicU64,
+/// Tokens of requests that have no result yet; never billed from here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Live {
+    prompt: u64,
+    cached: u64,
+    completion: u64,
+}
+
+/// Shows the tokens of one request while it is in flight.
+pub(super) struct LiveRequest {
+    attempt: Arc<Attempt>,
+    tokens: Live,
 }
 
 /// One request that succeeded.
 pub(super) struct Success {
     pub(super) body: String,
     pub(super) usage: Usage,
+    /// Its tokens as they were shown while it was in flight.
+    pub(super) live: LiveRequest,
 }
 
 /// Why one request failed.
@@ -111,10 +120,11 @@ impl Attempt {
                 succeeded: 0,
                 failed: 0,
                 ended: None,
+                delivered: Usage::default(),
+                live: Live::default(),
                 rate: Rate::default(),
             }),
             grown: watch::Sender::new(Grown::default()),
-            live: LiveTokens::default(),
         }
     }
 
@@ -133,11 +143,10 @@ impl Attempt {
             in_flight: state.in_flight,
             succeeded: state.succeeded,
             failed: state.failed,
-            usage: Usage {
-                prompt_tokens: count(self.live.prompt.load(Ordering::Relaxed)),
-                completion_tokens: count(self.live.completion.load(Ordering::Relaxed)),
-                ..Usage::default()
-            },
+            usage: state
+                .delivered
+                .checked_add(state.live.usage())
+                .unwrap_or(state.delivered),
             tokens_per_second: state.rate.per_second(Instant::now()),
         }
     }
@@ -172,23 +181,12 @@ impl Attempt {
         self.state().in_flight += 1;
     }
 
-    /// Notes tokens of a request in flight.
-    pub(super) fn count_tokens(&self, prompt: usize, completion: usize) {
-        self.live.prompt.fetch_add(prompt as u64, Ordering::Relaxed);
-        self.live
-            .completion
-            .fetch_add(completion as u64, Ordering::Relaxed);
-        if completion > 0 {
-            self.state().rate.record(Instant::now(), completion);
+    /// Watches the tokens of a request in flight.
+    pub(super) fn watch(self: &Arc<Self>) -> LiveRequest {
+        LiveRequest {
+            attempt: Arc::clone(self),
+            tokens: Live::default(),
         }
-    }
-
-    /// Takes back tokens of a request that ended without a result.
-    pub(super) fn uncount_tokens(&self, prompt: usize, completion: usize) {
-        self.live.prompt.fetch_sub(prompt as u64, Ordering::Relaxed);
-        self.live
-            .completion
-            .fetch_sub(completion as u64, Ordering::Relaxed);
     }
 
     /// Notes that a request is no longer being computed, and appends its line; a success is signed here.
@@ -202,9 +200,17 @@ impl Attempt {
     ) {
         let mut state = self.state();
         state.in_flight -= u32::from(was_in_flight);
-        let outcome = match result.and_then(|success| state.sign(service, request, index, success)) {
+        let mut usage = Usage::default();
+        let signed = result.and_then(|mut success| {
+            // Tokens pass from those in flight to those delivered under one lock: who looks sees them once.
+            state.live.subtract(std::mem::take(&mut success.live.tokens));
+            usage = success.usage;
+            state.sign(service, request, index, success.body, usage)
+        });
+        let outcome = match signed {
             Ok(outcome) => {
                 state.succeeded += 1;
+                state.delivered = state.delivered.checked_add(usage).unwrap_or(state.delivered);
                 outcome
             }
             Err(Failure { code, message }) => {
@@ -247,7 +253,8 @@ impl State {
         service: &Service,
         request: &AttemptRequest,
         index: u32,
-        Success { body, usage }: Success,
+        body: String,
+        usage: Usage,
     ) -> Result<Outcome, Failure> {
         let delivery = cocoon_api::receipt::Delivery {
             request: index,
@@ -272,6 +279,63 @@ impl State {
     }
 }
 
+impl LiveRequest {
+    /// The prompt was computed, except for what came from the prefix cache.
+    pub(super) fn prefilled(&mut self, prompt: u64, cached: u64) {
+        self.add(Live {
+            prompt: prompt - cached,
+            cached,
+            completion: 0,
+        });
+    }
+
+    /// Tokens were sampled.
+    pub(super) fn sampled(&mut self, tokens: u64) {
+        self.add(Live {
+            completion: tokens,
+            ..Live::default()
+        });
+        self.attempt.state().rate.record(Instant::now(), tokens);
+    }
+
+    fn add(&mut self, more: Live) {
+        let mut state = self.attempt.state();
+        for tokens in [&mut self.tokens, &mut state.live] {
+            tokens.prompt += more.prompt;
+            tokens.cached += more.cached;
+            tokens.completion += more.completion;
+        }
+    }
+}
+
+/// The request has its result, or none: its tokens are no longer in flight.
+impl Drop for LiveRequest {
+    fn drop(&mut self) {
+        // Tokens that were delivered were taken out of it, with the attempt's lock held.
+        if self.tokens == Live::default() {
+            return;
+        }
+        self.attempt.state().live.subtract(self.tokens);
+    }
+}
+
+impl Live {
+    fn subtract(&mut self, other: Self) {
+        self.prompt -= other.prompt;
+        self.cached -= other.cached;
+        self.completion -= other.completion;
+    }
+
+    fn usage(&self) -> Usage {
+        Usage {
+            prompt_tokens: count(self.prompt),
+            cached_prompt_tokens: count(self.cached),
+            completion_tokens: count(self.completion),
+            ..Usage::default()
+        }
+    }
+}
+
 /// A number of tokens; an attempt's tokens are far below the limit of the type.
 fn count(tokens: u64) -> TokenCount {
     TokenCount::new(tokens).unwrap_or_default()
@@ -281,11 +345,11 @@ fn count(tokens: u64) -> TokenCount {
 #[derive(Debug, Default)]
 struct Rate {
     /// When tokens were sampled, and how many; at most one entry a tenth of a second.
-    recent: VecDeque<(Instant, usize)>,
+    recent: VecDeque<(Instant, u64)>,
 }
 
 impl Rate {
-    fn record(&mut self, now: Instant, tokens: usize) {
+    fn record(&mut self, now: Instant, tokens: u64) {
         match self.recent.back_mut() {
             Some((at, count)) if now.duration_since(*at).as_millis() < 100 => *count += tokens,
             _ => self.recent.push_back((now, tokens)),
@@ -301,8 +365,8 @@ impl Rate {
 
     #[expect(clippy::cast_precision_loss, reason = "counts of a few seconds")]
     fn per_second(&self, now: Instant) -> f64 {
-        let fresh = |entry: &&(Instant, usize)| now.duration_since(entry.0).as_secs() < RATE_WINDOW_SECONDS;
-        let tokens: usize = self.recent.iter().filter(fresh).map(|(_, count)| count).sum();
+        let fresh = |entry: &&(Instant, u64)| now.duration_since(entry.0).as_secs() < RATE_WINDOW_SECONDS;
+        let tokens: u64 = self.recent.iter().filter(fresh).map(|(_, count)| count).sum();
         let oldest = self
             .recent
             .iter()

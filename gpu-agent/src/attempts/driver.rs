@@ -19,7 +19,7 @@ use super::{
     openai::{self, Prepared},
     service::Service,
 };
-use crate::engine::Event;
+use crate::engine::{self, Event, Health};
 
 /// A request that has not started.
 struct Pending {
@@ -230,8 +230,20 @@ impl Driver {
         }
     }
 
+    /// The most that a request can cost, however much of its prompt is in the prefix cache.
     fn most_cost(&self, prepared: &Prepared) -> Result<NanoTon, UnitError> {
-        self.cost(usage(prepared.prompt_tokens, prepared.generation.max_tokens)?)
+        let (prompt, most) = (prepared.generation.prompt.len(), prepared.generation.max_tokens);
+        let computed = Usage {
+            prompt_tokens: count(prompt)?,
+            completion_tokens: count(most)?,
+            ..Usage::default()
+        };
+        let cached = Usage {
+            prompt_tokens: TokenCount::default(),
+            cached_prompt_tokens: computed.prompt_tokens,
+            ..computed
+        };
+        Ok(self.cost(computed)?.max(self.cost(cached)?))
     }
 
     fn cost(&self, usage: Usage) -> Result<NanoTon, UnitError> {
@@ -254,36 +266,28 @@ impl Driver {
 /// Runs one request on the engine.
 async fn generate(
     service: &Service,
-    attempt: &Attempt,
+    attempt: &Arc<Attempt>,
     request: &AttemptRequest,
     index: u32,
-    Prepared {
-        generation,
-        prompt_tokens,
-    }: Prepared,
+    Prepared { generation }: Prepared,
 ) -> Result<Success, Failure> {
-    let mut counted = Counted {
-        attempt,
-        prompt: 0,
-        completion: 0,
-    };
-    let mut events = service.engine.submit(generation).await.map_err(|_| internal())?;
+    let prompt_tokens = generation.prompt.len() as u64;
+    let mut live = attempt.watch();
+    let stopped = |_| ended(service.engine.health());
+    let mut events = service.engine.submit(generation).await.map_err(stopped)?;
     let mut text = String::new();
     while let Some(event) = events.recv().await {
         match event {
-            Event::Prefilled => counted.add(prompt_tokens, 0),
-            Event::Token { text: more } => {
-                counted.add(0, 1);
+            Event::Prefilled { cached } => live.prefilled(prompt_tokens, cached.get()),
+            Event::Tokens { ids, text: more, .. } => {
+                live.sampled(ids.len() as u64);
                 text.push_str(&more);
             }
-            Event::Finished { reason } => {
-                let completion_tokens = counted.keep();
-                let usage = usage(prompt_tokens, completion_tokens).map_err(|_| internal())?;
+            Event::Finished { reason, usage } => {
                 let id = format!("cocoon-{}-{}-{index}", attempt.id.job, attempt.id.attempt);
                 let created = SystemTime::now()
                     .duration_since(UNIX_EPOCH)
                     .map_or(0, |since| since.as_secs());
-                let counts = (prompt_tokens, completion_tokens);
                 let body = openai::response(
                     request.endpoint,
                     &service.model.name,
@@ -291,60 +295,51 @@ async fn generate(
                     created,
                     &text,
                     reason,
-                    counts,
+                    usage,
                 );
-                return Ok(Success { body, usage });
+                return Ok(Success { body, usage, live });
             }
-            Event::Failed => break,
+            Event::Failed(failure) => return Err(failure.into()),
         }
     }
-    Err(internal())
+    Err(ended(service.engine.health()))
 }
 
-/// Tokens of a request in flight; taken back unless the request succeeds.
-struct Counted<'a> {
-    attempt: &'a Attempt,
-    prompt: usize,
-    completion: usize,
+fn count(tokens: usize) -> Result<TokenCount, UnitError> {
+    TokenCount::new(tokens as u64)
 }
 
-impl Counted<'_> {
-    fn add(&mut self, prompt: usize, completion: usize) {
-        self.prompt += prompt;
-        self.completion += completion;
-        self.attempt.count_tokens(prompt, completion);
-    }
-
-    /// Lets the counts stand; returns the completion tokens.
-    fn keep(&mut self) -> usize {
-        self.prompt = 0;
-        std::mem::take(&mut self.completion)
-    }
-}
-
-impl Drop for Counted<'_> {
-    fn drop(&mut self) {
-        self.attempt.uncount_tokens(self.prompt, self.completion);
-    }
-}
-
-fn usage(prompt_tokens: usize, completion_tokens: usize) -> Result<Usage, UnitError> {
-    let count = |tokens: usize| {
-        u64::try_from(tokens)
-            .map_err(|_| UnitError::Overflow)
-            .and_then(TokenCount::new)
-    };
-    Ok(Usage {
-        prompt_tokens: count(prompt_tokens)?,
-        completion_tokens: count(completion_tokens)?,
-        ..Usage::default()
-    })
-}
-
+/// Of a task that failed, a fault that was logged.
 fn internal() -> Failure {
     Failure {
         code: FailureCode::Internal,
         message: "the agent could not compute the request; it may be tried again".to_owned(),
+    }
+}
+
+/// Of a request that is handed back: another attempt, on another agent, may succeed.
+fn ended(health: Health) -> Failure {
+    Failure {
+        code: FailureCode::Internal,
+        message: format!(
+            "the agent's engine has ended ({}) before the request was computed; it may be tried again",
+            health.reason()
+        ),
+    }
+}
+
+impl From<engine::Failure> for Failure {
+    fn from(failure: engine::Failure) -> Self {
+        match failure {
+            engine::Failure::Engine(fault) => ended(Health::Failed(fault)),
+            engine::Failure::DoesNotFit => internal(),
+            engine::Failure::NotFinite => Self {
+                code: FailureCode::NotComputable,
+                message:
+                    "the request leads the model beyond finite numbers, as it would on every other agent"
+                        .to_owned(),
+            },
+        }
     }
 }
 
