@@ -24,5 +24,5 @@ pub use counters::{Counters, Traffic};
 pub use error::{ParseError, ParseErrorKind};
 pub use fault::{Fault, FaultKind};
 pub use launch::{Launch, LaunchError, Limits, RunError, run};
-pub use memory::{AccessError, Memory, OutOfMemory};
+pub use memory::{ALIGNMENT, AccessError, GLOBAL_BASE, GLOBAL_END, Memory, OutOfMemory};
 pub use module::{Capability, Kernel, Module, Parameter, Space, Variable};

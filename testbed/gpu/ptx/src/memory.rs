@@ -9,6 +9,7 @@ mod allocation;
 mod cells;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub(crate) use allocation::Allocation;
@@ -74,19 +75,41 @@ pub struct Memory {
 #[derive(Debug)]
 struct State {
     live: BTreeMap<u64, Arc<Allocation>>,
+    mapped: BTreeMap<u64, Arc<Allocation>>,
     freed: VecDeque<(u64, u64)>,
     used: u64,
     next: u64,
+    end: u64,
 }
 
 impl Memory {
     /// Empty memory of `capacity` bytes. Host memory is taken only for pages that are written.
     pub fn new(capacity: u64) -> Self {
+        Self::within(GLOBAL_BASE..GLOBAL_END, capacity)
+    }
+
+    /// The same, with its allocations at addresses of `range`, so that devices of one process have addresses apart.
+    ///
+    /// # Panics
+    ///
+    /// The range does not lie between [`GLOBAL_BASE`] and [`GLOBAL_END`], or does not begin at a multiple of
+    /// [`ALIGNMENT`].
+    pub fn within(range: Range<u64>, capacity: u64) -> Self {
+        assert!(
+            range.start >= GLOBAL_BASE && range.end <= GLOBAL_END,
+            "addresses {range:x?} are not global ones"
+        );
+        assert!(
+            range.start.is_multiple_of(ALIGNMENT),
+            "addresses {range:x?} begin unaligned"
+        );
         let state = State {
             live: BTreeMap::new(),
+            mapped: BTreeMap::new(),
             freed: VecDeque::new(),
             used: 0,
-            next: GLOBAL_BASE,
+            next: range.start,
+            end: range.end,
         };
         Self {
             total: capacity,
@@ -121,7 +144,7 @@ impl Memory {
         let base = state.next;
         let next = base
             .checked_add(taken + GUARD)
-            .filter(|&next| next <= GLOBAL_END)
+            .filter(|&next| next <= state.end)
             .ok_or(refused)?;
         let allocation = Allocation::new(base, size.max(1)).ok_or(refused)?;
         state.next = next;
@@ -142,10 +165,7 @@ impl Memory {
             });
         };
         state.used -= allocation.size().next_multiple_of(ALIGNMENT);
-        if state.freed.len() == FREED_KEPT {
-            state.freed.pop_front();
-        }
-        state.freed.push_back((address, allocation.size()));
+        state.remember_freed(&allocation);
         Ok(())
     }
 
@@ -154,6 +174,33 @@ impl Memory {
         self.state()
             .holder(address)
             .map(|found| (found.base(), found.size()))
+    }
+
+    /// Makes `size` bytes (at least one) accessible at an address of the caller's choice, without taking any of the
+    /// device's: memory of the host that kernels may use. False if there is no host memory to hold them.
+    pub fn map(&self, address: u64, size: u64) -> bool {
+        let Some(allocation) = Allocation::new(address, size.max(1)) else {
+            return false;
+        };
+        self.state().mapped.insert(address, Arc::new(allocation));
+        true
+    }
+
+    /// Makes an allocation of another device accessible at its address, as peers do. False if there is none.
+    pub fn lend(&self, to: &Self, address: u64) -> bool {
+        let Some(allocation) = self.state().live.get(&address).cloned() else {
+            return false;
+        };
+        to.state().mapped.insert(address, allocation);
+        true
+    }
+
+    /// Takes back what was mapped at this address or lent to it.
+    pub fn unmap(&self, address: u64) {
+        let mut state = self.state();
+        if let Some(allocation) = state.mapped.remove(&address) {
+            state.remember_freed(&allocation);
+        }
     }
 
     /// Copies bytes from the host into device memory.
@@ -220,7 +267,17 @@ impl Memory {
 
     /// What is allocated now, by address, for a launch to run over.
     pub(crate) fn snapshot(&self) -> Vec<Arc<Allocation>> {
-        self.state().live.values().cloned().collect()
+        let state = self.state();
+        let mut all: Vec<_> = state
+            .live
+            .values()
+            .chain(state.mapped.values())
+            .cloned()
+            .collect();
+        if !state.mapped.is_empty() {
+            all.sort_unstable_by_key(|allocation| allocation.base());
+        }
+        all
     }
 
     /// Whether the address lies in a range that was freed lately: the range.
@@ -257,8 +314,17 @@ impl Memory {
 
 impl State {
     fn holder(&self, address: u64) -> Option<Arc<Allocation>> {
-        let (_, found) = self.live.range(..=address).next_back()?;
-        found.covers(address, 1).then(|| Arc::clone(found))
+        [&self.live, &self.mapped].into_iter().find_map(|allocations| {
+            let (_, found) = allocations.range(..=address).next_back()?;
+            found.covers(address, 1).then(|| Arc::clone(found))
+        })
+    }
+
+    fn remember_freed(&mut self, allocation: &Allocation) {
+        if self.freed.len() == FREED_KEPT {
+            self.freed.pop_front();
+        }
+        self.freed.push_back((allocation.base(), allocation.size()));
     }
 }
 

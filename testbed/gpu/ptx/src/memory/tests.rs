@@ -91,3 +91,27 @@ fn a_copy_takes_along_what_was_written() {
     memory.read(b + 12, &mut back).expect("within");
     assert_eq!(back, [3, 4, 1, 2, 3, 4, 1, 2]);
 }
+
+#[test]
+fn memory_that_is_mapped_or_lent_is_reached_and_takes_nothing() {
+    let (one, two) = (
+        Memory::within(GLOBAL_BASE..1 << 40, 1024),
+        Memory::within(1 << 40..1 << 41, 1024),
+    );
+    let address = one.allocate(8).expect("room");
+    assert!(one.lend(&two, address));
+    two.write(address, &[7; 8]).expect("lent");
+    let mut bytes = [0; 8];
+    one.read(address, &mut bytes).expect("its own");
+    assert_eq!(bytes, [7; 8]);
+    assert!(two.map(3 << 40, 16));
+    two.write(3 << 40, &[1; 16]).expect("mapped");
+    assert_eq!(two.free_bytes(), 1024);
+    assert_eq!(two.snapshot().len(), 2);
+    two.unmap(address);
+    assert_eq!(
+        two.read(address, &mut bytes),
+        Err(AccessError::Freed { address, size: 8 })
+    );
+    assert!(!one.lend(&two, address + 8));
+}
