@@ -31,7 +31,11 @@ impl Machine {
     /// A machine for the test of that name, its full path within its file.
     pub fn new(name: &'static str) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        Self { name, variables: Vec::new(), dir }
+        Self {
+            name,
+            variables: Vec::new(),
+            dir,
+        }
     }
 
     /// With these cards; one RTX 3090 otherwise.
@@ -48,7 +52,9 @@ impl Machine {
     /// A path in the machine's folder: inside and outside it is the same.
     pub fn path(&self, name: &str) -> PathBuf {
         match std::env::var_os(INSIDE) {
-            Some(_) => PathBuf::from(std::env::var_os("TESTBED_CUDA_RUNTIME_DIR").expect("set")).join("..").join(name),
+            Some(_) => PathBuf::from(std::env::var_os("TESTBED_CUDA_RUNTIME_DIR").expect("set"))
+                .join("..")
+                .join(name),
             None => self.dir.path().join(name),
         }
     }
@@ -59,20 +65,35 @@ impl Machine {
             body();
             return None;
         }
-        let output = self.command(self.name).output().expect("the test's own executable");
+        let output = self
+            .command(self.name)
+            .output()
+            .expect("the test's own executable");
         Some(self.outcome(&output))
     }
 
     /// The command that runs the body of a test on this machine, in one more process.
     pub fn command(&self, name: &str) -> Command {
-        let mut command = Command::new(std::env::current_exe().expect("this executable"));
+        let mut command = self.around(Command::new(std::env::current_exe().expect("this executable")));
         command
-            .args(["--exact", name, "--nocapture", "--test-threads=1", "--include-ignored"])
+            .args([
+                "--exact",
+                name,
+                "--nocapture",
+                "--test-threads=1",
+                "--include-ignored",
+            ])
+            .env(INSIDE, name);
+        command
+    }
+
+    /// The command on this machine.
+    pub fn around(&self, mut command: Command) -> Command {
+        command
             .env("LD_LIBRARY_PATH", placed(self.dir.path()))
             .env("TESTBED_CUDA_LOG", self.dir.path().join("log"))
             .env("TESTBED_CUDA_RUNTIME_DIR", self.dir.path().join("run"))
             .env("TESTBED_CUDA_WORKERS", "2")
-            .env(INSIDE, name)
             .env_remove("CUDA_VISIBLE_DEVICES")
             .stdin(Stdio::null());
         for (name, value) in &self.variables {
@@ -84,10 +105,24 @@ impl Machine {
     fn outcome(&self, output: &Output) -> Outcome {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let said = text(&output.stdout) + &text(&output.stderr);
-        assert!(output.status.success(), "the body of {} failed:\n{said}", self.name);
-        assert!(said.contains("1 passed"), "no test is named {}:\n{said}", self.name);
+        assert!(
+            output.status.success(),
+            "the body of {} failed:\n{said}",
+            self.name
+        );
+        assert!(
+            said.contains("1 passed"),
+            "no test is named {}:\n{said}",
+            self.name
+        );
         let log = std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default();
-        Outcome { said, log: log.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect() }
+        Outcome {
+            said,
+            log: log
+                .lines()
+                .map(|line| serde_json::from_str(line).expect("a line of JSON"))
+                .collect(),
+        }
     }
 }
 
