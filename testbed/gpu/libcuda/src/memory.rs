@@ -74,6 +74,8 @@ impl Allocation {
 #[derive(Debug, Default)]
 pub struct Allocations {
     live: RwLock<BTreeMap<u64, Arc<Allocation>>>,
+    /// Those of `live` that lie on the host, which every launch looks through.
+    hosts: RwLock<Vec<Arc<Allocation>>>,
     ids: AtomicU64,
     /// Where the next alias of registered memory begins.
     aliases: AtomicU64,
@@ -147,6 +149,10 @@ impl Allocations {
             kind,
         });
         self.write().insert(address, Arc::clone(&made));
+        if made.host().is_some() {
+            let mut hosts = self.hosts.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+            hosts.push(Arc::clone(&made));
+        }
         made
     }
 
@@ -241,6 +247,12 @@ impl Allocations {
         }
     }
 
+    /// The allocations on the host that a condition holds for.
+    pub fn on_hosts(&self, mut wanted: impl FnMut(&Allocation) -> bool) -> Vec<Arc<Allocation>> {
+        let hosts = self.hosts.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        hosts.iter().filter(|found| wanted(found)).cloned().collect()
+    }
+
     /// The allocations that a condition holds for.
     pub fn all(&self, mut wanted: impl FnMut(&Allocation) -> bool) -> Vec<Arc<Allocation>> {
         self.read()
@@ -270,6 +282,9 @@ fn is_freed(problem: &testbed_ptx::AccessError) -> bool {
 /// Gives an allocation's bytes back to where they came from.
 fn dispose(driver: &Driver, gone: &Allocation) {
     if gone.host().is_some() {
+        let mut hosts = driver.allocations.hosts.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        hosts.retain(|found| found.id != gone.id);
+        drop(hosts);
         for card in &driver.devices {
             card.memory.unmap(gone.address);
         }

@@ -38,7 +38,7 @@ impl Mirror {
                 pointers.iter().any(|pointer| found.covers(*pointer, 1))
             }
         };
-        let parts = driver.allocations.all(concerned).into_iter().filter_map(|found| {
+        let parts = driver.allocations.on_hosts(concerned).into_iter().filter_map(|found| {
             let mut bytes = vec![0; usize::try_from(found.size).ok()?];
             host::read(found.host()?, &mut bytes);
             device.memory.write(found.address, &bytes).ok()?;

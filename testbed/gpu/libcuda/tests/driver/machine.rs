@@ -4,10 +4,16 @@
 //! starts its own executable again, for itself alone, with both set. What it does there is its body; what it prints and
 //! logs there is what the test can look at afterwards.
 
-#![expect(dead_code, reason = "each file of tests uses what it needs of this")]
-
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+
+/// The machine for a test of the same file.
+macro_rules! machine {
+    ($name:literal) => {
+        $crate::machine::Machine::new(concat!(module_path!(), "::", $name))
+    };
+}
+pub(crate) use machine;
 
 /// Names the test whose body is to run, in the process that runs it.
 const INSIDE: &str = "TESTBED_CUDA_TEST_INSIDE";
@@ -28,8 +34,9 @@ pub struct Outcome {
 }
 
 impl Machine {
-    /// A machine for the test of that name, its full path within its file.
-    pub fn new(name: &'static str) -> Self {
+    /// A machine for the test of that path; its first part, the crate's, is not in the test's name.
+    pub fn new(path: &'static str) -> Self {
+        let name = path.split_once("::").map_or(path, |(_, name)| name);
         let dir = tempfile::tempdir().expect("a temporary folder");
         Self {
             name,
@@ -65,15 +72,13 @@ impl Machine {
             body();
             return None;
         }
-        let output = self
-            .command(self.name)
-            .output()
-            .expect("the test's own executable");
+        let output = self.command().output().expect("the test's own executable");
         Some(self.outcome(&output))
     }
 
-    /// The command that runs the body of a test on this machine, in one more process.
-    pub fn command(&self, name: &str) -> Command {
+    /// The command that runs the body of this machine's test, in one more process.
+    pub fn command(&self) -> Command {
+        let name = self.name;
         let mut command = self.around(Command::new(std::env::current_exe().expect("this executable")));
         command
             .args([
@@ -144,7 +149,7 @@ fn placed(dir: &Path) -> PathBuf {
 }
 
 /// The library that cargo built together with this test.
-pub fn library() -> PathBuf {
+fn library() -> PathBuf {
     let executable = std::env::current_exe().expect("this executable");
     let deps = executable.parent().expect("target/…/deps");
     let found = [deps, deps.parent().expect("target/…")]

@@ -3,11 +3,11 @@
 //! They are the tests of somebody who had a card. Those that do not apply are named, each with its reason; all others
 //! must pass, those that cudarc ignores by default included.
 
-mod machine;
-
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+
+use crate::machine::Machine;
 
 /// Tests that cannot pass here.
 const NOT_HERE: &[(&str, &str)] = &[
@@ -63,7 +63,7 @@ const FEATURES: &str = "std,driver,nvrtc,f16,dynamic-loading,cuda-12020";
 
 #[test]
 fn tests_of_cudarc_that_need_no_library_beyond_the_driver_pass() {
-    let machine = machine::Machine::new("").cards("h100*2");
+    let machine = Machine::new("").cards("h100*2");
     let executable = build(&copy_of(&source()));
     let listed = text(&run(
         Command::new(&executable).args(["--list", "--format", "terse", "driver::"])
@@ -177,8 +177,8 @@ fn build(folder: &Path) -> PathBuf {
     let messages = messages
         .lines()
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    let executables = messages.filter_map(|message| message["executable"].as_str().map(PathBuf::from));
-    executables.last().expect("the executable of cudarc's tests")
+    let mut executables = messages.filter_map(|message| message["executable"].as_str().map(PathBuf::from));
+    executables.next_back().expect("the executable of cudarc's tests")
 }
 
 fn cargo() -> PathBuf {

@@ -1,19 +1,15 @@
 //! Memory: what is free, what is refused, and what is shared by processes.
 
-#![expect(unsafe_code, reason = "the driver's functions are unsafe to call")]
-
-mod machine;
-
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 
+use crate::machine::machine;
 use cudarc::driver::sys::{self, CUresult};
 use cudarc::driver::{CudaContext, DriverError, result};
-use machine::Machine;
 
 #[test]
 fn memory_is_accounted_and_ends_where_configured() {
-    Machine::new("memory_is_accounted_and_ends_where_configured")
+    machine!("memory_is_accounted_and_ends_where_configured")
         .cards("rtx-3090:memory=64MiB")
         .run(|| {
             let context = CudaContext::new(0).expect("a card");
@@ -34,7 +30,7 @@ fn memory_is_accounted_and_ends_where_configured() {
 
 #[test]
 fn what_a_host_does_wrong_is_refused_and_said() {
-    let outcome = Machine::new("what_a_host_does_wrong_is_refused_and_said").run(|| {
+    let outcome = machine!("what_a_host_does_wrong_is_refused_and_said").run(|| {
         let _context = CudaContext::new(0).expect("a card");
         let invalid = Err(DriverError(CUresult::CUDA_ERROR_INVALID_VALUE));
         // SAFETY: every call is one that the driver refuses before it touches memory, or is right.
@@ -96,7 +92,7 @@ fn what_a_host_does_wrong_is_refused_and_said() {
 
 #[test]
 fn null_pointers_and_foreign_handles_crash_nothing() {
-    Machine::new("null_pointers_and_foreign_handles_crash_nothing").run(|| {
+    machine!("null_pointers_and_foreign_handles_crash_nothing").run(|| {
         let context = CudaContext::new(0).expect("a card");
         let null: *mut u8 = std::ptr::null_mut();
         let made_up: *mut u8 = std::ptr::without_provenance_mut(0x1234);
@@ -167,7 +163,7 @@ fn null_pointers_and_foreign_handles_crash_nothing() {
 
 #[test]
 fn destroyed_contexts_are_told_from_invalid_ones() {
-    Machine::new("destroyed_contexts_are_told_from_invalid_ones").run(|| {
+    machine!("destroyed_contexts_are_told_from_invalid_ones").run(|| {
         let context = CudaContext::new_non_primary(0, 0).expect("a context");
         let handle = context.cu_ctx();
         // SAFETY: the handle is looked up.
@@ -212,8 +208,8 @@ fn another_process() {
 
 #[test]
 fn two_processes_together_cannot_exceed_a_card() {
-    let machine = Machine::new("another_process").cards("rtx-3090:memory=96MiB");
-    let command: &mut Command = &mut machine.command("another_process");
+    let machine = machine!("another_process").cards("rtx-3090:memory=96MiB");
+    let command: &mut Command = &mut machine.command();
     let mut start = || {
         let mut child = command
             .stdin(Stdio::piped())

@@ -1,17 +1,13 @@
 //! Streams, events, host functions, capture and graphs, with work that needs no kernel.
 
-#![expect(unsafe_code, reason = "the driver's functions are unsafe to call")]
-
-mod machine;
-
 use std::ffi::c_void;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
+use crate::machine::machine;
 use cudarc::driver::sys::CUstreamCaptureMode as Mode;
 use cudarc::driver::sys::CUstreamCaptureStatus as Status;
 use cudarc::driver::sys::{self, CUgraphInstantiate_flags as Flags, CUresult};
 use cudarc::driver::{CudaContext, CudaStream, DriverError, result};
-use machine::Machine;
 
 /// A host function that waits until it is released, and then says that it ran.
 struct Gate {
@@ -28,15 +24,15 @@ extern "C" fn pass(gate: *mut c_void) {
 
 /// Holds a stream up until the sender releases it.
 fn hold(stream: &CudaStream) -> (Sender<()>, Receiver<()>) {
-    let ((release, released), (passed, passes)) = (channel(), channel());
+    let ((release, opened), (passed, outcome)) = (channel(), channel());
     let gate = Box::into_raw(Box::new(Gate {
-        release: released,
+        release: opened,
         passed,
     }));
     // SAFETY: the gate lives until the function takes it.
     let code = unsafe { sys::cuLaunchHostFunc(stream.cu_stream(), Some(pass), gate.cast()) };
     assert_eq!(code, CUresult::CUDA_SUCCESS);
-    (release, passes)
+    (release, outcome)
 }
 
 fn failed<T: std::fmt::Debug>(result: Result<T, DriverError>) -> CUresult {
@@ -45,7 +41,7 @@ fn failed<T: std::fmt::Debug>(result: Result<T, DriverError>) -> CUresult {
 
 #[test]
 fn work_behind_a_host_function_waits_for_it() {
-    Machine::new("work_behind_a_host_function_waits_for_it").run(|| {
+    machine!("work_behind_a_host_function_waits_for_it").run(|| {
         let context = CudaContext::new(0).expect("a card");
         // SAFETY: one stream does it all.
         unsafe { context.disable_event_tracking() };
@@ -73,7 +69,7 @@ fn work_behind_a_host_function_waits_for_it() {
 
 #[test]
 fn a_stream_waits_for_another_ones_event() {
-    Machine::new("a_stream_waits_for_another_ones_event").run(|| {
+    machine!("a_stream_waits_for_another_ones_event").run(|| {
         let context = CudaContext::new(0).expect("a card");
         // SAFETY: order is what this test makes itself.
         unsafe { context.disable_event_tracking() };
@@ -94,7 +90,7 @@ fn a_stream_waits_for_another_ones_event() {
 
 #[test]
 fn the_legacy_stream_and_blocking_streams_wait_for_each_other() {
-    Machine::new("the_legacy_stream_and_blocking_streams_wait_for_each_other").run(|| {
+    machine!("the_legacy_stream_and_blocking_streams_wait_for_each_other").run(|| {
         let context = CudaContext::new(0).expect("a card");
         // SAFETY: as above.
         unsafe { context.disable_event_tracking() };
@@ -125,7 +121,7 @@ extern "C" fn call_the_driver(code: *mut c_void) {
 
 #[test]
 fn a_host_function_may_not_call_the_driver() {
-    Machine::new("a_host_function_may_not_call_the_driver").run(|| {
+    machine!("a_host_function_may_not_call_the_driver").run(|| {
         let context = CudaContext::new(0).expect("a card");
         let stream = context.new_stream().expect("a stream");
         let mut code = CUresult::CUDA_SUCCESS;
@@ -141,7 +137,7 @@ fn a_host_function_may_not_call_the_driver() {
 
 #[test]
 fn events_measure_time_between_them() {
-    Machine::new("events_measure_time_between_them").run(|| {
+    machine!("events_measure_time_between_them").run(|| {
         let context = CudaContext::new(0).expect("a card");
         let stream = context.new_stream().expect("a stream");
         let timed = Some(sys::CUevent_flags::CU_EVENT_DEFAULT);
@@ -163,7 +159,7 @@ fn events_measure_time_between_them() {
 
 #[test]
 fn what_a_capture_cannot_record_is_refused_and_spoils_it() {
-    Machine::new("what_a_capture_cannot_record_is_refused_and_spoils_it").run(|| {
+    machine!("what_a_capture_cannot_record_is_refused_and_spoils_it").run(|| {
         let context = CudaContext::new(0).expect("a card");
         // SAFETY: one stream does it all.
         unsafe { context.disable_event_tracking() };
@@ -224,7 +220,7 @@ fn what_a_capture_cannot_record_is_refused_and_spoils_it() {
 
 #[test]
 fn a_capture_forks_and_must_be_joined() {
-    Machine::new("a_capture_forks_and_must_be_joined").run(|| {
+    machine!("a_capture_forks_and_must_be_joined").run(|| {
         let context = CudaContext::new(0).expect("a card");
         // SAFETY: order is what this test makes itself.
         unsafe { context.disable_event_tracking() };
@@ -279,7 +275,7 @@ fn a_capture_forks_and_must_be_joined() {
 
 #[test]
 fn a_graph_copies_what_lies_there_at_its_launch() {
-    Machine::new("a_graph_copies_what_lies_there_at_its_launch").run(|| {
+    machine!("a_graph_copies_what_lies_there_at_its_launch").run(|| {
         let context = CudaContext::new(0).expect("a card");
         // SAFETY: one stream does it all.
         unsafe { context.disable_event_tracking() };

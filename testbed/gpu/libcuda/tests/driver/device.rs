@@ -1,17 +1,13 @@
 //! Cards as cudarc sees them.
 
-#![expect(unsafe_code, reason = "the driver's functions are unsafe to call")]
-
-mod machine;
-
+use crate::machine::machine;
 use cudarc::driver::sys::CUdevice_attribute as Attribute;
 use cudarc::driver::sys::{self, CUresult};
 use cudarc::driver::{CudaContext, result};
-use machine::Machine;
 
 #[test]
 fn cards_answer_with_what_was_configured() {
-    Machine::new("cards_answer_with_what_was_configured")
+    machine!("cards_answer_with_what_was_configured")
         .cards("rtx-4090, cmp-90hx:name=Rig card:memory=3GiB:cc=7.5:sms=7")
         .run(|| {
             let early = result::device::get_count();
@@ -48,7 +44,7 @@ fn cards_answer_with_what_was_configured() {
 
 #[test]
 fn cuda_visible_devices_chooses_and_orders() {
-    Machine::new("cuda_visible_devices_chooses_and_orders")
+    machine!("cuda_visible_devices_chooses_and_orders")
         .cards("rtx-3090, rtx-4090, h100")
         .set("CUDA_VISIBLE_DEVICES", "2,0,9,1")
         .run(|| {
@@ -68,7 +64,7 @@ fn cuda_visible_devices_chooses_and_orders() {
 
 #[test]
 fn without_a_visible_card_there_is_no_device() {
-    Machine::new("without_a_visible_card_there_is_no_device")
+    machine!("without_a_visible_card_there_is_no_device")
         .set("CUDA_VISIBLE_DEVICES", "")
         .run(|| {
             assert_eq!(
@@ -80,7 +76,7 @@ fn without_a_visible_card_there_is_no_device() {
 
 #[test]
 fn a_bad_configuration_is_said_on_standard_error() {
-    let outcome = Machine::new("a_bad_configuration_is_said_on_standard_error")
+    let outcome = machine!("a_bad_configuration_is_said_on_standard_error")
         .cards("voodoo-2")
         .run(|| {
             assert_eq!(
@@ -101,7 +97,7 @@ fn a_bad_configuration_is_said_on_standard_error() {
 
 #[test]
 fn peers_reach_each_other_on_cards_that_can() {
-    Machine::new("peers_reach_each_other_on_cards_that_can")
+    machine!("peers_reach_each_other_on_cards_that_can")
         .cards("h100*2, rtx-3090")
         .run(|| {
             let contexts: Vec<_> = (0..3)
