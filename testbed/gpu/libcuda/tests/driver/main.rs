@@ -4,6 +4,7 @@
     reason = "launches are unsafe, and so are the driver's functions"
 )]
 
+mod api;
 mod cudarc_suite;
 mod device;
 mod machine;
