@@ -13,14 +13,29 @@
 //! Operations that PTX calls approximate (`ex2.approx`, `rcp.approx`, `sin.approx`, `div.full`, …) give the correctly
 //! rounded result of their function. A card's last bits may differ from that.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "arithmetic on bits of several widths is this crate's subject"
+)]
+
+mod arith;
+mod check;
 mod counters;
+mod decode;
 mod error;
+mod exec;
 mod fault;
 mod launch;
 mod memory;
+mod modifiers;
 mod module;
+mod parse;
+mod program;
 
-pub use counters::{Counters, Traffic};
+pub use counters::{Class, Classes, Counters, SharedTraffic, Traffic};
 pub use error::{ParseError, ParseErrorKind};
 pub use fault::{Fault, FaultKind};
 pub use launch::{Launch, LaunchError, Limits, RunError, run};

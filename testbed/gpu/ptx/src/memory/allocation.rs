@@ -114,6 +114,12 @@ impl Allocation {
         }
     }
 
+    /// Whether every byte was written. It may say no although that is so.
+    #[inline]
+    pub fn is_all_written(&self) -> bool {
+        self.all_written.load(Relaxed)
+    }
+
     /// Whether every byte of a range within was written.
     #[inline]
     pub fn is_written(&self, address: u64, size: u64) -> bool {
