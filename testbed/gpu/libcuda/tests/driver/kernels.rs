@@ -443,6 +443,44 @@ fn a_trap_stops_the_launch() {
 }
 
 #[test]
+fn a_failed_assertion_stops_the_launch_with_its_words() {
+    let outcome = machine!("a_failed_assertion_stops_the_launch_with_its_words").run(|| {
+        let context = CudaContext::new(0).expect("a card");
+        let module = context
+            .load_module(Ptx::from_src(include_str!("assertion.ptx")))
+            .expect("loaded");
+        let function = module.load_function("busy").expect("found");
+        // SAFETY: the kernel takes nothing and touches nothing of ours.
+        unsafe {
+            context
+                .default_stream()
+                .launch_builder(&function)
+                .launch(shape(1, 3))
+        }
+        .expect("accepted");
+        assert_eq!(context.synchronize(), Ok(()), "three threads keep to it");
+        // SAFETY: as above.
+        unsafe {
+            context
+                .default_stream()
+                .launch_builder(&function)
+                .launch(shape(1, 4))
+        }
+        .expect("accepted");
+        assert_eq!(
+            context.synchronize(),
+            Err(DriverError(CUresult::CUDA_ERROR_ASSERT))
+        );
+    });
+    told(
+        outcome,
+        "busy",
+        710,
+        &["assertion `i < 3` failed in busy at a.cu:42", "thread (3,0,0)"],
+    );
+}
+
+#[test]
 fn a_use_after_free_stops_the_launch() {
     let outcome = machine!("a_use_after_free_stops_the_launch").run(|| {
         let (context, module, stream) = loaded(0);
