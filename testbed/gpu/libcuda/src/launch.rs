@@ -136,8 +136,12 @@ impl Launching {
                 record::completed(self, &counters);
                 Ok(())
             }
-            Err(RunError::Fault(fault)) => {
-                let code = code_of(fault.kind);
+            Err(RunError::Fault(mut fault)) => {
+                let mut code = code_of(fault.kind);
+                if let Some(said) = module.assertion(&fault) {
+                    code = Code::ASSERT;
+                    fault.message = said;
+                }
                 record::stopped(self, &fault, code);
                 Err(code)
             }

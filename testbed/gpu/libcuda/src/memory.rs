@@ -150,7 +150,10 @@ impl Allocations {
         });
         self.write().insert(address, Arc::clone(&made));
         if made.host().is_some() {
-            let mut hosts = self.hosts.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut hosts = self
+                .hosts
+                .write()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
             hosts.push(Arc::clone(&made));
         }
         made
@@ -249,7 +252,10 @@ impl Allocations {
 
     /// The allocations on the host that a condition holds for.
     pub fn on_hosts(&self, mut wanted: impl FnMut(&Allocation) -> bool) -> Vec<Arc<Allocation>> {
-        let hosts = self.hosts.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let hosts = self
+            .hosts
+            .read()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         hosts.iter().filter(|found| wanted(found)).cloned().collect()
     }
 
@@ -282,7 +288,11 @@ fn is_freed(problem: &testbed_ptx::AccessError) -> bool {
 /// Gives an allocation's bytes back to where they came from.
 fn dispose(driver: &Driver, gone: &Allocation) {
     if gone.host().is_some() {
-        let mut hosts = driver.allocations.hosts.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut hosts = driver
+            .allocations
+            .hosts
+            .write()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         hosts.retain(|found| found.id != gone.id);
         drop(hosts);
         for card in &driver.devices {

@@ -1,5 +1,7 @@
 //! Modules and their functions.
 
+mod assertion;
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,6 +28,8 @@ pub struct Module {
     /// Addresses of its variables, in the order of the text.
     pub variables: Vec<u64>,
     functions: Mutex<HashMap<String, u64>>,
+    /// Where `__assertfail` traps, if the module can.
+    assertion_line: Option<u32>,
 }
 
 /// A kernel of a module.
@@ -56,7 +60,8 @@ impl Module {
     /// Loads PTX into a context.
     pub fn load(driver: &Driver, context: &Context, text: &str) -> std::result::Result<Self, Unloadable> {
         let device = context.device();
-        let ptx = testbed_ptx::Module::parse(text, device.capability()).map_err(|problem| Unloadable {
+        let (text, assertion_line) = assertion::provide(text);
+        let ptx = testbed_ptx::Module::parse(&text, device.capability()).map_err(|problem| Unloadable {
             code: match problem.kind {
                 ParseErrorKind::UnsupportedVersion => Code::UNSUPPORTED_PTX_VERSION,
                 _ => Code::INVALID_PTX,
@@ -95,6 +100,7 @@ impl Module {
             ptx,
             variables,
             functions,
+            assertion_line,
         })
     }
 

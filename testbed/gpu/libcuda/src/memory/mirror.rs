@@ -38,12 +38,16 @@ impl Mirror {
                 pointers.iter().any(|pointer| found.covers(*pointer, 1))
             }
         };
-        let parts = driver.allocations.on_hosts(concerned).into_iter().filter_map(|found| {
-            let mut bytes = vec![0; usize::try_from(found.size).ok()?];
-            host::read(found.host()?, &mut bytes);
-            device.memory.write(found.address, &bytes).ok()?;
-            Some((found, bytes))
-        });
+        let parts = driver
+            .allocations
+            .on_hosts(concerned)
+            .into_iter()
+            .filter_map(|found| {
+                let mut bytes = vec![0; usize::try_from(found.size).ok()?];
+                host::read(found.host()?, &mut bytes);
+                device.memory.write(found.address, &bytes).ok()?;
+                Some((found, bytes))
+            });
         Self {
             parts: parts.collect(),
         }

@@ -7,6 +7,7 @@
 mod api;
 mod cudarc_suite;
 mod device;
+mod kernels;
 mod machine;
 mod memory;
 mod streams;

@@ -1,0 +1,99 @@
+//! How fast the machine runs, with every checker on: warp instructions a second on one host core, as JSON.
+//!
+//! `cargo run --release -p testbed-ptx --example bench`
+
+use std::time::Instant;
+
+use serde_json::json;
+use testbed_ptx::{Capability, Launch, Limits, Memory, Module, run};
+
+const DEVICE: Capability = Capability { major: 9, minor: 0 };
+/// Rounds of each mix; the fastest counts, for other work on the host only slows one down.
+const ROUNDS: usize = 7;
+
+/// A mix of instructions: a kernel with its launch.
+struct Mix {
+    name: &'static str,
+    text: &'static str,
+    kernel: &'static str,
+    grid: [u32; 3],
+    block: [u32; 3],
+    buffers: &'static [usize],
+    numbers: &'static [u32],
+}
+
+const MIXES: [Mix; 4] = [
+    Mix {
+        name: "gemv_dp4a",
+        text: include_str!("../tests/kernels/gemv.sm_61.ptx"),
+        kernel: "gemv_q8",
+        grid: [64, 1, 1],
+        block: [128, 1, 1],
+        buffers: &[256 * 4, 256 * 128 * 32, 256 * 128 * 4, 128 * 32, 128 * 8],
+        numbers: &[256, 128],
+    },
+    Mix {
+        name: "attention_shared",
+        text: include_str!("../tests/kernels/attention.sm_80.ptx"),
+        kernel: "attend",
+        grid: [8, 1, 1],
+        block: [64, 1, 1],
+        buffers: &[8 * 256, 8 * 256, 64 * 16 * 2 * 256, 64 * 16 * 2 * 256, 64 * 4, 4],
+        numbers: &[8, 2, 64, 0x3e00_0000],
+    },
+    Mix {
+        name: "shared_tile",
+        text: include_str!("shared_tile.ptx"),
+        kernel: "shared_tile",
+        grid: [16, 1, 1],
+        block: [128, 1, 1],
+        buffers: &[16 * 128 * 4],
+        numbers: &[64],
+    },
+    Mix {
+        name: "gemm_tensor",
+        text: include_str!("../tests/kernels/gemm.sm_80.ptx"),
+        kernel: "gemm_s8",
+        grid: [8, 8, 1],
+        block: [32, 1, 1],
+        buffers: &[128 * 64 * 4, 128 * 256, 64 * 256],
+        numbers: &[64, 256],
+    },
+];
+
+fn measure(mix: &Mix) -> serde_json::Value {
+    let module = Module::parse(mix.text, DEVICE).expect("a module");
+    let memory = Memory::new(1 << 30);
+    let globals = module.place(&memory).expect("room");
+    let mut parameters = Vec::new();
+    for (i, &bytes) in mix.buffers.iter().enumerate() {
+        let address = memory.allocate(bytes as u64).expect("room");
+        // The fourth to sixth buffers of the attention kernel are cache, table and lengths: small integers do for all.
+        let is_length = mix.kernel == "attend" && i == 5;
+        memory.fill(address, &if is_length { 1_000_u32 } else { 0 }.to_le_bytes(), bytes as u64 / 4).expect("within");
+        parameters.extend_from_slice(&address.to_le_bytes());
+    }
+    mix.numbers.iter().for_each(|number| parameters.extend_from_slice(&number.to_le_bytes()));
+    let kernel = module.kernel(mix.kernel).expect("the kernel");
+    let (grid, block) = (mix.grid, mix.block);
+    let launch = Launch { module: &module, kernel, globals: &globals, grid, block, shared_bytes: 0, parameters: &parameters };
+    let mut best = f64::MAX;
+    let mut instructions = 0;
+    for _ in 0..ROUNDS {
+        let began = Instant::now();
+        let counters = run(&launch, &memory, &Limits::of(DEVICE), 1).expect("a run without fault");
+        best = best.min(began.elapsed().as_secs_f64());
+        instructions = counters.instructions;
+    }
+    json!({
+        "mix": mix.name,
+        "warp_instructions": instructions,
+        "seconds": best,
+        "warp_instructions_per_second": (instructions as f64 / best).round(),
+    })
+}
+
+fn main() {
+    let results: Vec<_> = MIXES.iter().map(measure).collect();
+    println!("{}", json!({ "cores": 1, "checkers": "on", "results": results }));
+}
