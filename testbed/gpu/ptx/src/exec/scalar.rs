@@ -326,7 +326,9 @@ impl Core<'_> {
         let part = u64::MAX >> (64 - u32::from(bits));
         for lane in lanes(mask) {
             let value = warp.registers.lane(&self.machine.pool, from, lane)?;
-            for (place, &row) in to.iter().enumerate() {
+            // Fewer than four registers take larger parts: what is beyond them is no part of the value.
+            let parts = 64 / usize::from(bits);
+            for (place, &row) in to.iter().enumerate().take(parts) {
                 warp.registers.set_lane(
                     Register::W(row),
                     lane,
