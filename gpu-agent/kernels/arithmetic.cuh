@@ -58,6 +58,11 @@ __device__ __forceinline__ float hyperbolic_tangent(float x) {
 // Partial sums of a sum over a row: term i goes to partial i mod 128, in order.
 #define STRIDES 128
 
+// Notes a value whose magnitude is at least `limit`, or that is NaN.
+__device__ __forceinline__ void note_beyond(float value, float limit, u32* fault) {
+    if (!(fabsf(value) < limit)) *fault = 1;
+}
+
 // The halving tree over 32 partial sums, one a lane; all lanes get the sum.
 __device__ __forceinline__ float warp_tree(float value) {
 #pragma unroll
@@ -80,7 +85,8 @@ struct Quantised {
     int quant;     // -127 to 127
     int residual;  // -127 to 127, 254ths of a step; 0 unless fine
     float scale;   // the same in all lanes; NaN where the group holds anything that is no finite number
-    float total;   // sum of the group's values as they are kept; the same in all lanes
+    float total;   // sum of the group's values as quants alone keep them; the same in all lanes
+    float fine_total;  // the same with their residuals; 0 unless fine
 };
 
 #define RESIDUAL_STEP (1.0f / 254.0f)
@@ -94,20 +100,21 @@ __device__ __forceinline__ Quantised quantise(float value, bool fine) {
     for (int distance = 16; distance > 0; distance /= 2)
         bits = max(bits, __shfl_xor_sync(FULL_MASK, bits, distance));
     const float none = bits < INFINITY_BITS ? 0.0f : __uint_as_float(0x7fc00000u);
-    if (bits < SMALLEST_BITS || bits >= INFINITY_BITS) return {0, 0, none, none};
+    if (bits < SMALLEST_BITS || bits >= INFINITY_BITS) return {0, 0, none, none, none};
     const float largest = __uint_as_float(bits);
     const float steps = value * (127.0f / largest);
     Quantised out;
     out.scale = largest / 127.0f;
     out.quant = __float2int_rn(steps);
     out.residual = 0;
-    float sum = (float)warp_sum(out.quant);
+    const float sum = (float)warp_sum(out.quant);
+    out.total = out.scale * sum;
+    out.fine_total = 0.0f;
     if (fine) {
         const int residual = __float2int_rn((steps - (float)out.quant) * 254.0f);
         out.residual = max(-127, min(127, residual));
-        sum = sum + (float)warp_sum(out.residual) * RESIDUAL_STEP;
+        out.fine_total = out.scale * (sum + (float)warp_sum(out.residual) * RESIDUAL_STEP);
     }
-    out.total = out.scale * sum;
     return out;
 }
 
@@ -116,23 +123,28 @@ struct Activations {
     const u32* quants;     // [rows, columns / 4], four signed bytes a word, in order of columns
     const u32* residuals;  // the same shape; read where a product is fine
     const float* scales;   // [rows, columns / 32]
-    const float* totals;   // [rows, columns / 32]
+    const float* totals;   // [rows, columns / 32]; what products without residuals use
+    const float* fine_totals;  // the same shape; what products with residuals use
 };
 
 struct ActivationsOut {
     signed char* quants;
-    signed char* residuals;  // null where no product that reads them is fine
+    signed char* residuals;  // null where no product that reads them is fine; then fine_totals is not written
     float* scales;
     float* totals;
+    float* fine_totals;
 };
 
-// Stores the group that the warp holds, lane = column.
-__device__ __forceinline__ void store_group(const ActivationsOut& out, u64 group, int lane, float value) {
+// Stores the group that the warp holds, lane = column. A group that holds anything that is no finite number is noted in
+// `fault`, a flag of its row.
+__device__ __forceinline__ void store_group(const ActivationsOut& out, u64 group, int lane, float value, u32* fault) {
     const Quantised kept = quantise(value, out.residuals != nullptr);
     out.quants[group * WARP + lane] = (signed char)kept.quant;
     if (out.residuals) out.residuals[group * WARP + lane] = (signed char)kept.residual;
     if (lane == 0) {
         out.scales[group] = kept.scale;
         out.totals[group] = kept.total;
+        if (out.residuals) out.fine_totals[group] = kept.fine_total;
+        if (kept.scale != kept.scale) *fault = 1;
     }
 }

@@ -3,7 +3,8 @@
 // rotate_store
 //   operation: normalises heads of queries and keys (where weights are given), rotates them, writes the queries back and
 //     keys and values into the cache as halves.
-//   shapes: queries [rows, heads * size]; new_keys, new_values [rows, kv_heads * size]; positions, slots [rows], slot =
+//     A key or value that a half does not hold is noted in faults.
+//   shapes: queries [rows, heads * size]; faults [rows]; new_keys, new_values [rows, kv_heads * size]; positions, slots [rows], slot =
 //     block * 16 + place;
 //     angles [position, rotated / 2, (cos, sin)]; keys, values as attention.cuh lays them.
 //   launch: grid (rows, ceil((heads + 2 * kv_heads) / 4)), block (32, 4), dynamic shared memory 4 * size floats.
@@ -28,6 +29,8 @@
 #include "attention.cuh"
 
 #define PAIRS_ADJACENT 0
+// The smallest magnitude that a half rounds to infinity.
+#define LARGEST_HALF 65520.0f
 
 // The partial sums i mod 128 of one head's squares lie at lanes i mod 32, in up to four registers.
 __device__ __forceinline__ float head_norm_scale(const float* head, int size, float epsilon, int lane) {
@@ -43,7 +46,7 @@ __device__ __forceinline__ float head_norm_scale(const float* head, int size, fl
 extern "C" __global__ void __launch_bounds__(128, 4)
     rotate_store(float* queries, const float* new_keys, const float* new_values, int heads, int kv_heads, int size, const float* query_norm, const float* key_norm,
                  float epsilon, const float* angles, int rotated, int pairs, const u32* positions, const u32* slots,
-                 u16* keys, u16* values) {
+                 u16* keys, u16* values, u32* faults) {
     float* const shared = (float*)dynamic_shared;
     const int row = blockIdx.x, lane = threadIdx.x;
     const int which = blockIdx.y * blockDim.y + threadIdx.y;
@@ -77,6 +80,8 @@ extern "C" __global__ void __launch_bounds__(128, 4)
     const u64 block = ((u64)(slot / BLOCK_POSITIONS) * kv_heads + kv_head) * BLOCK_POSITIONS * size;
     for (int eight = lane; eight < size / 8; eight += WARP) {
         u32 packed[4];
+#pragma unroll
+        for (int i = 0; i < 8; ++i) note_beyond(head[eight * 8 + i], LARGEST_HALF, faults + row);
 #pragma unroll
         for (int i = 0; i < 4; ++i)
             packed[i] = float_to_half(head[eight * 8 + 2 * i]) | (u32)float_to_half(head[eight * 8 + 2 * i + 1]) << 16;
@@ -167,8 +172,7 @@ struct Factors {
 
 extern "C" __global__ void __launch_bounds__(256, 4)
     attend_combine(int heads, int size, const u32* rows, const u32* positions, int window, int chunks,
-                   const float* sums, const float* stats, float* out, signed char* quants, signed char* residuals,
-                   float* scales, float* totals) {
+                   const float* sums, const float* stats, float* out, ActivationsOut quantised, u32* faults) {
     const int head = blockIdx.x, item = blockIdx.y, e = threadIdx.x;
     const u32 row = rows[item];
     const int position = positions[row];
@@ -187,8 +191,8 @@ extern "C" __global__ void __launch_bounds__(256, 4)
     }
     const float value = sum * (1.0f / total);
     const u64 column = ((u64)row * heads + head) * size + e;
-    if (quants)
-        store_group({quants, residuals, scales, totals}, column / WARP, e % WARP, value);
+    if (quantised.quants)
+        store_group(quantised, column / WARP, e % WARP, value, faults + row);
     else if (present)
         out[column] = value;
 }

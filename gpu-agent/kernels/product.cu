@@ -65,7 +65,8 @@ __device__ __forceinline__ void add_matrix(const Sums<ROWS>& to, const Matrix& m
 
 template <int ROWS>
 __device__ __forceinline__ void product(const Target& a, const Target& b, const Target& c, int blocks,
-                                        const Activations& x, int rows, int activation, const ActivationsOut& out) {
+                                        const Activations& x, int rows, int activation, const ActivationsOut& out,
+                                        u32* faults) {
     const Sums<ROWS> sums;
     const bool is_gated = activation >= 0;
     Target target = a;
@@ -89,7 +90,7 @@ __device__ __forceinline__ void product(const Target& a, const Target& b, const 
         const float value = sums.total[r * WARP + lane];
         if (is_gated)
             store_group(out, (u64)(first_row + r) * gridDim.y + group, lane,
-                        gated(activation, value, sums.total[(ROWS + r) * WARP + lane]));
+                        gated(activation, value, sums.total[(ROWS + r) * WARP + lane]), faults + first_row + r);
         else
             target.store(first_row + r, group * WARP + lane, value);
     }
@@ -97,8 +98,9 @@ __device__ __forceinline__ void product(const Target& a, const Target& b, const 
 
 #define PRODUCT(ROWS)                                                                                                  \
     extern "C" __global__ void __launch_bounds__(256, 2) product_##ROWS(                                                  \
-        Target a, Target b, Target c, int blocks, Activations x, int rows, int activation, ActivationsOut out) {       \
-        product<ROWS>(a, b, c, blocks, x, rows, activation, out);                                                      \
+        Target a, Target b, Target c, int blocks, Activations x, int rows, int activation, ActivationsOut out,         \
+        u32* faults) {                                                                                                 \
+        product<ROWS>(a, b, c, blocks, x, rows, activation, out, faults);                                              \
     }
 
 PRODUCT(1)

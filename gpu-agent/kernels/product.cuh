@@ -30,7 +30,7 @@ __device__ __forceinline__ void stage(Staged<ROWS>& to, const Activations& from,
         }
         if (lane < count) {
             to.scales[r][lane] = from.scales[at + lane];
-            to.totals[r][lane] = from.totals[at + lane];
+            to.totals[r][lane] = (fine ? from.fine_totals : from.totals)[at + lane];
         }
     }
 }

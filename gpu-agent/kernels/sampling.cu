@@ -21,14 +21,14 @@
 
 struct Spec {
     float inverse_temperature;  // 0: the likeliest token
-    float min_p;                // of the likeliest candidate's weight
-    u64 top_p;                  // as a share of 2^64; the largest value: all
+    u32 top_p;                  // in 2^-32ths of the mass; 0 with all_p
+    u64 min_p;                  // the least mass
     u64 random;                 // uniform
     u32 top_k;                  // 0: all
     u32 mask;                   // row of masks; the largest value: all tokens are allowed
     u32 seen_start, seen_count;
     float repetition, presence, frequency;
-    u32 unused;
+    u32 all_p;                  // whether top-p keeps all
 };
 
 struct Seen {
@@ -41,7 +41,7 @@ struct Sample {
     u32 bad;         // whether a logit was NaN or +infinity: there is no token then
     float logit;     // of the token, as it was before penalties
     float largest;   // of all logits, as they were
-    u64 mass;        // sum of all weights e^(logit - largest), in units of 2^-32
+    u64 mass;        // sum of all weights e^(logit - largest), in units of 2^-40
 };
 
 extern "C" __global__ void __launch_bounds__(256) soft_cap(float* x, float cap, u64 count) {
@@ -59,8 +59,10 @@ __device__ __forceinline__ u64 key_of(float logit, u32 token) {
     return (u64)~ascending << 32 | token;
 }
 
-// 2^32 * weight, rounded down; a weight is at most 1, so that 2^31 of them fit 64 bits.
-__device__ __forceinline__ u64 mass_of(float weight) { return __float2ull_rz(weight * 4294967296.0f); }
+// 2^40 * e^x, rounded down, for x <= 0: 2^20 of them fit 61 bits. NaN has none.
+__device__ __forceinline__ u64 mass_of(float x) {
+    return x >= -28.0f ? __float2ull_rz(exponential(x) * 1099511627776.0f) : 0;
+}
 
 template <class Combine>
 __device__ __forceinline__ u64 block_reduce(u64 value, u64* shared, Combine combine) {
@@ -85,16 +87,12 @@ struct Row {
     int vocabulary;
     float largest;
     float inverse_temperature;
-    float min_p;
+    u64 min_p;
 
-    __device__ __forceinline__ float weight(float logit) const {
-        return exponential((logit - largest) * inverse_temperature);
-    }
     // What a candidate weighs in the draw; 0 for what min-p or the mask takes out.
     __device__ __forceinline__ u64 mass(float logit) const {
-        if (logit == __uint_as_float(0xff800000u)) return 0;
-        const float w = weight(logit);
-        return w >= min_p ? mass_of(w) : 0;
+        const u64 mass = mass_of((logit - largest) * inverse_temperature);
+        return mass >= min_p ? mass : 0;
     }
 };
 
@@ -159,7 +157,7 @@ extern "C" __global__ void __launch_bounds__(1024, 1)
     const float largest = logits[(u32)best];
     u64 mass = 0;
     for (int token = thread; token < vocabulary; token += SAMPLE_THREADS)
-        mass += mass_of(exponential(logits[token] - largest));
+        mass += mass_of(logits[token] - largest);
     mass = block_reduce(mass, shared, sum);
     for (int index = thread; index < spec.seen_count; index += SAMPLE_THREADS) {
         const Seen one = seen[spec.seen_start + index];
@@ -167,7 +165,7 @@ extern "C" __global__ void __launch_bounds__(1024, 1)
         logit = logit > 0.0f ? logit / spec.repetition : logit * spec.repetition;
         if (one.completion) {
             logit = logit - spec.presence;
-            logit = logit - spec.frequency * (float)min(one.completion, 65535u);
+            logit = logit - spec.frequency * (float)one.completion;
         }
         scratch[one.token] = logit;
     }
@@ -179,9 +177,9 @@ extern "C" __global__ void __launch_bounds__(1024, 1)
 
     best = NO_KEY;
     for (int token = thread; token < vocabulary; token += SAMPLE_THREADS)
-        if (scratch[token] != lowest) best = smaller(best, key_of(scratch[token], token));
+        if (scratch[token] > lowest) best = smaller(best, key_of(scratch[token], token));
     best = block_reduce(best, shared, smaller);
-    if (best == NO_KEY) {
+    if (best == NO_KEY || scratch[(u32)best] >= infinity) {
         if (thread == 0) out[blockIdx.x] = {0, 1, 0.0f, largest, mass};
         return;
     }
@@ -200,8 +198,9 @@ extern "C" __global__ void __launch_bounds__(1024, 1)
             return block_reduce(mass, shared, sum);
         };
         u64 kept = kept_mass(last);
-        if (spec.top_p != NO_KEY) {
-            const u64 wanted = __umul64hi(kept, spec.top_p);
+        if (!spec.all_p) {
+            // A share of 64 bits: (kept * top_p) >> 32.
+            const u64 wanted = __umul64hi(kept, (u64)spec.top_p << 32);
             last = prefix_end(row, last, wanted ? wanted : 1, histogram, found, weigh);
             kept = kept_mass(last);
         }

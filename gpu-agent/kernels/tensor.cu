@@ -92,7 +92,7 @@ __device__ __forceinline__ void stage_tile(Tile& tile, u32 (*residuals)[STAGED_S
         }
         if (lane < count) {
             tile.scales[lane][r] = from.scales[at + lane];
-            tile.totals[lane][r] = from.totals[at + lane];
+            tile.totals[lane][r] = (residuals ? from.fine_totals : from.totals)[at + lane];
         }
     }
 }

@@ -258,8 +258,10 @@ __device__ __forceinline__ int dot(u32 a, u32 b, int sum) {
 #if DOT == 4
     asm("dp4a.s32.s32 %0, %1, %2, %3;" : "=r"(out) : "r"(a), "r"(b), "r"(sum));
 #elif DOT == 2
-    // prmt with bit 3 of a selector repeats the byte's sign: two signed 16-bit halves from two bytes.
-    const u32 first = __byte_perm(a, 0, 0x9180), second = __byte_perm(a, 0, 0xb3a2);
+    // Two signed 16-bit halves from two bytes: bit 3 of a selector repeats the byte's sign, which __byte_perm does not do.
+    u32 first, second;
+    asm("prmt.b32 %0, %1, 0, 0x9180;" : "=r"(first) : "r"(a));
+    asm("prmt.b32 %0, %1, 0, 0xb3a2;" : "=r"(second) : "r"(a));
     asm("dp2a.lo.s32.s32 %0, %1, %2, %3;" : "=r"(out) : "r"(first), "r"(b), "r"(sum));
     asm("dp2a.hi.s32.s32 %0, %1, %2, %3;" : "=r"(out) : "r"(second), "r"(b), "r"(out));
 #else

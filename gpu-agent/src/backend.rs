@@ -12,6 +12,7 @@
 pub mod arithmetic;
 pub mod batch;
 pub mod cpu;
+pub mod cuda;
 pub mod error;
 pub mod limits;
 pub mod ops;

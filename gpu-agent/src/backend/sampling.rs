@@ -209,7 +209,7 @@ fn log_probability(logits: &[f32], largest: f32, token: u32) -> f32 {
 }
 
 /// The `index`-th number of `SplitMix64` (Steele, Lea and Flood 2014), which is tiny, and the same on every machine.
-fn random(seed: u64, index: u64) -> u64 {
+pub fn random(seed: u64, index: u64) -> u64 {
     const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
     let mut mixed = seed.wrapping_add(STEP.wrapping_mul(index.wrapping_add(1)));
     mixed = (mixed ^ mixed >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);

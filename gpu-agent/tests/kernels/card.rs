@@ -1,0 +1,226 @@
+//! A card in software, and its memory as tests see it.
+
+use std::path::Path;
+
+use gpu_agent::backend::cuda::launch::{Activations, Shape, Spec, Target};
+use testbed_ptx::{Capability, Counters, Fault, Launch, Limits, Memory, Module, RunError, run};
+
+/// More than the largest case needs.
+const MEMORY_BYTES: u64 = 1 << 30;
+/// A kernel of these sizes needs less than a hundredth of it: a bug that loops for ever ends here.
+const INSTRUCTIONS: u64 = 1 << 26;
+
+/// A value that lies in memory as it does on a little-endian host.
+pub trait Plain: Copy {
+    /// Bytes of a value.
+    const SIZE: usize;
+    /// Appends the bytes.
+    fn put(self, to: &mut Vec<u8>);
+    /// From exactly `SIZE` bytes.
+    fn take(from: &[u8]) -> Self;
+}
+
+macro_rules! plain {
+    ($($kind:ty),*) => { $(
+        impl Plain for $kind {
+            const SIZE: usize = size_of::<$kind>();
+            fn put(self, to: &mut Vec<u8>) {
+                to.extend_from_slice(&self.to_le_bytes());
+            }
+            fn take(from: &[u8]) -> Self {
+                Self::from_le_bytes(from.try_into().expect("as many bytes as the type has"))
+            }
+        }
+    )* };
+}
+
+plain!(u8, i8, u16, i32, u32, u64, f32);
+
+/// One argument of a kernel, as C lays it.
+#[derive(Debug, Clone)]
+pub struct Argument(Vec<u8>);
+
+impl<P: Plain> From<P> for Argument {
+    fn from(value: P) -> Self {
+        let mut bytes = Vec::new();
+        value.put(&mut bytes);
+        Self(bytes)
+    }
+}
+
+impl From<Target> for Argument {
+    fn from(target: Target) -> Self {
+        let mut bytes = Vec::new();
+        for address in [target.weights, target.out, target.bias, target.residual] {
+            address.put(&mut bytes);
+        }
+        target.columns.put(&mut bytes);
+        target.fine.put(&mut bytes);
+        Self(bytes)
+    }
+}
+
+impl From<Activations> for Argument {
+    fn from(x: Activations) -> Self {
+        let mut bytes = Vec::new();
+        for address in [x.quants, x.residuals, x.scales, x.totals, x.fine_totals] {
+            address.put(&mut bytes);
+        }
+        Self(bytes)
+    }
+}
+
+impl From<Spec> for Argument {
+    fn from(spec: Spec) -> Self {
+        let mut bytes = Vec::new();
+        spec.inverse_temperature.put(&mut bytes);
+        spec.top_p.put(&mut bytes);
+        spec.min_p.put(&mut bytes);
+        spec.random.put(&mut bytes);
+        for number in [spec.top_k, spec.mask, spec.seen_start, spec.seen_count] {
+            number.put(&mut bytes);
+        }
+        for penalty in [spec.repetition, spec.presence, spec.frequency] {
+            penalty.put(&mut bytes);
+        }
+        spec.all_p.put(&mut bytes);
+        Self(bytes)
+    }
+}
+
+impl Argument {
+    /// The bytes.
+    pub fn bytes(self) -> Vec<u8> {
+        self.0
+    }
+}
+
+/// A list of arguments of any types.
+#[macro_export]
+macro_rules! arguments {
+    ($($value:expr),* $(,)?) => { &[$($crate::card::Argument::from($value)),*][..] };
+}
+
+/// A card of one compute capability.
+pub struct Card {
+    memory: Memory,
+    device: Capability,
+}
+
+impl Card {
+    /// Of `sm`, the generation times ten plus the step.
+    pub fn new(sm: u32) -> Self {
+        Self {
+            memory: Memory::new(MEMORY_BYTES),
+            device: Capability {
+                major: sm / 10,
+                minor: sm % 10,
+            },
+        }
+    }
+
+    /// Copies values to the card.
+    pub fn upload<P: Plain>(&self, values: &[P]) -> u64 {
+        let mut bytes = Vec::new();
+        values.iter().for_each(|value| value.put(&mut bytes));
+        let address = self.memory.allocate(bytes.len() as u64).expect("memory is left");
+        self.memory.write(address, &bytes).expect("just allocated");
+        address
+    }
+
+    /// Writes bytes into memory that was reserved.
+    pub fn write(&self, address: u64, bytes: &[u8]) {
+        self.memory.write(address, bytes).expect("allocated");
+    }
+
+    /// Memory for values that nothing wrote.
+    pub fn reserve<P: Plain>(&self, count: usize) -> u64 {
+        self.memory
+            .allocate((count * P::SIZE) as u64)
+            .expect("memory is left")
+    }
+
+    /// Reads values, all of which must have been written.
+    pub fn download<P: Plain>(&self, address: u64, count: usize) -> Vec<P> {
+        let mut bytes = vec![0; count * P::SIZE];
+        let written = self.memory.is_written(address, bytes.len() as u64);
+        assert_eq!(written, Ok(true), "a kernel left some of its result unwritten");
+        self.memory.read(address, &mut bytes).expect("allocated");
+        bytes.chunks_exact(P::SIZE).map(P::take).collect()
+    }
+
+    /// Parses a module for this card.
+    pub fn module(&self, ptx: &str) -> Module {
+        Module::parse(ptx, self.device).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Runs a kernel to its end.
+    pub fn run(&self, module: &Module, kernel: &str, shape: Shape, arguments: &[Argument]) -> Counters {
+        self.try_run(module, kernel, shape, arguments)
+            .unwrap_or_else(|fault| panic!("{fault}"))
+    }
+
+    /// As [`Card::run`], for kernels that a checker is to stop.
+    pub fn try_run(
+        &self,
+        module: &Module,
+        kernel: &str,
+        shape: Shape,
+        arguments: &[Argument],
+    ) -> Result<Counters, Box<Fault>> {
+        let kernel = module
+            .kernel(kernel)
+            .unwrap_or_else(|| panic!("the module has no kernel {kernel}"));
+        let mut parameters = vec![0; kernel.parameter_bytes()];
+        assert_eq!(kernel.parameters().len(), arguments.len(), "{}", kernel.name());
+        for (parameter, Argument(bytes)) in kernel.parameters().iter().zip(arguments) {
+            assert_eq!(bytes.len(), parameter.size, "{}", parameter.name);
+            parameters[parameter.offset..][..parameter.size].copy_from_slice(bytes);
+        }
+        let globals = module.place(&self.memory).expect("memory is left");
+        let small = |extents: [usize; 3]| extents.map(|extent| u32::try_from(extent).expect("small"));
+        let launch = Launch {
+            module,
+            kernel,
+            globals: &globals,
+            grid: small(shape.grid),
+            block: small(shape.block),
+            shared_bytes: u32::try_from(shape.shared_bytes).expect("small"),
+            parameters: &parameters,
+        };
+        let limits = Limits {
+            // What a launch gets without being asked for more.
+            shared_bytes: 48 * 1024,
+            instructions: INSTRUCTIONS,
+            ..Limits::of(self.device)
+        };
+        run(&launch, &self.memory, &limits, 2).map_err(|error| match error {
+            RunError::Launch(error) => panic!("{error}"),
+            RunError::Fault(fault) => fault,
+        })
+    }
+}
+
+/// The committed PTX of a module, by its name without its ending.
+pub fn ptx(module: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("kernels/ptx/{module}.ptx"));
+    std::fs::read_to_string(&path)
+        .unwrap_or_else(|error| panic!("{}: {error}; run `cargo xtask kernels`", path.display()))
+}
+
+/// Compares bit by bit; NaN equals NaN, since its payload is no part of the arithmetic.
+#[track_caller]
+pub fn assert_bits(got: &[f32], expected: &[f32], what: &str) {
+    assert_eq!(got.len(), expected.len(), "{what}");
+    for (index, (got, expected)) in got.iter().zip(expected).enumerate() {
+        assert!(
+            same(*got, *expected),
+            "{what}: value {index} is {got:e}, not {expected:e}"
+        );
+    }
+}
+
+/// Whether two floats have the same bits, or are both NaN.
+pub fn same(a: f32, b: f32) -> bool {
+    a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan())
+}
