@@ -383,11 +383,12 @@ fn prefill_attends_with_heads_of_every_size_a_window_and_a_cap_as_its_twin() {
     }
 }
 
-struct Rotated {
-    size: usize,
-    turned: usize,
-    pairs: i32,
-    norm: bool,
+/// How heads are rotated.
+pub struct Rotated {
+    pub size: usize,
+    pub turned: usize,
+    pub pairs: i32,
+    pub norm: bool,
 }
 
 #[test]
@@ -398,20 +399,23 @@ fn heads_are_normalised_rotated_and_stored_as_by_their_twin() {
         (80, 32, 1, true),
         (256, 256, 0, true),
     ] {
-        rotate(&Rotated {
-            size,
-            turned,
-            pairs,
-            norm,
-        });
+        rotate(
+            &Rotated {
+                size,
+                turned,
+                pairs,
+                norm,
+            },
+            &ptx(MODULE),
+        );
     }
 }
 
-fn rotate(of: &Rotated) {
+pub fn rotate(of: &Rotated, ptx: &str) {
     let Rotated { size, turned, .. } = *of;
     let (heads, kv_heads) = (3, 2);
     let card = Card::new(61);
-    let module = card.module(&ptx(MODULE));
+    let module = card.module(ptx);
     let mut random = Random::new(30);
     let positions = [0u32, 1, 9, 37];
     // Places in blocks that are not in order; the last is the last place of a block.

@@ -5,7 +5,7 @@ use gpu_agent::backend::cuda::launch::{Activations, Batch, Target, tensor};
 use gpu_agent::backend::cuda::layout::{Format, Layout};
 use gpu_agent::weights::file::RawMatrix;
 use gpu_agent::weights::quants::{Block, TensorType, each_block};
-use testbed_ptx::Module;
+use testbed_ptx::{Fault, Module};
 
 use crate::card::{Card, assert_bits, ptx};
 use crate::random::Random;
@@ -126,7 +126,7 @@ pub struct Case {
 
 impl Case {
     /// Runs it on a card, with a bias and a residual, and returns what the card and the twin say.
-    pub fn run(&self, unit: Unit, card: &Card, module: &Module) -> Result<(Vec<f32>, Vec<f32>), String> {
+    pub fn run(&self, unit: Unit, card: &Card, module: &Module) -> Result<(Vec<f32>, Vec<f32>), Box<Fault>> {
         let mut random = Random::new(0x0C0C_0011 ^ self.columns as u64);
         let matrix = random.matrix(self.kind, self.outputs, self.columns);
         let values: Vec<Vec<f32>> = (0..self.rows).map(|_| random.floats(self.columns)).collect();
@@ -164,7 +164,7 @@ impl Case {
                 arguments![target, none, none, blocks, x, count, -1i32, nowhere, 0u64],
             )
         };
-        ran.map_err(|fault| fault.to_string())?;
+        ran?;
         let got = card.download::<f32>(target.out, self.rows * self.outputs);
         let expected = rows
             .product(&matrix, self.fine)

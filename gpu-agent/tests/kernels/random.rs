@@ -21,11 +21,6 @@ impl Random {
         mixed ^ mixed >> 31
     }
 
-    /// Below `end`.
-    pub fn below(&mut self, end: usize) -> usize {
-        (self.bits() >> 33) as usize % end
-    }
-
     /// One byte.
     pub fn byte(&mut self) -> u8 {
         self.bits().to_le_bytes()[7]

@@ -271,9 +271,9 @@ impl Layout {
         let factors = &block.factors;
         let (scale, minimum) = (factors.scale.to_le_bytes(), factors.minimum.to_le_bytes());
         let pair = [scale[0], scale[1], minimum[0], minimum[1]];
-        let mut put = |plane: usize, place: Place, first: usize, bytes: &[u8], of: usize| {
-            let plane = &mut out[planes[plane].packed.clone()];
-            plane[place.at(of) + first..][..bytes.len()].copy_from_slice(bytes);
+        let mut put = |which: usize, place: Place, first: usize, bytes: &[u8], of: usize| {
+            let piece = &mut out[planes[which].packed.clone()][place.at(of)..];
+            piece[first..][..bytes.len()].copy_from_slice(bytes);
         };
         let (segment, within) = (place.segment(), place.index % SEGMENT_BLOCKS);
         match self.format.parts().1 {
