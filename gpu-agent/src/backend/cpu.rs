@@ -90,7 +90,7 @@ impl CpuOps {
             activations: Activations::default(),
             attention: attention::Scratch::new(threads),
             exact: matrix::Scratch::new(threads),
-            staged: Staged::new(BLOCK_TOKENS),
+            staged: Staged::new(BLOCK_TOKENS, threads),
             faults: Faults::default(),
             normed: Tensor::default(),
             between: Tensor::default(),
@@ -377,8 +377,10 @@ impl Ops for CpuOps {
     }
 
     fn sample(&mut self, logits: &Tensor) -> Result<(), DeviceError> {
-        let Self { staged, faults, .. } = self;
-        staged.sample(logits.values(), logits.width, |row| faults.note(row));
+        let Self {
+            staged, faults, pool, ..
+        } = self;
+        staged.sample(pool, logits.values(), logits.width, |row| faults.note(row));
         Ok(())
     }
 
