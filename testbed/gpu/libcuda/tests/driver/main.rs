@@ -5,6 +5,7 @@
 )]
 
 mod api;
+mod cost;
 mod cudarc_suite;
 mod device;
 mod kernels;
