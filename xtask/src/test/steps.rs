@@ -86,7 +86,7 @@ fn codegen() -> Result<Outcome> {
 
 fn clippy() -> Result<Outcome> {
     // The end-to-end tests are no part of all targets, since they run only when they are asked for.
-    for targets in [&["--all-targets"][..], &["--test", "e2e"]] {
+    for targets in [&["--all-targets"][..], &["--test", "e2e", "--test", "attacks"]] {
         let mut cargo = workspace::cargo();
         cargo
             .args(["clippy", "--workspace"])
