@@ -147,6 +147,8 @@ reasons!(
         SecretMissing: false,
         /// The Secret's text is neither 24 words nor 64 hexadecimal digits.
         SecretMalformed: false,
+        /// The Secret is being deleted, and held only until what is owed is claimed.
+        SecretDeleting: false,
         /// `payout.address` is no address, or not the one of the wallet's key.
         AddressInvalid: false,
         /// No endpoint is configured for `payout.network`, or it serves another network.
@@ -185,8 +187,8 @@ reasons!(
         ChannelNotFound: false,
         /// `billing.maxNano` is below the least that the requests cost.
         BudgetTooSmall: false,
-        /// A provider that only takes paid jobs.
-        ProviderUnavailable: false,
+        /// `billing.mode` is `Free`, and the offer has prices and does not set `allowFree`.
+        FreeNotOffered: false,
     }
 );
 reasons!(
@@ -204,6 +206,8 @@ reasons!(
         VoucherInvalid: false,
         /// The channel cannot be used yet.
         ChannelNotReady: false,
+        /// The job runs or could run, and what it may cost could not be claimed in time: it is stopped or waits.
+        NotCovered: false,
     }
 );
 reasons!(
@@ -260,6 +264,8 @@ reasons!(
         DeadlineExceeded: true,
         /// Agents were lost or failed more often than `backoffLimit`.
         BackoffLimitExceeded: true,
+        /// The `PaymentChannel` that held the budget is gone; another of its name has another ledger.
+        ChannelGone: true,
     }
 );
 reasons!(
@@ -302,6 +308,10 @@ reasons!(
         ProviderNotFound: false,
         /// An older channel uses the same contract, and one contract has one ledger.
         ContractInUse: false,
+        /// `spec.binding` is not the payer's signature over this contract, namespace and name.
+        Unbound: false,
+        /// The provider's payout wallet cannot redeem.
+        WalletNotReady: false,
     }
 );
 reasons!(
@@ -317,10 +327,47 @@ reasons!(
         Expired: false,
         /// The epoch is not the contract's.
         WrongEpoch: false,
-        /// The cap is below what an earlier voucher allowed or what was redeemed.
+        /// The cap or the validity is below an earlier voucher's, or the cap is below what was redeemed.
         Lowered: false,
+        /// It is valid for less than the provider's `minVoucherValidity`.
+        TooShort: false,
         /// The contract has not been seen.
         Unknown: false,
+    }
+);
+reasons!(
+    /// Channel: the ledger explains what the contract shows as redeemed.
+    LedgerCurrent = "LedgerCurrent" {
+        /// It does.
+        UpToDate: true,
+        /// The contract has not been seen.
+        Unknown: false,
+        /// More was redeemed than this ledger ever claimed: somebody else claimed, or this object is older than the claims.
+        LedgerBehind: false,
+        /// An endpoint shows more than the payer ever allowed: it lies, and is not believed.
+        ReadingRefused: false,
+    }
+);
+reasons!(
+    /// Channel: the clocks of operator and chain agree.
+    ClockInStep = "ClockInStep" {
+        /// They differ by a minute at most.
+        InStep: true,
+        /// They differ by more; the later one counts.
+        OutOfStep: false,
+        /// The chain's time is not known.
+        Unknown: true,
+    }
+);
+reasons!(
+    /// Provider: what is made for it is there.
+    ChildrenApplied = "ChildrenApplied" {
+        /// It is.
+        Applied: true,
+        /// The API server refuses one.
+        Refused: false,
+        /// An object of the name is there and is not this provider's; it is left alone.
+        Foreign: false,
     }
 );
 reasons!(

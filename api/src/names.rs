@@ -9,7 +9,8 @@ pub const FIELD_MANAGER: &str = "cocoon-operator";
 
 /// Finalizer that lets usage be metered and settled before its object goes.
 pub const SETTLEMENT_FINALIZER: &str = "cocoon.farm/settlement";
-/// Set to `"true"`: let the object go and write off what was not settled.
+/// Set to `"true"` on a `CocoonProvider`: let it and its channels go and write off what was not settled. On any other object
+/// it means nothing, since payers own those.
 pub const ABANDON_ANNOTATION: &str = "cocoon.farm/abandon";
 /// When the agents of a model last became idle (RFC 3339), on their Deployment.
 pub const IDLE_SINCE_ANNOTATION: &str = "cocoon.farm/idle-since";
@@ -47,6 +48,21 @@ pub const STATEMENTS_KEY: &str = "statements.jsonl";
 pub const AGENT_PORT: u16 = 8443;
 /// Port on which an agent answers probes and metrics, without TLS and without any job's data.
 pub const AGENT_HEALTH_PORT: u16 = 8080;
+
+/// Whether the text can be the name of an object: a DNS subdomain. A reference that is none names nothing, and is never put
+/// into a URL or a selector.
+pub fn is_object_name(text: &str) -> bool {
+    let is_label = |label: &str| {
+        let edge =
+            |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+        edge(label.as_bytes().first())
+            && edge(label.as_bytes().last())
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+    };
+    text.len() <= 253 && text.split('.').all(is_label)
+}
 
 /// DNS name in an agent's certificate. It is never resolved: the operator dials the pod's address and checks
 /// this name.

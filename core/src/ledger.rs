@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use cocoon_api::{
     NanoTon,
-    conditions::{self, Reason as _, VoucherValid},
+    conditions::{self, Ready, Reason as _},
     crd::channel::{Counter, MAX_LEDGER_ENTRIES, PaymentChannelStatus, Reservation},
     units::UnitError,
 };
@@ -60,7 +60,7 @@ pub fn reserve(
         return Ok(Err(Refusal::Full));
     }
     let own = exposures.remove(job).unwrap_or_default();
-    let others = NanoTon::sum(exposures.into_values())?.checked_add(status.finished_nano)?;
+    let others = NanoTon::sum(exposures.into_values())?.checked_add(finished(status))?;
     let available = claimable(status)?.saturating_sub(others);
     // What the job has used counts against its own budget, which may not fall below it.
     let wanted = wanted.max(own);
@@ -148,12 +148,39 @@ pub fn used(status: &PaymentChannelStatus, job: &str) -> Result<NanoTon, UnitErr
 
 /// What all jobs together were metered for, finished ones included.
 pub fn accrued(status: &PaymentChannelStatus) -> Result<NanoTon, UnitError> {
-    NanoTon::sum(status.counters.iter().map(|counter| counter.nano))?.checked_add(status.finished_nano)
+    NanoTon::sum(status.counters.iter().map(|counter| counter.nano))?.checked_add(finished(status))
 }
 
-/// The most that may ever be claimed as things stand: the voucher's cap, and what the contract has paid or holds.
+/// What finished jobs were metered for, and what was redeemed on account of other ledgers. Of the latter counts what the
+/// contract shows: where a reading was too high, its claim is not owed here.
+fn finished(status: &PaymentChannelStatus) -> NanoTon {
+    let false_part = status.earlier_nano.saturating_sub(status.redeemed_nano);
+    status.finished_nano.saturating_sub(false_part)
+}
+
+/// Whether what was metered, what jobs before this one may still come to, and this job's reservation stay within `total`. Jobs that
+/// have used something come first, then the order is that of their UIDs: any order that does not change from plan to plan.
+pub fn is_within(status: &PaymentChannelStatus, job: &str, total: NanoTon) -> Result<bool, UnitError> {
+    let mut used: BTreeMap<&str, NanoTon> = BTreeMap::new();
+    for counter in &status.counters {
+        let sum = used.entry(&counter.job).or_default();
+        *sum = sum.checked_add(counter.nano)?;
+    }
+    let used = |job: &str| used.get(job).copied().unwrap_or_default();
+    let rank = |job: &str| (used(job) == NanoTon::ZERO, job.to_owned());
+    let own = rank(job);
+    let open = status
+        .reservations
+        .iter()
+        .filter(|held| rank(&held.job) <= own)
+        .map(|held| held.nano.saturating_sub(used(&held.job)));
+    Ok(NanoTon::sum(open)?.checked_add(accrued(status)?)? <= total)
+}
+
+/// The most that may be claimed for new work as things stand: the voucher's cap, and what the contract has paid or holds;
+/// nothing where the channel is not ready.
 pub fn claimable(status: &PaymentChannelStatus) -> Result<NanoTon, UnitError> {
-    if !conditions::is_true(&status.conditions, VoucherValid::TYPE) {
+    if !conditions::is_true(&status.conditions, Ready::TYPE) {
         return Ok(NanoTon::ZERO);
     }
     Ok(status
@@ -163,8 +190,12 @@ pub fn claimable(status: &PaymentChannelStatus) -> Result<NanoTon, UnitError> {
 
 /// What new jobs can reserve.
 pub fn available(status: &PaymentChannelStatus) -> Result<NanoTon, UnitError> {
-    let exposed = NanoTon::sum(exposures(status)?.into_values())?.checked_add(status.finished_nano)?;
-    Ok(claimable(status)?.saturating_sub(exposed))
+    Ok(claimable(status)?.saturating_sub(exposed(status)?))
+}
+
+/// What was metered, and what jobs with a reservation may still come to.
+pub fn exposed(status: &PaymentChannelStatus) -> Result<NanoTon, UnitError> {
+    NanoTon::sum(exposures(status)?.into_values())?.checked_add(finished(status))
 }
 
 /// The most that each unsettled job can come to: its budget while it runs, or what it used.

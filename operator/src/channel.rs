@@ -12,6 +12,7 @@
 pub mod contracts;
 mod deletion;
 mod fold;
+pub mod looks;
 pub(crate) mod observe;
 pub(crate) mod plan;
 mod status;
@@ -20,9 +21,11 @@ pub(crate) mod validate;
 use std::{sync::Arc, time::Duration};
 
 use cocoon_api::{
+    conditions::{self, Funded, Reason as _},
     crd::{PaymentChannel, Settlement},
     names::SETTLEMENT_FINALIZER,
 };
+use cocoon_core::settlement::has_ended;
 use futures::{StreamExt as _, TryStreamExt as _, channel::mpsc};
 use kube::{
     Api, ResourceExt as _,
@@ -103,7 +106,7 @@ pub async fn run(ctx: Arc<Context>, stop: CancellationToken) {
             watcher::Config::default(),
             |settlement| {
                 let namespace = settlement.namespace().unwrap_or_default();
-                let redeems = if plan::ended(&settlement) {
+                let redeems = if has_ended(&settlement) {
                     settlement.spec.redeems.clone()
                 } else {
                     Vec::new()
@@ -135,12 +138,31 @@ async fn reconcile(channel: &PaymentChannel, shared: &Channels) -> Result<Action
     if let Tenure::Unsettled(rest) = tenure {
         return Ok(Action::requeue(rest));
     }
-    let seen = observe::observe(&channel, &tenure, &shared.ctx).await?;
+    // A deletion hangs on nothing that cannot be read: past its limit, the object goes.
+    let seen = match observe::observe(&channel, &tenure, &shared.ctx).await {
+        Err(error) if deletion::give_up(&channel, &error, shared).await? => return Ok(Action::await_change()),
+        seen => seen?,
+    };
     let facts = validate::validate(&channel, &seen, &shared.ctx.networks, shared.ctx.now());
-    if deletion::part(&channel, &seen, shared).await? {
-        return Ok(Action::await_change());
+    match deletion::part(&channel, &seen, shared).await {
+        Ok(true) => return Ok(Action::await_change()),
+        Ok(false) => {}
+        Err(error) if deletion::give_up(&channel, &error, shared).await? => return Ok(Action::await_change()),
+        Err(error) => return Err(error),
     }
     let written = status::write(&channel, &facts, shared).await?;
+    if let Some(time) = seen.chain_time {
+        // What was not believed is in the conditions: the channel's contract counts as not seen.
+        let is_believed = written.as_ref().is_some_and(|channel| {
+            let list = channel
+                .status
+                .as_ref()
+                .map_or(&[][..], |status| &status.conditions);
+            conditions::find(list, Funded::TYPE)
+                .is_some_and(|funded| funded.reason != Funded::EndpointUnavailable.name())
+        });
+        shared.ctx.looks.note(&channel, time, is_believed);
+    }
     Ok(Action::requeue(plan::next_look(
         &channel,
         written.as_ref().and_then(|channel| channel.status.as_ref()),
@@ -158,6 +180,7 @@ async fn live(channel: &PaymentChannel, shared: &Channels) -> Result<Option<Paym
     match stored {
         None => {
             shared.passes.forget(channel);
+            shared.ctx.looks.forget(channel);
             Ok(None)
         }
         Some(stored) if stored.metadata.deletion_timestamp.is_some() => Ok(stored

@@ -9,8 +9,13 @@ use kube::{
 };
 
 use crate::{
-    chain::Networks, channel::contracts::Contracts, config::Config, dispatch::AgentClient, error::Result,
-    metrics::Metrics, tls::AgentTls,
+    chain::Networks,
+    channel::{contracts::Contracts, looks::Looks},
+    config::Config,
+    dispatch::AgentClient,
+    error::Result,
+    metrics::Metrics,
+    tls::AgentTls,
 };
 
 /// What every controller shares.
@@ -27,6 +32,8 @@ pub struct Context {
     pub networks: Arc<Networks>,
     /// Which channel holds each contract.
     pub contracts: Contracts,
+    /// What was seen of each channel's contract.
+    pub looks: Looks,
     /// Certificates toward agents.
     pub tls: Arc<AgentTls>,
 }
@@ -51,6 +58,7 @@ impl Context {
             metrics,
             recorder,
             contracts: Contracts::new(networks.clone()),
+            looks: Looks::default(),
             networks,
             tls,
         }

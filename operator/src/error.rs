@@ -52,6 +52,18 @@ pub enum Error {
         #[source]
         source: cocoon_core::ledger::Full,
     },
+    /// More was redeemed from a channel than its ledger can explain.
+    #[error("nothing is metered on {object} while its ledger is behind: see its condition LedgerCurrent")]
+    LedgerBehind {
+        /// Kind, namespace and name.
+        object: String,
+    },
+    /// An object of the name is there and somebody else's.
+    #[error("{object} exists and is not this provider's: delete it, or give the provider another name")]
+    Foreign {
+        /// Kind, namespace and name.
+        object: String,
+    },
     /// The Secret of a job's results cannot be used.
     #[error("could not use the results")]
     Results {

@@ -11,10 +11,10 @@
 //! - nodes: get, list, watch, always in the whole cluster — which GPUs exist;
 //! - pods: get, list, watch, always in the whole cluster — which GPUs are taken, by whomever, and where agents stand;
 //! - deployments (apps): get, list, watch, create, patch, delete — agents;
-//! - poddisruptionbudgets (policy): create, patch, delete — one agent of a model is moved at a time;
-//! - networkpolicies (networking.k8s.io): create, patch — only the operator reaches agents, and agents reach nobody;
-//! - secrets: get — the agents' certificate, and whether the wallet's Secret is still there at deletion;
-//!   create, patch — the agents' certificate;
+//! - poddisruptionbudgets (policy): get, create, patch, delete — one agent of a model is moved at a time;
+//! - networkpolicies (networking.k8s.io): get, create, patch — only the operator reaches agents, and agents reach nobody;
+//! - secrets: get — the agents' certificate, and the wallet's Secret;
+//!   create, patch — the agents' certificate; patch — the finalizer of the wallet's Secret;
 //! - secrets in the operator's own namespace: get, create, update — the authority of the agents;
 //! - events (events.k8s.io): create, patch — what was written off at deletion.
 
@@ -28,6 +28,7 @@ mod plan;
 mod speeds;
 mod status;
 mod validate;
+mod wallet;
 mod watch;
 
 use std::{sync::Arc, time::Duration};
@@ -116,7 +117,10 @@ async fn reconcile_within(provider: Arc<CocoonProvider>, providers: Arc<Provider
 /// Observe, validate, plan, apply, status.
 async fn reconcile(provider: &CocoonProvider, providers: &Providers) -> Result<Action> {
     if provider.metadata.deletion_timestamp.is_some() {
-        return deletion::depart(provider, providers).await;
+        return match deletion::depart(provider, providers).await {
+            Err(error) => deletion::give_up(provider, error, providers).await,
+            done => done,
+        };
     }
     let Some(provider) = finalizer::ensure(&providers.api(provider), provider).await? else {
         return Ok(Action::await_change());
@@ -127,8 +131,9 @@ async fn reconcile(provider: &CocoonProvider, providers: &Providers) -> Result<A
         Err(invalid) => return status::reject(&provider, &invalid, &seen, providers).await,
     };
     let plan = plan::plan(&valid, &seen, &providers.ctx.config);
-    apply::apply(&valid, &plan, &seen, providers).await?;
-    status::write(&provider, &valid, &plan, &seen, providers).await?;
+    let children = apply::apply(&valid, &plan, &seen, providers).await?;
+    let held = wallet::hold(&provider, providers).await?;
+    status::write(&provider, &valid, &plan, &seen, children, held, providers).await?;
     Ok(Action::requeue(
         until(plan.placement.next_change, seen.now).min(PAYMENTS_INTERVAL),
     ))

@@ -43,7 +43,7 @@ use tracing::warn;
 pub(crate) use account::Account;
 pub use claims::Claim;
 pub use look::{Look, look};
-pub use payments::{Payments, confirmed, payments};
+pub use payments::{Payments, payments};
 
 use crate::{
     chain::Chain,
@@ -109,7 +109,10 @@ async fn reconcile(provider: &CocoonProvider, shared: &Settlements) -> Result<Ac
         .inspect_err(|error| warn!(provider = describe(provider), "nothing new is settled: {error}"))
         .ok();
     shared.note_flight(provider, &seen);
-    let now = shared.ctx.now();
+    let now = shared
+        .ctx
+        .looks
+        .later_of(shared.ctx.now().as_second(), &seen.channels);
     let plan = plan::plan(provider, &mut seen, policy.as_ref(), now).map_err(|source| Error::Money {
         object: describe(provider),
         source,

@@ -215,7 +215,8 @@ async fn claims_beyond_voucher_or_deposit_are_not_signed() {
         "the cap is the deposit's"
     );
     let mut forged = world.channel();
-    forged.spec.voucher.as_mut().unwrap().cap_nano = cocoon_api::NanoTon::from_nano(2 * DEPOSIT).unwrap();
+    forged.status.as_mut().unwrap().vouchers[0].cap_nano =
+        cocoon_api::NanoTon::from_nano(2 * DEPOSIT).unwrap();
     assert!(
         world
             .sign_for(&forged, CLAIM)

@@ -81,6 +81,7 @@
 //! ```
 
 pub mod address;
+pub mod binding;
 mod cells;
 pub mod channel;
 pub mod client;
@@ -94,6 +95,7 @@ pub mod voucher;
 pub mod wallet;
 
 pub use address::Address;
+pub use binding::Binding;
 pub use cells::{Cell, CellError, MAX_BOC_BYTES, cell_hash, decode_boc, encode_boc};
 pub use channel::{ChannelParams, ChannelState, ChannelStatus};
 pub use client::{ChainClient, ClientError};

@@ -116,6 +116,10 @@ impl Chart {
                 format!("{name}: definitions follow their switches"),
                 rendered.definitions_follow(name),
             ),
+            (
+                format!("{name}: the admission policy follows its switch and spares the operator"),
+                rendered.admission_policy_follows(name),
+            ),
         ];
         let admitted = read(POLICIES).and_then(|source| rendered.agents_admit_the_operator_of(&source));
         checks.push((format!("{name}: agents admit the operator"), admitted));

@@ -26,7 +26,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let description = stack::up(&args.stack.clone().or_nodes(NODES))?;
     let mut tests = workspace::cargo();
     tests
-        .args(["test", "--workspace", "--test", "e2e", "--"])
+        .args(["test", "--workspace", "--test", "e2e", "--test", "attacks", "--"])
         .args(&args.tests);
     tests
         .args(["--test-threads", "1"])

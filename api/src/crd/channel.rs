@@ -67,6 +67,7 @@ pub const MAX_LEDGER_ENTRIES: usize = 1000;
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(validation = Rule::new("self.provider == oldSelf.provider && self.network == oldSelf.network && self.contractAddress == oldSelf.contractAddress && self.payerPublicKey == oldSelf.payerPublicKey").message("only the voucher may change"))]
+#[x_kube(validation = Rule::new("!has(oldSelf.binding) || (has(self.binding) && self.binding == oldSelf.binding)").message("a binding cannot be changed: delete the channel and make it again"))]
 #[x_kube(validation = Rule::new("!has(oldSelf.voucher) || has(self.voucher)").message("a voucher cannot be taken back"))]
 pub struct PaymentChannelSpec {
     /// The provider that is paid.
@@ -86,6 +87,11 @@ pub struct PaymentChannelSpec {
     /// The payer's Ed25519 public key, as 64 hexadecimal digits.
     #[schemars(length(min = 64, max = 64), regex(pattern = r"^[0-9a-f]{64}$"))]
     pub payer_public_key: String,
+    /// The payer's signature over network, contract, namespace and name of this object, as 128 hexadecimal digits: the proof
+    /// that the owner of the contract made it, and nobody who only knows its address. An object without it is not used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 128, max = 128), regex(pattern = r"^[0-9a-f]{128}$"))]
+    pub binding: Option<String>,
     /// The payer's signed cap. Without one, nothing can be reserved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub voucher: Option<Voucher>,
@@ -94,7 +100,7 @@ pub struct PaymentChannelSpec {
 /// A payer-signed cap: this channel may be claimed up to `capNano`, cumulative.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[x_kube(validation = Rule::new("self.epoch > oldSelf.epoch || (self.epoch == oldSelf.epoch && self.capNano >= oldSelf.capNano)").message("a voucher may only be raised: capNano and epoch must not fall"))]
+#[x_kube(validation = Rule::new("self.epoch > oldSelf.epoch || (self.epoch == oldSelf.epoch && self.capNano >= oldSelf.capNano && self.validUntil >= oldSelf.validUntil)").message("a voucher may only be raised: epoch, capNano and validUntil must not fall"))]
 pub struct Voucher {
     /// The most that may be claimed since the channel was opened, in nanoTON.
     #[schemars(extend("minimum" = 1))]
@@ -117,7 +123,8 @@ pub struct PaymentChannelStatus {
     /// Generation of the specification that this status describes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// `Ready` sums up `Funded` and `VoucherValid`; `Closing` says whether the payer is leaving.
+    /// `Ready` sums up `Funded`, `VoucherValid`, `LedgerCurrent` and `ClockInStep`; `Closing` says whether the payer is
+    /// leaving.
     #[serde(default)]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -127,6 +134,17 @@ pub struct PaymentChannelStatus {
     /// NanoTON in the contract that can be claimed: its balance less the reserve for rent.
     #[serde(default)]
     pub deposit_nano: NanoTon,
+    /// The best verified voucher of each epoch, with its signature. Claims use these, whatever the specification says by then:
+    /// what was verified once stays the provider's evidence.
+    #[serde(default)]
+    #[schemars(length(max = 8))]
+    pub vouchers: Vec<Voucher>,
+    /// Epoch that the contract showed last; absent before the first look.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<u32>,
+    /// Challenge window of the contract, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub challenge_seconds: Option<u32>,
     /// Cap of the voucher that was verified last.
     #[serde(default)]
     pub cap_nano: NanoTon,
@@ -142,6 +160,14 @@ pub struct PaymentChannelStatus {
     /// Paid to the provider, as the contract's getter shows.
     #[serde(default)]
     pub redeemed_nano: NanoTon,
+    /// The most that `redeemedNano` may show as far as this ledger can tell: what was redeemed at the first look, what the
+    /// provider acknowledged, and the highest claim that was signed since.
+    #[serde(default)]
+    pub claimed_nano: NanoTon,
+    /// What the contract shows as redeemed where this ledger cannot explain it: somebody else claimed, or this object is older
+    /// than the claims. Nothing is reserved, metered or claimed until the provider acknowledges it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unexplained_nano: Option<NanoTon>,
     /// When the challenge window of a closing channel ends, in Unix seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub challenge_ends_at: Option<i64>,
@@ -156,7 +182,8 @@ pub struct PaymentChannelStatus {
     /// Metered for jobs that left the counters: settled or deleted ones, and ended ones where the ledger fills.
     #[serde(default)]
     pub finished_nano: NanoTon,
-    /// Redeemed before this object first saw the contract; part of `finishedNano`.
+    /// Redeemed on account of other ledgers: before this object first saw the contract, or acknowledged by the provider. Part of
+    /// `finishedNano`; of it counts what `redeemedNano` shows.
     #[serde(default)]
     pub earlier_nano: NanoTon,
     /// When the oldest amount that is metered and not redeemed appeared, in Unix seconds.

@@ -22,6 +22,7 @@ use crate::{
     namespaced,
     status = "InferenceJobStatus",
     derive = "PartialEq",
+    validation = Rule::new("self.metadata.name.size() <= 63").message("the name is the value of a label: at most 63 characters"),
     doc = "InferenceJob is a batch of requests to one model. Its results are in a Secret of the job's name.",
     selectable = ".spec.model",
     selectable = ".status.phase",
@@ -221,6 +222,10 @@ pub struct InferenceJobStatus {
     #[serde(default)]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
+    /// UID of the `PaymentChannel` that holds the budget. Usage is metered on that object alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 36))]
+    pub channel_uid: Option<String>,
     /// When the first request was dispatched.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_time: Option<Time>,
@@ -332,7 +337,7 @@ pub struct JobCost {
 }
 
 /// Attempts of one job at most, as the schema of its status says: the first, and one for each that `backoffLimit` allows.
-/// Attempts that were stopped by `suspend` count here as well.
+/// Attempts that were stopped, by `suspend` or because they were no longer covered, count here as well.
 pub const MAX_ASSIGNMENTS: usize = 101;
 
 /// One attempt: some requests on one agent.
@@ -373,7 +378,7 @@ pub enum AssignmentState {
     Ended,
     /// The agent is gone; what it had not delivered runs again.
     Lost,
-    /// Stopped by `suspend`; what it had not delivered runs later.
+    /// Stopped by `suspend`, or because it was no longer covered; what it had not delivered runs later.
     Suspended,
 }
 

@@ -11,7 +11,7 @@ mod payout;
 mod status;
 
 pub use model::{ModelOffer, ModelSource, PvcSource};
-pub use payout::{Earnings, Payout, SettlePolicy};
+pub use payout::{Earnings, Payout, Ruling, SettlePolicy};
 pub use status::{
     CocoonProviderStatus, GpuCounts, InventorySource, ModelPhase, ModelStatus, NodeCounts, ProductCount,
 };
@@ -28,6 +28,7 @@ pub use status::{
     namespaced,
     status = "CocoonProviderStatus",
     derive = "PartialEq",
+    validation = Rule::new("self.metadata.name.size() <= 63").message("the name is the value of a label: at most 63 characters"),
     doc = "CocoonProvider is an offer of GPUs: which nodes take part, which models they serve at which price, and where the earnings go.",
     scale(
         spec_replicas_path = ".spec.replicas",

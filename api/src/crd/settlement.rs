@@ -72,6 +72,10 @@ pub struct Redeem {
     /// Name of the channel.
     #[schemars(length(min = 1, max = 253))]
     pub channel: String,
+    /// UID of the channel: another object of its name has another ledger.
+    #[serde(default)]
+    #[schemars(length(max = 36))]
+    pub channel_uid: String,
     /// Address of its contract.
     #[schemars(length(min = 1, max = 67))]
     pub contract_address: String,
@@ -124,6 +128,10 @@ pub struct SettlementStatus {
     /// Paid by the channels beyond what was redeemed before.
     #[serde(default)]
     pub confirmed_nano: NanoTon,
+    /// Where it failed although the wallet took it: the channels that do not show their claim.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 200), inner(length(max = 253)))]
+    pub unpaid: Vec<String>,
 }
 
 /// Where a settlement stands, for people.

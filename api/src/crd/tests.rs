@@ -1,3 +1,5 @@
+mod money;
+
 use kube::core::cel::validate_cel_schema;
 use serde_json::{Value, json};
 

@@ -6,7 +6,7 @@ use cocoon_api::{
     NanoTon,
     crd::{CocoonProvider, LocalReference, PaymentChannel, PaymentChannelSpec},
 };
-use cocoon_ton::{Address, ChannelOnChain, ChannelParams, ChannelState, ChannelStatus, Network};
+use cocoon_ton::{Address, Binding, ChannelOnChain, ChannelParams, ChannelState, ChannelStatus, Network};
 use kube::{Api, api::PostParams};
 
 use super::{PayerArguments, object};
@@ -115,6 +115,16 @@ impl Plan {
             network: network_name,
             contract_address: params.address().friendly(&network, true),
             payer_public_key: payer.wallet.public_key().to_string(),
+            binding: Some(
+                Binding {
+                    global_id: network.global_id(),
+                    channel: params.address(),
+                    namespace: &cluster.namespace,
+                    name: &name,
+                }
+                .sign(&payer.key)?
+                .to_string(),
+            ),
             voucher: None,
         };
         let channels: Api<PaymentChannel> = cluster.api();

@@ -8,7 +8,7 @@ const JOBS_SECONDS: i64 = 15;
 
 /// How long a claim that can be made is waited for. A settlement takes seconds; ten minutes bridge an endpoint that is
 /// down, and messages, valid for 90 s, that are lost several times.
-const SETTLE_SECONDS: i64 = 600;
+pub const SETTLE_SECONDS: i64 = 600;
 
 /// What is known of a channel whose object is being deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,7 +16,7 @@ const SETTLE_SECONDS: i64 = 600;
 pub struct Leaving {
     /// Seconds since the deletion.
     pub age: i64,
-    /// The annotation that lets go at once is set.
+    /// The provider gave up what it owes.
     pub abandoned: bool,
     /// Jobs hold budgets on it.
     pub busy: bool,
@@ -65,7 +65,7 @@ pub fn depart(leaving: Leaving) -> Departure {
         amount => Departure::WriteOff { amount, why },
     };
     if abandoned {
-        return write_off("abandoned by annotation");
+        return write_off("given up by its provider");
     }
     if busy && age < JOBS_SECONDS {
         return Departure::Wait("waiting for its jobs to stop");

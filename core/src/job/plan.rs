@@ -1,7 +1,8 @@
 //! What to do next for one job. The plan leaves nothing to choose: whoever applies it has no `if` of its own.
 //!
 //! Wanted properties:
-//! - no attempt starts before the budget is reserved, unless the job is free;
+//! - no attempt starts before the budget is reserved, unless the offer consents to free jobs;
+//! - nothing starts and nothing goes on that could not be claimed in time;
 //! - an attempt is given up only when its agent can no longer deliver: its pod is gone, or another process
 //!   answers there; an agent that cannot be reached is first removed;
 //! - every wait says what it waits for;
@@ -32,6 +33,7 @@ pub fn plan(world: &World<'_>) -> Result<Plan, UnitError> {
     let mut draft = Draft {
         conditions: vec![Accepted::Accepted.condition("the job will run")],
         provider: world.status.provider.clone(),
+        channel_uid: world.status.channel_uid.clone(),
     };
     if let Some(end) = end::ended(world) {
         return Ok(draft.act(Step::Finish(end)));

@@ -17,7 +17,7 @@ fn channel(covered: u64) -> PaymentChannelStatus {
     };
     conditions::set(
         &mut status.conditions,
-        VoucherValid::Valid.condition("signed by the payer"),
+        Ready::Ready.condition("in order"),
         None,
         Timestamp::UNIX_EPOCH,
     );
@@ -85,7 +85,7 @@ fn a_budget_can_be_raised_into_what_is_left() {
 }
 
 #[test]
-fn without_a_valid_voucher_nothing_is_available() {
+fn on_a_channel_that_is_not_ready_nothing_is_available() {
     let mut status = channel(100);
     status.conditions.clear();
     assert_eq!(available(&status), Ok(NanoTon::ZERO));
@@ -235,4 +235,33 @@ fn a_ledger_makes_room_before_it_is_full() {
         ..counter(0, 0, 1, 1)
     });
     assert!(is_filling(&status));
+}
+
+#[test]
+fn of_what_other_ledgers_redeemed_only_what_the_contract_shows_is_owed() {
+    let mut status = channel(1_000);
+    (status.earlier_nano, status.finished_nano, status.redeemed_nano) = (nano(300), nano(350), nano(300));
+    merge(&mut status, counter(0, 0, 1, 2)).unwrap();
+    assert_eq!(accrued(&status), Ok(nano(370)));
+    // The 300 were a lie, and a later look shows 40: of them, 260 must not be claimed.
+    status.redeemed_nano = nano(40);
+    assert_eq!(accrued(&status), Ok(nano(110)));
+}
+
+#[test]
+fn where_what_is_covered_shrinks_the_later_jobs_are_outside_it() {
+    let mut status = channel(100);
+    for (job, budget) in [("job-0", 40), ("job-1", 40), ("job-2", 20)] {
+        reserve(&mut status, job, job, nano(budget)).unwrap().unwrap();
+    }
+    let within = |status: &PaymentChannelStatus, total| {
+        ["job-0", "job-1", "job-2"].map(|job| is_within(status, job, nano(total)).unwrap())
+    };
+    assert_eq!(within(&status, 100), [true, true, true]);
+    assert_eq!(within(&status, 99), [true, true, false]);
+    assert_eq!(within(&status, 79), [true, false, false]);
+    // What has begun comes before what has not, and what was metered is not there a second time.
+    merge(&mut status, counter(0, 2, 1, 1)).unwrap();
+    assert_eq!(within(&status, 60), [true, false, true]);
+    assert_eq!(within(&status, 19), [false, false, false]);
 }

@@ -1,5 +1,6 @@
 //! Departure: when a provider that is being deleted may go.
 
+use crate::settlement::{Candidate, has_ended, least_urgent};
 use cocoon_api::{
     NanoTon,
     crd::{PaymentChannel, Settlement},
@@ -7,12 +8,11 @@ use cocoon_api::{
 };
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-/// How long a departing provider waits for its jobs to hand over what they used, and for a settlement of what its
-/// channels owe to be signed. Both take a few calls, so that this covers a dozen tries and still leaves within half a
-/// minute.
+/// How long a departing provider waits for its jobs to hand over what they used, where nothing can be claimed. It takes a few
+/// calls, so that this covers a dozen tries and still leaves within half a minute.
 pub const SIGN_LIMIT: SignedDuration = SignedDuration::from_secs(15);
 
-/// How long it waits for signed settlements to be confirmed or to expire. Messages are valid for some minutes; a
+/// How long it waits for what can be claimed, and for signed settlements to be confirmed or to expire. Messages are valid for some minutes; a
 /// chain that shows nothing for ten is not going to.
 pub const CONFIRM_LIMIT: SignedDuration = SignedDuration::from_mins(10);
 
@@ -21,6 +21,8 @@ pub const CONFIRM_LIMIT: SignedDuration = SignedDuration::from_mins(10);
 pub struct Dues {
     /// Metered on its channels and not redeemed.
     pub unsettled: NanoTon,
+    /// Of this, what can be claimed and is worth its fee.
+    pub claimable: NanoTon,
     /// Settlements that are signed and neither confirmed nor failed.
     pub in_flight: usize,
     /// Jobs whose agents may still hand over what they used.
@@ -34,31 +36,35 @@ impl Dues {
         channels: impl IntoIterator<Item = &'a PaymentChannel>,
         settlements: impl IntoIterator<Item = &'a Settlement>,
         running: usize,
+        now: i64,
     ) -> Result<Self, UnitError> {
         let owed = |channel: &PaymentChannel| {
             let status = channel.status.as_ref()?;
             Some(status.accrued_nano.saturating_sub(status.redeemed_nano))
         };
-        let mine = channels
+        let mine: Vec<&PaymentChannel> = channels
             .into_iter()
-            .filter(|channel| channel.spec.provider.name == provider);
-        let unsettled = NanoTon::sum(mine.filter_map(owed))?;
+            .filter(|channel| channel.spec.provider.name == provider)
+            .collect();
+        let unsettled = NanoTon::sum(mine.iter().copied().filter_map(owed))?;
+        let mut claimable = NanoTon::ZERO;
+        for channel in mine {
+            let step = Candidate::of(channel, true, now)?.map(|candidate| candidate.step());
+            if let Some(step) = step.filter(|step| *step >= least_urgent()) {
+                claimable = claimable.checked_add(step)?;
+            }
+        }
         let in_flight = settlements
             .into_iter()
             .filter(|stl| stl.spec.provider_ref.name == provider && !has_ended(stl))
             .count();
         Ok(Self {
             unsettled,
+            claimable,
             in_flight,
             running,
         })
     }
-}
-
-fn has_ended(settlement: &Settlement) -> bool {
-    use cocoon_api::crd::settlement::SettlementState::{Confirmed, Failed};
-    let state = settlement.status.as_ref().and_then(|status| status.state);
-    matches!(state, Some(Confirmed | Failed))
 }
 
 /// What is known when a provider goes.
@@ -72,6 +78,23 @@ pub struct Departing {
     pub has_wallet: bool,
     /// What is owed.
     pub dues: Dues,
+}
+
+impl Departing {
+    /// A provider whose owner gives up whatever it is owed.
+    pub fn abandoned(since: Timestamp) -> Self {
+        Self {
+            since,
+            abandoned: true,
+            has_wallet: false,
+            dues: Dues {
+                unsettled: NanoTon::ZERO,
+                claimable: NanoTon::ZERO,
+                in_flight: 0,
+                running: 0,
+            },
+        }
+    }
 }
 
 /// Whether a provider may go.
@@ -101,11 +124,13 @@ pub fn depart(departing: Departing, now: Timestamp) -> Departure {
         since,
         abandoned,
         has_wallet,
-        dues: Dues {
-            unsettled,
-            in_flight,
-            running,
-        },
+        dues:
+            Dues {
+                unsettled,
+                claimable,
+                in_flight,
+                running,
+            },
     } = departing;
     let ton = unsettled.to_ton_string();
     let hopeless = if abandoned {
@@ -127,6 +152,10 @@ pub fn depart(departing: Departing, now: Timestamp) -> Departure {
         return Departure::Settled;
     }
     let (limit, awaited) = match (owes_nothing, in_flight) {
+        (false, 0) if claimable > NanoTon::ZERO => (
+            CONFIRM_LIMIT,
+            format!("a settlement of {} TON", claimable.to_ton_string()),
+        ),
         (false, 1..) => (
             CONFIRM_LIMIT,
             format!("the settlement of {ton} TON to be confirmed"),
@@ -160,6 +189,7 @@ mod tests {
     fn departing(unsettled: u64, in_flight: usize) -> Departing {
         let dues = Dues {
             unsettled: NanoTon::from_nano(unsettled).unwrap(),
+            claimable: NanoTon::ZERO,
             in_flight,
             running: 0,
         };
@@ -202,6 +232,10 @@ mod tests {
             depart(departing(1, 1), at(600)),
             Departure::WriteOff { .. }
         ));
+        let mut claimable = departing(1, 0);
+        claimable.dues.claimable = claimable.dues.unsettled;
+        assert!(matches!(depart(claimable, at(599)), Departure::Wait { until, .. } if until == at(600)));
+        assert!(matches!(depart(claimable, at(600)), Departure::WriteOff { .. }));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use cocoon_api::{
     NanoTon,
     crd::{
-        PaymentChannel, PaymentChannelSpec, PaymentChannelStatus,
+        PaymentChannel, PaymentChannelStatus,
         channel::{ChannelState, Counter, MAX_LEDGER_ENTRIES},
         settlement::{CoveredJob, Redeem},
     },
@@ -38,6 +38,8 @@ pub enum Urgency {
 pub struct Candidate {
     /// Name of the channel.
     pub name: String,
+    /// UID of its object.
+    pub uid: String,
     /// Address of its contract, as its specification gives it.
     pub contract_address: String,
     /// What is claimed in all.
@@ -48,6 +50,8 @@ pub struct Candidate {
     pub accruing_since: i64,
     /// Why it does not wait.
     pub urgency: Option<Urgency>,
+    /// Unix second at which it is not paid any more.
+    pub until: i64,
     /// Jobs that the claim covers wholly.
     pub jobs: Vec<CoveredJob>,
 }
@@ -59,12 +63,11 @@ impl Candidate {
         let (Some(name), Some(status)) = (&channel.metadata.name, &channel.status) else {
             return Ok(None);
         };
-        let spec = &channel.spec;
-        if !funds::redeemable(spec, status, now) {
+        if !funds::redeemable(status, now) {
             return Ok(None);
         }
         let accrued = ledger::accrued(status)?;
-        let claim = claim(status, accrued)?;
+        let claim = funds::claim(status, now)?;
         let redeemed = status.redeemed_nano;
         if claim.saturating_sub(redeemed).nano() < MIN_STEP {
             return Ok(None);
@@ -72,11 +75,13 @@ impl Candidate {
         let leaves = provider_leaves || channel.metadata.deletion_timestamp.is_some();
         Ok(Some(Self {
             name: name.clone(),
-            contract_address: spec.contract_address.clone(),
+            uid: channel.metadata.uid.clone().unwrap_or_default(),
+            contract_address: channel.spec.contract_address.clone(),
             claim,
             redeemed,
             accruing_since: status.accruing_since.unwrap_or(now),
-            urgency: urgency(spec, status, leaves, now),
+            urgency: urgency(status, leaves, now),
+            until: until(status, now),
             jobs: if claim == accrued {
                 covered(&status.counters)?
             } else {
@@ -94,15 +99,18 @@ impl Candidate {
     pub fn redeem(self) -> Redeem {
         let Self {
             name,
+            uid,
             contract_address,
             claim,
             redeemed,
             jobs,
             accruing_since: _,
             urgency: _,
+            until: _,
         } = self;
         Redeem {
             channel: name,
+            channel_uid: uid,
             contract_address,
             cumulative_nano: claim,
             redeemed_before_nano: redeemed,
@@ -111,21 +119,17 @@ impl Candidate {
     }
 }
 
-/// The least of what was metered, vouched for, and what the contract paid and holds.
-pub(super) fn claim(status: &PaymentChannelStatus, accrued: NanoTon) -> Result<NanoTon, UnitError> {
-    let payable = status.redeemed_nano.checked_add(status.deposit_nano)?;
-    Ok(accrued.min(status.cap_nano).min(payable))
+/// When voucher or challenge window end.
+fn until(status: &PaymentChannelStatus, now: i64) -> i64 {
+    let voucher = funds::evidence(status, now).map_or(now, |voucher| i64::from(voucher.valid_until));
+    match status.state {
+        Some(ChannelState::Closing) => status.challenge_ends_at.map_or(voucher, |end| end.min(voucher)),
+        _ => voucher,
+    }
 }
 
-fn urgency(
-    spec: &PaymentChannelSpec,
-    status: &PaymentChannelStatus,
-    leaves: bool,
-    now: i64,
-) -> Option<Urgency> {
-    let expiring = spec
-        .voucher
-        .as_ref()
+fn urgency(status: &PaymentChannelStatus, leaves: bool, now: i64) -> Option<Urgency> {
+    let expiring = funds::evidence(status, now)
         .is_some_and(|voucher| i64::from(voucher.valid_until) < now.saturating_add(VOUCHER_MARGIN_SECONDS));
     let reasons = [
         (status.state == Some(ChannelState::Closing), Urgency::Closing),

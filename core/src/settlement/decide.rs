@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use cocoon_api::{NanoTon, units::UnitError};
 
-use super::{Candidate, Policy, Urgency};
+use super::{
+    candidate::{Candidate, Urgency},
+    policy::{FeeRatio, Policy},
+};
 
 /// Claims in one message at most. A wallet's message takes 255 actions and 250 of them cost 183,000 of a million
 /// gas; a hundred keep the stored message near 50 KiB.
@@ -76,9 +79,9 @@ impl Wait {
 /// Decides at `now` (Unix seconds of the chain). `affordable` is the number of claims whose attached value the
 /// wallet holds; `setbacks` names the channels that did not pay lately.
 ///
-/// A claim that brings no more than [`REDEEM_FEE`] is never made. All others are made at once where they are
-/// urgent; otherwise those within the fee ratio are made together, when they reach the threshold or the oldest
-/// of them the age.
+/// A claim that is not worth its fee is not made: see [`is_worth_it`]. All others are made at once where they are urgent;
+/// otherwise they are made together, when they reach the threshold or the oldest of them the age. What a channel did not pay
+/// before is asked for again after a while, except where the payer is closing it: then there may be no later time.
 pub fn decide(
     candidates: Vec<Candidate>,
     setbacks: &BTreeMap<String, Setback>,
@@ -90,15 +93,14 @@ pub fn decide(
     let mut eligible = Vec::new();
     for candidate in candidates {
         let step = candidate.step();
-        let worth = step > REDEEM_FEE
-            && (candidate.urgency.is_some() || policy.max_fee_ratio.allows(REDEEM_FEE, step));
-        if !worth {
+        if !is_worth_it(step, candidate.urgency.is_some(), policy) {
             wait.too_small = wait.too_small.checked_add(step)?;
             continue;
         }
         wait.pending = wait.pending.checked_add(step)?;
         let retry = setbacks
             .get(&candidate.name)
+            .filter(|_| candidate.urgency != Some(Urgency::Closing))
             .map_or(i64::MIN, |setback| retry_at(*setback));
         if retry > now {
             wait.note_due(retry);
@@ -131,10 +133,38 @@ pub fn decide(
     })
 }
 
-fn rank(candidate: &Candidate) -> (bool, Option<Urgency>, std::cmp::Reverse<NanoTon>, &str) {
+/// Of an urgent claim the fee may take half: what cannot be claimed later is worth more now, but somebody who signs one short
+/// voucher after another must not have the provider work for its fees.
+const URGENT_FEE_RATIO: FeeRatio = match FeeRatio::from_millionths(500_000) {
+    Some(ratio) => ratio,
+    None => panic!("a constant ratio is out of range"),
+};
+
+/// Whether a claim that brings `step` is made at all: its fee is within the policy's ratio, or within half where it is urgent.
+pub fn is_worth_it(step: NanoTon, is_urgent: bool, policy: &Policy) -> bool {
+    let ratio = if is_urgent {
+        policy.max_fee_ratio.max(URGENT_FEE_RATIO)
+    } else {
+        policy.max_fee_ratio
+    };
+    step > REDEEM_FEE && ratio.allows(REDEEM_FEE, step)
+}
+
+/// The least amount for which an urgent claim is made.
+pub fn least_urgent() -> NanoTon {
+    URGENT_FEE_RATIO.least(REDEEM_FEE).unwrap_or(REDEEM_FEE)
+}
+
+/// Of the urgent ones, what the payer is closing comes first, and there what ends first.
+fn rank(candidate: &Candidate) -> (bool, Option<Urgency>, i64, std::cmp::Reverse<NanoTon>, &str) {
+    let end = match candidate.urgency {
+        Some(_) => candidate.until,
+        None => i64::MAX,
+    };
     (
         candidate.urgency.is_none(),
         candidate.urgency,
+        end,
         std::cmp::Reverse(candidate.step()),
         &candidate.name,
     )

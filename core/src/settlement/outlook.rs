@@ -7,7 +7,10 @@ use cocoon_api::{
     units::UnitError,
 };
 
-use super::{Policy, REDEEM_FEE, candidate::claim};
+use super::{
+    decide::{REDEEM_FEE, least_urgent},
+    policy::Policy,
+};
 use crate::{funds, ledger};
 
 /// What is known of an ended job's payment.
@@ -44,11 +47,12 @@ pub fn outlook(dues: &Dues<'_>) -> Result<Observation, UnitError> {
         )));
     }
     let unpaid = accrued.saturating_sub(status.redeemed_nano);
-    let claimed = claim(&status, accrued)?;
-    if unpaid <= REDEEM_FEE {
+    let claimed = funds::claim(&status, *now)?;
+    let allowed = policy.is_some_and(|policy| policy.max_fee_ratio.allows(REDEEM_FEE, unpaid));
+    if unpaid <= REDEEM_FEE || (unpaid < least_urgent() && !allowed) {
         return Ok(below_fee(name, unpaid));
     }
-    if claimed < accrued || !funds::redeemable(&channel.spec, &status, *now) {
+    if claimed < accrued || !funds::redeemable(&status, *now) {
         return Ok(Settled::Pending.condition(uncovered(name, &status, claimed)));
     }
     let Some(policy) = policy else {
@@ -67,11 +71,11 @@ pub fn outlook(dues: &Dues<'_>) -> Result<Observation, UnitError> {
     )))
 }
 
-/// A claim that brings no more than its fee is never made, not even when the channel closes.
+/// A claim of which the fee takes more than half is never made, not even when the channel closes.
 fn below_fee(name: &str, unpaid: NanoTon) -> Observation {
     Settled::BelowFee.condition(format!(
-        "{} TON are metered on channel {name} and not paid; a claim costs up to {} TON and is made only for more: later jobs \
-         on the channel have it paid with theirs, and if the channel is closed or deleted before, it is given up",
+        "{} TON are metered on channel {name} and not paid; a claim costs up to {} TON and is made only for twice as much: \
+         later jobs on the channel have it paid with theirs, and if the channel is closed or deleted before, it is given up",
         unpaid.to_ton_string(),
         REDEEM_FEE.to_ton_string()
     ))

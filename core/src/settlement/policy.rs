@@ -1,8 +1,14 @@
 //! `spec.payout.settle`, as typed values.
 
-use cocoon_api::{NanoTon, crd::provider::SettlePolicy};
+use cocoon_api::{
+    NanoTon,
+    crd::provider::{Payout, Ruling, SettlePolicy},
+};
 
-use crate::duration;
+use crate::{
+    duration,
+    funds::{MIN_CHALLENGE_SECONDS, Terms},
+};
 
 /// Parts of one in a [`FeeRatio`]: six decimals, as many as the API takes.
 const MILLION: u64 = 1_000_000;
@@ -14,6 +20,15 @@ pub struct FeeRatio(u64);
 impl FeeRatio {
     /// Fees may take everything.
     pub const ONE: Self = Self(MILLION);
+
+    /// A ratio of so many millionths; none above one.
+    pub const fn from_millionths(millionths: u64) -> Option<Self> {
+        if millionths <= MILLION {
+            Some(Self(millionths))
+        } else {
+            None
+        }
+    }
 
     /// Reads a decimal between 0 and 1 with at most six decimals.
     pub fn parse(text: &str) -> Option<Self> {
@@ -65,6 +80,25 @@ pub enum PolicyError {
     /// `maxFeeRatio` is no decimal between 0 and 1.
     #[error("payout.settle.maxFeeRatio: {0:?} is no decimal between 0 and 1")]
     MaxFeeRatio(String),
+}
+
+/// What a provider asks of channels. A field that is no duration is as if the shortest were asked for; the provider is told so
+/// by its own status.
+pub fn terms(payout: &Payout) -> Terms {
+    let seconds = |text: &str| {
+        duration::seconds(text)
+            .unwrap_or_default()
+            .max(i64::from(MIN_CHALLENGE_SECONDS))
+    };
+    Terms {
+        min_challenge_seconds: u32::try_from(seconds(&payout.min_challenge)).unwrap_or(u32::MAX),
+        min_voucher_seconds: seconds(&payout.min_voucher_validity),
+    }
+}
+
+/// The provider's word on the channel with this UID.
+pub fn ruling<'a>(payout: &'a Payout, uid: &str) -> Option<&'a Ruling> {
+    payout.rulings.iter().find(|ruling| ruling.uid == uid)
 }
 
 impl TryFrom<&SettlePolicy> for Policy {

@@ -1,4 +1,5 @@
 mod decide;
+mod history;
 mod outlook;
 mod sender;
 

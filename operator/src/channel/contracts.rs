@@ -1,5 +1,6 @@
 //! Which object holds each contract: an index over all channels that are watched, by the network's global id and the parsed
-//! address, so that other spellings of an address and other names of a network are the same contract.
+//! address, so that other spellings of an address and other names of a network are the same contract. Only objects rank whose
+//! binding the payer signed: whoever merely knows an address can keep nobody from using it.
 //!
 //! The watch of the channel controller feeds it. What remains of races is bounded:
 //! - the order is by values that the API server wrote once, so that every look at the same objects names the same holder;
@@ -19,7 +20,7 @@ use std::{
 
 use cocoon_api::crd::PaymentChannel;
 use cocoon_core::funds::Contender;
-use cocoon_ton::Address;
+use cocoon_ton::{Address, Binding, Network, PublicKey, Signature};
 use kube::{
     ResourceExt as _,
     runtime::{reflector::ObjectRef, watcher::Event},
@@ -43,6 +44,8 @@ pub(crate) enum Tenure {
     Holder,
     /// This other object holds the contract.
     HeldBy(Contender),
+    /// The payer did not sign that it stands for the contract.
+    Unbound,
 }
 
 /// A contract: global id of its network, and address.
@@ -113,11 +116,18 @@ impl Contracts {
 
     /// What the object is to its contract.
     pub(crate) fn tenure(&self, channel: &PaymentChannel) -> Tenure {
+        let Ok(chain) = self.networks.get(&channel.spec.network) else {
+            return Tenure::Holder;
+        };
         let Some(Place {
             contract, contender, ..
         }) = self.place(channel)
         else {
-            return Tenure::Holder;
+            return if is_bound(channel, chain.network()) {
+                Tenure::Holder
+            } else {
+                Tenure::Unbound
+            };
         };
         let index = self.lock();
         let place = index
@@ -136,15 +146,18 @@ impl Contracts {
         }
     }
 
-    /// Whether the contract is known to be another object's.
+    /// Whether the contract is known to be another object's, or not this one's.
     pub(crate) fn is_held_by_another(&self, channel: &PaymentChannel) -> bool {
-        matches!(self.tenure(channel), Tenure::HeldBy(_))
+        matches!(self.tenure(channel), Tenure::HeldBy(_) | Tenure::Unbound)
     }
 
-    /// Where the object stands; none where it names no contract of a known network.
+    /// Where the object stands; none where it names no contract of a known network, or the payer did not sign that it may.
     fn place(&self, channel: &PaymentChannel) -> Option<Place> {
         let chain = self.networks.get(&channel.spec.network).ok()?;
         let network = chain.network();
+        if !is_bound(channel, network) {
+            return None;
+        }
         let address = Address::parse_for(network, &channel.spec.contract_address).ok()?;
         let (namespace, name) = object(channel);
         Some(Place {
@@ -163,6 +176,23 @@ impl Contracts {
             .lock()
             .expect("no thread panicked while it held the index of contracts")
     }
+}
+
+/// Whether the payer signed that this object stands for the contract.
+fn is_bound(channel: &PaymentChannel, network: &Network) -> bool {
+    let spec = &channel.spec;
+    let holds = || {
+        let signature: Signature = spec.binding.as_ref()?.parse().ok()?;
+        let key: PublicKey = spec.payer_public_key.parse().ok()?;
+        let binding = Binding {
+            global_id: network.global_id(),
+            channel: Address::parse_for(network, &spec.contract_address).ok()?,
+            namespace: &channel.namespace()?,
+            name: &channel.name_any(),
+        };
+        Some(binding.verify(&key, &signature))
+    };
+    holds().unwrap_or(false)
 }
 
 /// Each change answers the contracts that have another holder by it.

@@ -4,16 +4,19 @@ use cocoon_api::{
     NanoTon,
     crd::{CocoonProvider, PaymentChannel, Settlement},
 };
-use cocoon_core::funds::Departure;
+use cocoon_core::{
+    funds::{Departure, SETTLE_SECONDS},
+    ledger as channel_ledger,
+    settlement::confirmed,
+};
 use k8s_openapi::jiff::SignedDuration;
 use kube::{Api, ResourceExt as _, api::ListParams, runtime::events::EventType};
 use tracing::{debug, warn};
 
 use super::{Channels, observe::Seen, plan};
 use crate::{
-    error::{Error, KubeContext as _, Result, describe},
+    error::{Error, KubeContext as _, Result, chain, describe},
     events, finalizer,
-    settlement::confirmed,
 };
 
 /// How long after its deletion a settled channel waits until the provider's earnings hold what it paid: a dozen of the
@@ -23,18 +26,23 @@ const EARNINGS_LIMIT: SignedDuration = SignedDuration::from_secs(12);
 /// Lets a deleted channel go if it may. Answers whether it went.
 pub(super) async fn part(channel: &PaymentChannel, seen: &Seen, shared: &Channels) -> Result<bool> {
     let namespace = channel.namespace().unwrap_or_default();
-    let of_provider =
-        ListParams::default().fields(&format!("spec.providerRef.name={}", channel.spec.provider.name));
-    let settlements = Api::<Settlement>::namespaced(shared.ctx.client.clone(), &namespace)
-        .list(&of_provider)
-        .await
-        .attempt("list settlements in", &namespace)?;
+    if channel.metadata.deletion_timestamp.is_none() {
+        return Ok(false);
+    }
+    // The provider's word comes first: it needs nothing that could be missing.
+    let settlements = if plan::is_written_off(channel, seen) {
+        Vec::new()
+    } else {
+        Api::<Settlement>::namespaced(shared.ctx.client.clone(), &namespace)
+            .list(&ListParams::default())
+            .await
+            .attempt("list settlements in", &namespace)?
+            .items
+    };
     let departure =
-        plan::departure(channel, seen, &settlements.items, shared.ctx.now()).map_err(|source| {
-            Error::Money {
-                object: describe(channel),
-                source,
-            }
+        plan::departure(channel, seen, &settlements, shared.ctx.now()).map_err(|source| Error::Money {
+            object: describe(channel),
+            source,
         })?;
     match departure {
         None => return Ok(false),
@@ -57,9 +65,33 @@ pub(super) async fn part(channel: &PaymentChannel, seen: &Seen, shared: &Channel
     Ok(true)
 }
 
+/// Lets a deleted channel go although it cannot be told what it owes, once it has waited as long as for a settlement. Answers
+/// whether it went.
+pub(super) async fn give_up(channel: &PaymentChannel, error: &Error, shared: &Channels) -> Result<bool> {
+    let Some(deleted_at) = &channel.metadata.deletion_timestamp else {
+        return Ok(false);
+    };
+    if shared.ctx.now().duration_since(deleted_at.0).as_secs() < SETTLE_SECONDS {
+        return Ok(false);
+    }
+    let status = channel.status.clone().unwrap_or_default();
+    let owed = channel_ledger::accrued(&status)
+        .unwrap_or_default()
+        .saturating_sub(status.redeemed_nano);
+    release(channel, shared).await?;
+    let why = format!(
+        "it could not be settled in {} minutes: {}",
+        SETTLE_SECONDS / 60,
+        chain(error)
+    );
+    record_write_off(channel, owed, &why, shared).await;
+    Ok(true)
+}
+
 async fn release(channel: &PaymentChannel, shared: &Channels) -> Result<()> {
     finalizer::remove(&shared.api(channel), channel).await?;
     shared.passes.forget(channel);
+    shared.ctx.looks.forget(channel);
     Ok(())
 }
 
@@ -105,9 +137,9 @@ async fn booked(channel: &PaymentChannel, seen: &Seen, shared: &Channels) -> Res
         return Ok(true);
     }
     let namespace = channel.namespace().unwrap_or_default();
-    let siblings = ListParams::default().fields(&format!("spec.provider.name={}", provider.name_any()));
+    let of_provider = ListParams::default().fields(&format!("spec.provider.name={}", provider.name_any()));
     let siblings = Api::<PaymentChannel>::namespaced(shared.ctx.client.clone(), &namespace)
-        .list(&siblings)
+        .list(&of_provider)
         .await
         .attempt("list channels in", &namespace)?;
     let earnings = provider

@@ -1,6 +1,9 @@
 //! Reads everything that a channel's standing depends on.
 
-use cocoon_api::crd::{CocoonProvider, PaymentChannel};
+use cocoon_api::{
+    crd::{CocoonProvider, PaymentChannel},
+    names::is_object_name,
+};
 use cocoon_core::funds::{Escrow, Sight, Stage};
 use cocoon_ton::{Address, ChannelStatus, reader::ChannelOnChain};
 use k8s_openapi::api::core::v1::Secret;
@@ -25,10 +28,15 @@ pub(super) struct Seen {
 pub(super) async fn observe(channel: &PaymentChannel, tenure: &Tenure, ctx: &Context) -> Result<Seen> {
     let namespace = channel.namespace().unwrap_or_default();
     let name = &channel.spec.provider.name;
-    let provider = Api::<CocoonProvider>::namespaced(ctx.client.clone(), &namespace)
-        .get_opt(name)
-        .await
-        .attempt("read CocoonProvider", name)?;
+    // A reference that is no name names nothing, and is never put into a URL.
+    let provider = if is_object_name(name) {
+        Api::<CocoonProvider>::namespaced(ctx.client.clone(), &namespace)
+            .get_opt(name)
+            .await
+            .attempt("read CocoonProvider", name)?
+    } else {
+        None
+    };
     let Some(provider) = provider else {
         return Ok(Seen {
             provider: None,
@@ -38,11 +46,12 @@ pub(super) async fn observe(channel: &PaymentChannel, tenure: &Tenure, ctx: &Con
         });
     };
     let secret = &provider.spec.payout.wallet_secret_ref.name;
-    let has_wallet = Api::<Secret>::namespaced(ctx.client.clone(), &namespace)
-        .get_metadata_opt(secret)
-        .await
-        .attempt("read Secret", secret)?
-        .is_some();
+    let has_wallet = is_object_name(secret)
+        && Api::<Secret>::namespaced(ctx.client.clone(), &namespace)
+            .get_metadata_opt(secret)
+            .await
+            .attempt("read Secret", secret)?
+            .is_some();
     let (sight, chain_time) = match in_use(channel, tenure) {
         Some(sight) => (sight, None),
         None => match look(channel, &provider, ctx).await {
@@ -65,6 +74,7 @@ fn in_use(channel: &PaymentChannel, tenure: &Tenure) -> Option<Sight> {
         Tenure::HeldBy(holder) => Some(Sight::InUse(
             holder.excludes(&channel.namespace().unwrap_or_default()),
         )),
+        Tenure::Unbound => Some(Sight::Unbound),
         Tenure::Holder | Tenure::Unsettled(_) => None,
     }
 }

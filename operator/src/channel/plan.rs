@@ -5,16 +5,14 @@ use std::time::Duration;
 use cocoon_api::{
     NanoTon,
     conditions::{self, Ready, Reason as _},
-    crd::{
-        PaymentChannel, PaymentChannelStatus, Settlement, channel::ChannelState, settlement::SettlementState,
-    },
+    crd::{PaymentChannel, PaymentChannelStatus, Settlement, channel::ChannelState},
     names::ABANDON_ANNOTATION,
     units::UnitError,
 };
 use cocoon_core::{
-    funds::{Departure, Leaving, depart},
+    funds::{Clock, Departure, Leaving, depart},
     ledger,
-    settlement::{Candidate, REDEEM_FEE},
+    settlement::{Candidate, has_ended, least_urgent, ruling},
 };
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
@@ -69,10 +67,13 @@ pub(super) fn departure(
         return Ok(None);
     };
     let status = channel.status.clone().unwrap_or_default();
-    let chain_now = seen.chain_time.map_or_else(|| now.as_second(), i64::from);
-    let claimable = Candidate::of(channel, true, chain_now)?
+    let clock = Clock {
+        own: now.as_second(),
+        chain: seen.chain_time.map(i64::from),
+    };
+    let claimable = Candidate::of(channel, true, clock.now())?
         .map(|candidate| candidate.step())
-        .filter(|step| *step > REDEEM_FEE)
+        .filter(|step| *step >= least_urgent())
         .unwrap_or(NanoTon::ZERO);
     let name = channel.name_any();
     let claims = |settlement: &Settlement| {
@@ -84,14 +85,11 @@ pub(super) fn departure(
     };
     Ok(Some(depart(Leaving {
         age: now.as_second().saturating_sub(deleted_at.0.as_second()),
-        abandoned: channel
-            .annotations()
-            .get(ABANDON_ANNOTATION)
-            .is_some_and(|value| value == "true"),
+        abandoned: is_written_off(channel, seen),
         busy: !status.reservations.is_empty(),
         in_flight: settlements
             .iter()
-            .any(|settlement| !ended(settlement) && claims(settlement)),
+            .any(|settlement| !has_ended(settlement) && claims(settlement)),
         has_provider: seen.provider.is_some(),
         has_wallet: seen.has_wallet,
         outstanding: ledger::accrued(&status)?.saturating_sub(status.redeemed_nano),
@@ -99,10 +97,22 @@ pub(super) fn departure(
     })))
 }
 
-/// Whether a settlement is confirmed or failed.
-pub(crate) fn ended(settlement: &Settlement) -> bool {
-    let state = settlement.status.as_ref().and_then(|status| status.state);
-    matches!(state, Some(SettlementState::Confirmed | SettlementState::Failed))
+/// Whether the provider gave up what the channel owes: for this channel by a ruling, or for all by its own annotation. The payer
+/// owns the channel's object, so that nothing on that says so.
+pub(super) fn is_written_off(channel: &PaymentChannel, seen: &Seen) -> bool {
+    let Some(provider) = &seen.provider else {
+        return false;
+    };
+    let ruling = channel
+        .metadata
+        .uid
+        .as_deref()
+        .and_then(|uid| ruling(&provider.spec.payout, uid));
+    ruling.is_some_and(|ruling| ruling.write_off)
+        || provider
+            .annotations()
+            .get(ABANDON_ANNOTATION)
+            .is_some_and(|value| value == "true")
 }
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ pub(super) async fn write(
         .as_ref()
         .map(|status| status.redeemed_nano)
         .unwrap_or_default();
-    let in_use = matches!(facts.sight, Sight::InUse(_));
+    let in_use = matches!(facts.sight, Sight::InUse(_) | Sight::Unbound);
     ledger::update_with(
         &api,
         &channel.name_any(),
@@ -47,7 +47,10 @@ pub(super) async fn write(
                 return Ok(false);
             }
             judge(&stored.spec, status, facts)
-                .write(status, stored.metadata.generation, shared.ctx.now())
+                .and_then(|standing| {
+                    let (generation, now) = (stored.metadata.generation, shared.ctx.now());
+                    standing.write(status, generation, now)
+                })
                 .map_err(|source| Error::Money {
                     object: describe(stored),
                     source,

@@ -53,6 +53,8 @@ pub struct Attempt {
     pub chain: ChainId,
     /// What is asked of it, if it has not been asked yet.
     pub request: AttemptRequest,
+    /// Whether the agent may be asked to begin: nothing begins that is not covered.
+    pub may_begin: bool,
     /// What may land of it.
     pub terms: Terms,
     /// Name of the channel that pays.
@@ -161,7 +163,7 @@ impl Attempt {
         if self.agent.identity().await?.agent != self.chain.agent {
             return Ok(false);
         }
-        if self.load().await.landing.has_chain(&self.chain) {
+        if !self.may_begin || self.load().await.landing.has_chain(&self.chain) {
             return Ok(false);
         }
         self.agent

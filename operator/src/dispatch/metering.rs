@@ -4,8 +4,9 @@ use cocoon_api::{
     NanoTon,
     conditions::{self, Reason as _, Settled},
     crd::{InferenceJob, PaymentChannel, PaymentChannelStatus},
+    names::is_object_name,
 };
-use cocoon_core::{job::landing::Landing, ledger as channel_ledger};
+use cocoon_core::{funds, job::landing::Landing, ledger as channel_ledger};
 use kube::{Api, Client, ResourceExt as _, runtime::reflector::ObjectRef};
 
 use crate::{
@@ -62,7 +63,9 @@ pub async fn meter_and_release(
         true
     };
     let written = merge(client, job, channel, landing, release).await?;
+    let bound = metering(client, job).await?;
     Ok(written
+        .filter(|channel| bound.is_on(channel))
         .and_then(|channel| channel.status)
         .map(|status| status.accrued_nano))
 }
@@ -84,7 +87,17 @@ async fn merge(
         object: object(),
         source,
     })?;
-    let change = |_: &PaymentChannel, status: &mut PaymentChannelStatus, is_metering: bool| {
+    let change = |channel: &PaymentChannel, status: &mut PaymentChannelStatus, metering: Metering| {
+        // Another object of the name has another ledger: nothing of this job is entered there, nor waited for.
+        if !metering.is_on(channel) {
+            return Ok(false);
+        }
+        let is_metering = metering.adds_usage;
+        if is_metering && funds::is_behind(status) {
+            return Err(Error::LedgerBehind {
+                object: describe(channel),
+            });
+        }
         let mut changed = false;
         for counter in counters.iter().filter(|_| is_metering) {
             changed |= channel_ledger::merge(status, counter.clone()).map_err(|full| Error::Ledger {
@@ -95,14 +108,35 @@ async fn merge(
         changed |= also(status);
         Ok(changed)
     };
-    ledger::update_with(&channels, channel, |_| is_metering(client, job), change).await
+    if !is_object_name(channel) {
+        return Ok(None);
+    }
+    ledger::update_with(&channels, channel, |_| metering(client, job), change).await
 }
 
-/// Whether the job may still add to its channel's ledger.
-async fn is_metering(client: &Client, job: &JobKey) -> Result<bool> {
+/// What a job may still enter into a ledger, and into which.
+struct Metering {
+    adds_usage: bool,
+    /// UID of the channel's object that holds its budget; none where it was never noted.
+    channel_uid: Option<String>,
+}
+
+impl Metering {
+    fn is_on(&self, channel: &PaymentChannel) -> bool {
+        self.channel_uid.is_none() || self.channel_uid == channel.metadata.uid
+    }
+}
+
+/// What the job may still enter, as it is stored now.
+async fn metering(client: &Client, job: &JobKey) -> Result<Metering> {
     let jobs: Api<InferenceJob> = Api::namespaced(client.clone(), &job.namespace);
     let current = jobs.get_opt(&job.name).await.attempt("read job", &job.name)?;
-    Ok(current.is_some_and(|current| adds_usage(&current, &job.uid)))
+    Ok(Metering {
+        adds_usage: current
+            .as_ref()
+            .is_some_and(|current| adds_usage(current, &job.uid)),
+        channel_uid: current.and_then(|current| current.status?.channel_uid),
+    })
 }
 
 /// Whether it is the job that was meant, and not all of its usage is in the ledger.

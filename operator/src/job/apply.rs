@@ -6,7 +6,7 @@ use cocoon_api::{
     NanoTon,
     crd::{
         InferenceJob, PaymentChannel,
-        job::{Assignment, AssignmentState},
+        job::{Assignment, AssignmentState, MAX_ASSIGNMENTS},
     },
 };
 use cocoon_core::{
@@ -71,7 +71,7 @@ pub(super) async fn apply(
 ) -> Result<Applied> {
     match &plan.step {
         Step::Wait => Ok(Applied::Nothing),
-        Step::Reserve { channel, budget } => reserve(job, valid, channel, *budget, jobs).await,
+        Step::Reserve { channel, uid, budget } => reserve(job, valid, (channel, uid), *budget, jobs).await,
         Step::Assign { pod, provider } => assign(job, seen, pod, provider, jobs).await,
         Step::Follow { .. } => follow::follow(job, valid, seen, &plan.step, jobs),
         Step::Cancel { attempt } => {
@@ -112,14 +112,15 @@ fn channels(job: &InferenceJob, jobs: &Jobs) -> Api<PaymentChannel> {
 async fn reserve(
     job: &InferenceJob,
     valid: &ValidatedJob,
-    channel: &str,
+    (channel, uid): (&str, &str),
     budget: NanoTon,
     jobs: &Jobs,
 ) -> Result<Applied> {
     let mut refused: Option<Refusal> = None;
     ledger::update(&channels(job, jobs), channel, |stored, status| {
         // The status may be older than what is known of the contract's holder.
-        if jobs.ctx.contracts.is_held_by_another(stored) {
+        let is_meant = stored.metadata.uid.as_deref() == Some(uid);
+        if !is_meant || jobs.ctx.contracts.is_held_by_another(stored) {
             refused = Some(Refusal::Insufficient {
                 available: NanoTon::ZERO,
                 wanted: budget,
@@ -169,14 +170,7 @@ async fn assign(
         agent: pod.name.clone(),
         source: source.into(),
     })?;
-    let attempt = seen
-        .status
-        .assignments
-        .iter()
-        .map(|assignment| assignment.attempt)
-        .max()
-        .unwrap_or_default()
-        + 1;
+    let attempt = next_attempt(job, seen, &client, pod).await?;
     info!(job = %job.name_any(), namespace, attempt, agent = %pod.name, "assigned");
     Ok(Applied::Assigned(Assignment {
         attempt,
@@ -189,6 +183,34 @@ async fn assign(
         nano: NanoTon::ZERO,
         state: AssignmentState::Active,
     }))
+}
+
+/// A number that neither the job's status nor the agent knows: one that only the agent knows was delivered before the cluster was
+/// restored from a backup, and would be billed a second time. The last that a status can hold ends the search.
+async fn next_attempt(job: &InferenceJob, seen: &Seen, client: &AgentClient, pod: &AgentPod) -> Result<u32> {
+    let uid = job.uid().unwrap_or_default();
+    let recorded = seen
+        .status
+        .assignments
+        .iter()
+        .map(|assignment| assignment.attempt);
+    let mut attempt = recorded.max().unwrap_or_default() + 1;
+    let most = attempt.saturating_add(u32::try_from(MAX_ASSIGNMENTS).unwrap_or(u32::MAX));
+    while attempt < most {
+        let known = client
+            .progress(&uid, attempt)
+            .await
+            .map_err(|source| Error::Agent {
+                action: "ask for an attempt",
+                agent: pod.name.clone(),
+                source: source.into(),
+            })?;
+        if known.is_none() {
+            break;
+        }
+        attempt += 1;
+    }
+    Ok(attempt)
 }
 
 pub(super) fn client(

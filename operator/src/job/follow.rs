@@ -37,6 +37,7 @@ pub(super) fn follow(
         prices,
         budget,
         channel,
+        may_begin,
     } = step
     else {
         return Ok(Applied::Nothing);
@@ -64,6 +65,7 @@ pub(super) fn follow(
         agent: client(jobs, &assignment.provider, &namespace, &agent.pod, address)?,
         chain: chain(job, valid, assignment, channel.clone())?,
         request: request(job, valid, seen, model_sha256, *prices, *budget, channel.clone())?,
+        may_begin: *may_begin,
         terms: Terms {
             custom_ids: valid.requests.custom_ids.clone(),
             budget: whole,

@@ -25,6 +25,7 @@ use kube::{Api, ResourceExt as _, api::ListParams};
 
 use super::{Jobs, Result, status};
 use crate::{
+    channel::{looks, validate::unready_wallet},
     dispatch::{Known, ResultsSecret, Stored, Unreadable},
     error::{self, Error, KubeContext as _, describe},
 };
@@ -133,18 +134,26 @@ async fn input(job: &InferenceJob, jobs: &Jobs) -> Result<InputText> {
     let client = jobs.ctx.client.clone();
     let input = &job.spec.input;
     if let Some(reference) = &input.config_map_ref {
-        let found = Api::<ConfigMap>::namespaced(client, &namespace)
-            .get_opt(&reference.name)
-            .await
-            .attempt("read ConfigMap", &reference.name)?;
+        let found = if names::is_object_name(&reference.name) {
+            Api::<ConfigMap>::namespaced(client, &namespace)
+                .get_opt(&reference.name)
+                .await
+                .attempt("read ConfigMap", &reference.name)?
+        } else {
+            None
+        };
         let text = found.and_then(|map| map.data.unwrap_or_default().remove(&reference.key));
         return Ok(input_text("ConfigMap", reference, text));
     }
     if let Some(reference) = &input.secret_ref {
-        let found = Api::<Secret>::namespaced(client, &namespace)
-            .get_opt(&reference.name)
-            .await
-            .attempt("read Secret", &reference.name)?;
+        let found = if names::is_object_name(&reference.name) {
+            Api::<Secret>::namespaced(client, &namespace)
+                .get_opt(&reference.name)
+                .await
+                .attempt("read Secret", &reference.name)?
+        } else {
+            None
+        };
         let data: BTreeMap<String, ByteString> = found.and_then(|secret| secret.data).unwrap_or_default();
         let text = data
             .get(&reference.key)
@@ -172,11 +181,23 @@ async fn channel(job: &InferenceJob, jobs: &Jobs) -> Result<Option<Channel>> {
         return Ok(None);
     };
     let namespace = job.namespace().unwrap_or_default();
+    if !names::is_object_name(&reference.name) {
+        return Ok(None);
+    }
     let found = Api::<PaymentChannel>::namespaced(jobs.ctx.client.clone(), &namespace)
         .get_opt(&reference.name)
         .await
         .attempt("read channel", &reference.name)?;
-    Ok(found.map(|channel| Channel {
+    let Some(channel) = found else {
+        return Ok(None);
+    };
+    let uid = channel.uid().unwrap_or_default();
+    let looks::Known { seen_at, chain_now } = jobs.ctx.looks.known(&uid);
+    let own = jobs.ctx.now().as_second();
+    Ok(Some(Channel {
+        uid,
+        seen_at,
+        now: chain_now.map_or(own, |chain| chain.max(own)),
         provider: channel.spec.provider.name,
         address: channel.spec.contract_address,
         deleting: channel.metadata.deletion_timestamp.is_some(),
@@ -194,6 +215,8 @@ fn offers(providers: &[CocoonProvider], model: &str) -> Vec<Offer> {
                 closed: provider.spec.paused || provider.metadata.deletion_timestamp.is_some(),
                 model_sha256: offered.map(|offered| offered.source.sha256.clone()),
                 prices: offered.map(|offered| offered.price).unwrap_or_default(),
+                allow_free: offered.is_some_and(|offered| offered.allow_free),
+                unpayable: unready_wallet(provider),
             }
         })
         .collect();

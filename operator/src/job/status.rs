@@ -100,6 +100,7 @@ pub(super) async fn write(
     let mut next = seen.status.clone();
     next.observed_generation = generation;
     next.provider.clone_from(&plan.provider);
+    next.channel_uid.clone_from(&plan.channel_uid);
     next.waiting_for = plan.waiting_for.as_deref().map(waiting_text);
     next.input_sha256 = Some(valid.requests.digest.to_string());
     for condition in &plan.conditions {

@@ -7,13 +7,18 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use cocoon_api::{crd::CocoonProvider, names};
+use cocoon_api::{
+    conditions::{ChildrenApplied, Observation, Reason as _},
+    crd::CocoonProvider,
+    names,
+};
 use k8s_openapi::{
     NamespaceResourceScope,
     api::{
         apps::v1::Deployment, core::v1::Secret, networking::v1::NetworkPolicy,
         policy::v1::PodDisruptionBudget,
     },
+    apimachinery::pkg::apis::meta::v1::OwnerReference,
     jiff::{SignedDuration, Timestamp},
 };
 use kube::{
@@ -30,7 +35,7 @@ use super::{
     plan::Plan,
     validate::ValidProvider,
 };
-use crate::error::{KubeContext as _, Result};
+use crate::error::{Error, KubeContext as _, Result, chain};
 
 /// What was applied, so that the same is not applied again at every event. An entry goes with its provider.
 #[derive(Default)]
@@ -88,13 +93,15 @@ impl Entry {
     }
 }
 
-/// Applies the children in their order, then removes what is not offered any more.
+/// Applies the children in their order, then removes what is not offered any more. What the API server refuses keeps nothing else
+/// from being applied; the first of it is answered, in its words.
 pub(super) async fn apply(
     valid: &ValidProvider,
     plan: &Plan,
     seen: &Seen,
     providers: &Providers,
-) -> Result<()> {
+) -> Result<Observation> {
+    let mut refused = None;
     let Plan {
         inventory: _,
         placement: _,
@@ -111,7 +118,13 @@ pub(super) async fn apply(
         {
             continue;
         }
-        let generation = write(&providers.ctx.client, &valid.namespace, child).await?;
+        let generation = match write(&providers.ctx.client, valid, child).await {
+            Ok(generation) => generation,
+            Err(error) => {
+                refused.get_or_insert(refusal(error)?);
+                continue;
+            }
+        };
         providers.applied.record(
             key,
             Entry {
@@ -130,7 +143,22 @@ pub(super) async fn apply(
             .applied
             .remove(&(valid.namespace.clone(), Kind::PodDisruptionBudget, name.clone()));
     }
-    Ok(())
+    Ok(refused.unwrap_or_else(|| ChildrenApplied::Applied.condition("what is made for it is there")))
+}
+
+/// What a person must see to; any other error is tried again.
+fn refusal(error: Error) -> Result<Observation> {
+    match &error {
+        Error::Foreign { .. } => Ok(ChildrenApplied::Foreign.condition(chain(&error))),
+        Error::Kube { source, .. } => match source.as_ref() {
+            // 409 is a race, and 429 asks to wait.
+            kube::Error::Api(status) if matches!(status.code, 400..=408 | 410..=428) => {
+                Ok(ChildrenApplied::Refused.condition(chain(&error)))
+            }
+            _ => Err(error),
+        },
+        _ => Err(error),
+    }
 }
 
 /// Whether the same was applied, lately, and nobody changed it since.
@@ -156,28 +184,48 @@ fn digest(child: &Child) -> u64 {
     hasher.finish()
 }
 
-async fn write(client: &Client, namespace: &str, child: &Child) -> Result<Option<i64>> {
+async fn write(client: &Client, valid: &ValidProvider, child: &Child) -> Result<Option<i64>> {
     match child.kind {
-        Kind::NetworkPolicy => patch::<NetworkPolicy>(client, namespace, child).await,
-        Kind::Secret => patch::<Secret>(client, namespace, child).await,
-        Kind::PodDisruptionBudget => patch::<PodDisruptionBudget>(client, namespace, child).await,
-        Kind::Deployment => patch::<Deployment>(client, namespace, child).await,
+        Kind::NetworkPolicy => patch::<NetworkPolicy>(client, valid, child).await,
+        Kind::Secret => patch::<Secret>(client, valid, child).await,
+        Kind::PodDisruptionBudget => patch::<PodDisruptionBudget>(client, valid, child).await,
+        Kind::Deployment => patch::<Deployment>(client, valid, child).await,
     }
 }
 
 /// Server-side apply; answers the generation.
-async fn patch<K>(client: &Client, namespace: &str, child: &Child) -> Result<Option<i64>>
+///
+/// An object of the name that is not the provider's is left alone: applying by force would take it over. What is there is written in
+/// the version with this UID only, and what is not there is written without force, so that one which came in between is refused.
+async fn patch<K>(client: &Client, valid: &ValidProvider, child: &Child) -> Result<Option<i64>>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
 {
+    let namespace = &valid.namespace;
     let api: Api<K> = Api::namespaced(client.clone(), namespace);
-    let params = PatchParams::apply(names::FIELD_MANAGER).force();
     let object = || format!("{} {}.{namespace}", K::kind(&()), child.name);
+    let found = api
+        .get_metadata_opt(&child.name)
+        .await
+        .attempt("read", object())?;
+    let mut body = child.body.clone();
+    let params = match &found {
+        None => PatchParams::apply(names::FIELD_MANAGER),
+        Some(found) if is_owned(found.owner_references(), &valid.owner.uid) => {
+            body["metadata"]["uid"] = found.uid().into();
+            PatchParams::apply(names::FIELD_MANAGER).force()
+        }
+        Some(_) => return Err(Error::Foreign { object: object() }),
+    };
     let written = api
-        .patch(&child.name, &params, &Patch::Apply(&child.body))
+        .patch(&child.name, &params, &Patch::Apply(&body))
         .await
         .attempt("apply", object())?;
     Ok(written.meta().generation)
+}
+
+fn is_owned(owners: &[OwnerReference], uid: &str) -> bool {
+    owners.iter().any(|owner| owner.uid == uid)
 }
 
 /// Deletes a Deployment and its disruption budget; the budget first, so that what is left is found by the Deployment.

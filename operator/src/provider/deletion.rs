@@ -5,16 +5,19 @@ use cocoon_api::{
     names,
 };
 use cocoon_core::placement::departure::{self, Departing, Departure, Dues};
-use k8s_openapi::api::{apps::v1::Deployment, core::v1::Secret};
+use k8s_openapi::{
+    api::{apps::v1::Deployment, core::v1::Secret},
+    jiff::Timestamp,
+};
 use kube::{
     Api, ResourceExt as _,
     api::ListParams,
     runtime::{controller::Action, events::EventType},
 };
 
-use super::{Providers, apply, observe, status, until};
+use super::{Providers, apply, observe, status, until, wallet};
 use crate::{
-    error::{Error, KubeContext as _, Result, describe},
+    error::{Error, KubeContext as _, Result, chain, describe},
     events, finalizer,
 };
 
@@ -28,7 +31,12 @@ pub(super) async fn depart(provider: &CocoonProvider, providers: &Providers) -> 
         return Ok(Action::await_change());
     }
     delete_agents(providers, &name, &namespace).await?;
-    let departing = departing(provider, providers, &name, &namespace).await?;
+    let departing = if is_abandoned(provider) {
+        // The provider's own word comes first: it needs nothing that could be missing.
+        Departing::abandoned(since(provider)?)
+    } else {
+        departing(provider, providers, &name, &namespace).await?
+    };
     let now = providers.ctx.now();
     match departure::depart(departing, now) {
         Departure::Wait {
@@ -83,18 +91,14 @@ async fn departing(
         object: describe(provider),
         field,
     };
-    let since = provider
-        .metadata
-        .deletion_timestamp
-        .as_ref()
-        .ok_or_else(|| incomplete("deletionTimestamp"))?
-        .0;
+    let since = since(provider)?;
     let wallet = &provider.spec.payout.wallet_secret_ref.name;
-    let has_wallet = Api::<Secret>::namespaced(client(), namespace)
-        .get_opt(wallet)
-        .await
-        .attempt("read", format!("Secret {wallet}.{namespace}"))?
-        .is_some();
+    let has_wallet = names::is_object_name(wallet)
+        && Api::<Secret>::namespaced(client(), namespace)
+            .get_metadata_opt(wallet)
+            .await
+            .attempt("read", format!("Secret {wallet}.{namespace}"))?
+            .is_some();
     let channels: Vec<PaymentChannel> = Api::namespaced(client(), namespace)
         .list(&everything)
         .await
@@ -112,20 +116,52 @@ async fn departing(
     let is_ours =
         |job: &InferenceJob| job.status.as_ref().and_then(|status| status.provider.as_deref()) == Some(name);
     let running = jobs.iter().filter(|job| is_ours(job) && is_active(job)).count();
-    let dues = Dues::of(name, &channels, &settlements, running).map_err(|source| Error::Money {
-        object: describe(provider),
-        source,
-    })?;
-    let abandoned = provider
-        .annotations()
-        .get(names::ABANDON_ANNOTATION)
-        .is_some_and(|value| value == "true");
+    let chain_now = providers
+        .ctx
+        .looks
+        .later_of(providers.ctx.now().as_second(), &channels);
+    let dues =
+        Dues::of(name, &channels, &settlements, running, chain_now).map_err(|source| Error::Money {
+            object: describe(provider),
+            source,
+        })?;
     Ok(Departing {
         since,
-        abandoned,
+        abandoned: false,
         has_wallet,
         dues,
     })
+}
+
+fn is_abandoned(provider: &CocoonProvider) -> bool {
+    provider
+        .annotations()
+        .get(names::ABANDON_ANNOTATION)
+        .is_some_and(|value| value == "true")
+}
+
+fn since(provider: &CocoonProvider) -> Result<Timestamp> {
+    let deleted_at = provider.metadata.deletion_timestamp.as_ref();
+    deleted_at.map(|at| at.0).ok_or_else(|| Error::Incomplete {
+        object: describe(provider),
+        field: "deletionTimestamp",
+    })
+}
+
+/// Lets a deleted provider go although it cannot be told what it owes, once it has waited as long as for a settlement; until then
+/// the error is tried again.
+pub(super) async fn give_up(
+    provider: &CocoonProvider,
+    error: Error,
+    providers: &Providers,
+) -> Result<Action> {
+    if providers.ctx.now().duration_since(since(provider)?) < departure::CONFIRM_LIMIT {
+        return Err(error);
+    }
+    release(provider, providers).await?;
+    let message = format!("it is not known what is owed: {}", chain(&error));
+    record_write_off(provider, providers, message).await;
+    Ok(Action::await_change())
 }
 
 /// Whether an agent of the job may still hand over what it used.
@@ -137,6 +173,16 @@ pub(super) fn is_active(job: &InferenceJob) -> bool {
 }
 
 async fn release(provider: &CocoonProvider, providers: &Providers) -> Result<()> {
+    let secrets = [
+        Some(&provider.spec.payout.wallet_secret_ref.name),
+        provider
+            .status
+            .as_ref()
+            .and_then(|status| status.held_secret.as_ref()),
+    ];
+    for secret in secrets.into_iter().flatten() {
+        wallet::release(provider, secret, providers).await?;
+    }
     finalizer::remove(&providers.api(provider), provider).await?;
     let (name, namespace) = (provider.name_any(), provider.namespace().unwrap_or_default());
     providers.applied.forget(&namespace, &name);

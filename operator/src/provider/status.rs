@@ -1,7 +1,7 @@
 //! What an offer says of itself.
 
 use cocoon_api::{
-    conditions::{self, Observation, Ready, Reason as _, WalletReady},
+    conditions::{self, ChildrenApplied, Observation, Ready, Reason as _, WalletReady},
     crd::{CocoonProvider, CocoonProviderStatus, provider::ModelStatus},
     names,
 };
@@ -13,7 +13,10 @@ use cocoon_core::{
     },
 };
 use k8s_openapi::{api::apps::v1::Deployment, jiff::Timestamp};
-use kube::{ResourceExt as _, runtime::controller::Action};
+use kube::{
+    ResourceExt as _,
+    runtime::{controller::Action, events::EventType},
+};
 
 use super::{
     Providers, RESYNC,
@@ -22,7 +25,7 @@ use super::{
     plan::Plan,
     validate::{ADDRESS_FIELD, Invalid, ValidProvider},
 };
-use crate::{error::Result, settlement::Payments, status};
+use crate::{error::Result, events, settlement::Payments, status};
 
 /// Writes the status that follows from the plan and from what was seen.
 pub(super) async fn write(
@@ -30,10 +33,14 @@ pub(super) async fn write(
     valid: &ValidProvider,
     plan: &Plan,
     seen: &Seen,
+    children: Observation,
+    held: Option<String>,
     providers: &Providers,
 ) -> Result<()> {
     let payments = payments::look(provider, providers).await?;
-    let status = derive(provider, valid, plan, seen, &payments);
+    announce(provider, &children, providers).await;
+    let mut status = derive(provider, valid, plan, seen, &payments, children);
+    status.held_secret = held;
     let labels = [valid.namespace.as_str(), valid.name.as_str()];
     providers
         .ctx
@@ -42,6 +49,27 @@ pub(super) async fn write(
         .with_label_values(&labels)
         .set(status.gpus.free.into());
     show(provider, &status, providers).await
+}
+
+/// An Event where what is made for the provider is refused, once for each time that it begins or changes.
+async fn announce(provider: &CocoonProvider, children: &Observation, providers: &Providers) {
+    let before = provider
+        .status
+        .as_ref()
+        .and_then(|status| conditions::find(&status.conditions, ChildrenApplied::TYPE));
+    let is_news = before.is_none_or(|before| before.message != children.message);
+    if !children.status && is_news {
+        let (reason, note) = (children.reason, children.message.clone());
+        events::publish(
+            &providers.ctx,
+            provider,
+            EventType::Warning,
+            reason,
+            "Apply",
+            note,
+        )
+        .await;
+    }
 }
 
 /// Says which field is wrong. What runs is left as it is.
@@ -106,6 +134,7 @@ pub(super) fn derive(
     plan: &Plan,
     seen: &Seen,
     payments: &Payments,
+    applied: Observation,
 ) -> CocoonProviderStatus {
     let Plan {
         inventory,
@@ -141,6 +170,7 @@ pub(super) fn derive(
         .collect();
     let serving = models.iter().filter(|model| model.ready > 0).count();
     let parts = [
+        applied,
         inventory.outcome.clone(),
         available(&agents, &bounded, inventory, &valid.requirements),
         payments.wallet.clone(),
@@ -165,6 +195,7 @@ pub(super) fn derive(
         model_summary: format!("{serving}/{}", models.len()),
         node_summary: format!("{}/{}", inventory.nodes.ready, inventory.nodes.matched),
         earnings: payments.earnings.clone(),
+        held_secret: None,
         models,
     };
     set(

@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use clap::Parser as _;
 use cocoon_api::{
-    conditions::{self, Reason as _, SettlementHealthy, WalletReady},
+    conditions::{self, ChildrenApplied, Observation, Reason as _, SettlementHealthy, WalletReady},
     crd::provider::{Earnings, ModelPhase},
     names,
 };
@@ -108,6 +108,10 @@ fn seen(waiting: u32) -> Seen {
         tls: None,
         speeds: BTreeMap::new(),
     }
+}
+
+fn applied() -> Observation {
+    ChildrenApplied::Applied.condition("what is made for it is there")
 }
 
 fn payments() -> Payments {

@@ -6,6 +6,7 @@ use cocoon_api::crd::{
 };
 use cocoon_core::{
     duration,
+    funds::MIN_CHALLENGE_SECONDS,
     inventory::{Requirements, quantity},
     settlement::{Policy, PolicyError},
 };
@@ -125,6 +126,18 @@ fn validate_payout(payout: &Payout) -> Result<(), Invalid> {
         .address
         .parse::<cocoon_ton::Address>()
         .map_err(|error| invalid(ADDRESS_FIELD, error.to_string()))?;
+    for (field, text) in [
+        ("spec.payout.minChallenge", &payout.min_challenge),
+        ("spec.payout.minVoucherValidity", &payout.min_voucher_validity),
+    ] {
+        let least = i64::from(MIN_CHALLENGE_SECONDS);
+        if duration::seconds(text).is_none_or(|seconds| seconds < least) {
+            return Err(invalid(
+                field,
+                format!("must be a duration of at least {least}s, like 1h"),
+            ));
+        }
+    }
     match Policy::try_from(&payout.settle) {
         Ok(_) => Ok(()),
         Err(PolicyError::MaxAge(_)) => Err(invalid("spec.payout.settle.maxAge", DURATION_PROBLEM)),

@@ -6,7 +6,7 @@ use cocoon_api::{
     NanoTon,
     conditions::{Observation, Reason as _, WalletReady},
     crd::CocoonProvider,
-    names::WALLET_KEY,
+    names::{WALLET_KEY, is_object_name},
 };
 use cocoon_ton::{Address, SecretKey, Signer as _, Wallet, channel::REDEEM_VALUE, reader::WalletOnChain};
 use k8s_openapi::api::core::v1::Secret;
@@ -30,6 +30,8 @@ pub(crate) struct Account {
     pub(super) wallet: Wallet,
     pub(super) key: SecretKey,
     pub(super) chain: Arc<Chain>,
+    /// The Secret of the key is being deleted.
+    pub(super) is_leaving: bool,
 }
 
 impl Account {
@@ -41,10 +43,14 @@ impl Account {
         let payout = &provider.spec.payout;
         let namespace = provider.namespace().unwrap_or_default();
         let name = &payout.wallet_secret_ref.name;
-        let secret = Api::<Secret>::namespaced(ctx.client.clone(), &namespace)
-            .get_opt(name)
-            .await
-            .attempt("read Secret", name)?;
+        let secret = if is_object_name(name) {
+            Api::<Secret>::namespaced(ctx.client.clone(), &namespace)
+                .get_opt(name)
+                .await
+                .attempt("read Secret", name)?
+        } else {
+            None
+        };
         Ok(Self::validate(provider, secret.as_ref(), ctx))
     }
 
@@ -82,11 +88,21 @@ impl Account {
                 payout.network
             )));
         }
-        Ok(Self { wallet, key, chain })
+        Ok(Self {
+            wallet,
+            key,
+            chain,
+            is_leaving: secret.metadata.deletion_timestamp.is_some(),
+        })
     }
 
     /// What the wallet is good for, as the chain shows it.
     pub(super) fn judge(&self, wallet: std::result::Result<WalletOnChain, ChainError>) -> Observation {
+        if self.is_leaving {
+            return WalletReady::SecretDeleting.condition(
+                "the wallet's Secret is being deleted, and held only until what is owed is claimed",
+            );
+        }
         match wallet {
             Ok(wallet) if affordable(wallet.balance) == 0 => {
                 let needed = REDEEM_VALUE.nano() + CLAIM_RESERVE;

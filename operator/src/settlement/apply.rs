@@ -3,11 +3,12 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use cocoon_api::{
+    NanoTon,
     conditions::SettlementFailed,
-    crd::{CocoonProvider, PaymentChannel, Settlement, SettlementSpec},
+    crd::{CocoonProvider, PaymentChannel, Settlement, SettlementSpec, settlement::Redeem},
     names::PROVIDER_LABEL,
 };
-use cocoon_core::settlement::{Candidate, Ended, Next, Waiting, lags, superfluous};
+use cocoon_core::settlement::{Candidate, Ended, Next, Waiting, ended_at, lags, next_name, superfluous};
 use kube::{
     Resource as _, ResourceExt as _,
     api::{DeleteParams, PostParams},
@@ -20,7 +21,7 @@ use super::{
     account::affordable,
     claims, message,
     observe::{Flight, Seen},
-    plan::{Plan, Step, ended_at},
+    plan::{Plan, Step},
     status::{self, Outcome},
 };
 use crate::{
@@ -91,6 +92,7 @@ async fn advance(flight: Flight, step: Step, shared: &Settlements) -> Result<Dur
         Next::Send(in_flight) => {
             let chain = shared.chain(&settlement).await?;
             if let (Ok((_, message)), Some(chain)) = (message, chain) {
+                status::note_claims(&settlement, shared).await?;
                 shared.note_sent(&settlement, in_flight.sent_at);
                 // The bytes are stored; whether these arrive, only the chain tells.
                 if let Err(error) = chain.send(&message.boc).await {
@@ -117,10 +119,20 @@ async fn advance(flight: Flight, step: Step, shared: &Settlements) -> Result<Dur
             Ok(NEXT_STEP)
         }
         Next::Failed(reason, why) => {
+            let unpaid = look.as_ref().map_or_else(
+                |_| Vec::new(),
+                |look| unpaid(&settlement.spec.redeems, &look.sighting.redeemed),
+            );
             let landed = look
                 .ok()
                 .and_then(|look| Some((look.sighting.landed?.hash, look.fee)));
-            status::ended(&settlement, Outcome::Failed { reason, why, landed }, shared).await?;
+            let outcome = Outcome::Failed {
+                reason,
+                why,
+                landed,
+                unpaid,
+            };
+            status::ended(&settlement, outcome, shared).await?;
             Ok(NEXT_STEP)
         }
     }
@@ -246,11 +258,11 @@ async fn store(
     settlements: &[Settlement],
     shared: &Settlements,
 ) -> Result<Option<Settlement>> {
-    let before = settlements
+    let taken = settlements
         .iter()
-        .filter(|other| other.spec.wallet == spec.wallet && other.spec.seqno == spec.seqno)
-        .count();
-    let mut settlement = Settlement::new(&name(&provider.name_any(), &spec, before), spec);
+        .filter_map(|other| other.metadata.name.as_deref());
+    let name = next_name(&provider.name_any(), &spec.wallet, spec.seqno, taken);
+    let mut settlement = Settlement::new(&name, spec);
     settlement.metadata.owner_references = provider.owner_ref(&()).map(|owner| vec![owner]);
     settlement
         .labels_mut()
@@ -272,25 +284,38 @@ async fn store(
             );
             Ok(None)
         }
+        Err(kube::Error::Api(response)) if is_terminating(&response) => {
+            settlement.metadata.namespace = provider.namespace();
+            settlement.metadata.uid = Some(format!("unstored/{}", settlement.spec.message_hash));
+            shared.memory.keep(describe(provider), settlement.clone());
+            info!(
+                settlement = describe(&settlement),
+                claimed = settlement.spec.claimed,
+                "signed, and kept in memory: the namespace is being deleted"
+            );
+            Ok(Some(settlement))
+        }
         Err(error) => Err(error).attempt("store", describe(&settlement)),
     }
 }
 
-/// `<provider>-<eight digits of the wallet>-<seqno>-<how many of this number ended before>`, as a DNS subdomain.
-fn name(provider: &str, spec: &SettlementSpec, before: usize) -> String {
-    /// 253 characters less what follows the provider's name.
-    const MAX_PROVIDER: usize = 200;
-    let provider: String = provider.chars().take(MAX_PROVIDER).collect();
-    let account = spec
-        .wallet
-        .split_once(':')
-        .map_or(spec.wallet.as_str(), |(_, account)| account);
-    let account: String = account.chars().take(8).collect();
-    format!(
-        "{}-{account}-{}-{before}",
-        provider.trim_end_matches(['.', '-']),
-        spec.seqno
-    )
+/// Whether the API server stores nothing new because the namespace is being deleted.
+fn is_terminating(refusal: &kube::core::Status) -> bool {
+    let causes = refusal.details.iter().flat_map(|details| &details.causes);
+    refusal.code == 403
+        && causes
+            .into_iter()
+            .any(|cause| cause.reason == "NamespaceTerminating")
+}
+
+/// Channels that do not show what was claimed of them, in the order of the claims.
+fn unpaid(redeems: &[Redeem], redeemed: &[NanoTon]) -> Vec<String> {
+    redeems
+        .iter()
+        .zip(redeemed)
+        .filter(|(redeem, redeemed)| **redeemed < redeem.cumulative_nano)
+        .map(|(redeem, _)| redeem.channel.clone())
+        .collect()
 }
 
 /// A name as the value of a label, which is shorter.
@@ -319,29 +344,4 @@ async fn forget_superfluous(provider: &CocoonProvider, seen: &Seen, shared: &Set
         }
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use cocoon_api::{NanoTon, crd::LocalReference};
-
-    use super::*;
-
-    #[test]
-    fn a_settlement_is_named_after_the_number_that_it_uses_up() {
-        let spec = SettlementSpec {
-            provider_ref: LocalReference { name: "farm".into() },
-            wallet: format!("0:{}", "ab".repeat(32)),
-            seqno: 7,
-            valid_until: 1,
-            message: String::new(),
-            message_hash: String::new(),
-            redeems: Vec::new(),
-            claimed: NanoTon::ZERO.to_ton_string(),
-        };
-        assert_eq!(name("farm", &spec, 0), "farm-abababab-7-0");
-        assert_eq!(name("farm", &spec, 1), "farm-abababab-7-1");
-        let long = name(&format!("{}.{}", "a".repeat(199), "b".repeat(53)), &spec, 0);
-        assert_eq!(long, format!("{}-abababab-7-0", "a".repeat(199)));
-    }
 }

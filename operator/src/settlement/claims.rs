@@ -8,7 +8,7 @@ use cocoon_api::{
     crd::{PaymentChannel, settlement::Redeem},
 };
 use cocoon_core::{
-    funds::{Escrow, Sight, Stage},
+    funds::{self, Escrow, Sight, Stage},
     settlement::Candidate,
 };
 use cocoon_ton::{Address, SignedVoucher};
@@ -50,9 +50,13 @@ impl Claim {
         payee: &Address,
         time: u32,
     ) -> Result<Result<Self, String>, ChainError> {
-        let Some((voucher, payer_key)) = signed_voucher(&channel.spec, chain.network()) else {
+        let status = channel.status.as_ref();
+        let kept = status.and_then(|status| funds::evidence(status, i64::from(time)));
+        let signed = kept.and_then(|kept| signed_voucher(&channel.spec, kept, chain.network()));
+        let Some((voucher, payer_key)) = signed else {
             return Ok(Err(
-                "the voucher, the key or the contract's address is malformed".to_owned()
+                "no voucher is kept for it, or the voucher, the key or the contract's address is malformed"
+                    .to_owned(),
             ));
         };
         let seen = sight(chain, &voucher.voucher.channel).await?;

@@ -6,11 +6,13 @@ use std::{
     time::Instant,
 };
 
+use cocoon_api::crd::{Settlement, SettlementStatus};
+use cocoon_core::settlement::has_ended;
 use scopeguard::ScopeGuard;
 
 use crate::reconcile::CHAIN_LIMIT;
 
-/// When bytes were last sent, and which provider uses which wallet.
+/// When bytes were last sent, which provider uses which wallet, and messages that cannot be stored.
 #[derive(Default)]
 pub(super) struct Memory(Mutex<Kept>);
 
@@ -20,6 +22,10 @@ struct Kept {
     sent: BTreeMap<String, i64>,
     /// The provider whose message from a wallet is being signed or in flight, by the wallet's address.
     wallets: BTreeMap<String, Holder>,
+    /// Messages of providers whose namespace is being deleted, by provider: the API server stores nothing new there. One that is
+    /// forgotten with the process does no harm: claims are cumulative, the wallet takes each number once, and the channels know
+    /// what was claimed.
+    unstored: BTreeMap<String, Settlement>,
 }
 
 struct Holder {
@@ -47,6 +53,34 @@ impl Memory {
 
     pub(super) fn forget_sent(&self, uid: &str) {
         self.kept().sent.remove(uid);
+    }
+
+    /// The provider's message that is not stored.
+    pub(super) fn unstored(&self, provider: &str) -> Option<Settlement> {
+        self.kept().unstored.get(provider).cloned()
+    }
+
+    /// Keeps a message that cannot be stored.
+    pub(super) fn keep(&self, provider: String, settlement: Settlement) {
+        self.kept().unstored.insert(provider, settlement);
+    }
+
+    /// Writes the status of a message that is not stored, and forgets it where it has ended. Answers whether it is one.
+    pub(super) fn write_unstored(&self, settlement: &Settlement, status: &SettlementStatus) -> bool {
+        let mut kept = self.kept();
+        let found = kept
+            .unstored
+            .iter_mut()
+            .find(|(_, held)| held.metadata.uid.is_some() && held.metadata.uid == settlement.metadata.uid);
+        let Some((provider, held)) = found else {
+            return false;
+        };
+        held.status = Some(status.clone());
+        if has_ended(held) {
+            let provider = provider.clone();
+            kept.unstored.remove(&provider);
+        }
+        true
     }
 
     /// Notes that the provider's message from this wallet is in flight, or that none of its messages is.

@@ -1,7 +1,10 @@
 //! Reads what a provider's settlement depends on: its channels, its settlements, and the chain where a message is in flight.
 
-use cocoon_api::crd::{CocoonProvider, PaymentChannel, Settlement};
-use cocoon_core::settlement::InFlight;
+use cocoon_api::{
+    conditions::{self, Reason as _, WalletReady},
+    crd::{CocoonProvider, PaymentChannel, Settlement},
+};
+use cocoon_core::settlement::{InFlight, has_ended};
 use kube::{Api, ResourceExt as _, api::ListParams};
 
 use super::{
@@ -11,8 +14,7 @@ use super::{
 };
 use crate::{
     chain::ChainError,
-    channel::plan::ended,
-    error::{KubeContext as _, Result},
+    error::{KubeContext as _, Result, describe},
 };
 
 /// What was read for one provider.
@@ -20,6 +22,8 @@ pub(super) struct Seen {
     pub(super) channels: Vec<PaymentChannel>,
     pub(super) settlements: Vec<Settlement>,
     pub(super) flight: Option<Flight>,
+    /// The Secret with the wallet's key is being deleted, and only held until what is owed is claimed.
+    pub(super) is_key_leaving: bool,
 }
 
 /// The oldest settlement that has not ended.
@@ -34,11 +38,12 @@ pub(super) async fn observe(provider: &CocoonProvider, shared: &Settlements) -> 
     let namespace = provider.namespace().unwrap_or_default();
     let name = provider.name_any();
     // Settlements before channels: what a settlement of this list confirmed is in the channels of the next one.
-    let settlements = Api::<Settlement>::namespaced(client(), &namespace)
+    let mut settlements = Api::<Settlement>::namespaced(client(), &namespace)
         .list(&ListParams::default().fields(&format!("spec.providerRef.name={name}")))
         .await
         .attempt("list settlements of provider", &name)?
         .items;
+    settlements.extend(shared.memory.unstored(&describe(provider)));
     let channels = Api::<PaymentChannel>::namespaced(client(), &namespace)
         .list(&ListParams::default().fields(&format!("spec.provider.name={name}")))
         .await
@@ -46,17 +51,24 @@ pub(super) async fn observe(provider: &CocoonProvider, shared: &Settlements) -> 
         .items;
     let oldest = settlements
         .iter()
-        .filter(|settlement| !ended(settlement))
+        .filter(|settlement| !has_ended(settlement))
         .min_by_key(|settlement| (settlement.spec.seqno, settlement.name_any()))
         .cloned();
     let flight = match oldest {
         Some(settlement) => Some(fly(settlement, provider, shared).await),
         None => None,
     };
+    let list = provider
+        .status
+        .as_ref()
+        .map_or(&[][..], |status| &status.conditions);
+    let is_key_leaving = conditions::find(list, WalletReady::TYPE)
+        .is_some_and(|condition| condition.reason == WalletReady::SecretDeleting.name());
     Ok(Seen {
         channels,
         settlements,
         flight,
+        is_key_leaving,
     })
 }
 

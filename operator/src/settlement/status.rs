@@ -3,8 +3,12 @@
 use cocoon_api::{
     NanoTon,
     conditions::{self, Confirmed, Observation, Reason as _, SettlementFailed},
-    crd::{PaymentChannel, Settlement, SettlementStatus, settlement::SettlementState},
+    crd::{
+        PaymentChannel, Settlement, SettlementStatus,
+        settlement::{Redeem, SettlementState},
+    },
 };
+use cocoon_core::settlement::steps;
 use kube::{Api, ResourceExt as _, runtime::events::EventType};
 use tracing::{info, warn};
 
@@ -25,6 +29,8 @@ pub(super) enum Outcome {
         reason: SettlementFailed,
         why: String,
         landed: Option<(String, NanoTon)>,
+        /// Channels that do not show their claim, although the wallet took the message.
+        unpaid: Vec<String>,
     },
 }
 
@@ -77,7 +83,7 @@ pub(super) async fn ended(settlement: &Settlement, outcome: Outcome, shared: &Se
     let metrics = &shared.ctx.metrics;
     match outcome {
         Outcome::Confirmed { transaction, fee } => {
-            let confirmed_nano = steps(settlement)?;
+            let confirmed_nano = step(settlement)?;
             let ton = confirmed_nano.to_ton_string();
             credit(settlement, shared).await?;
             let status = SettlementStatus {
@@ -113,13 +119,19 @@ pub(super) async fn ended(settlement: &Settlement, outcome: Outcome, shared: &Se
             )
             .await;
         }
-        Outcome::Failed { reason, why, landed } => {
+        Outcome::Failed {
+            reason,
+            why,
+            landed,
+            unpaid,
+        } => {
             let (transaction, fee_nano) =
                 landed.map_or((None, NanoTon::ZERO), |(hash, fee)| (Some(hash), fee));
             let status = SettlementStatus {
                 state: Some(SettlementState::Failed),
                 transaction,
                 fee_nano,
+                unpaid,
                 ..stored(settlement)
             };
             let observations = vec![
@@ -148,6 +160,33 @@ pub(super) async fn ended(settlement: &Settlement, outcome: Outcome, shared: &Se
     Ok(())
 }
 
+/// Notes in the channels what a signed message claims, before it is sent: what is redeemed by it is theirs, whoever sees it first.
+pub(super) async fn note_claims(settlement: &Settlement, shared: &Settlements) -> Result<()> {
+    let channels: Api<PaymentChannel> = Api::namespaced(
+        shared.ctx.client.clone(),
+        &settlement.namespace().unwrap_or_default(),
+    );
+    for redeem in &settlement.spec.redeems {
+        ledger::update(&channels, &redeem.channel, |channel, status| {
+            if redeem.cumulative_nano <= status.claimed_nano || !is_meant(channel, redeem) {
+                return Ok(false);
+            }
+            status.claimed_nano = redeem.cumulative_nano;
+            Ok(true)
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+/// Whether the claim was made for this object: another one of its name has another ledger. Where no UID was noted, the contract
+/// tells.
+fn is_meant(channel: &PaymentChannel, redeem: &Redeem) -> bool {
+    let uid = channel.metadata.uid.as_deref();
+    channel.spec.contract_address == redeem.contract_address
+        && (redeem.channel_uid.is_empty() || uid == Some(redeem.channel_uid.as_str()))
+}
+
 /// Raises what the channels show as redeemed, which the getters have shown.
 async fn credit(settlement: &Settlement, shared: &Settlements) -> Result<()> {
     let channels: Api<PaymentChannel> = Api::namespaced(
@@ -157,7 +196,7 @@ async fn credit(settlement: &Settlement, shared: &Settlements) -> Result<()> {
     for redeem in &settlement.spec.redeems {
         ledger::update(&channels, &redeem.channel, |channel, status| {
             let step = redeem.cumulative_nano.saturating_sub(status.redeemed_nano);
-            if step == NanoTon::ZERO || channel.spec.contract_address != redeem.contract_address {
+            if step == NanoTon::ZERO || !is_meant(channel, redeem) {
                 return Ok(false);
             }
             status.redeemed_nano = redeem.cumulative_nano;
@@ -170,13 +209,8 @@ async fn credit(settlement: &Settlement, shared: &Settlements) -> Result<()> {
 }
 
 /// What a settlement claims beyond what was redeemed before.
-pub(super) fn steps(settlement: &Settlement) -> Result<NanoTon> {
-    let steps = settlement
-        .spec
-        .redeems
-        .iter()
-        .map(|redeem| redeem.cumulative_nano.saturating_sub(redeem.redeemed_before_nano));
-    NanoTon::sum(steps).map_err(|source| Error::Money {
+fn step(settlement: &Settlement) -> Result<NanoTon> {
+    steps(settlement).map_err(|source| Error::Money {
         object: describe(settlement),
         source,
     })
@@ -200,6 +234,9 @@ async fn write(
             settlement.metadata.generation,
             now,
         );
+    }
+    if shared.memory.write_unstored(settlement, &status) {
+        return Ok(());
     }
     let api = shared.api(&settlement.namespace().unwrap_or_default());
     apply(&api, settlement, settlement.status.as_ref(), &status)

@@ -6,8 +6,8 @@ use cocoon_api::{
     NanoTon,
     conditions::SettlementFailed,
     crd::{
-        LocalReference, PaymentChannel, PaymentChannelSpec, SettlementSpec, SettlementStatus,
-        channel::Voucher,
+        LocalReference, PaymentChannel, PaymentChannelSpec, PaymentChannelStatus, SettlementSpec,
+        SettlementStatus, channel::Voucher,
     },
 };
 use cocoon_core::settlement::{Candidate, InFlight, Landed, Next};
@@ -159,16 +159,23 @@ impl World {
             epoch: 0,
             signature: hex::encode(signed.signature.0),
         };
-        PaymentChannel::new(
+        let mut channel = PaymentChannel::new(
             "channel",
             PaymentChannelSpec {
                 provider: LocalReference { name: "farm".into() },
                 network: "testbed".into(),
                 contract_address: address.to_string(),
                 payer_public_key: self.payer.public_key().to_string(),
-                voucher: Some(voucher),
+                binding: None,
+                voucher: Some(voucher.clone()),
             },
-        )
+        );
+        channel.status = Some(PaymentChannelStatus {
+            epoch: Some(0),
+            vouchers: vec![voucher],
+            ..PaymentChannelStatus::default()
+        });
+        channel
     }
 
     /// Opens this many more channels with one message of the payer, and signs one message that claims from all.
@@ -213,6 +220,8 @@ impl World {
     async fn claim_from(&self, params: &ChannelParams, claim: u64) -> Claim {
         let channel = self.voucher_for(&params.address(), &Network::TESTBED, DEPOSIT);
         let candidate = Candidate {
+            uid: String::new(),
+            until: i64::MAX,
             name: format!("channel-{}", params.salt),
             contract_address: params.address().to_string(),
             claim: nano(claim),
@@ -247,6 +256,8 @@ impl World {
     pub async fn sign_for(&self, channel: &PaymentChannel, claim: u64) -> Result<SettlementSpec, String> {
         let redeemed = self.redeemed().await;
         let candidate = Candidate {
+            uid: String::new(),
+            until: i64::MAX,
             name: "channel".into(),
             contract_address: channel.spec.contract_address.clone(),
             claim: nano(claim),

@@ -127,6 +127,43 @@ impl Rendered {
         Ok(())
     }
 
+    /// `admissionPolicy.enabled`, by the values set that is rendered: the policy spares the operator, by its name and no other.
+    pub(super) fn admission_policy_follows(&self, values: &str) -> Result<()> {
+        let wanted = matches!(values, "all" | "one-namespace");
+        let policies: Vec<&Value> = self.of_kind("ValidatingAdmissionPolicy").collect();
+        let bindings = self.of_kind("ValidatingAdmissionPolicyBinding").count();
+        ensure!(
+            policies.len() == usize::from(wanted) && bindings == policies.len(),
+            "{} policies and {bindings} bindings",
+            policies.len()
+        );
+        let Some(policy) = policies.first() else {
+            return Ok(());
+        };
+        let account = self
+            .of_kind("ServiceAccount")
+            .next()
+            .and_then(|account| account["metadata"]["name"].as_str())
+            .context("find the operator's ServiceAccount")?;
+        let spared = format!("request.userInfo.username != 'system:serviceaccount:cocoon-system:{account}'");
+        let conditions = &policy["spec"]["matchConditions"];
+        ensure!(
+            conditions[0]["expression"] == spared.as_str(),
+            "the policy spares {conditions}, not the operator"
+        );
+        let exempt = conditions.as_array().map_or(0, Vec::len);
+        ensure!(
+            exempt == if values == "all" { 2 } else { 1 },
+            "{exempt} conditions with the groups of {values}"
+        );
+        let confined = &policy["spec"]["matchConstraints"]["namespaceSelector"]["matchLabels"];
+        ensure!(
+            confined.is_null() == (values == "all"),
+            "the policy binds {confined}"
+        );
+        Ok(())
+    }
+
     /// Every metric that an alert asks for is one that the operator's source names.
     pub(super) fn alerts_ask_for_metrics_of(&self, source: &str) -> Result<()> {
         let expressions: Vec<&str> = self

@@ -103,7 +103,7 @@ fn kernels_step() -> Result<Outcome> {
 
 fn clippy() -> Result<Outcome> {
     // The end-to-end tests are no part of all targets, since they run only when they are asked for.
-    for targets in [&["--all-targets"][..], &["--test", "e2e"]] {
+    for targets in [&["--all-targets"][..], &["--test", "e2e", "--test", "attacks"]] {
         let mut cargo = workspace::cargo();
         cargo
             .args(["clippy", "--workspace"])

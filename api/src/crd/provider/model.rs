@@ -43,6 +43,9 @@ pub struct ModelOffer {
     pub idle_timeout: String,
     /// What tokens of this model cost.
     pub price: Prices,
+    /// Takes jobs with `billing.mode: Free` although tokens have a price. Where all prices are 0, such jobs run anyway.
+    #[serde(default)]
+    pub allow_free: bool,
 }
 
 fn default_context_length() -> u32 {
@@ -84,7 +87,10 @@ pub struct ModelSource {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PvcSource {
     /// Name of the `PersistentVolumeClaim`.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(
+        length(min = 1, max = 253),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
+    )]
     pub claim_name: String,
     /// Path of the file within the volume.
     #[schemars(length(min = 1, max = 1024), regex(pattern = r"^[^/\x00][^\x00]*$"))]

@@ -24,6 +24,40 @@ pub struct Payout {
     /// When usage is settled.
     #[serde(default)]
     pub settle: SettlePolicy,
+    /// Shortest challenge window of a channel that is worked for, as a Go duration of at least 5m: the time that a payer's close
+    /// leaves to notice it and to redeem, an outage of the cluster included.
+    #[serde(default = "default_hour")]
+    #[schemars(length(max = 16), regex(pattern = r"^([0-9]+(h|m|s|ms))+$"))]
+    pub min_challenge: String,
+    /// How long a voucher must still be valid for new work, as a Go duration of at least 5m. Each voucher that runs out has its
+    /// claim made early, whatever the fee.
+    #[serde(default = "default_hour")]
+    #[schemars(length(max = 16), regex(pattern = r"^([0-9]+(h|m|s|ms))+$"))]
+    pub min_voucher_validity: String,
+    /// The provider's word on single channels, which payers cannot give.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["uid"]))]
+    pub rulings: Vec<Ruling>,
+}
+
+/// The provider's word on one channel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Ruling {
+    /// UID of the `PaymentChannel`.
+    #[schemars(length(min = 1, max = 36))]
+    pub uid: String,
+    /// Lets the channel go when it is deleted, at once and with everything that it owes.
+    #[serde(default)]
+    pub write_off: bool,
+    /// Takes what its contract shows as redeemed, up to this much, as paid on account of work that this ledger does not know.
+    /// Ends `LedgerBehind`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acknowledged_nano: Option<NanoTon>,
+}
+
+fn default_hour() -> String {
+    "1h".into()
 }
 
 /// When usage is settled: as soon as either the threshold or the age is reached, while the fee stays small.

@@ -36,6 +36,10 @@ pub struct CocoonProviderStatus {
     /// Money.
     #[serde(default)]
     pub earnings: Earnings,
+    /// The wallet's Secret that carries the operator's finalizer, so that its key outlives what it must still sign.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub held_secret: Option<String>,
     /// Completion tokens a second over all agents, as measured when they started.
     #[serde(default)]
     pub tokens_per_second: i64,

@@ -6,7 +6,7 @@ use cocoon_api::{
     crd::job::{AssignmentState, MAX_ASSIGNMENTS},
 };
 
-use super::{End, World, active, remaining};
+use super::{End, World, active, funds::is_channel_gone, remaining};
 
 pub(super) fn ended(world: &World<'_>) -> Option<End> {
     let World { job, landing, .. } = world;
@@ -35,6 +35,11 @@ pub(super) fn ended(world: &World<'_>) -> Option<End> {
     }
     if active(world.status).is_some() {
         return None;
+    }
+    if is_channel_gone(world) && !world.status.assignments.is_empty() {
+        return end(Failed::ChannelGone.condition(
+            "the PaymentChannel that held the budget is gone, and another of its name has another ledger: make a new job",
+        ));
     }
     if past_deadline(world) {
         return end(

@@ -6,7 +6,7 @@ use cocoon_api::{
     units::UnitError,
 };
 
-use super::{Draft, Following, Plan, Step, World, end::past_deadline};
+use super::{Draft, Following, Plan, Step, World, end::past_deadline, funds::uncovered};
 use crate::{agents::AgentState, job::validate::Billing, ledger};
 
 pub(super) fn follow(world: &World<'_>, mut draft: Draft, active: &Assignment) -> Result<Plan, UnitError> {
@@ -18,9 +18,13 @@ pub(super) fn follow(world: &World<'_>, mut draft: Draft, active: &Assignment) -
     } = active;
     let agent = world.agents.iter().find(|agent| agent.pod.uid == *pod_uid);
     let alive = agent.is_some_and(|agent| agent.pod.state != AgentState::Gone);
-    draft.say(match world.job.billing {
-        Billing::Free => FundsReserved::Free.condition("billing.mode is Free"),
-        Billing::Channel { .. } => FundsReserved::Reserved.condition("the budget is reserved on the channel"),
+    let uncovered = uncovered(world, &active.provider)?;
+    draft.say(match (&uncovered, &world.job.billing) {
+        (Some(why), _) => FundsReserved::NotCovered.condition(format!("it is stopped: {why}")),
+        (None, Billing::Free) => FundsReserved::Free.condition("billing.mode is Free"),
+        (None, Billing::Channel { .. }) => {
+            FundsReserved::Reserved.condition("the budget is reserved on the channel")
+        }
     });
     let close = |mut draft: Draft, state, message: String| {
         draft.say(Scheduled::AgentLost.condition(message));
@@ -31,7 +35,7 @@ pub(super) fn follow(world: &World<'_>, mut draft: Draft, active: &Assignment) -
     };
     let plan = match world.following {
         Following::Ended => {
-            let state = if world.job.suspend {
+            let state = if world.job.suspend || uncovered.is_some() {
                 AssignmentState::Suspended
             } else {
                 AssignmentState::Ended
@@ -59,19 +63,24 @@ pub(super) fn follow(world: &World<'_>, mut draft: Draft, active: &Assignment) -
                 uid: pod_uid.clone(),
             })
         }
-        Following::Yes if world.job.suspend || past_deadline(world) => {
+        Following::Yes if world.job.suspend || uncovered.is_some() || past_deadline(world) => {
             draft.say(Scheduled::Dispatched.condition(format!("agent {pod} is asked to stop")));
             draft.finish(Step::Cancel { attempt: *attempt })
         }
         Following::No | Following::Yes => {
             draft.say(Scheduled::Dispatched.condition(format!("agent {pod} works on attempt {attempt}")));
-            follow_step(world, draft, active)?
+            follow_step(world, draft, active, uncovered.is_none())?
         }
     };
     Ok(plan)
 }
 
-fn follow_step(world: &World<'_>, draft: Draft, active: &Assignment) -> Result<Plan, UnitError> {
+fn follow_step(
+    world: &World<'_>,
+    draft: Draft,
+    active: &Assignment,
+    may_begin: bool,
+) -> Result<Plan, UnitError> {
     let Some(offer) = world
         .offers
         .iter()
@@ -100,6 +109,7 @@ fn follow_step(world: &World<'_>, draft: Draft, active: &Assignment) -> Result<P
         prices: offer.prices,
         budget,
         channel: world.channel.map(|channel| channel.address.clone()),
+        may_begin,
     };
     Ok(draft.finish(step))
 }

@@ -1,16 +1,51 @@
-//! Whose offer a job takes, and its budget on the channel.
+//! Whose offer a job takes, its budget on the channel, and whether it is covered.
 
 use cocoon_api::{
     NanoTon,
-    conditions::{Accepted, Funded, FundsReserved, Observation, Reason as _, VoucherValid, find},
+    conditions::{Accepted, Funded, FundsReserved, Observation, Ready, Reason as _, VoucherValid, find},
     units::UnitError,
 };
 
 use super::{Channel, Draft, Offer, Step, World};
 use crate::{
+    funds::{Cover, consents_to_free},
     job::validate::Billing,
     ledger::{self, Refusal},
 };
+
+/// Why the active attempt of `provider` may not go on; none where it may. Asked at every plan.
+pub(super) fn uncovered(world: &World<'_>, provider: &str) -> Result<Option<String>, UnitError> {
+    let offer = world.offers.iter().find(|offer| offer.provider == provider);
+    let Billing::Channel { name, .. } = &world.job.billing else {
+        // Where the offer is gone, its agents are as well.
+        let consents = offer.is_none_or(|offer| consents_to_free(offer.allow_free, offer.prices));
+        return Ok(
+            (!consents).then(|| format!("CocoonProvider {provider} does not offer it for free any more"))
+        );
+    };
+    let Some(channel) = world.channel.filter(|_| !is_channel_gone(world)) else {
+        return Ok(Some(format!(
+            "the PaymentChannel {name} that held its budget is gone"
+        )));
+    };
+    let covered = cover(channel).may_run(&world.job.uid)?;
+    Ok(covered.err().map(|why| format!("channel {name}: {why}")))
+}
+
+/// Whether the object that holds the budget is gone; another of its name is not it.
+pub(super) fn is_channel_gone(world: &World<'_>) -> bool {
+    let held = world.status.channel_uid.as_ref();
+    held.is_some_and(|held| world.channel.is_none_or(|channel| channel.uid != *held))
+}
+
+fn cover(channel: &Channel) -> Cover<'_> {
+    Cover {
+        status: &channel.status,
+        leaving: channel.deleting,
+        seen_at: channel.seen_at,
+        now: channel.now,
+    }
+}
 
 pub(super) fn choose_offer<'a>(world: &'a World<'_>) -> Result<&'a Offer, Observation> {
     let model = &world.job.model;
@@ -26,6 +61,15 @@ pub(super) fn choose_offer<'a>(world: &'a World<'_>) -> Result<&'a Offer, Observ
         .iter()
         .filter(|offer| offer.model_sha256.is_some() && named.is_none_or(|name| offer.provider == name))
         .collect();
+    if world.job.billing == Billing::Free && !offering.is_empty() {
+        offering.retain(|offer| consents_to_free(offer.allow_free, offer.prices));
+        if offering.is_empty() {
+            return Err(Accepted::FreeNotOffered.condition(format!(
+                "billing.mode is Free, and no provider in this namespace offers model {model} for free: pay with a channel, or \
+                 have a provider set allowFree"
+            )));
+        }
+    }
     // A closed offer only where no other serves the model; then by name, so that the choice is stable.
     offering.sort_by_key(|offer| (offer.closed, &offer.provider));
     let who = named.map_or_else(
@@ -65,16 +109,32 @@ pub(super) fn reserve(
         )));
         return Ok(Some(Step::Wait));
     }
+    // What was metered on the object that held the budget stays there: with attempts behind it, a job changes to no other.
+    if world.status.assignments.is_empty() {
+        draft.channel_uid = None;
+    }
+    if channel.deleting {
+        draft.say(FundsReserved::ChannelNotReady.condition(format!("channel {name} is being deleted")));
+        return Ok(Some(Step::Release));
+    }
+    if let Some(why) = &offer.unpayable {
+        draft.say(
+            FundsReserved::ChannelNotReady
+                .condition(format!("CocoonProvider {} cannot be paid: {why}", offer.provider)),
+        );
+        return Ok(Some(Step::Wait));
+    }
     if ledger::reserved(&channel.status, &world.job.uid).is_some_and(|held| held >= *budget) {
+        draft.channel_uid = Some(channel.uid.clone());
+        if let Err(why) = cover(channel).may_start(&world.job.uid)? {
+            draft.say(FundsReserved::NotCovered.condition(format!("channel {name}: {why}")));
+            return Ok(Some(Step::Wait));
+        }
         draft.say(FundsReserved::Reserved.condition(format!(
             "{} TON are reserved on channel {name}",
             budget.to_ton_string()
         )));
         return Ok(None);
-    }
-    if channel.deleting {
-        draft.say(FundsReserved::ChannelNotReady.condition(format!("channel {name} is being deleted")));
-        return Ok(Some(Step::Wait));
     }
     let mut trial = channel.status.clone();
     let step = match ledger::reserve(&mut trial, &world.job.uid, &world.job.name, *budget)? {
@@ -85,6 +145,7 @@ pub(super) fn reserve(
             )));
             Step::Reserve {
                 channel: name.clone(),
+                uid: channel.uid.clone(),
                 budget: *budget,
             }
         }
@@ -115,6 +176,9 @@ fn shortfall(name: &str, channel: &Channel, available: NanoTon, wanted: NanoTon)
     }
     if let Some(voucher) = broken(VoucherValid::TYPE) {
         return FundsReserved::VoucherInvalid.condition(format!("channel {name}: {}", voucher.message));
+    }
+    if let Some(ready) = broken(Ready::TYPE) {
+        return FundsReserved::ChannelNotReady.condition(format!("channel {name}: {}", ready.message));
     }
     FundsReserved::WaitingForFunds.condition(format!(
         "channel {name} can cover {} TON, the job reserves {}: top up the channel or raise its voucher",

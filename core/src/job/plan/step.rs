@@ -25,6 +25,8 @@ pub enum Step {
     Reserve {
         /// Name of the channel.
         channel: String,
+        /// UID of the channel: no other object of its name is meant.
+        uid: String,
         /// The budget.
         budget: NanoTon,
     },
@@ -47,6 +49,8 @@ pub enum Step {
         budget: Option<NanoTon>,
         /// Address of the channel.
         channel: Option<String>,
+        /// Whether the agent may be asked to begin it; where not, it is only followed if the agent has begun already.
+        may_begin: bool,
     },
     /// Ask the agent to stop; its results so far are taken.
     Cancel {
@@ -84,12 +88,15 @@ pub struct Plan {
     pub waiting_for: Option<String>,
     /// The provider that serves it.
     pub provider: Option<String>,
+    /// UID of the channel that holds the budget, where it does: usage is metered there alone.
+    pub channel_uid: Option<String>,
 }
 
 /// A plan in the making.
 pub(super) struct Draft {
     pub(super) conditions: Vec<Observation>,
     pub(super) provider: Option<String>,
+    pub(super) channel_uid: Option<String>,
 }
 
 impl Draft {
@@ -104,6 +111,7 @@ impl Draft {
             conditions: self.conditions,
             waiting_for: None,
             provider: self.provider,
+            channel_uid: self.channel_uid,
         }
     }
 
@@ -116,6 +124,7 @@ impl Draft {
             conditions: self.conditions,
             waiting_for,
             provider: self.provider,
+            channel_uid: self.channel_uid,
         }
     }
 
@@ -128,6 +137,7 @@ impl Draft {
             conditions: self.conditions,
             waiting_for,
             provider: self.provider,
+            channel_uid: self.channel_uid,
         }
     }
 }

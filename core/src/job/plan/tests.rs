@@ -1,14 +1,15 @@
 mod always;
 mod attempts;
+mod coverage;
 mod waits;
 
 use cocoon_api::{
     NanoTon, Usage,
     agent::{FailureCode, Outcome, ResultLine},
-    conditions::{self, Funded, VoucherValid},
+    conditions::{self, Funded, Ready, VoucherValid},
     crd::{
         InferenceJob, PaymentChannelStatus,
-        channel::Counter,
+        channel::{ChannelState, Counter, Voucher},
         job::{Assignment, MAX_ASSIGNMENTS},
     },
     receipt::{AgentKey, ChainId, ReceiptChain},
@@ -51,23 +52,44 @@ fn offer() -> Offer {
         provider: "farm".into(),
         closed: false,
         model_sha256: Some("00".repeat(32)),
-        prices: Prices::default(),
+        prices: Prices {
+            minimum_nano: nano(1),
+            ..Prices::default()
+        },
+        allow_free: false,
+        unpayable: None,
     }
 }
 
 fn channel(covered: u64) -> Channel {
     let mut status = PaymentChannelStatus {
+        state: Some(ChannelState::Open),
+        epoch: Some(0),
+        challenge_seconds: Some(3_600),
+        vouchers: vec![Voucher {
+            cap_nano: nano(covered),
+            valid_until: 100_000,
+            epoch: 0,
+            signature: String::new(),
+        }],
         cap_nano: nano(covered),
         deposit_nano: nano(covered),
         ..Default::default()
     };
-    for condition in [VoucherValid::Valid.condition("v"), Funded::Funded.condition("f")] {
+    for condition in [
+        VoucherValid::Valid.condition("v"),
+        Funded::Funded.condition("f"),
+        Ready::Ready.condition("r"),
+    ] {
         conditions::set(&mut status.conditions, condition, None, Timestamp::UNIX_EPOCH);
     }
     Channel {
+        uid: "channel-uid".into(),
         provider: "farm".into(),
         address: "EQ".into(),
         deleting: false,
+        seen_at: Some(10),
+        now: 10,
         status,
     }
 }

@@ -21,17 +21,27 @@ pub struct Offer {
     pub model_sha256: Option<String>,
     /// Prices of the model.
     pub prices: Prices,
+    /// Takes jobs that nobody pays for.
+    pub allow_free: bool,
+    /// Why nothing that is paid for can run: the payout wallet cannot redeem, or nobody has looked yet; none where it can.
+    pub unpayable: Option<String>,
 }
 
 /// The channel that a job names.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Channel {
+    /// UID of the object: another of its name has another ledger.
+    pub uid: String,
     /// The provider that it pays.
     pub provider: String,
     /// Address of the contract.
     pub address: String,
     /// Goes away.
     pub deleting: bool,
+    /// Chain time of the last believed look at its contract by this process, in Unix seconds.
+    pub seen_at: Option<i64>,
+    /// Unix seconds by the later of the operator's clock and the chain's: what vouchers and windows are measured by.
+    pub now: i64,
     /// Its ledger and conditions.
     pub status: PaymentChannelStatus,
 }
@@ -63,7 +73,7 @@ pub enum Following {
 /// Everything that a plan depends on.
 #[derive(Debug, Clone)]
 pub struct World<'a> {
-    /// Unix seconds.
+    /// Unix seconds by the operator's clock.
     pub now: i64,
     /// The job.
     pub job: &'a ValidatedJob,

@@ -15,7 +15,8 @@ use super::nano;
 use crate::{
     ledger,
     settlement::{
-        Candidate, Decision, FeeRatio, MAX_REDEEMS, Policy, REDEEM_FEE, Setback, Urgency, decide, retry_at,
+        Candidate, Decision, FeeRatio, MAX_REDEEMS, Policy, REDEEM_FEE, Setback, Urgency, decide,
+        least_urgent, retry_at,
     },
 };
 
@@ -31,17 +32,20 @@ pub(super) fn channel(name: &str, used: &[u64], redeemed: u64, deposit: u64, cap
             network: "testbed".into(),
             contract_address: format!("0:{name:0>64}"),
             payer_public_key: "00".repeat(32),
-            voucher: Some(Voucher {
-                cap_nano: nano(cap),
-                valid_until: u32::try_from(NOW + 7 * 86_400).unwrap(),
-                epoch: 0,
-                signature: "00".repeat(64),
-            }),
+            binding: None,
+            voucher: None,
         },
     );
     let mut status = PaymentChannelStatus {
         state: Some(ChannelState::Open),
         deposit_nano: nano(deposit),
+        epoch: Some(0),
+        vouchers: vec![Voucher {
+            cap_nano: nano(cap),
+            valid_until: u32::try_from(NOW + 7 * 86_400).unwrap(),
+            epoch: 0,
+            signature: "00".repeat(64),
+        }],
         cap_nano: nano(cap),
         redeemed_nano: nano(redeemed),
         ..Default::default()
@@ -155,14 +159,14 @@ fn age_makes_an_amount_due_and_the_fee_ratio_holds_it_back() {
 }
 
 #[test]
-fn a_closing_channel_is_redeemed_at_once_whatever_the_ratio_but_not_at_a_loss() {
-    let mut closing = channel("a", &[REDEEM_FEE.nano() + 1], 0, TON, TON);
+fn a_closing_channel_is_redeemed_at_once_whatever_the_ratio_but_not_for_the_fees_alone() {
+    let mut closing = channel("a", &[least_urgent().nano()], 0, TON, TON);
     let status = closing.status.as_mut().unwrap();
     (status.state, status.challenge_ends_at) = (Some(ChannelState::Closing), Some(NOW + 300));
     assert_eq!(candidate(&closing).urgency, Some(Urgency::Closing));
     let strict = policy(9 * TON, 86_400, "0.000001");
     assert_eq!(settled(run(&[closing.clone()], &strict, NOW)), ["a"]);
-    closing.status.as_mut().unwrap().counters[0].nano = REDEEM_FEE;
+    closing.status.as_mut().unwrap().counters[0].nano = nano(least_urgent().nano() - 1);
     assert_eq!(settled(run(&[closing.clone()], &strict, NOW)), [""; 0]);
     closing.status.as_mut().unwrap().counters[0].nano = nano(TON);
     assert_eq!(
@@ -175,7 +179,7 @@ fn a_closing_channel_is_redeemed_at_once_whatever_the_ratio_but_not_at_a_loss() 
 #[test]
 fn a_voucher_near_its_end_is_redeemed_early_and_not_after_it() {
     let mut channel = channel("a", &[TON], 0, 9 * TON, 9 * TON);
-    channel.spec.voucher.as_mut().unwrap().valid_until = u32::try_from(NOW + 599).unwrap();
+    channel.status.as_mut().unwrap().vouchers[0].valid_until = u32::try_from(NOW + 599).unwrap();
     assert_eq!(candidate(&channel).urgency, Some(Urgency::VoucherExpiring));
     assert_eq!(Candidate::of(&channel, false, NOW + 599).unwrap(), None);
 }
@@ -213,6 +217,59 @@ fn a_channel_that_did_not_pay_waits_longer_each_time() {
     };
     assert_eq!(at(NOW + 119), [""; 0]);
     assert_eq!(at(NOW + 120), ["a"]);
+    let mut closing = channels[0].clone();
+    let status = closing.status.as_mut().unwrap();
+    (status.state, status.challenge_ends_at) = (Some(ChannelState::Closing), Some(NOW + 300));
+    let decision = decide(vec![candidate(&closing)], &setbacks, &policy(1, 1, "1"), 10, NOW).unwrap();
+    assert_eq!(settled(decision), ["a"], "there may be no later time");
+}
+
+#[test]
+fn fifty_channels_that_close_at_once_are_all_redeemed_in_time() {
+    // Windows of five minutes, a wallet that affords ten claims, ten seconds for each message, and one channel that never pays.
+    let mut channels: Vec<PaymentChannel> = (0..50)
+        .map(|index| {
+            let mut channel = channel(&format!("c{index:02}"), &[TON], 0, 9 * TON, 9 * TON);
+            let status = channel.status.as_mut().unwrap();
+            (status.state, status.challenge_ends_at) = (Some(ChannelState::Closing), Some(NOW + 300 - index));
+            channel
+        })
+        .collect();
+    let mut setbacks = BTreeMap::new();
+    let mut now = NOW;
+    while now < NOW + 240 {
+        let candidates = channels
+            .iter()
+            .filter_map(|channel| Candidate::of(channel, false, now).unwrap())
+            .collect();
+        now += 10;
+        let Decision::Settle(chosen) = decide(candidates, &setbacks, &policy(1, 1, "1"), 10, now).unwrap()
+        else {
+            continue;
+        };
+        for claim in chosen {
+            if claim.name == "c49" {
+                setbacks.insert(
+                    claim.name,
+                    Setback {
+                        count: 1,
+                        last_at: now,
+                    },
+                );
+                continue;
+            }
+            let paid = channels
+                .iter_mut()
+                .find(|channel| channel.metadata.name.as_ref() == Some(&claim.name));
+            paid.unwrap().status.as_mut().unwrap().redeemed_nano = claim.claim;
+        }
+    }
+    let unpaid: Vec<_> = channels
+        .iter()
+        .filter(|channel| channel.status.as_ref().unwrap().redeemed_nano == NanoTon::ZERO)
+        .map(|channel| channel.metadata.name.clone().unwrap())
+        .collect();
+    assert_eq!(unpaid, ["c49"]);
 }
 
 #[test]

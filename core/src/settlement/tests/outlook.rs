@@ -40,7 +40,7 @@ fn what_does_not_pay_for_its_claim_says_so_and_is_not_claimed() {
     assert_eq!((observed.status, observed.reason), (false, "BelowFee"));
     assert_eq!(
         observed.message,
-        "0.0015 TON are metered on channel c and not paid; a claim costs up to 0.0015 TON and is made only for more: later \
+        "0.0015 TON are metered on channel c and not paid; a claim costs up to 0.0015 TON and is made only for twice as much: later \
          jobs on the channel have it paid with theirs, and if the channel is closed or deleted before, it is given up"
     );
     let decided = decide(

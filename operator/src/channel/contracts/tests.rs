@@ -1,4 +1,4 @@
-use cocoon_ton::Network;
+use cocoon_ton::{Network, SecretKey, Signer as _};
 use serde_json::json;
 
 use super::*;
@@ -27,12 +27,22 @@ fn contracts() -> Contracts {
 
 fn channel(object: &str, second: u8, network: &str, address: &str) -> PaymentChannel {
     let (namespace, name) = object.split_once('/').unwrap();
+    let payer = SecretKey::from_seed(&[7; 32]);
+    let global_id = if network == "other" { 43 } else { 42 };
+    let parsed = Address::parse_for(&Network::new(network.to_owned(), global_id), address);
+    let binding = parsed.ok().map(|channel| Binding {
+        global_id,
+        channel,
+        namespace,
+        name,
+    });
+    let binding = binding.map(|binding| binding.sign(&payer).unwrap().to_string());
     serde_json::from_value(json!({
         "apiVersion": "cocoon.farm/v1alpha1", "kind": "PaymentChannel",
         "metadata": {"namespace": namespace, "name": name,
                      "creationTimestamp": format!("2026-01-01T00:00:{second:02}Z")},
         "spec": {"provider": {"name": "farm"}, "network": network, "contractAddress": address,
-                 "payerPublicKey": "00".repeat(32)},
+                 "payerPublicKey": payer.public_key().to_string(), "binding": binding},
     }))
     .unwrap()
 }
@@ -101,8 +111,31 @@ fn every_spelling_of_an_address_and_every_name_of_a_network_is_the_same_contract
     for later in elsewhere {
         let contracts = listed(&[&later, &first]);
         settle(&contracts);
-        assert_eq!(contracts.tenure(&later), Tenure::Holder);
+        let expected = if later.spec.binding.is_some() {
+            Tenure::Holder
+        } else {
+            Tenure::Unbound
+        };
+        assert_eq!(contracts.tenure(&later), expected);
         assert_eq!(contracts.tenure(&first), Tenure::Holder);
+    }
+}
+
+#[test]
+fn an_object_that_the_payer_did_not_sign_for_does_not_rank() {
+    let squatter = |binding: Option<String>| {
+        let mut squatter = channel("attacker/first", 1, "testbed", &ADDRESS.to_string());
+        squatter.spec.binding = binding;
+        squatter
+    };
+    let owner = channel("tenant/payer", 2, "testbed", &ADDRESS.to_string());
+    let copied = owner.spec.binding.clone();
+    for squatter in [squatter(None), squatter(copied), squatter(Some("00".repeat(64)))] {
+        let contracts = listed(&[&squatter, &owner]);
+        settle(&contracts);
+        assert_eq!(contracts.tenure(&owner), Tenure::Holder);
+        assert_eq!(contracts.tenure(&squatter), Tenure::Unbound);
+        assert!(contracts.is_held_by_another(&squatter));
     }
 }
 

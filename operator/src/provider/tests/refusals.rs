@@ -14,6 +14,14 @@ fn what_the_schema_cannot_tell_is_refused_by_the_fields_name() {
             "spec.payout.address",
         ),
         (
+            json!({"payout": {"minChallenge": "299s"}}),
+            "spec.payout.minChallenge",
+        ),
+        (
+            json!({"payout": {"minVoucherValidity": "1m"}}),
+            "spec.payout.minVoucherValidity",
+        ),
+        (
             json!({"payout": {"settle": {"maxAge": "99999999999999h"}}}),
             "spec.payout.settle.maxAge",
         ),

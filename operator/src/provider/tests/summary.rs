@@ -6,7 +6,7 @@ pub(super) fn status_of(seen: &Seen) -> cocoon_api::crd::CocoonProviderStatus {
     let provider = provider(&json!({}));
     let valid = validate::validate(&provider).unwrap();
     let plan = plan::plan(&valid, seen, &config());
-    status::derive(&provider, &valid, &plan, seen, &payments())
+    status::derive(&provider, &valid, &plan, seen, &payments(), applied())
 }
 
 #[test]
@@ -84,14 +84,14 @@ fn the_same_world_gives_the_same_status() {
     let valid = validate::validate(&provider).unwrap();
     let first = seen(1);
     let plan = plan::plan(&valid, &first, &config());
-    let status = status::derive(&provider, &valid, &plan, &first, &payments());
+    let status = status::derive(&provider, &valid, &plan, &first, &payments(), applied());
     provider.status = Some(status.clone());
     let later = Seen {
         now: at(2000),
         ..seen(1)
     };
     assert_eq!(
-        status::derive(&provider, &valid, &plan, &later, &payments()),
+        status::derive(&provider, &valid, &plan, &later, &payments(), applied()),
         status
     );
 }

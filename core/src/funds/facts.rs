@@ -1,0 +1,118 @@
+//! What is known of a channel from outside its object.
+
+use cocoon_api::NanoTon;
+
+use super::evidence::Signature;
+
+/// The shortest challenge window that any provider can work with, and the least validity of a voucher: a close may go unseen for
+/// 120 s, and work ends 180 s before claims do (`MAX_LOOK_SECONDS` and `CLAIM_SECONDS` in `coverage`).
+pub const MIN_CHALLENGE_SECONDS: u32 = 300;
+
+/// How far the operator's clock and the chain's newest block may lie apart. Blocks come every 0.4 s; a minute is a clock that is
+/// set wrong, or an endpoint or a chain that stands still.
+pub const MAX_SKEW_SECONDS: i64 = 60;
+
+/// What the contract's getter shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Escrow {
+    /// Where it stands.
+    pub stage: Stage,
+    /// Vouchers must name it; every closing raises it.
+    pub epoch: u32,
+    /// Paid to the provider since the first day.
+    pub redeemed: NanoTon,
+    /// What claims may still take.
+    pub available: NanoTon,
+    /// Public key that signs vouchers, as lower-case hexadecimal digits.
+    pub payer_key: String,
+    /// Address that alone may claim, in raw form.
+    pub provider: String,
+    /// Seconds between the payer's close and the end of claims.
+    pub challenge_period: u32,
+}
+
+/// Where the contract stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Claims are paid.
+    Open,
+    /// Claims are paid before this Unix second.
+    Closing {
+        /// The first second at which nothing is paid.
+        deadline: u32,
+    },
+    /// Nothing is paid.
+    Closed,
+}
+
+/// One look at a channel's contract.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sight {
+    /// The contract, with the known code.
+    Escrow(Escrow),
+    /// There is no contract.
+    NotDeployed,
+    /// There is something else than a channel; the words say what.
+    Foreign(String),
+    /// The chain did not answer, or its endpoints disagree; the words say how.
+    Unavailable(String),
+    /// No endpoint serves the network; the words say why.
+    WrongNetwork(String),
+    /// The provider of the channel does not exist.
+    ProviderNotFound,
+    /// Another object holds the contract, so that this one was not looked at; the words say who, and what to do.
+    InUse(String),
+    /// The payer did not sign that this object stands for the contract, so that it was not looked at.
+    Unbound,
+}
+
+/// What the provider asks of channels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Terms {
+    /// Shortest challenge window.
+    pub min_challenge_seconds: u32,
+    /// How long a voucher must still be valid for new work.
+    pub min_voucher_seconds: i64,
+}
+
+/// The time by the operator's clock and by the chain's newest block, in Unix seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Clock {
+    /// The operator's.
+    pub own: i64,
+    /// The chain's, where it was seen.
+    pub chain: Option<i64>,
+}
+
+impl Clock {
+    /// The later of both: a clock that is slow must not make a voucher or a window last longer.
+    pub fn now(self) -> i64 {
+        self.chain.map_or(self.own, |chain| chain.max(self.own))
+    }
+
+    /// By how many seconds the chain is behind the operator; negative where it is ahead.
+    pub fn lag(self) -> i64 {
+        self.chain.map_or(0, |chain| self.own.saturating_sub(chain))
+    }
+}
+
+/// What is known of a channel from outside its object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// The contract.
+    pub sight: Sight,
+    /// The provider's payout address, in raw form; none where it is no address.
+    pub payee: Option<String>,
+    /// The voucher's signature.
+    pub signature: Signature,
+    /// Why the provider's wallet cannot redeem; none where it can.
+    pub wallet: Option<String>,
+    /// What the provider asks.
+    pub terms: Terms,
+    /// How much the provider acknowledged as redeemed on account of other ledgers.
+    pub acknowledged: NanoTon,
+    /// Whether the object is being deleted.
+    pub leaving: bool,
+    /// The time.
+    pub clock: Clock,
+}
