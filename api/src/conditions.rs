@@ -185,6 +185,8 @@ reasons!(
         ChannelNotFound: false,
         /// `billing.maxNano` is below the least that the requests cost.
         BudgetTooSmall: false,
+        /// The provider asks more than `billing.maxPrices` allows.
+        PriceTooHigh: false,
         /// A provider that only takes paid jobs.
         ProviderUnavailable: false,
     }
@@ -225,6 +227,8 @@ reasons!(
         ProviderUnavailable: false,
         /// The agent was lost; the rest is dispatched again.
         AgentLost: false,
+        /// The agent refuses the attempt; another is asked.
+        AgentRefused: false,
         /// Waiting for an earlier condition.
         Waiting: false,
     }
@@ -260,6 +264,8 @@ reasons!(
         DeadlineExceeded: true,
         /// Agents were lost or failed more often than `backoffLimit`.
         BackoffLimitExceeded: true,
+        /// The API server refuses the Secret of the results: nothing can be delivered.
+        ResultsRefused: true,
     }
 );
 reasons!(

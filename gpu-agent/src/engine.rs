@@ -66,6 +66,8 @@ pub enum Event {
     Prefilled,
     /// One token was sampled.
     Token {
+        /// The token.
+        id: u32,
         /// Text that is certain to be part of the answer; it may lag behind the tokens, and has caught up with the last.
         text: String,
     },

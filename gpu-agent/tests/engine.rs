@@ -50,7 +50,7 @@ async fn run(engine: &Engine, request: GenerationRequest) -> (String, FinishReas
     let mut text = String::new();
     loop {
         match events.recv().await.expect("an end") {
-            Event::Token { text: more } => text.push_str(&more),
+            Event::Token { text: more, .. } => text.push_str(&more),
             Event::Finished { reason } => return (text, reason),
             other => panic!("{other:?}"),
         }

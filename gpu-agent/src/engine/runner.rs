@@ -144,10 +144,14 @@ impl Runner {
             let Some(row) = step.logits else { continue };
             let sampled = sequence.sample(logits.row(row), &self.tokenizer);
             sampled_tokens += 1;
+            let token = Event::Token {
+                id: sampled.token,
+                text: sampled.text,
+            };
+            notify(events, token);
             match sampled.finished {
-                None => notify(events, Event::Token { text: sampled.text }),
+                None => {}
                 Some(reason) => {
-                    notify(events, Event::Token { text: sampled.text });
                     notify(events, Event::Finished { reason });
                     ended.push(step.sequence);
                 }

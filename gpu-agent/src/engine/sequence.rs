@@ -37,6 +37,8 @@ pub struct Advanced {
 /// What one sampled token led to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sampled {
+    /// The token.
+    pub token: u32,
     /// Text that is certain.
     pub text: String,
     /// Set when the sequence has ended.
@@ -98,6 +100,7 @@ impl Sequence {
         self.tokens.push(token);
         if !self.ignore_eos && tokenizer.ends().binary_search(&token).is_ok() {
             return Sampled {
+                token,
                 text: self.text.finish(),
                 finished: Some(FinishReason::Stop),
             };
@@ -105,6 +108,7 @@ impl Sequence {
         let pushed = self.text.push(tokenizer.text_bytes(token));
         if pushed.stopped {
             return Sampled {
+                token,
                 text: pushed.text,
                 finished: Some(FinishReason::Stop),
             };
@@ -112,11 +116,13 @@ impl Sequence {
         if self.tokens.len() >= self.most_tokens() {
             let text = pushed.text + &self.text.finish();
             return Sampled {
+                token,
                 text,
                 finished: Some(FinishReason::Length),
             };
         }
         Sampled {
+            token,
             text: pushed.text,
             finished: None,
         }

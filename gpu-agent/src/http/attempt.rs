@@ -12,7 +12,7 @@ use std::{
 use cocoon_api::{
     TokenCount, Usage,
     agent::{AttemptProgress, AttemptRequest, AttemptState, FailureCode, Outcome, ResultLine},
-    receipt::{ChainId, ReceiptChain, Sha256Digest, UsageStatement},
+    receipt::{ChainId, ReceiptChain, ResolvedSampling, Sha256Digest, UsageStatement},
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -75,6 +75,12 @@ struct LiveTokens {
 pub(super) struct Success {
     pub(super) body: String,
     pub(super) usage: Usage,
+    /// SHA-256 of the request's body as it came.
+    pub(super) request_sha256: Sha256Digest,
+    /// The sampling that was used.
+    pub(super) sampling: ResolvedSampling,
+    /// Root over the tokens of prompt and answer.
+    pub(super) tokens_root: Sha256Digest,
 }
 
 /// Why one request failed.
@@ -247,10 +253,21 @@ impl State {
         service: &Service,
         request: &AttemptRequest,
         index: u32,
-        Success { body, usage }: Success,
+        success: Success,
     ) -> Result<Outcome, Failure> {
+        let Success {
+            body,
+            usage,
+            request_sha256,
+            sampling,
+            tokens_root,
+        } = success;
         let delivery = cocoon_api::receipt::Delivery {
             request: index,
+            request_sha256,
+            arithmetic: None,
+            sampling,
+            tokens_root,
             model: service.model.sha256,
             result: Sha256Digest::of(body.as_bytes()),
             usage,

@@ -9,6 +9,8 @@ use std::{
 use cocoon_api::{
     NanoTon, TokenCount, Usage,
     agent::{AttemptRequest, AttemptState, FailureCode},
+    json,
+    receipt::{ResolvedSampling, tokens_root},
     units::UnitError,
 };
 use tokio::task::JoinSet;
@@ -19,7 +21,7 @@ use super::{
     openai::{self, Prepared},
     service::Service,
 };
-use crate::engine::Event;
+use crate::engine::{Event, GenerationRequest};
 
 /// A request that has not started.
 struct Pending {
@@ -95,14 +97,17 @@ async fn prepare_all(service: &Arc<Service>, request: &Arc<AttemptRequest>) -> V
             };
             Pending {
                 index: item.index,
-                prepared: Body::read(wanted.endpoint, &for_thread.model.name, &item.body, defaults)
+                prepared: json::read(item.body.text().as_bytes())
+                    .map_err(|fault| Refusal::invalid(format!("the body {fault}")))
+                    .and_then(|body| Body::read(wanted.endpoint, &for_thread.model.name, &body, defaults))
                     .and_then(|body| openai::prepare(&for_thread.model, body)),
             }
         };
         wanted.requests.iter().map(prepare).collect()
     });
     prepared.await.unwrap_or_else(|error| {
-        tracing::error!(%error, "preparing requests failed");
+        // The error repeats a panic's payload, which may hold a prompt.
+        tracing::error!(is_panic = error.is_panic(), "preparing requests failed");
         let failed = || Refusal {
             code: FailureCode::Internal,
             message: "the agent could not read the request".to_owned(),
@@ -124,7 +129,7 @@ impl Driver {
             while self.running.len() < self.request.parallelism as usize && self.start_next() {}
             match self.running.join_next().await {
                 Some(Ok(ended)) => self.record(ended),
-                Some(Err(error)) => tracing::error!(%error, "a request's task failed"),
+                Some(Err(error)) => tracing::error!(is_panic = error.is_panic(), "a request's task failed"),
                 None => return self.fail_lost(),
             }
         }
@@ -216,7 +221,7 @@ impl Driver {
             match joined {
                 Ok(ended) => self.record(ended),
                 Err(error) if error.is_cancelled() => {}
-                Err(error) => tracing::error!(%error, "a request's task failed"),
+                Err(error) => tracing::error!(is_panic = error.is_panic(), "a request's task failed"),
             }
         }
         for index in std::mem::take(&mut self.reserved).into_keys() {
@@ -267,13 +272,15 @@ async fn generate(
         prompt: 0,
         completion: 0,
     };
+    let (prompt, sampling) = (generation.prompt.clone(), resolved(&generation));
     let mut events = service.engine.submit(generation).await.map_err(|_| internal())?;
-    let mut text = String::new();
+    let (mut text, mut completion) = (String::new(), Vec::new());
     while let Some(event) = events.recv().await {
         match event {
             Event::Prefilled => counted.add(prompt_tokens, 0),
-            Event::Token { text: more } => {
+            Event::Token { id, text: more } => {
                 counted.add(0, 1);
+                completion.push(id);
                 text.push_str(&more);
             }
             Event::Finished { reason } => {
@@ -293,12 +300,33 @@ async fn generate(
                     reason,
                     counts,
                 );
-                return Ok(Success { body, usage });
+                let asked = request.requests.iter().find(|item| item.index == index);
+                return Ok(Success {
+                    body,
+                    usage,
+                    request_sha256: asked.ok_or_else(internal)?.body.digest(),
+                    sampling,
+                    tokens_root: tokens_root(&prompt, &completion),
+                });
             }
             Event::Failed => break,
         }
     }
     Err(internal())
+}
+
+/// The sampling as a receipt tells it.
+fn resolved(generation: &GenerationRequest) -> ResolvedSampling {
+    let count = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
+    let sampling = generation.sampling;
+    ResolvedSampling {
+        max_tokens: count(generation.max_tokens),
+        temperature: ResolvedSampling::decimal(sampling.temperature),
+        top_p: ResolvedSampling::decimal(sampling.top_p),
+        top_k: count(sampling.top_k),
+        seed: sampling.seed,
+        ignore_eos: generation.ignore_eos,
+    }
 }
 
 /// Tokens of a request in flight; taken back unless the request succeeds.

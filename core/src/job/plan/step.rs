@@ -3,8 +3,10 @@
 use cocoon_api::{
     NanoTon,
     conditions::Observation,
-    crd::job::{Assignment, AssignmentState},
-    units::Prices,
+    crd::{
+        Agreement,
+        job::{Assignment, AssignmentState},
+    },
 };
 
 use crate::agents::AgentPod;
@@ -30,23 +32,21 @@ pub enum Step {
     },
     /// Record an attempt on this agent, then start it.
     Assign {
-        /// Name of the agent's pod.
+        /// Number of the attempt.
+        attempt: u32,
+        /// The agent's pod.
         pod: AgentPod,
-        /// Name of the provider.
-        provider: String,
+        /// What its work is done and billed by.
+        agreed: Agreement,
     },
     /// Follow the active attempt.
     Follow {
         /// The attempt.
         assignment: Assignment,
-        /// SHA-256 of the model's file.
-        model_sha256: String,
-        /// Prices in force.
-        prices: Prices,
+        /// What its work is done and billed by.
+        agreed: Agreement,
         /// What the attempt may cost.
         budget: Option<NanoTon>,
-        /// Address of the channel.
-        channel: Option<String>,
     },
     /// Ask the agent to stop; its results so far are taken.
     Cancel {
@@ -84,12 +84,15 @@ pub struct Plan {
     pub waiting_for: Option<String>,
     /// The provider that serves it.
     pub provider: Option<String>,
+    /// What is agreed from here on; set with the first attempt.
+    pub agreed: Option<Agreement>,
 }
 
 /// A plan in the making.
 pub(super) struct Draft {
     pub(super) conditions: Vec<Observation>,
     pub(super) provider: Option<String>,
+    pub(super) agreed: Option<Agreement>,
 }
 
 impl Draft {
@@ -104,6 +107,7 @@ impl Draft {
             conditions: self.conditions,
             waiting_for: None,
             provider: self.provider,
+            agreed: self.agreed,
         }
     }
 
@@ -116,6 +120,7 @@ impl Draft {
             conditions: self.conditions,
             waiting_for,
             provider: self.provider,
+            agreed: self.agreed,
         }
     }
 
@@ -128,6 +133,7 @@ impl Draft {
             conditions: self.conditions,
             waiting_for,
             provider: self.provider,
+            agreed: self.agreed,
         }
     }
 }
