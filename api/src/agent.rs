@@ -17,6 +17,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    json::Payload,
     receipt::{AgentKey, Receipt, Sha256Digest, UsageStatement},
     units::{NanoTon, Prices, Usage},
 };
@@ -81,8 +82,8 @@ pub struct SamplingDefaults {
 pub struct RequestItem {
     /// Index in the job's input, from 0; unique in an attempt.
     pub index: u32,
-    /// Body as in the `OpenAI` API; `stream` and `n > 1` are refused.
-    pub body: serde_json::Value,
+    /// Body as in the `OpenAI` API, as the bytes in which its author wrote it; `stream` and `n > 1` are refused.
+    pub body: Payload,
 }
 
 /// What the operator asks of one agent: some or all requests of a job.
@@ -170,6 +171,81 @@ impl FailureCode {
     /// Whether another attempt can succeed where this one failed.
     pub const fn is_retryable(self) -> bool {
         matches!(self, Self::Internal | Self::Cancelled)
+    }
+
+    /// The code in our own words, for statuses, Events and logs: an agent's message, which may hold anything, stays with
+    /// the results.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::InvalidRequest => "the body is not what the endpoint takes",
+            Self::ContextLengthExceeded => {
+                "the prompt, or prompt and max_tokens, do not fit the model's context"
+            }
+            Self::BudgetExceeded => "billing.maxNano does not cover it",
+            Self::Cancelled => "it was cancelled before it had run",
+            Self::Internal => "the agent failed",
+            Self::NotComputable => "the model has no finite result for it",
+            Self::ResultTooLarge => "the answer does not fit beside the others",
+        }
+    }
+}
+
+/// Why an agent refuses a call, as its HTTP status says. The words beside it are for whoever speaks to the agent by hand
+/// and go no further.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RefusalCode {
+    /// 400, 413 and others of the kind: it cannot read the attempt, or its path.
+    Malformed,
+    /// 401 and 403: it does not accept the caller's certificate.
+    Forbidden,
+    /// 404: it does not know the attempt.
+    Unknown,
+    /// 409: it has another body under this attempt's number.
+    Conflict,
+    /// 422: it serves another model, or cannot run such an attempt.
+    Unfit,
+    /// 408, 429 and 503: it has no room now.
+    Busy,
+    /// 5xx: it failed.
+    Failed,
+}
+
+impl RefusalCode {
+    /// The code of an HTTP status that is no success.
+    pub const fn of_status(status: u16) -> Self {
+        match status {
+            401 | 403 => Self::Forbidden,
+            404 | 410 => Self::Unknown,
+            408 | 425 | 429 | 503 => Self::Busy,
+            409 => Self::Conflict,
+            422 => Self::Unfit,
+            500.. => Self::Failed,
+            _ => Self::Malformed,
+        }
+    }
+
+    /// Whether the same call can succeed later.
+    pub const fn is_retryable(self) -> bool {
+        matches!(self, Self::Busy | Self::Failed)
+    }
+
+    /// The code in our own words.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Malformed => "it cannot read the attempt: operator and agent may be of different versions",
+            Self::Forbidden => "it does not accept the operator's certificate",
+            Self::Unknown => "it does not know the attempt",
+            Self::Conflict => "it has another body under the attempt's number",
+            Self::Unfit => "it serves another model or version than was agreed",
+            Self::Busy => "it has no room now",
+            Self::Failed => "it failed",
+        }
+    }
+}
+
+impl std::fmt::Display for RefusalCode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.words())
     }
 }
 

@@ -189,6 +189,8 @@ reasons!(
         BudgetTooSmall: false,
         /// `billing.mode` is `Free`, and the offer has prices and does not set `allowFree`.
         FreeNotOffered: false,
+        /// The provider asks more than `billing.maxPrices` allows.
+        PriceTooHigh: false,
     }
 );
 reasons!(
@@ -229,6 +231,8 @@ reasons!(
         ProviderUnavailable: false,
         /// The agent was lost; the rest is dispatched again.
         AgentLost: false,
+        /// The agent refuses the attempt; another is asked.
+        AgentRefused: false,
         /// Waiting for an earlier condition.
         Waiting: false,
     }
@@ -266,6 +270,8 @@ reasons!(
         BackoffLimitExceeded: true,
         /// The `PaymentChannel` that held the budget is gone; another of its name has another ledger.
         ChannelGone: true,
+        /// The API server refuses the Secret of the results: nothing can be delivered.
+        ResultsRefused: true,
     }
 );
 reasons!(

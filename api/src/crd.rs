@@ -8,18 +8,22 @@
     reason = "each print column of a kind repeats the names of its parts"
 )]
 
+pub mod agreement;
 pub mod channel;
 pub mod job;
 pub mod provider;
+pub mod reference;
 pub mod settlement;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt as _;
 use serde_json::Value;
 
+pub use agreement::{AgreedTerms, Agreement, MaxPrices, PriceExcess};
 pub use channel::{PaymentChannel, PaymentChannelSpec, PaymentChannelStatus};
 pub use job::{InferenceJob, InferenceJobSpec, InferenceJobStatus};
 pub use provider::{CocoonProvider, CocoonProviderSpec, CocoonProviderStatus};
+pub use reference::{KeyReference, LocalReference};
 pub use settlement::{Settlement, SettlementSpec, SettlementStatus};
 
 /// The four definitions as they are installed, ordered by name.
@@ -58,33 +62,6 @@ fn rewrite_formats(value: &mut Value) {
         Value::Array(items) => items.iter_mut().for_each(rewrite_formats),
         _ => {}
     }
-}
-
-/// Reference to an object of a known kind in the same namespace.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct LocalReference {
-    /// Name of the object: a DNS subdomain.
-    #[schemars(
-        length(min = 1, max = 253),
-        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
-    )]
-    pub name: String,
-}
-
-/// Reference to one key of a `ConfigMap` or Secret in the same namespace.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct KeyReference {
-    /// Name of the object: a DNS subdomain.
-    #[schemars(
-        length(min = 1, max = 253),
-        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
-    )]
-    pub name: String,
-    /// Key within its data.
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
-    pub key: String,
 }
 
 #[cfg(test)]

@@ -5,7 +5,9 @@
 //! (see `cocoon-core`) and performs no I/O.
 
 pub mod agent;
+pub mod json;
 pub mod names;
+pub mod panics;
 pub mod receipt;
 pub mod units;
 

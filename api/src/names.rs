@@ -24,6 +24,14 @@ pub const PROVIDER_LABEL: &str = "cocoon.farm/provider";
 pub const MODEL_LABEL: &str = "cocoon.farm/model";
 /// Name of the job, on its results.
 pub const JOB_LABEL: &str = "cocoon.farm/job";
+/// On a Secret, with the value [`INPUT_LABEL_VALUE`]: its owner allows jobs of the namespace to read it as their input. The
+/// operator reads no Secret without it for a job, since a job's author may otherwise have it send any Secret of the
+/// namespace to an agent.
+pub const INPUT_LABEL: &str = "cocoon.farm/input";
+/// Value of [`INPUT_LABEL`].
+pub const INPUT_LABEL_VALUE: &str = "true";
+/// Key of the Secret in which `kubectl cocoon run` keeps prompts: `OpenAI` batch JSONL.
+pub const REQUESTS_KEY: &str = "requests.jsonl";
 /// Kubernetes' recommended label for the tool that owns an object.
 pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
 /// Kubernetes' recommended label for the part within an application.

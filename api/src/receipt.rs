@@ -5,44 +5,38 @@
 //! the signed sum of a chain up to its head: a counter that only grows, so merging two of the same chain is
 //! taking the later one.
 //!
+//! Version 2 binds what was asked and how it was answered: the digest of the request's body, the sampling that was used
+//! with its seed, the model's digest, which covers tokenizer and chat template because the model's file holds both, the
+//! version of the arithmetic, and the root of a Merkle tree over the tokens of prompt and answer ([`tokens_root`]). Whoever
+//! holds the model can compute the same tokens again and compare.
+//!
 //! What is signed is SHA-256 over a tagged, length-prefixed encoding of the fields (see [`Receipt::digest`]);
 //! JSON is only the carrier. Signatures are Ed25519 (RFC 8032).
 
 use ed25519_dalek::{Signature, Signer as _, SigningKey, Verifier as _, VerifyingKey};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
 use crate::units::{NanoTon, Prices, TokenCount, UnitError, Usage};
 
 mod encoding;
-use encoding::{Encoder, hex_array};
+mod hex_array;
+mod merkle;
+mod sampling;
 
-const RECEIPT_TAG: &[u8] = b"cocoon.farm/receipt/v1";
+use encoding::Encoder;
+
+pub use hex_array::{AgentKey, Ed25519Signature, Sha256Digest};
+pub use merkle::tokens_root;
+pub use sampling::ResolvedSampling;
+
+/// Version of the receipts that are written and believed.
+pub const RECEIPT_VERSION: u32 = 2;
+/// Bytes of [`Receipt::arithmetic`] at most.
+pub const MAX_ARITHMETIC_BYTES: usize = 32;
+
+const RECEIPT_TAG: &[u8] = b"cocoon.farm/receipt/v2";
 const STATEMENT_TAG: &[u8] = b"cocoon.farm/usage-statement/v1";
 const GENESIS_TAG: &[u8] = b"cocoon.farm/receipt-chain/v1";
-
-hex_array!(
-    /// An agent's Ed25519 public key. In JSON: 64 hexadecimal digits.
-    AgentKey,
-    32
-);
-hex_array!(
-    /// A SHA-256 digest. In JSON: 64 hexadecimal digits.
-    Sha256Digest,
-    32
-);
-hex_array!(
-    /// An Ed25519 signature. In JSON: 128 hexadecimal digits.
-    Ed25519Signature,
-    64
-);
-
-impl Sha256Digest {
-    /// SHA-256 of the bytes.
-    pub fn of(bytes: &[u8]) -> Self {
-        Self(Sha256::digest(bytes).into())
-    }
-}
 
 /// Which chain a receipt or a statement belongs to: one attempt of one job on one agent.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -79,6 +73,8 @@ impl ChainId {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Receipt {
+    /// [`RECEIPT_VERSION`].
+    pub version: u32,
     /// The chain it belongs to.
     #[serde(flatten)]
     pub chain: ChainId,
@@ -86,8 +82,17 @@ pub struct Receipt {
     pub sequence: u32,
     /// Index of the request in the job's input, from 0.
     pub request: u32,
-    /// SHA-256 of the model file.
+    /// SHA-256 of the request's body, byte by byte as the agent got it.
+    pub request_sha256: Sha256Digest,
+    /// SHA-256 of the model file, which holds tokenizer and chat template as well.
     pub model: Sha256Digest,
+    /// Version of the arithmetic that computed the answer, in the words of the agent's backend; absent where it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arithmetic: Option<String>,
+    /// The sampling that was used.
+    pub sampling: ResolvedSampling,
+    /// [`tokens_root`] of the prompt's tokens and of those that were sampled.
+    pub tokens_root: Sha256Digest,
     /// SHA-256 of the result body as delivered (its JSON text).
     pub result: Sha256Digest,
     /// Tokens counted at the sampler.
@@ -103,13 +108,29 @@ pub struct Receipt {
 }
 
 impl Receipt {
+    /// Whether its texts are the only way to write what they say, and bounded.
+    fn is_canonical(&self) -> bool {
+        let arithmetic = self.arithmetic.as_deref();
+        self.sampling.is_canonical()
+            && arithmetic.is_none_or(|name| {
+                (1..=MAX_ARITHMETIC_BYTES).contains(&name.len())
+                    && name
+                        .bytes()
+                        .all(|byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\')
+            })
+    }
+
     /// What is signed, and what the next receipt names as `previous`.
     pub fn digest(&self) -> Sha256Digest {
         let mut encoder = Encoder::new(RECEIPT_TAG);
         self.chain.encode(&mut encoder);
         encoder.integer(u64::from(self.sequence));
         encoder.integer(u64::from(self.request));
+        encoder.bytes(&self.request_sha256.0);
         encoder.bytes(&self.model.0);
+        encoder.bytes(self.arithmetic.as_deref().unwrap_or_default().as_bytes());
+        self.sampling.encode(&mut encoder);
+        encoder.bytes(&self.tokens_root.0);
         encoder.bytes(&self.result.0);
         encoder.usage(&self.usage);
         encoder.prices(&self.prices);
@@ -177,6 +198,15 @@ pub enum ReceiptError {
     /// `previous` is not the digest of the one before.
     #[error("receipt does not continue the hash chain")]
     Previous,
+    /// It is of another version.
+    #[error("receipt has version {found}, not {RECEIPT_VERSION}")]
+    Version {
+        /// Its version.
+        found: u32,
+    },
+    /// Sampling or arithmetic is not written as it is signed.
+    #[error("receipt's sampling or arithmetic is not in its canonical form")]
+    Form,
     /// The amount is not what prices and tokens give.
     #[error("receipt's amount does not equal its price times its tokens")]
     Amount,
@@ -217,6 +247,13 @@ impl ReceiptChain {
     /// Verifies the next receipt and adds it; the chain is unchanged on an error.
     pub fn push(&mut self, receipt: &Receipt) -> Result<(), ReceiptError> {
         let expected = self.count.checked_add(1).ok_or(UnitError::Overflow)?;
+        if receipt.version != RECEIPT_VERSION {
+            let found = receipt.version;
+            return Err(ReceiptError::Version { found });
+        }
+        if !receipt.is_canonical() {
+            return Err(ReceiptError::Form);
+        }
         if receipt.chain != self.chain {
             return Err(ReceiptError::Chain);
         }
@@ -273,10 +310,18 @@ fn charge(chain: &ChainId, prices: &Prices, usage: Usage) -> Result<NanoTon, Uni
 }
 
 /// What the agent knows of a request when it asks for a receipt.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Delivery {
     /// Index of the request in the job's input.
     pub request: u32,
+    /// SHA-256 of the request's body.
+    pub request_sha256: Sha256Digest,
+    /// Version of the arithmetic.
+    pub arithmetic: Option<String>,
+    /// The sampling that was used.
+    pub sampling: ResolvedSampling,
+    /// [`tokens_root`] of the prompt's tokens and of those that were sampled.
+    pub tokens_root: Sha256Digest,
     /// SHA-256 of the model file.
     pub model: Sha256Digest,
     /// SHA-256 of the result body's JSON text.
@@ -305,16 +350,25 @@ impl ReceiptSigner {
     pub fn receipt(&self, chain: &mut ReceiptChain, delivery: Delivery) -> Result<Receipt, ReceiptError> {
         let Delivery {
             request,
+            request_sha256,
+            arithmetic,
+            sampling,
+            tokens_root,
             model,
             result,
             usage,
             prices,
         } = delivery;
         let mut receipt = Receipt {
+            version: RECEIPT_VERSION,
             chain: chain.chain.clone(),
             sequence: chain.count.checked_add(1).ok_or(UnitError::Overflow)?,
             request,
+            request_sha256,
             model,
+            arithmetic,
+            sampling,
+            tokens_root,
             result,
             usage,
             prices,
@@ -350,7 +404,7 @@ impl ReceiptSigner {
 pub fn receipts_root<'a>(receipts: impl IntoIterator<Item = &'a Receipt>) -> Sha256Digest {
     let mut sorted: Vec<&Receipt> = receipts.into_iter().collect();
     sorted.sort_by_key(|receipt| (receipt.request, receipt.chain.attempt));
-    let mut encoder = Encoder::new(b"cocoon.farm/receipts-root/v1");
+    let mut encoder = Encoder::new(b"cocoon.farm/receipts-root/v2");
     for receipt in sorted {
         encoder.bytes(&receipt.digest().0);
     }

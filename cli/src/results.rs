@@ -1,5 +1,6 @@
 //! `kubectl cocoon results`: a job's answers, after every receipt was verified.
 
+mod input;
 pub mod records;
 pub mod verify;
 
@@ -63,7 +64,12 @@ pub async fn print(job: &InferenceJob, format: Format, cluster: &Cluster) -> Res
     };
     let delivered =
         Delivered::parse(&text).with_context(|| format!("could not read the results of job {name}"))?;
-    let verdict = verify(&delivered, &Expectations::of(job, contract(job, cluster).await?));
+    let requests = input::digests(job, cluster).await?;
+    if requests.is_empty() {
+        eprintln!("the input of job {name} is gone: whether the receipts are of its requests is not checked");
+    }
+    let contract = contract(job, cluster).await?;
+    let verdict = verify(&delivered, &Expectations::of(job, contract, requests));
     for fault in &verdict.faults {
         eprintln!("{fault}");
     }

@@ -2,6 +2,7 @@
 
 mod follow;
 mod progress;
+mod prompts;
 
 use std::{
     io::Read as _,
@@ -14,6 +15,7 @@ use cocoon_api::{
     NanoTon,
     conditions::{Complete, Reason as _, Settled},
     crd::InferenceJob,
+    names::REQUESTS_KEY,
 };
 use kube::{Api, ResourceExt as _, api::PostParams};
 use serde_json::{Value, json};
@@ -86,12 +88,11 @@ pub async fn run(arguments: Arguments, cluster: &Cluster) -> Result<()> {
         settled,
         output,
     } = arguments;
-    let job = match filename {
-        Some(path) => manifest(&path, cluster)?,
-        None => job.into_job()?,
-    };
     let jobs: Api<InferenceJob> = cluster.api();
-    let job = submit(&jobs, job).await?;
+    let job = match filename {
+        Some(path) => submit(&jobs, manifest(&path, cluster)?).await?,
+        None => submit_prompts(&jobs, job, cluster).await?,
+    };
     let name = job.name_any();
     let condition = if settled { Settled::TYPE } else { Complete::TYPE };
     let job = tokio::select! {
@@ -107,8 +108,7 @@ pub async fn run(arguments: Arguments, cluster: &Cluster) -> Result<()> {
 
 fn manifest(path: &Path, cluster: &Cluster) -> Result<InferenceJob> {
     let text = read(path).with_context(|| format!("could not read {}", path.display()))?;
-    let job: InferenceJob = serde_saphyr::from_str(&text)
-        .with_context(|| format!("{} is not one InferenceJob", path.display()))?;
+    let job = parse(&text).with_context(|| format!("{} is not one InferenceJob", path.display()))?;
     if let Some(namespace) = &job.metadata.namespace {
         ensure!(
             *namespace == cluster.namespace,
@@ -118,6 +118,12 @@ fn manifest(path: &Path, cluster: &Cluster) -> Result<InferenceJob> {
         );
     }
     Ok(job)
+}
+
+/// YAML or JSON. Bodies are kept as JSON text, which only a JSON reader gives.
+fn parse(text: &str) -> Result<InferenceJob> {
+    let value: Value = serde_saphyr::from_str(text)?;
+    Ok(serde_json::from_value(value)?)
 }
 
 fn read(path: &Path) -> Result<String> {
@@ -136,7 +142,20 @@ fn read(path: &Path) -> Result<String> {
 }
 
 impl JobArguments {
-    fn into_job(self) -> Result<InferenceJob> {
+    /// The requests, one a line.
+    fn requests(&self) -> String {
+        let body = |prompt: &String| {
+            if self.chat {
+                json!({"messages": [{"role": "user", "content": prompt}]})
+            } else {
+                json!({"prompt": prompt})
+            }
+        };
+        prompts::jsonl(&self.prompts.iter().map(body).collect::<Vec<_>>())
+    }
+
+    /// The job of this name, whose requests are in this Secret.
+    fn into_job(self, name: &str, secret: &str) -> Result<InferenceJob> {
         let Self {
             model,
             channel,
@@ -146,8 +165,8 @@ impl JobArguments {
             max_tokens,
             temperature,
             seed,
-            name,
-            prompts,
+            name: _,
+            prompts: _,
         } = self;
         if let Some(temperature) = temperature {
             ensure!(
@@ -155,36 +174,49 @@ impl JobArguments {
                 "--temperature must be between 0 and 2"
             );
         }
-        let request = |prompt: String| {
-            if chat {
-                json!({"messages": [{"role": "user", "content": prompt}]})
-            } else {
-                json!({"prompt": prompt})
-            }
-        };
-        let inline: Vec<Value> = prompts.into_iter().map(request).collect();
         let billing = if free {
             json!({"mode": "Free"})
         } else {
             json!({"mode": "Channel", "channelRef": {"name": channel}, "maxNano": max})
         };
-        let metadata = match name {
-            Some(name) => json!({"name": name}),
-            None => json!({"generateName": "run-"}),
-        };
         let job = json!({
             "apiVersion": "cocoon.farm/v1alpha1",
             "kind": "InferenceJob",
-            "metadata": metadata,
+            "metadata": {"name": name},
             "spec": {
                 "model": model,
                 "endpoint": if chat { "/v1/chat/completions" } else { "/v1/completions" },
-                "input": {"inline": inline},
+                "input": {"secretRef": {"name": secret, "key": REQUESTS_KEY}},
                 "parameters": {"maxTokens": max_tokens, "temperature": temperature, "seed": seed},
                 "billing": billing,
             },
         });
         serde_json::from_value(job).context("could not make a job of the arguments")
+    }
+}
+
+/// Stores the prompts, creates the job and gives them to it.
+async fn submit_prompts(
+    jobs: &Api<InferenceJob>,
+    arguments: JobArguments,
+    cluster: &Cluster,
+) -> Result<InferenceJob> {
+    let stored = prompts::store(arguments.name.as_deref(), &arguments.requests(), cluster).await?;
+    let submitted = match arguments.into_job(&stored.job, &stored.secret) {
+        Ok(job) => submit(jobs, job).await,
+        Err(error) => Err(error),
+    };
+    match submitted {
+        Ok(job) => {
+            stored.belongs_to(&job, cluster).await?;
+            Ok(job)
+        }
+        Err(error) => Err(match stored.withdraw(cluster).await {
+            None => error,
+            Some(left) => error.context(format!(
+                "Secret {left} with the prompts is left behind: delete it"
+            )),
+        }),
     }
 }
 
@@ -206,7 +238,7 @@ async fn submit(jobs: &Api<InferenceJob>, job: InferenceJob) -> Result<Inference
                 .await
                 .asked(|| format!("read InferenceJob {name}"))?;
             ensure!(
-                existing.spec == job.spec,
+                json!(existing.spec) == json!(job.spec),
                 "job {name} exists with another specification: use another name, or delete it first"
             );
             eprintln!("job {name} was submitted before, following it");

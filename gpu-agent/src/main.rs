@@ -5,6 +5,7 @@ mod commands;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use cocoon_api::panics;
 
 /// The agent of a farm: loads one model, serves it, meters it.
 #[derive(Debug, Parser)]
@@ -25,6 +26,8 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    // A panic's payload may hold a prompt.
+    std::panic::set_hook(Box::new(|panic| eprintln!("{}", panics::words(panic.location()))));
     match run(Arguments::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

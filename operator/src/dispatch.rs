@@ -12,40 +12,41 @@ mod results;
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, Weak, atomic::AtomicU64},
 };
 
-use cocoon_api::{agent::AttemptProgress, crd::InferenceJob};
+use cocoon_api::crd::InferenceJob;
 use cocoon_core::job::plan::Following;
 use futures::channel::mpsc;
 use kube::runtime::reflector::ObjectRef;
-use tokio::sync::watch;
+use tokio::{
+    sync::{Semaphore, watch},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
+use follower::{Shared, Signals};
+
 pub use client::{AgentClient, ClientError};
-pub use follower::Attempt;
+pub use follower::{Attempt, Known};
 pub use lines::{LineError, Lines};
 pub use metering::{JobKey, meter_and_release};
 pub use results::{ResultsSecret, Stored, Unreadable};
+
+/// Attempts that one operator follows at once: its memory is meant for as many that are as large as they may be, see
+/// `docs/decisions/0008-memory-of-the-operator.md`. Sixteen reconciles plan at once, so that there may be sixteen more.
+pub const MAX_FOLLOWED: usize = 256;
+/// Secrets of results that are read or written at once by all attempts together: each is in memory several times meanwhile.
+const MAX_SECRETS_AT_ONCE: usize = 8;
 
 /// Jobs whose news wait to be reconciled at most; more are dropped, since every job is also reconciled from time
 /// to time.
 const NEWS_CAPACITY: usize = 4096;
 
-/// What is known of an attempt that is followed.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Known {
-    /// Where it stands.
-    pub following: Following,
-    /// The agent's last word.
-    pub progress: Option<AttemptProgress>,
-}
-
 struct Followed {
     attempt: u32,
     known: watch::Receiver<Known>,
-    cancel: CancellationToken,
-    stop: CancellationToken,
+    signals: Signals,
 }
 
 /// The tasks of this process, one for each attempt that it follows.
@@ -53,6 +54,10 @@ pub struct Dispatcher {
     followed: Mutex<HashMap<String, Followed>>,
     news: mpsc::Sender<ObjectRef<InferenceJob>>,
     stop: CancellationToken,
+    began: Instant,
+    secrets: Arc<Semaphore>,
+    /// When each agent last computed anything, by the UID of its pod; an entry goes with the last attempt on it.
+    agents: Mutex<HashMap<String, Weak<AtomicU64>>>,
 }
 
 impl Dispatcher {
@@ -64,6 +69,9 @@ impl Dispatcher {
                 followed: Mutex::default(),
                 news,
                 stop,
+                began: Instant::now(),
+                secrets: Arc::new(Semaphore::new(MAX_SECRETS_AT_ONCE)),
+                agents: Mutex::default(),
             }),
             receiver,
         )
@@ -84,6 +92,15 @@ impl Dispatcher {
         )
     }
 
+    /// Whether one more attempt may be followed.
+    pub fn has_room(&self) -> bool {
+        let followed = self.lock();
+        let running = followed
+            .values()
+            .filter(|followed| followed.known.borrow().following == Following::Yes);
+        running.count() < MAX_FOLLOWED
+    }
+
     /// Follows the attempt, unless it is followed already. Another attempt of the same job is let go.
     pub fn follow(&self, attempt: Attempt) {
         let mut followed = self.lock();
@@ -97,22 +114,30 @@ impl Dispatcher {
             following: Following::Yes,
             progress: None,
         });
-        let (cancel, stop) = (CancellationToken::new(), self.stop.child_token());
+        let signals = Signals {
+            cancel: CancellationToken::new(),
+            vanished: CancellationToken::new(),
+            stop: self.stop.child_token(),
+        };
         let entry = Followed {
             attempt: attempt.number,
             known,
-            cancel: cancel.clone(),
-            stop: stop.clone(),
+            signals: signals.clone(),
         };
         if let Some(previous) = followed.insert(attempt.job.uid.clone(), entry) {
-            previous.stop.cancel();
+            previous.signals.stop.cancel();
         }
+        let shared = Shared {
+            began: self.began,
+            secrets: self.secrets.clone(),
+            agent_progressed: self.agent(&attempt.pod_uid),
+        };
         let mut news = self.news.clone();
         tokio::spawn(async move {
             let reference = attempt.job.reference();
             // A full queue is no loss: see `NEWS_CAPACITY`.
             let notify = move || drop(news.try_send(reference.clone()));
-            attempt.follow(sender, cancel, stop, notify).await;
+            attempt.follow(sender, shared, signals, notify).await;
         });
     }
 
@@ -123,15 +148,41 @@ impl Dispatcher {
             .get(job_uid)
             .filter(|followed| followed.attempt == attempt)
         {
-            followed.cancel.cancel();
+            followed.signals.cancel.cancel();
         }
     }
 
     /// Lets go of whatever is followed for the job.
     pub fn forget(&self, job_uid: &str) {
         if let Some(followed) = self.lock().remove(job_uid) {
-            followed.stop.cancel();
+            followed.signals.stop.cancel();
         }
+    }
+
+    /// The job is gone: its attempt is stopped, and what it delivered is metered. The task ends by itself.
+    pub fn vanished(&self, job_uid: &str) {
+        if let Some(followed) = self.lock().remove(job_uid) {
+            followed.signals.vanished.cancel();
+        }
+    }
+
+    /// Of the jobs that are followed, those that are not there any more are gone.
+    pub fn keep_only(&self, is_there: impl Fn(&str) -> bool) {
+        let followed: Vec<String> = self.lock().keys().cloned().collect();
+        for job_uid in followed.iter().filter(|job_uid| !is_there(job_uid)) {
+            self.vanished(job_uid);
+        }
+    }
+
+    fn agent(&self, pod_uid: &str) -> Arc<AtomicU64> {
+        let mut agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
+        agents.retain(|_, agent| agent.strong_count() > 0);
+        if let Some(agent) = agents.get(pod_uid).and_then(Weak::upgrade) {
+            return agent;
+        }
+        let agent = Arc::new(AtomicU64::new(0));
+        agents.insert(pod_uid.to_owned(), Arc::downgrade(&agent));
+        agent
     }
 
     /// Attempts that are followed.

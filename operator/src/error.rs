@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
+use cocoon_api::json::Fault;
 use kube::runtime::reflector::ObjectRef;
+
+/// Characters of a message of the API server at most: what a condition takes.
+const MAX_MESSAGE_CHARS: usize = 512;
 
 /// Why a reconcile did not finish; it is tried again.
 #[derive(Debug, thiserror::Error)]
@@ -141,17 +145,88 @@ where
     ObjectRef::from_obj(object).to_string()
 }
 
-/// An error with its causes, on one line.
+/// An error with its causes, on one line, without anybody's data.
+///
+/// Every error that reaches a log, a condition or an Event passes here. Errors of libraries that quote what they could not
+/// take, answers of the API server and parsers above all, are told in our own words, and nothing below them is told.
 pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let words = error.to_string();
+    let mut text = String::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let quoted = own_words(error);
+        next = if quoted.is_some() { None } else { error.source() };
+        let words = quoted.unwrap_or_else(|| error.to_string());
         if !text.ends_with(&words) {
-            text.push_str(": ");
+            if !text.is_empty() {
+                text.push_str(": ");
+            }
             text.push_str(&words);
         }
-        cause = error.source();
     }
     text
 }
+
+/// What an error of a library means, where its own words may quote what it was given.
+fn own_words(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    if let Some(error) = error.downcast_ref::<kube::Error>() {
+        return Some(of_kubernetes(error));
+    }
+    if let Some(error) = error.downcast_ref::<Box<kube::Error>>() {
+        return Some(of_kubernetes(error));
+    }
+    if let Some(error) = error.downcast_ref::<serde_json::Error>() {
+        return Some(Fault::of(error).to_string());
+    }
+    if let Some(error) = error.downcast_ref::<tokio::task::JoinError>() {
+        let how = if error.is_panic() {
+            "panicked"
+        } else {
+            "was stopped"
+        };
+        return Some(format!("a task {how}"));
+    }
+    None
+}
+
+fn of_kubernetes(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => of_api_server(status),
+        kube::Error::SerdeError(error) => format!("an answer of the API server {}", Fault::of(error)),
+        // Of connections: they know no content.
+        other => other.to_string(),
+    }
+}
+
+/// Code, reason and fields. The message is left out where it is about objects that hold inputs, outputs or keys: it quotes
+/// what was refused, and an admission webhook may say anything.
+fn of_api_server(status: &kube::core::Status) -> String {
+    const PRIVATE: [&str; 3] = ["secrets", "configmaps", "inferencejobs"];
+    let mut text = format!("the API server answered {} {}", status.code, status.reason);
+    let details = status.details.as_ref();
+    let fields: Vec<&str> = details
+        .iter()
+        .flat_map(|details| &details.causes)
+        .map(|cause| cause.field.as_str())
+        .filter(|field| !field.is_empty() && !field.contains(['"', ' ']))
+        .collect();
+    if !fields.is_empty() {
+        text.push_str(&format!(" because of {}", fields.join(", ")));
+    }
+    let kind = details
+        .map(|details| details.kind.to_lowercase())
+        .unwrap_or_default();
+    // Who may do what, and what a quota holds: said by Kubernetes' own admission, and of no use without its words.
+    if status.code == 403
+        && !kind.is_empty()
+        && !PRIVATE
+            .iter()
+            .any(|private| kind.starts_with(&private[..private.len() - 1]))
+    {
+        text.push_str(": ");
+        text.extend(status.message.chars().take(MAX_MESSAGE_CHARS));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;

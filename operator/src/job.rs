@@ -10,38 +10,46 @@
 //! - pods: get, list, watch — agents; delete — fencing an agent that does not answer;
 //! - events: create, patch — end states.
 
+mod context;
+mod input;
+mod observe;
+
+mod follow;
+
 mod apply;
 mod deletion;
-mod follow;
-mod observe;
 mod retention;
 mod status;
+mod sweep;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use cocoon_api::{
     crd::{CocoonProvider, InferenceJob, PaymentChannel, Settlement},
     names,
 };
 use cocoon_core::job::{plan, validate};
-use futures::StreamExt as _;
+use futures::{Stream, StreamExt as _};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
-    Api, ResourceExt as _,
+    ResourceExt as _,
     runtime::{
         Controller, WatchStreamExt as _,
-        controller::Action,
+        controller::{self, Action},
         reflector::{self, ObjectRef, Store},
         watcher,
     },
 };
-use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use context::{Jobs, Settlements, WAITING_INTERVAL};
 
 use crate::{
     context::Context,
     dispatch::{Dispatcher, Unreadable},
     error::{self, Error, Result},
+    pages::PAGE,
     reconcile::{KUBERNETES_LIMIT, Reconciles},
 };
 
@@ -49,9 +57,6 @@ use crate::{
 const CONCURRENCY: u16 = 16;
 /// Changes of one job within this time are reconciled once.
 const DEBOUNCE: Duration = Duration::from_millis(100);
-/// A job that waits is looked at again after this time, whatever events were missed: an agent whose volumes are not set up in
-/// time sends none.
-const WAITING_INTERVAL: Duration = Duration::from_secs(15);
 /// While the garbage collector removes the results of an earlier job of the name, which takes it about a second.
 const EARLIER_RESULTS_INTERVAL: Duration = Duration::from_millis(500);
 /// A step that changed something is followed up at once, bounded by the debounce.
@@ -62,47 +67,16 @@ const RECONCILES: Reconciles = Reconciles {
     limit: KUBERNETES_LIMIT,
 };
 
-/// What the job controller needs beside the shared context.
-pub struct Jobs {
-    ctx: Arc<Context>,
-    dispatcher: Arc<Dispatcher>,
-    store: Store<InferenceJob>,
-    settlements: Settlements,
-}
-
-/// Settlements in memory, without their messages: every job that waits to be paid looks through them.
-struct Settlements {
-    store: Store<Settlement>,
-    /// A store wakes only the last of those that wait for it: one waits, and the others for that one.
-    is_ready: OnceCell<bool>,
-}
-
-impl Settlements {
-    /// All of the namespace; none before they were read for the first time, which is waited for.
-    async fn in_namespace(&self, namespace: &str) -> Result<Vec<Arc<Settlement>>> {
-        let fill = || async { self.store.wait_until_ready().await.is_ok() };
-        if !*self.is_ready.get_or_init(fill).await {
-            return Err(Error::Incomplete {
-                object: format!("the watch of settlements in {namespace}"),
-                field: "watcher, because the operator stops",
-            });
-        }
-        Ok(self
-            .store
-            .state_filter(|settlement| settlement.metadata.namespace.as_deref() == Some(namespace)))
-    }
-}
-
 /// Runs the controller until `stop`.
 pub async fn run(ctx: Arc<Context>, stop: CancellationToken) {
     let (dispatcher, news) = Dispatcher::new(stop.child_token());
-    let config = watcher::Config::default();
-    let controller = Controller::new(ctx.api_all::<InferenceJob>(), config.clone()).with_config(
-        kube::runtime::controller::Config::default()
-            .concurrency(CONCURRENCY)
-            .debounce(DEBOUNCE),
-    );
-    let store = controller.store();
+    let config = watcher::Config::default().page_size(PAGE);
+    let (store, writer) = reflector::store();
+    let own = watcher(ctx.api_all::<InferenceJob>(), config.clone())
+        .default_backoff()
+        .modify(without_input)
+        .reflect(writer);
+    let own = tell_of_the_gone(own, dispatcher.clone(), store.clone()).applied_objects();
     let (settlements, writer) = reflector::store();
     let settled = watcher(ctx.api_all::<Settlement>(), config.clone())
         .default_backoff()
@@ -116,36 +90,35 @@ pub async fn run(ctx: Arc<Context>, stop: CancellationToken) {
     let jobs = Arc::new(Jobs {
         ctx: ctx.clone(),
         dispatcher,
-        store,
-        settlements: Settlements {
-            store: settlements,
-            is_ready: OnceCell::new(),
-        },
+        store: store.clone(),
+        settlements: Settlements::new(settlements),
     });
-    let agents =
-        watcher::Config::default().labels(&format!("{}={}", names::COMPONENT_LABEL, names::AGENT_COMPONENT));
-    controller
+    let sweeps = tokio::spawn(sweep::run(jobs.clone(), stop.child_token()));
+    let agents = config
+        .clone()
+        .labels(&format!("{}={}", names::COMPONENT_LABEL, names::AGENT_COMPONENT));
+    Controller::for_stream(own, store)
+        .with_config(
+            controller::Config::default()
+                .concurrency(CONCURRENCY)
+                .debounce(DEBOUNCE),
+        )
         .reconcile_on(news)
         .watches(ctx.api_all::<CocoonProvider>(), config.clone(), move |provider| {
-            waiting(&for_providers, &provider.namespace().unwrap_or_default(), |job| {
-                job.status.as_ref().is_none_or(|status| {
-                    status.provider.is_none() || status.provider.as_ref() == provider.metadata.name.as_ref()
-                })
+            let namespace = provider.namespace().unwrap_or_default();
+            waiting(&for_providers, &namespace, |job| {
+                let serves = job.status.as_ref().and_then(|status| status.provider.as_ref());
+                serves.is_none() || serves == provider.metadata.name.as_ref()
             })
         })
         .watches(ctx.api_all::<PaymentChannel>(), config, move |channel| {
-            waiting(&for_channels, &channel.namespace().unwrap_or_default(), |job| {
-                job.spec.billing.channel_ref.as_ref().map(|channel| &channel.name)
-                    == channel.metadata.name.as_ref()
+            let namespace = channel.namespace().unwrap_or_default();
+            waiting(&for_channels, &namespace, |job| {
+                let pays = job.spec.billing.channel_ref.as_ref().map(|channel| &channel.name);
+                pays == channel.metadata.name.as_ref()
             })
         })
-        .watches_stream(settled, |settlement: Settlement| {
-            let namespace = settlement.namespace().unwrap_or_default();
-            let covered = settlement.spec.redeems.iter().flat_map(|redeem| &redeem.jobs);
-            covered
-                .map(|job| ObjectRef::new(&job.name).within(&namespace))
-                .collect::<Vec<_>>()
-        })
+        .watches_stream(settled, covered)
         .watches(ctx.api_all::<Pod>(), agents, move |pod| {
             let provider = pod.labels().get(names::PROVIDER_LABEL).cloned();
             waiting(&for_pods, &pod.namespace().unwrap_or_default(), |job| {
@@ -156,8 +129,58 @@ pub async fn run(ctx: Arc<Context>, stop: CancellationToken) {
         })
         .graceful_shutdown_on(stop.cancelled_owned())
         .run(reconcile_within, on_error, jobs)
-        .for_each(|_| std::future::ready(()))
+        .for_each(|reconciled| {
+            // A reconcile's own failures are told where they are handled.
+            if let Err(controller::Error::QueueError(error)) = reconciled {
+                warn!(
+                    error = error::chain(&error),
+                    "a watch for jobs failed; it is begun again"
+                );
+            }
+            std::future::ready(())
+        })
         .await;
+    sweeps.abort();
+}
+
+/// Jobs that a settlement pays.
+fn covered(settlement: Settlement) -> Vec<ObjectRef<InferenceJob>> {
+    let namespace = settlement.namespace().unwrap_or_default();
+    let jobs = settlement.spec.redeems.iter().flat_map(|redeem| &redeem.jobs);
+    jobs.map(|job| ObjectRef::new(&job.name).within(&namespace))
+        .collect()
+}
+
+/// What is kept of a job in memory: nothing that its author can make large. The input is read again where it is needed, and
+/// of the finalizers only our own tells anything.
+pub fn without_input(job: &mut InferenceJob) {
+    job.spec.input.inline = None;
+    let metadata = &mut job.metadata;
+    metadata.managed_fields = None;
+    metadata.annotations = None;
+    metadata.labels = None;
+    metadata.owner_references = None;
+    if let Some(finalizers) = &mut metadata.finalizers {
+        finalizers.retain(|name| name == names::SETTLEMENT_FINALIZER);
+        finalizers.shrink_to_fit();
+    }
+}
+
+/// Has attempts stopped whose job is gone, although its finalizer was to hold it: somebody took that away.
+fn tell_of_the_gone(
+    own: impl Stream<Item = watcher::Result<watcher::Event<InferenceJob>>>,
+    dispatcher: Arc<Dispatcher>,
+    store: Store<InferenceJob>,
+) -> impl Stream<Item = watcher::Result<watcher::Event<InferenceJob>>> {
+    own.inspect(move |event| match event {
+        Ok(watcher::Event::Delete(job)) => dispatcher.vanished(&job.uid().unwrap_or_default()),
+        // A watch that was interrupted does not tell what went meanwhile.
+        Ok(watcher::Event::InitDone) => {
+            let there: HashSet<String> = store.state().iter().filter_map(|job| job.uid()).collect();
+            dispatcher.keep_only(|uid| there.contains(uid));
+        }
+        _ => {}
+    })
 }
 
 /// Jobs of the namespace that have not ended and that `concerned` holds for.
@@ -169,7 +192,7 @@ fn waiting(
     jobs.state()
         .into_iter()
         .filter(|job| {
-            job.metadata.namespace.as_deref() == Some(namespace) && !status::is_ended(job) && concerned(job)
+            job.metadata.namespace.as_deref() == Some(namespace) && !job.is_ended() && concerned(job)
         })
         .map(|job| ObjectRef::from_obj(job.as_ref()))
         .collect()
@@ -186,29 +209,31 @@ async fn reconcile(job: &InferenceJob, jobs: &Jobs) -> Result<Action> {
     let Some(job) = deletion::live(job, jobs).await? else {
         return Ok(Action::await_change());
     };
-    if status::is_ended(&job) {
+    if job.is_ended() {
         return retention::keep_or_delete(&job, jobs).await;
     }
     let seen = match observe::observe(&job, jobs).await {
         Err(Error::Results { source }) => {
-            let rejected = status::reject(&job, &observe::unusable(&source), jobs).await?;
-            return Ok(match source {
-                Unreadable::Earlier { .. } => Action::requeue(EARLIER_RESULTS_INTERVAL),
-                Unreadable::Foreign { .. } | Unreadable::Damaged { .. } => rejected,
-            });
+            status::wait(&job, &observe::unusable(&source), jobs).await?;
+            return Ok(Action::requeue(match source {
+                Unreadable::Earlier { .. } => EARLIER_RESULTS_INTERVAL,
+                Unreadable::Foreign { .. } | Unreadable::Damaged { .. } => WAITING_INTERVAL,
+            }));
         }
         seen => seen?,
     };
-    let valid = match validate::validate(&job, &seen.input) {
-        Ok(valid) => valid,
-        Err(rejection) => return status::reject(&job, &rejection, jobs).await,
+    let valid = validate::validate(&job, &seen.input);
+    let plan = match &valid {
+        Ok(valid) => plan::plan(&seen.world(valid)).map_err(|source| Error::Money {
+            object: error::describe(&job),
+            source,
+        })?,
+        Err(rejection) => plan::reject(rejection, &seen.status, seen.known.following),
     };
-    let plan = plan::plan(&seen.world(&valid)).map_err(|source| Error::Money {
-        object: error::describe(&job),
-        source,
-    })?;
-    let applied = apply::apply(&job, &valid, &seen, &plan, jobs).await?;
-    status::write(&job, &valid, &seen, &plan, &applied, jobs).await?;
+    let valid = valid.ok();
+    let applied = apply::apply(&job, valid.as_ref(), &seen, &plan, jobs).await?;
+    let input = valid.map(|valid| valid.input);
+    status::write(&job, input, &seen, &plan, &applied, jobs).await?;
     Ok(Action::requeue(if applied.is_progress() {
         NEXT_STEP
     } else {
@@ -224,8 +249,5 @@ fn on_error(job: Arc<InferenceJob>, error: &Error, jobs: Arc<Jobs>) -> Action {
     RECONCILES.failed(&jobs.ctx.metrics, job.as_ref(), error)
 }
 
-impl Jobs {
-    fn api(&self, job: &InferenceJob) -> Api<InferenceJob> {
-        Api::namespaced(self.ctx.client.clone(), &job.namespace().unwrap_or_default())
-    }
-}
+#[cfg(test)]
+mod tests;

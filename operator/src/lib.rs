@@ -17,6 +17,7 @@ pub mod job;
 pub mod leader;
 pub mod ledger;
 pub mod metrics;
+pub mod pages;
 pub mod provider;
 pub mod reconcile;
 pub mod settlement;

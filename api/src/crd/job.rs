@@ -4,10 +4,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-use super::{KeyReference, LocalReference};
+use super::{Agreement, KeyReference, LocalReference, MaxPrices};
 use crate::{
     agent::Endpoint,
-    units::{NanoTon, Usage},
+    conditions::{self, Complete, Failed, Reason as _},
+    json::Payload,
+    units::{NanoTon, Prices, Usage},
 };
 
 /// A batch of requests to one model, its budget and where the results go.
@@ -68,7 +70,7 @@ use crate::{
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(validation = Rule::new("self.model == oldSelf.model && self.endpoint == oldSelf.endpoint && self.input == oldSelf.input && has(self.parameters) == has(oldSelf.parameters) && (!has(self.parameters) || self.parameters == oldSelf.parameters)").message("model, endpoint, input and parameters are immutable: make a new job"))]
-#[x_kube(validation = Rule::new("self.billing.mode == oldSelf.billing.mode && has(self.billing.channelRef) == has(oldSelf.billing.channelRef) && (!has(self.billing.channelRef) || self.billing.channelRef == oldSelf.billing.channelRef) && (!has(oldSelf.billing.maxNano) || self.billing.maxNano >= oldSelf.billing.maxNano)").message("billing is immutable, except that maxNano may grow"))]
+#[x_kube(validation = Rule::new("self.billing.mode == oldSelf.billing.mode && has(self.billing.channelRef) == has(oldSelf.billing.channelRef) && (!has(self.billing.channelRef) || self.billing.channelRef == oldSelf.billing.channelRef) && (!has(oldSelf.billing.maxNano) || self.billing.maxNano >= oldSelf.billing.maxNano) && has(self.billing.maxPrices) == has(oldSelf.billing.maxPrices) && (!has(self.billing.maxPrices) || self.billing.maxPrices == oldSelf.billing.maxPrices)").message("billing is immutable, except that maxNano may grow"))]
 pub struct InferenceJobSpec {
     /// Name of the model, as a provider in the namespace offers it.
     #[schemars(
@@ -122,24 +124,19 @@ fn default_backoff_limit() -> u32 {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(validation = Rule::new("(has(self.inline) ? 1 : 0) + (has(self.configMapRef) ? 1 : 0) + (has(self.secretRef) ? 1 : 0) == 1").message("exactly one of inline, configMapRef and secretRef must be set"))]
 pub struct Input {
-    /// Request bodies as in the OpenAI API.
+    /// Request bodies as in the OpenAI API. Whoever may read jobs reads them here: a Secret keeps them apart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
-    pub inline: Option<Vec<RequestBody>>,
+    pub inline: Option<Vec<Payload>>,
     /// OpenAI batch JSONL in a `ConfigMap`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config_map_ref: Option<KeyReference>,
-    /// OpenAI batch JSONL in a Secret.
+    /// OpenAI batch JSONL in a Secret that carries the label `cocoon.farm/input: "true"`: no other Secret is read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<KeyReference>,
 }
 
-/// One request body as in the OpenAI API. Its fields are checked when the job is accepted.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct RequestBody(pub serde_json::Map<String, serde_json::Value>);
-
-impl schemars::JsonSchema for RequestBody {
+impl schemars::JsonSchema for Payload {
     fn schema_name() -> std::borrow::Cow<'static, str> {
         "RequestBody".into()
     }
@@ -184,7 +181,7 @@ pub struct Parameters {
 /// Who pays, and how much at most.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[x_kube(validation = Rule::new("self.mode == 'Channel' ? has(self.channelRef) && has(self.maxNano) : !has(self.channelRef) && !has(self.maxNano)").message("mode Channel needs channelRef and maxNano; mode Free takes neither"))]
+#[x_kube(validation = Rule::new("self.mode == 'Channel' ? has(self.channelRef) && has(self.maxNano) : !has(self.channelRef) && !has(self.maxNano) && !has(self.maxPrices)").message("mode Channel needs channelRef and maxNano; mode Free takes neither"))]
 pub struct Billing {
     /// `Channel` pays from a payment channel, `Free` costs nothing.
     #[serde(default)]
@@ -196,6 +193,9 @@ pub struct Billing {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("minimum" = 1))]
     pub max_nano: Option<NanoTon>,
+    /// The most that tokens may cost; absent: any price, within `maxNano`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_prices: Option<MaxPrices>,
 }
 
 /// How a job is paid.
@@ -209,8 +209,9 @@ pub enum BillingMode {
 }
 
 /// Where a job stands.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(oldSelf.agreed) || (has(self.agreed) && self.agreed == oldSelf.agreed)").message("what was agreed is immutable"))]
 pub struct InferenceJobStatus {
     /// Generation of the specification that this status describes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -250,6 +251,9 @@ pub struct InferenceJobStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub provider: Option<String>,
+    /// What payer and provider agreed on: written with the first attempt, and immutable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agreed: Option<Agreement>,
     /// Tokens of delivered requests.
     #[serde(default)]
     pub usage: Usage,
@@ -358,6 +362,9 @@ pub struct Assignment {
     /// The agent's public key, which verifies its receipts.
     #[schemars(length(max = 64))]
     pub agent: String,
+    /// Prices of the attempt: those that were agreed.
+    #[serde(default)]
+    pub prices: Prices,
     /// Requests delivered by it.
     pub requests: u32,
     /// Completion tokens of them.
@@ -367,6 +374,34 @@ pub struct Assignment {
     pub nano: NanoTon,
     /// Where the attempt stands.
     pub state: AssignmentState,
+}
+
+impl InferenceJob {
+    /// Whether the job is complete or failed.
+    pub fn is_ended(&self) -> bool {
+        self.status.as_ref().is_some_and(InferenceJobStatus::is_ended)
+    }
+}
+
+impl InferenceJobStatus {
+    /// Whether the job is complete or failed.
+    pub fn is_ended(&self) -> bool {
+        conditions::is_true(&self.conditions, Complete::TYPE)
+            || conditions::is_true(&self.conditions, Failed::TYPE)
+    }
+
+    /// The attempt that an agent works on.
+    pub fn active(&self) -> Option<&Assignment> {
+        self.assignments
+            .iter()
+            .find(|assignment| assignment.state == AssignmentState::Active)
+    }
+
+    /// The number of the attempt that would follow.
+    pub fn next_attempt(&self) -> u32 {
+        let numbers = self.assignments.iter().map(|assignment| assignment.attempt);
+        numbers.max().unwrap_or_default().saturating_add(1)
+    }
 }
 
 /// Where an attempt stands.
@@ -380,6 +415,8 @@ pub enum AssignmentState {
     Lost,
     /// Stopped by `suspend`, or because it was no longer covered; what it had not delivered runs later.
     Suspended,
+    /// The agent refused it; another is asked.
+    Refused,
 }
 
 /// Where the results are.

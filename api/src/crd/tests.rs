@@ -55,6 +55,48 @@ fn a_budget_may_only_grow() {
 }
 
 #[test]
+fn the_most_that_tokens_may_cost_is_part_of_what_was_asked() {
+    let with = |max_prices: &Value| {
+        let mut billing = paid();
+        billing["maxPrices"] = max_prices.clone();
+        job(&json!({"inline": [{"prompt": "x"}]}), &billing)
+    };
+    let five = with(&json!({"completion": 5}));
+    validate_cel_schema::<InferenceJob>(&five, None).unwrap();
+    validate_cel_schema::<InferenceJob>(&five, Some(&five)).unwrap();
+    assert!(validate_cel_schema::<InferenceJob>(&with(&json!({"completion": 6})), Some(&five)).is_err());
+    assert!(validate_cel_schema::<InferenceJob>(&with(&json!({})), None).is_err());
+    let free = job(
+        &json!({"inline": [{"prompt": "x"}]}),
+        &json!({"mode": "Free", "maxPrices": {"prompt": 1}}),
+    );
+    assert!(validate_cel_schema::<InferenceJob>(&free, None).is_err());
+}
+
+#[test]
+fn what_was_agreed_never_changes() {
+    let with = |agreed: Option<u64>| {
+        let mut job = job(&json!({"inline": [{"prompt": "x"}]}), &paid());
+        job["status"] = json!({"metered": false});
+        if let Some(price) = agreed {
+            let prices = json!({"prompt": price, "cachedPrompt": 0, "completion": 0, "reasoning": 0});
+            job["status"]["agreed"] = json!({"provider": "p", "modelSHA256": "00", "prices": prices,
+                                             "terms": {"receiptVersion": 2}});
+        }
+        job
+    };
+    validate_cel_schema::<InferenceJob>(&with(Some(1)), Some(&with(None))).unwrap();
+    validate_cel_schema::<InferenceJob>(&with(Some(1)), Some(&with(Some(1)))).unwrap();
+    for changed in [with(Some(2)), with(None)] {
+        let error = validate_cel_schema::<InferenceJob>(&changed, Some(&with(Some(1)))).unwrap_err();
+        assert!(
+            format!("{error:?}").contains("what was agreed is immutable"),
+            "{error:?}"
+        );
+    }
+}
+
+#[test]
 fn schemas_use_only_formats_that_kubernetes_knows() {
     let text = serde_json::to_string(&definitions()).unwrap();
     assert!(

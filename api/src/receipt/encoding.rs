@@ -1,8 +1,8 @@
-//! The canonical bytes behind a digest, and fixed-size arrays that travel as hexadecimal text.
+//! The canonical bytes behind a digest.
 
 use sha2::{Digest as _, Sha256};
 
-use super::Sha256Digest;
+use super::hex_array::Sha256Digest;
 use crate::units::{Prices, Usage};
 
 /// Feeds fields into SHA-256: a tag that separates domains, then each field with its length before it, so that
@@ -60,50 +60,3 @@ impl Encoder {
         Sha256Digest(self.0.finalize().into())
     }
 }
-
-macro_rules! hex_array {
-    ($(#[$doc:meta])* $name:ident, $length:literal) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(pub [u8; $length]);
-
-        impl std::fmt::Display for $name {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str(&hex::encode(self.0))
-            }
-        }
-
-        impl std::fmt::Debug for $name {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                write!(f, "{}({self})", stringify!($name))
-            }
-        }
-
-        impl std::str::FromStr for $name {
-            type Err = hex::FromHexError;
-            fn from_str(text: &str) -> Result<Self, Self::Err> {
-                let mut bytes = [0; $length];
-                hex::decode_to_slice(text, &mut bytes)?;
-                Ok(Self(bytes))
-            }
-        }
-
-        impl serde::Serialize for $name {
-            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
-            }
-        }
-
-        impl<'de> serde::Deserialize<'de> for $name {
-            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-                text.parse().map_err(|error| {
-                    serde::de::Error::custom(format!(
-                        "{} needs {} hexadecimal digits: {error}", stringify!($name), 2 * $length
-                    ))
-                })
-            }
-        }
-    };
-}
-pub(super) use hex_array;

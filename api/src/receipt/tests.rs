@@ -19,6 +19,21 @@ fn chain(channel: Option<&str>) -> ReceiptChain {
 fn delivery(request: u32, completion: u64) -> Delivery {
     Delivery {
         request,
+        request_sha256: Sha256Digest::of(b"body"),
+        arithmetic: Some("f32-1".into()),
+        sampling: ResolvedSampling {
+            max_tokens: 16,
+            temperature: "0.7".into(),
+            top_p: "1.0".into(),
+            min_p: "0.0".into(),
+            repetition_penalty: "1.0".into(),
+            presence_penalty: "0.0".into(),
+            frequency_penalty: "0.0".into(),
+            top_k: 0,
+            seed: 7,
+            ignore_eos: false,
+        },
+        tokens_root: tokens_root(&[1, 2], &[3]),
         model: Sha256Digest::of(b"model"),
         result: Sha256Digest::of(b"result"),
         usage: Usage {
@@ -55,7 +70,18 @@ fn a_free_chain_costs_nothing() {
 #[test]
 fn every_change_to_a_receipt_is_seen() {
     let receipt = signer().receipt(&mut chain(Some("EQ")), delivery(0, 10)).unwrap();
-    let changes: [fn(&mut Receipt); 7] = [
+    let changes: [fn(&mut Receipt); 18] = [
+        |r| r.version = 1,
+        |r| r.request_sha256 = Sha256Digest::of(b"other"),
+        |r| r.arithmetic = None,
+        |r| r.arithmetic = Some("f32-2".into()),
+        |r| r.sampling.seed = 8,
+        |r| r.sampling.temperature = "0.8".into(),
+        |r| r.sampling.top_p = "0.9".into(),
+        |r| r.sampling.top_k = 1,
+        |r| r.sampling.max_tokens = 17,
+        |r| r.sampling.ignore_eos = true,
+        |r| r.tokens_root = tokens_root(&[1, 2], &[4]),
         |r| r.request = 1,
         |r| r.model = Sha256Digest::of(b"other"),
         |r| r.result = Sha256Digest::of(b"other"),
@@ -71,6 +97,26 @@ fn every_change_to_a_receipt_is_seen() {
         assert!(reader.push(&forged).is_err(), "change {number}");
         assert_eq!(reader.count(), 0);
     }
+}
+
+#[test]
+fn a_receipt_of_another_version_or_form_is_refused_although_it_is_signed() {
+    let signer = signer();
+    let refused = |change: fn(&mut Receipt)| {
+        let mut receipt = signer.receipt(&mut chain(Some("EQ")), delivery(0, 10)).unwrap();
+        change(&mut receipt);
+        receipt.signature = signer.sign(receipt.digest());
+        chain(Some("EQ")).push(&receipt).unwrap_err()
+    };
+    assert_eq!(refused(|r| r.version = 3), ReceiptError::Version { found: 3 });
+    assert_eq!(
+        refused(|r| r.sampling.temperature = "0.70".into()),
+        ReceiptError::Form
+    );
+    assert_eq!(
+        refused(|r| r.arithmetic = Some("x".repeat(33))),
+        ReceiptError::Form
+    );
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Checks every receipt of a job: the agent's signature and chain, price times tokens, and the very bytes of the answer.
+//! Checks every receipt of a job: the agent's signature and chain, price times tokens, the model, prices and requests that
+//! were agreed, and the very bytes of the answer.
 //!
 //! It trusts the job's status for the agents' keys, and nothing else that it can check.
 
@@ -8,7 +9,7 @@ use std::{
 };
 
 use cocoon_api::{
-    NanoTon,
+    NanoTon, Prices,
     crd::{InferenceJob, job::BillingMode},
     receipt::{Receipt, ReceiptChain, ReceiptError, Sha256Digest, receipts_root},
 };
@@ -16,7 +17,7 @@ use cocoon_api::{
 use super::records::Delivered;
 
 /// What the receipts of a job must say.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Expectations {
     /// UID of the job.
     job: String,
@@ -26,10 +27,22 @@ pub struct Expectations {
     contract: Option<String>,
     /// Keys of the agents that worked on it, with the attempt.
     agents: BTreeSet<(u32, String)>,
+    /// What was agreed when the job was accepted.
+    agreed: Option<Agreed>,
+    /// SHA-256 of the bodies of the job's input by index, where that can still be read.
+    requests: BTreeMap<u32, Sha256Digest>,
     /// What the job cost, once it has ended.
     cost: Option<NanoTon>,
     /// Digest over all receipts, once it has ended.
     root: Option<String>,
+}
+
+/// What was agreed when the job was accepted.
+#[derive(Debug, Clone)]
+struct Agreed {
+    /// SHA-256 of the model's file, as hexadecimal digits.
+    model: String,
+    prices: Prices,
 }
 
 /// What does not fit.
@@ -56,14 +69,20 @@ pub struct Verdict {
 }
 
 impl Expectations {
-    /// What the job's object says; `contract` is the address in its channel, where that still exists.
-    pub fn of(job: &InferenceJob, contract: Option<String>) -> Self {
+    /// What the job's object says; `contract` is the address in its channel, where that still exists, and `requests` the
+    /// digests of the bodies of its input, where that can be read.
+    pub fn of(job: &InferenceJob, contract: Option<String>, requests: BTreeMap<u32, Sha256Digest>) -> Self {
         let status = job.status.clone().unwrap_or_default();
         let has_ended = status.receipts_root.is_some();
         Self {
             job: job.metadata.uid.clone().unwrap_or_default(),
             is_paid: job.spec.billing.mode == BillingMode::Channel,
             contract,
+            requests,
+            agreed: status.agreed.map(|agreed| Agreed {
+                model: agreed.model_sha256,
+                prices: agreed.prices,
+            }),
             agents: status
                 .assignments
                 .iter()
@@ -86,6 +105,7 @@ pub fn verify(delivered: &Delivered, expected: &Expectations) -> Verdict {
             .or_insert_with(|| ReceiptChain::new(receipt.chain.clone()));
         let checked = continues(chain, receipt)
             .and_then(|()| belongs(receipt, expected))
+            .and_then(|()| is_as_agreed(receipt, expected))
             .and_then(|()| {
                 if is_billed {
                     covers(receipt, delivered).and_then(|()| bill(receipt, &mut billed))
@@ -160,6 +180,25 @@ fn belongs(receipt: &Receipt, expected: &Expectations) -> Result<(), String> {
         (Some(channel), false, _) => Err(format!("it bills the channel {channel} for a free job")),
         (Some(channel), true, Some(contract)) if channel != contract => {
             Err(format!("it bills another channel, {channel}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Model, price and request are those that were agreed on: a receipt is not only checked against itself.
+fn is_as_agreed(receipt: &Receipt, expected: &Expectations) -> Result<(), String> {
+    let Some(agreed) = &expected.agreed else {
+        return Err("the job says nothing of what was agreed".to_owned());
+    };
+    if receipt.model.to_string() != agreed.model {
+        return Err("its model is not the one that was agreed".to_owned());
+    }
+    if receipt.prices != agreed.prices {
+        return Err("its price is not the one that was agreed".to_owned());
+    }
+    match expected.requests.get(&receipt.request) {
+        Some(body) if *body != receipt.request_sha256 => {
+            Err("it is of another request than the job's input has".to_owned())
         }
         _ => Ok(()),
     }

@@ -28,7 +28,9 @@ fn prompts_become_a_paid_job() {
         "Hi",
         "Ho",
     ]);
-    let job = arguments.expect("parses").job.into_job().expect("a job");
+    let arguments = arguments.expect("parses").job;
+    let requests = arguments.requests();
+    let job = arguments.into_job("run-x", "run-input-x").expect("a job");
     assert_eq!(
         (job.spec.model.as_str(), job.spec.endpoint),
         ("m", Endpoint::ChatCompletions)
@@ -41,27 +43,29 @@ fn prompts_become_a_paid_job() {
         (BillingMode::Channel, Some(500_000_000))
     );
     assert_eq!(
-        (
-            job.spec.parameters.max_tokens,
-            job.metadata.generate_name.as_deref()
-        ),
-        (Some(9), Some("run-"))
+        (job.spec.parameters.max_tokens, job.metadata.name.as_deref()),
+        (Some(9), Some("run-x"))
     );
-    let inline = job.spec.input.inline.expect("requests");
-    assert_eq!(inline.len(), 2);
+    let lines: Vec<&str> = requests.lines().collect();
+    assert_eq!(lines.len(), 2);
     assert_eq!(
-        json!(inline[1]),
-        json!({"messages": [{"role": "user", "content": "Ho"}]})
+        lines[1],
+        r#"{"body":{"messages":[{"role":"user","content":"Ho"}]}}"#
+    );
+    let written = serde_json::to_string(&job).expect("JSON");
+    assert!(!written.contains("Ho"), "no prompt is in the job: {written}");
+    let reference = job.spec.input.secret_ref.expect("a Secret");
+    assert_eq!(
+        (reference.name.as_str(), reference.key.as_str()),
+        ("run-input-x", "requests.jsonl")
     );
 }
 
 #[test]
 fn a_free_job_names_no_channel() {
-    let job = parse(&["--model", "m", "--free", "Hi"])
-        .expect("parses")
-        .job
-        .into_job()
-        .expect("a job");
+    let arguments = parse(&["--model", "m", "--free", "Hi"]).expect("parses").job;
+    assert_eq!(arguments.requests(), "{\"body\":{\"prompt\":\"Hi\"}}\n");
+    let job = arguments.into_job("j", "j-input").expect("a job");
     assert_eq!(
         (
             job.spec.billing.mode,
@@ -69,10 +73,6 @@ fn a_free_job_names_no_channel() {
             job.spec.billing.max_nano
         ),
         (BillingMode::Free, None, None)
-    );
-    assert_eq!(
-        json!(job.spec.input.inline.expect("requests")[0]),
-        json!({"prompt": "Hi"})
     );
 }
 
@@ -100,7 +100,9 @@ fn a_manifest_is_one_job() {
     let path = folder.path().join("job.yaml");
     let job = "apiVersion: cocoon.farm/v1alpha1\nkind: InferenceJob\nmetadata: {name: j}\nspec: {model: m, input: {inline: [{prompt: x}]}, billing: {mode: Free}}\n";
     std::fs::write(&path, job).expect("writes");
-    let read_back: InferenceJob = serde_saphyr::from_str(&read(&path).expect("reads")).expect("a job");
+    let read_back = super::parse(&read(&path).expect("reads")).expect("a job");
     assert_eq!(read_back.name_any(), "j");
-    assert!(serde_saphyr::from_str::<InferenceJob>("kind: Pod").is_err());
+    let inline = read_back.spec.input.inline.expect("requests");
+    assert_eq!(inline[0].text(), r#"{"prompt":"x"}"#);
+    assert!(super::parse("kind: Pod").is_err());
 }

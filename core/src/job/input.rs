@@ -1,14 +1,17 @@
 //! The requests of a job: inline bodies, or `OpenAI` batch JSONL from a `ConfigMap` or Secret.
+//!
+//! Bodies are bytes here ([`Payload`]): they are counted, digested and handed on, and only the agent looks into them. Sizes
+//! are limited before anything is parsed, and nothing that is said about an input repeats a byte of it.
 
-use std::collections::BTreeSet;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use cocoon_api::{
     agent::{Endpoint, MAX_REQUESTS, RequestItem},
-    crd::job::RequestBody,
+    json::{Fault, FaultKind, Payload},
     receipt::Sha256Digest,
 };
 use serde::Deserialize;
-use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
 /// Bytes of input at most: what fits beside everything else in an object of the API server.
 pub const MAX_INPUT_BYTES: usize = 256 * 1024;
@@ -22,11 +25,30 @@ pub struct Requests {
     pub items: Vec<RequestItem>,
     /// The name that the user gave each request, by index.
     pub custom_ids: Vec<String>,
+    /// Digest over names and bodies, byte by byte.
+    pub digest: Sha256Digest,
+}
+
+/// What is known of an input without holding it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InputSummary {
+    /// Number of requests.
+    pub total: u32,
     /// Digest over names and bodies.
     pub digest: Sha256Digest,
 }
 
-/// Why an input cannot be read as requests.
+impl Requests {
+    /// What is to be remembered of them.
+    pub fn summary(&self) -> InputSummary {
+        InputSummary {
+            total: u32::try_from(self.items.len()).unwrap_or(u32::MAX),
+            digest: self.digest,
+        }
+    }
+}
+
+/// Why an input cannot be read as requests. It names the place, and quotes nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InputError {
     /// No request.
@@ -57,125 +79,135 @@ pub enum InputError {
         /// The line or item.
         place: String,
         /// What is wrong with it.
-        problem: String,
+        problem: Problem,
     },
+}
+
+/// What is wrong with one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    /// It cannot be read.
+    #[error("it {0}")]
+    Fault(Fault),
+    /// `method` is not POST.
+    #[error("`method` must be POST")]
+    Method,
+    /// `url` is another endpoint's.
+    #[error("`url` must be the job's endpoint {}", .0.path())]
+    Url(Endpoint),
+    /// `custom_id` is empty or too long.
+    #[error("`custom_id` must have 1 to {MAX_CUSTOM_ID_CHARS} characters")]
+    CustomId,
+    /// Another request has the same `custom_id`.
+    #[error("its `custom_id` is that of request {0} as well")]
+    Twice(u32),
+    /// The body is no object.
+    #[error("the body must be a JSON object")]
+    Body,
 }
 
 /// One line of `OpenAI` batch JSONL.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct BatchLine {
+struct BatchLine<'a> {
     custom_id: Option<String>,
-    method: Option<String>,
-    url: Option<String>,
-    body: serde_json::Map<String, Value>,
+    #[serde(borrow)]
+    method: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    url: Option<Cow<'a, str>>,
+    body: Payload,
 }
 
-/// Reads inline bodies.
-pub fn inline(bodies: &[RequestBody], endpoint: Endpoint) -> Result<Requests, InputError> {
-    let named = bodies.iter().enumerate().map(|(index, body)| {
-        check_body(&body.0, endpoint).map_err(|problem| InputError::Malformed {
-            place: format!("spec.input.inline[{index}]"),
-            problem,
-        })?;
-        Ok((format!("request-{index}"), Value::Object(body.0.clone())))
-    });
-    collect("spec.input.inline", named)
+/// Takes inline bodies.
+pub fn inline(bodies: Vec<Payload>) -> Result<Requests, InputError> {
+    const SOURCE: &str = "spec.input.inline";
+    let bytes = bodies.iter().map(Payload::len).sum();
+    within_limit(SOURCE, bytes)?;
+    let named = (0..)
+        .zip(bodies)
+        .map(|(index, body): (u32, Payload)| Ok((format!("{SOURCE}[{index}]"), None, body)));
+    collect(SOURCE, named)
 }
 
 /// Reads batch JSONL; `source_name` is the object and key, for messages.
-pub fn batch(text: &str, source_name: &str, endpoint: Endpoint) -> Result<Requests, InputError> {
-    if text.len() > MAX_INPUT_BYTES {
-        return Err(InputError::TooLarge {
-            source_name: source_name.to_owned(),
-            bytes: text.len(),
-        });
-    }
-    let lines = text
-        .lines()
-        .enumerate()
-        .filter(|(_, line)| !line.trim().is_empty());
-    let named = lines.enumerate().map(|(index, (line_index, line))| {
+pub fn batch(bytes: &[u8], source_name: &str, endpoint: Endpoint) -> Result<Requests, InputError> {
+    within_limit(source_name, bytes.len())?;
+    let lines = (1..)
+        .zip(bytes.split(|byte| *byte == b'\n'))
+        .filter(|(_, line)| !line.trim_ascii().is_empty());
+    let named = lines.map(|(number, line): (usize, &[u8])| {
+        let place = format!("{source_name} line {number}");
         let malformed = |problem| InputError::Malformed {
-            place: format!("{source_name} line {}", line_index + 1),
+            place: place.clone(),
             problem,
         };
-        let line: BatchLine = serde_json::from_str(line).map_err(|error| malformed(error.to_string()))?;
+        let text = std::str::from_utf8(line).map_err(|error| {
+            malformed(Problem::Fault(Fault {
+                kind: FaultKind::Encoding,
+                line: number,
+                column: error.valid_up_to() + 1,
+            }))
+        })?;
+        let line: BatchLine<'_> = serde_json::from_str(text)
+            .map_err(|error| malformed(Problem::Fault(Fault::of(&error).at_line(number))))?;
         check_line(&line, endpoint).map_err(malformed)?;
-        let custom_id = line.custom_id.unwrap_or_else(|| format!("request-{index}"));
-        Ok((custom_id, Value::Object(line.body)))
+        Ok((place, line.custom_id, line.body))
     });
     collect(source_name, named)
 }
 
-fn check_line(line: &BatchLine, endpoint: Endpoint) -> Result<(), String> {
-    if line.method.as_deref().is_some_and(|method| method != "POST") {
-        return Err("`method` must be POST".into());
+fn within_limit(source_name: &str, bytes: usize) -> Result<(), InputError> {
+    if bytes <= MAX_INPUT_BYTES {
+        return Ok(());
     }
-    if line.url.as_deref().is_some_and(|url| url != endpoint.path()) {
-        return Err(format!("`url` must be the job's endpoint {}", endpoint.path()));
-    }
-    if line
-        .custom_id
-        .as_ref()
-        .is_some_and(|id| id.is_empty() || id.chars().count() > MAX_CUSTOM_ID_CHARS)
-    {
-        return Err(format!(
-            "`custom_id` must have 1 to {MAX_CUSTOM_ID_CHARS} characters"
-        ));
-    }
-    check_body(&line.body, endpoint)
+    Err(InputError::TooLarge {
+        source_name: source_name.to_owned(),
+        bytes,
+    })
 }
 
-/// Checks what the operator can tell without the model; the agent checks the rest.
-fn check_body(body: &serde_json::Map<String, Value>, endpoint: Endpoint) -> Result<(), String> {
-    match endpoint {
-        Endpoint::ChatCompletions => match body.get("messages").and_then(Value::as_array) {
-            Some(messages) if !messages.is_empty() => {}
-            _ => return Err("`messages` must be a list of at least one message".into()),
-        },
-        Endpoint::Completions => match body.get("prompt") {
-            Some(Value::String(prompt)) if !prompt.is_empty() => {}
-            _ => return Err("`prompt` must be a text that is not empty".into()),
-        },
+fn check_line(line: &BatchLine<'_>, endpoint: Endpoint) -> Result<(), Problem> {
+    if line.method.as_deref().is_some_and(|method| method != "POST") {
+        return Err(Problem::Method);
     }
-    if body
-        .get("stream")
-        .is_some_and(|stream| stream != &Value::Bool(false))
-    {
-        return Err("`stream` is not possible in a batch".into());
+    if line.url.as_deref().is_some_and(|url| url != endpoint.path()) {
+        return Err(Problem::Url(endpoint));
+    }
+    let is_name = |id: &String| (1..=MAX_CUSTOM_ID_CHARS).contains(&id.chars().count());
+    if !line.custom_id.as_ref().is_none_or(is_name) {
+        return Err(Problem::CustomId);
     }
     Ok(())
 }
 
-fn collect(
-    source_name: &str,
-    named: impl Iterator<Item = Result<(String, Value), InputError>>,
-) -> Result<Requests, InputError> {
-    let (mut items, mut custom_ids, mut seen) = (Vec::new(), Vec::new(), BTreeSet::new());
-    let mut canonical = Vec::new();
+/// Place, name where the user gave one, and body of each request.
+type Named = Result<(String, Option<String>, Payload), InputError>;
+
+fn collect(source_name: &str, named: impl Iterator<Item = Named>) -> Result<Requests, InputError> {
+    let (mut items, mut custom_ids) = (Vec::new(), Vec::new());
+    let mut seen: BTreeMap<String, u32> = BTreeMap::new();
+    let mut hash = Sha256::new();
+    let mut feed = |bytes: &[u8]| {
+        hash.update((bytes.len() as u64).to_be_bytes());
+        hash.update(bytes);
+    };
     for (index, request) in (0u32..).zip(named) {
         if items.len() == MAX_REQUESTS {
             return Err(InputError::TooMany {
                 source_name: source_name.to_owned(),
             });
         }
-        let (custom_id, body) = request?;
-        if !seen.insert(custom_id.clone()) {
-            return Err(InputError::Malformed {
-                place: format!("{source_name} request {index}"),
-                problem: format!("`custom_id` {custom_id:?} occurs twice"),
-            });
+        let (place, custom_id, body) = request?;
+        let malformed = |problem| InputError::Malformed { place, problem };
+        if !body.is_object() {
+            return Err(malformed(Problem::Body));
         }
-        let text = serde_json::json!([custom_id, body]).to_string();
-        canonical.extend_from_slice(text.as_bytes());
-        canonical.push(b'\n');
-        if canonical.len() > 2 * MAX_INPUT_BYTES {
-            return Err(InputError::TooLarge {
-                source_name: source_name.to_owned(),
-                bytes: canonical.len(),
-            });
+        let custom_id = custom_id.unwrap_or_else(|| format!("request-{index}"));
+        if let Some(first) = seen.insert(custom_id.clone(), index) {
+            return Err(malformed(Problem::Twice(first)));
         }
+        feed(custom_id.as_bytes());
+        feed(body.text().as_bytes());
         items.push(RequestItem { index, body });
         custom_ids.push(custom_id);
     }
@@ -187,61 +219,9 @@ fn collect(
     Ok(Requests {
         items,
         custom_ids,
-        digest: Sha256Digest::of(&canonical),
+        digest: Sha256Digest(hash.finalize().into()),
     })
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const PATH: Endpoint = Endpoint::Completions;
-
-    fn problem(text: &str) -> String {
-        batch(text, "ConfigMap in key jobs", PATH)
-            .unwrap_err()
-            .to_string()
-    }
-
-    #[test]
-    fn batch_lines_keep_their_names_and_order() {
-        let text = "{\"custom_id\":\"b\",\"method\":\"POST\",\"url\":\"/v1/completions\",\"body\":{\"prompt\":\"x\"}}\n\n{\"body\":{\"prompt\":\"y\"}}\n";
-        let requests = batch(text, "s", PATH).unwrap();
-        assert_eq!(requests.custom_ids, ["b", "request-1"]);
-        assert_eq!(requests.items[1].body["prompt"], "y");
-    }
-
-    #[test]
-    fn errors_name_the_line_and_the_field() {
-        assert_eq!(problem(""), "ConfigMap in key jobs holds no request");
-        assert!(problem("{\"body\":{\"prompt\":\"x\"}}\n{").starts_with("ConfigMap in key jobs line 2: "));
-        assert!(problem("{\"body\":{\"prompt\":\"\"}}").contains("`prompt`"));
-        assert!(problem("{\"body\":{\"prompt\":\"x\"},\"url\":\"/v1/embeddings\"}").contains("`url`"));
-        assert!(problem("{\"body\":{\"prompt\":\"x\",\"stream\":true}}").contains("`stream`"));
-        let twice = "{\"custom_id\":\"a\",\"body\":{\"prompt\":\"x\"}}\n".repeat(2);
-        assert!(problem(&twice).contains("occurs twice"));
-    }
-
-    #[test]
-    fn limits_are_named() {
-        let many = "{\"body\":{\"prompt\":\"x\"}}\n".repeat(MAX_REQUESTS + 1);
-        assert!(problem(&many).contains("more than 256 requests"));
-        assert!(problem(&" ".repeat(MAX_INPUT_BYTES + 1)).contains("bytes, more than"));
-    }
-
-    #[test]
-    fn the_digest_covers_every_body() {
-        let one = batch("{\"body\":{\"prompt\":\"x\"}}", "s", PATH).unwrap();
-        let other = batch("{\"body\":{\"prompt\":\"z\"}}", "s", PATH).unwrap();
-        assert_ne!(one.digest, other.digest);
-    }
-
-    proptest! {
-        #[test]
-        fn arbitrary_text_never_panics(text in "\\PC{0,300}") {
-            let _ = batch(&text, "s", PATH);
-        }
-    }
-}
+mod tests;

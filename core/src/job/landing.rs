@@ -9,6 +9,7 @@
 mod error;
 mod record;
 mod room;
+mod terms;
 mod text;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use cocoon_api::{
     NanoTon, Usage,
     agent::{FailureCode, Outcome, ResultLine},
     crd::channel::Counter,
+    json::Fault,
     receipt::{ChainId, Receipt, ReceiptChain, Sha256Digest, UsageStatement, receipts_root},
     units::UnitError,
 };
@@ -25,6 +27,7 @@ use serde_json::value::RawValue;
 pub use error::LandingError;
 pub use record::{ErrorRecord, ResponseRecord, ResultRecord};
 pub use room::MAX_LANDED_BYTES;
+pub use terms::Terms;
 pub use text::LandedText;
 
 /// What a line did to the landing.
@@ -47,22 +50,6 @@ impl Accepted {
     }
 }
 
-/// What may land of a job.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Terms {
-    /// The name that the user gave each request, by index.
-    pub custom_ids: Vec<String>,
-    /// The most that all results together may cost; none for a free job.
-    pub budget: Option<NanoTon>,
-}
-
-impl Terms {
-    fn name(&self, index: u32) -> Option<&str> {
-        let index = usize::try_from(index).ok()?;
-        self.custom_ids.get(index).map(String::as_str)
-    }
-}
-
 /// Everything that has landed of one job.
 #[derive(Debug, Clone, Default)]
 pub struct Landing {
@@ -75,6 +62,42 @@ pub struct Landing {
 }
 
 impl Landing {
+    /// Reads what was stored.
+    pub fn parse(stored: &LandedText) -> Result<Self, LandingError> {
+        let LandedText {
+            results,
+            receipts,
+            undelivered,
+            statements,
+        } = stored;
+        let records: BTreeMap<u32, ResultRecord> = text::lines("results", results)
+            .map(|record| record.map(|record: ResultRecord| (record.index, record)))
+            .collect::<Result<_, _>>()?;
+        let statements: BTreeMap<_, _> = text::lines("statements", statements)
+            .map(|statement| statement.map(|statement: UsageStatement| (statement.chain.clone(), statement)))
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            bytes: results.len()
+                + receipts.len()
+                + undelivered.len()
+                + statements.len() * room::MAX_STATEMENT_BYTES,
+            records,
+            receipts: text::lines("receipts", receipts).collect::<Result<_, _>>()?,
+            undelivered: text::lines("undelivered", undelivered).collect::<Result<_, _>>()?,
+            statements,
+        })
+    }
+
+    /// The texts to store.
+    pub fn render(&self) -> LandedText {
+        LandedText {
+            results: text::jsonl(self.records.values()),
+            receipts: text::jsonl(&self.receipts),
+            undelivered: text::jsonl(&self.undelivered),
+            statements: text::jsonl(self.statements.values()),
+        }
+    }
+
     /// Verifies the next line of an attempt against its chain and adds it.
     pub fn accept(
         &mut self,
@@ -105,6 +128,9 @@ impl Landing {
                         position,
                         what: "request",
                     });
+                }
+                if let Some(what) = terms.disagreement(&receipt) {
+                    return Err(LandingError::Disagreed { position, what });
                 }
                 if receipt.result != Sha256Digest::of(body.as_bytes()) {
                     return Err(LandingError::Mismatch {
@@ -177,7 +203,7 @@ impl Landing {
         if self.is_known(position, &receipt)? {
             return Ok(Accepted::Known);
         }
-        let receipt_bytes = self.receipt_bytes(&receipt);
+        let receipt_bytes = room::receipt_bytes(&receipt, !self.has_chain(&receipt.chain));
         if self.has(index) {
             if !self.has_room(receipt_bytes, index, terms) {
                 return Err(LandingError::Full { position });
@@ -187,7 +213,10 @@ impl Landing {
             return Ok(Accepted::Undelivered);
         }
         let length = body.len();
-        let body = RawValue::from_string(body).map_err(|source| LandingError::Body { position, source })?;
+        let body = RawValue::from_string(body).map_err(|error| LandingError::Body {
+            position,
+            source: Fault::of(&error),
+        })?;
         let name = terms.name(index).unwrap_or_default().to_owned();
         let record = ResultRecord::answered(index, name.clone(), body);
         let refusal = if self.exceeds(&receipt, terms)? {
@@ -246,6 +275,15 @@ impl Landing {
         self.records.insert(record.index, record);
     }
 
+    /// Whether so many bytes can be added for request `index`, and every request that has not ended can still end.
+    fn has_room(&self, bytes: usize, index: u32, terms: &Terms) -> bool {
+        let open = (0..)
+            .zip(&terms.custom_ids)
+            .filter(|(other, _)| *other != index && !self.records.contains_key(other));
+        let reserved: usize = open.map(|(_, name)| room::to_end(name)).sum();
+        self.bytes + bytes + reserved <= MAX_LANDED_BYTES
+    }
+
     /// Whether a receipt of this chain is stored.
     pub fn has_chain(&self, chain: &ChainId) -> bool {
         self.statements.contains_key(chain)
@@ -266,11 +304,11 @@ impl Landing {
         count(self.records.values().filter(|record| record.error.is_some()))
     }
 
-    /// The first failure, for a message.
-    pub fn first_failure(&self) -> Option<(&str, &ErrorRecord)> {
+    /// The first request that failed, and why. What the agent said about it stays with the results.
+    pub fn first_failure(&self) -> Option<(u32, FailureCode)> {
         self.records
             .values()
-            .find_map(|record| Some((record.custom_id.as_str(), record.error.as_ref()?)))
+            .find_map(|record| Some((record.index, record.error.as_ref()?.code)))
     }
 
     /// Whether a request failed with this code.

@@ -6,8 +6,10 @@
 //! - an attempt is given up only when its agent can no longer deliver: its pod is gone, or another process
 //!   answers there; an agent that cannot be reached is first removed;
 //! - every wait says what it waits for;
-//! - an accepted job ends: attempts are bounded by `backoffLimit`, time by `activeDeadlineSeconds`.
+//! - an accepted job ends: attempts are bounded by `backoffLimit`, time by `activeDeadlineSeconds`;
+//! - model, prices and terms are those that were agreed with the first attempt, whatever the provider offers later.
 
+mod agree;
 mod end;
 mod follow;
 mod funds;
@@ -16,8 +18,8 @@ mod step;
 mod world;
 
 use cocoon_api::{
-    conditions::{Accepted, Reason as _, Scheduled, Suspended},
-    crd::job::{Assignment, AssignmentState, InferenceJobStatus},
+    conditions::{Accepted, Failed, Reason as _, Scheduled, Suspended},
+    crd::job::InferenceJobStatus,
     units::UnitError,
 };
 
@@ -25,7 +27,10 @@ pub use schedule::MAX_JOBS_PER_AGENT;
 pub use step::{End, Plan, Step};
 pub use world::{Agent, Channel, Following, Offer, World};
 
-use super::{landing::Landing, validate::ValidatedJob};
+use super::{
+    landing::Landing,
+    validate::{Rejection, ValidatedJob},
+};
 use step::Draft;
 
 /// Decides the next step.
@@ -34,11 +39,12 @@ pub fn plan(world: &World<'_>) -> Result<Plan, UnitError> {
         conditions: vec![Accepted::Accepted.condition("the job will run")],
         provider: world.status.provider.clone(),
         channel_uid: world.status.channel_uid.clone(),
+        agreed: world.status.agreed.clone(),
     };
     if let Some(end) = end::ended(world) {
         return Ok(draft.act(Step::Finish(end)));
     }
-    if let Some(active) = active(world.status) {
+    if let Some(active) = world.status.active() {
         return follow::follow(world, draft, active);
     }
     if world.job.suspend {
@@ -62,27 +68,48 @@ pub fn plan(world: &World<'_>) -> Result<Plan, UnitError> {
         }
     };
     draft.provider = Some(offer.provider.clone());
-    if let Some(step) = funds::reserve(world, offer, &mut draft)? {
+    let agreed = match agree::agree(world, offer) {
+        Ok(agreed) => agreed,
+        Err(rejected) => {
+            draft.conditions.clear();
+            return Ok(draft.wait(rejected));
+        }
+    };
+    if let Some(step) = funds::reserve(world, offer, &agreed, &mut draft)? {
         return Ok(draft.finish(step));
     }
-    Ok(schedule::schedule(world, offer, draft))
+    Ok(schedule::schedule(world, offer, agreed, draft))
 }
 
-/// The attempt that is active.
-pub fn active(status: &InferenceJobStatus) -> Option<&Assignment> {
-    status
-        .assignments
-        .iter()
-        .find(|assignment| assignment.state == AssignmentState::Active)
+/// What to do about a job that is not accepted. One that runs already is stopped first: what it delivered is kept and
+/// billed.
+pub fn reject(rejection: &Rejection, status: &InferenceJobStatus, following: Following) -> Plan {
+    let draft = Draft {
+        conditions: Vec::new(),
+        provider: status.provider.clone(),
+        channel_uid: status.channel_uid.clone(),
+        agreed: status.agreed.clone(),
+    };
+    let message = rejection.accepted.message.clone();
+    let mut plan = draft.wait(rejection.accepted.clone());
+    if !rejection.is_final {
+        return plan;
+    }
+    let running = status.active().filter(|_| following == Following::Yes);
+    plan.step = match running {
+        Some(active) => Step::Cancel {
+            attempt: active.attempt,
+        },
+        None => Step::Finish(End {
+            condition: Failed::InvalidInput.condition(message),
+        }),
+    };
+    plan
 }
 
 /// Indices of the requests that have not ended.
 pub fn remaining<'a>(job: &'a ValidatedJob, landing: &'a Landing) -> impl Iterator<Item = u32> + 'a {
-    job.requests
-        .items
-        .iter()
-        .map(|item| item.index)
-        .filter(|&index| !landing.has(index))
+    (0..job.input.total).filter(|&index| !landing.has(index))
 }
 
 #[cfg(test)]

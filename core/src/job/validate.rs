@@ -6,25 +6,29 @@ use cocoon_api::{
     NanoTon,
     agent::{Endpoint, SamplingDefaults},
     conditions::{Accepted, Observation, Reason as _},
-    crd::{InferenceJob, job::BillingMode},
+    crd::{InferenceJob, InferenceJobStatus, MaxPrices, job::BillingMode},
+    names::{INPUT_LABEL, INPUT_LABEL_VALUE},
 };
 
-use super::input::{self, InputError, Requests};
+use super::input::{InputError, InputSummary};
 
-/// What the operator read for a job's input.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum InputText {
-    /// The requests are in the specification.
-    Inline,
-    /// Text of a key of a `ConfigMap` or Secret.
-    Text {
+/// Why the requests of a job are not known.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InputFault {
+    /// What was read are no requests.
+    #[error(transparent)]
+    Wrong(#[from] InputError),
+    /// The object or its key does not exist yet.
+    #[error("{source_name} does not exist yet")]
+    Missing {
         /// Object and key, for messages.
         source_name: String,
-        /// The text.
-        text: String,
     },
-    /// The object or its key does not exist yet.
-    Missing {
+    /// The Secret's owner does not allow jobs to read it.
+    #[error(
+        "{source_name}: the Secret is not marked as a job's input: label it {INPUT_LABEL}={INPUT_LABEL_VALUE}"
+    )]
+    Unmarked {
         /// Object and key, for messages.
         source_name: String,
     },
@@ -41,8 +45,8 @@ pub struct ValidatedJob {
     pub model: String,
     /// How its bodies read.
     pub endpoint: Endpoint,
-    /// Its requests.
-    pub requests: Requests,
+    /// Its requests, as they were accepted.
+    pub input: InputSummary,
     /// Sampling where a body is silent.
     pub sampling: SamplingDefaults,
     /// Requests computed at once.
@@ -68,6 +72,8 @@ pub enum Billing {
         name: String,
         /// The budget.
         budget: NanoTon,
+        /// The most that tokens may cost.
+        max_prices: Option<MaxPrices>,
     },
 }
 
@@ -80,15 +86,24 @@ pub struct Rejection {
     pub is_final: bool,
 }
 
-/// Reads the specification.
-pub fn validate(job: &InferenceJob, text: &InputText) -> Result<ValidatedJob, Rejection> {
+/// The requests of a job that was accepted before, as its status has them.
+pub fn accepted_input(status: &InferenceJobStatus) -> Option<InputSummary> {
+    let digest = status.input_sha256.as_ref()?.parse().ok()?;
+    let total = status.requests.total;
+    (total > 0).then_some(InputSummary { total, digest })
+}
+
+/// Reads the specification; `input` is what was read of its requests.
+pub fn validate(
+    job: &InferenceJob,
+    input: &Result<InputSummary, InputFault>,
+) -> Result<ValidatedJob, Rejection> {
     let spec = &job.spec;
-    let requests = requests(job, text)?;
-    let accepted_digest = job
-        .status
+    let input = *input
         .as_ref()
-        .and_then(|status| status.input_sha256.as_deref());
-    if accepted_digest.is_some_and(|digest| digest != requests.digest.to_string()) {
+        .map_err(|fault| invalid(&fault.to_string(), matches!(fault, InputFault::Wrong(_))))?;
+    let accepted = job.status.as_ref().and_then(accepted_input);
+    if accepted.is_some_and(|accepted| accepted.digest != input.digest) {
         return Err(invalid(
             "the input has changed since the job was accepted: make a new job",
             true,
@@ -103,6 +118,7 @@ pub fn validate(job: &InferenceJob, text: &InputText) -> Result<ValidatedJob, Re
         (BillingMode::Channel, Some(channel), Some(budget)) => Billing::Channel {
             name: channel.name.clone(),
             budget,
+            max_prices: spec.billing.max_prices,
         },
         (BillingMode::Channel, _, _) => {
             return Err(invalid(
@@ -117,7 +133,7 @@ pub fn validate(job: &InferenceJob, text: &InputText) -> Result<ValidatedJob, Re
         uid: job.metadata.uid.clone().unwrap_or_default(),
         model: spec.model.clone(),
         endpoint: spec.endpoint,
-        requests,
+        input,
         sampling: SamplingDefaults {
             max_tokens: parameters.max_tokens,
             temperature: parameters.temperature,
@@ -136,24 +152,6 @@ pub fn validate(job: &InferenceJob, text: &InputText) -> Result<ValidatedJob, Re
     })
 }
 
-fn requests(job: &InferenceJob, text: &InputText) -> Result<Requests, Rejection> {
-    let endpoint = job.spec.endpoint;
-    let read: Result<Requests, InputError> = match (text, &job.spec.input.inline) {
-        (InputText::Inline, Some(bodies)) => input::inline(bodies, endpoint),
-        (InputText::Inline, None) => {
-            return Err(invalid(
-                "spec.input: exactly one of inline, configMapRef and secretRef must be set",
-                true,
-            ));
-        }
-        (InputText::Text { source_name, text }, _) => input::batch(text, source_name, endpoint),
-        (InputText::Missing { source_name }, _) => {
-            return Err(invalid(&format!("{source_name} does not exist yet"), false));
-        }
-    };
-    read.map_err(|error| invalid(&error.to_string(), true))
-}
-
 fn invalid(message: &str, is_final: bool) -> Rejection {
     Rejection {
         accepted: Accepted::InvalidInput.condition(message),
@@ -163,6 +161,7 @@ fn invalid(message: &str, is_final: bool) -> Rejection {
 
 #[cfg(test)]
 mod tests {
+    use cocoon_api::receipt::Sha256Digest;
     use serde_json::json;
 
     use super::*;
@@ -177,44 +176,69 @@ mod tests {
         .unwrap()
     }
 
+    fn summary(text: &str) -> InputSummary {
+        InputSummary {
+            total: 1,
+            digest: Sha256Digest::of(text.as_bytes()),
+        }
+    }
+
     #[test]
     fn the_smallest_job_is_sound() {
-        let valid = validate(&job(&json!({"inline": [{"prompt": "x"}]})), &InputText::Inline).unwrap();
-        assert_eq!(valid.requests.items.len(), 1);
+        let valid = validate(&job(&json!({"inline": [{"prompt": "x"}]})), &Ok(summary("x"))).unwrap();
+        assert_eq!(valid.input.total, 1);
         assert_eq!(
             valid.billing,
             Billing::Channel {
                 name: "c".into(),
-                budget: NanoTon::from_nano(7).unwrap()
+                budget: NanoTon::from_nano(7).unwrap(),
+                max_prices: None,
             }
         );
     }
 
     #[test]
-    fn a_missing_config_map_may_still_come() {
-        let missing = InputText::Missing {
-            source_name: "ConfigMap a key b".into(),
+    fn an_input_that_is_missing_or_not_marked_may_still_come() {
+        let job = job(&json!({"secretRef": {"name": "a", "key": "b"}}));
+        let source_name = || "Secret a key b".to_owned();
+        let missing = InputFault::Missing {
+            source_name: source_name(),
         };
-        let rejection = validate(
-            &job(&json!({"configMapRef": {"name": "a", "key": "b"}})),
-            &missing,
-        )
-        .unwrap_err();
+        let rejection = validate(&job, &Err(missing)).unwrap_err();
         assert!(!rejection.is_final);
-        assert_eq!(rejection.accepted.message, "ConfigMap a key b does not exist yet");
+        assert_eq!(rejection.accepted.message, "Secret a key b does not exist yet");
+        let unmarked = InputFault::Unmarked {
+            source_name: source_name(),
+        };
+        let rejection = validate(&job, &Err(unmarked)).unwrap_err();
+        assert!(!rejection.is_final);
+        assert!(
+            rejection
+                .accepted
+                .message
+                .ends_with("label it cocoon.farm/input=true"),
+            "{}",
+            rejection.accepted.message
+        );
+        let wrong = InputFault::Wrong(InputError::Empty {
+            source_name: source_name(),
+        });
+        assert!(validate(&job, &Err(wrong)).unwrap_err().is_final);
     }
 
     #[test]
     fn an_input_that_changes_after_acceptance_is_refused() {
         let mut job = job(&json!({"inline": [{"prompt": "x"}]}));
-        let digest = validate(&job, &InputText::Inline)
-            .unwrap()
-            .requests
-            .digest
-            .to_string();
-        job.status.get_or_insert_default().input_sha256 = Some(digest);
-        validate(&job, &InputText::Inline).unwrap();
-        job.spec.input.inline = serde_json::from_value(json!([{"prompt": "y"}])).unwrap();
-        assert!(validate(&job, &InputText::Inline).unwrap_err().is_final);
+        let status = job.status.get_or_insert_default();
+        status.input_sha256 = Some(summary("x").digest.to_string());
+        assert_eq!(
+            accepted_input(status),
+            None,
+            "the number of requests is not known"
+        );
+        status.requests.total = 1;
+        assert_eq!(accepted_input(status), Some(summary("x")));
+        validate(&job, &Ok(summary("x"))).unwrap();
+        assert!(validate(&job, &Ok(summary("y"))).unwrap_err().is_final);
     }
 }

@@ -11,6 +11,7 @@ mod exactly_once;
 mod first_job;
 mod model_files;
 mod nodes;
+mod privacy;
 mod receipts;
 mod vouchers;
 mod waiting;

@@ -8,7 +8,9 @@ use std::{
 use cocoon_api::{
     Prices, Usage,
     agent::{AttemptProgress, AttemptRequest, AttemptState, FailureCode, Outcome, ResultLine},
-    receipt::{ChainId, Delivery, ReceiptChain, ReceiptSigner, Sha256Digest, UsageStatement},
+    receipt::{
+        ChainId, Delivery, ReceiptChain, ReceiptSigner, ResolvedSampling, Sha256Digest, UsageStatement,
+    },
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -42,6 +44,8 @@ pub struct Attempt {
 #[derive(Debug, Clone)]
 struct Terms {
     model: Sha256Digest,
+    /// Version of the arithmetic that computes; absent where the machine has none.
+    arithmetic: Option<String>,
     prices: Prices,
     /// Address of the channel that pays; absent where the attempt is free.
     channel: Option<String>,
@@ -82,6 +86,12 @@ pub(super) struct LiveRequest {
 pub(super) struct Success {
     pub(super) body: String,
     pub(super) usage: Usage,
+    /// SHA-256 of the request's body as it came.
+    pub(super) request_sha256: Sha256Digest,
+    /// The sampling that was used.
+    pub(super) sampling: ResolvedSampling,
+    /// Root over the tokens of prompt and answer.
+    pub(super) tokens_root: Sha256Digest,
     /// Its tokens as they were shown while it was in flight.
     pub(super) live: LiveRequest,
 }
@@ -100,6 +110,7 @@ impl Attempt {
         request: &AttemptRequest,
         digest: Sha256Digest,
         signer: Arc<ReceiptSigner>,
+        arithmetic: Option<String>,
     ) -> Self {
         let chain = ReceiptChain::new(ChainId {
             agent: signer.key(),
@@ -114,6 +125,7 @@ impl Attempt {
             total: u32::try_from(request.requests.len()).unwrap_or(u32::MAX),
             terms: Terms {
                 model: request.model_sha256,
+                arithmetic,
                 prices: request.prices,
                 channel: request.channel.clone(),
             },
@@ -214,7 +226,7 @@ impl Attempt {
             // Tokens pass from those in flight to those delivered under one lock: who looks sees them once.
             state.live.subtract(std::mem::take(&mut success.live.tokens));
             usage = success.usage;
-            state.sign(&self.signer, &self.terms, index, success.body, usage)
+            state.sign(&self.signer, &self.terms, index, success)
         });
         let outcome = match signed {
             Ok(outcome) => {
@@ -262,12 +274,23 @@ impl State {
         signer: &ReceiptSigner,
         terms: &Terms,
         index: u32,
-        body: String,
-        usage: Usage,
+        success: Success,
     ) -> Result<Outcome, Failure> {
+        let Success {
+            body,
+            usage,
+            request_sha256,
+            sampling,
+            tokens_root,
+            live: _,
+        } = success;
         let delivery = Delivery {
             request: index,
+            request_sha256,
             model: terms.model,
+            arithmetic: terms.arithmetic.clone(),
+            sampling,
+            tokens_root,
             result: Sha256Digest::of(body.as_bytes()),
             usage,
             prices: terms.prices,

@@ -9,6 +9,8 @@ use std::{
 use cocoon_api::{
     NanoTon, TokenCount, Usage,
     agent::{AttemptRequest, AttemptState, FailureCode},
+    json,
+    receipt::{ResolvedSampling, tokens_root},
     units::UnitError,
 };
 use tokio::task::JoinSet;
@@ -19,7 +21,10 @@ use super::{
     openai::{self, Prepared},
     served::Serving,
 };
-use crate::engine::{self, Event, Health};
+use crate::{
+    backend::{Penalties, Sampling},
+    engine::{self, Event, GenerationRequest, Health},
+};
 
 /// A request that has not started.
 struct Pending {
@@ -95,14 +100,17 @@ async fn prepare_all(serving: &Arc<Serving>, request: &Arc<AttemptRequest>) -> V
             };
             Pending {
                 index: item.index,
-                prepared: Body::read(wanted.endpoint, &for_thread.model.name, &item.body, defaults)
+                prepared: json::read(item.body.text().as_bytes())
+                    .map_err(|fault| Refusal::invalid(format!("the body {fault}")))
+                    .and_then(|body| Body::read(wanted.endpoint, &for_thread.model.name, &body, defaults))
                     .and_then(|body| openai::prepare(&for_thread.model, body)),
             }
         };
         wanted.requests.iter().map(prepare).collect()
     });
     prepared.await.unwrap_or_else(|error| {
-        tracing::error!(%error, "preparing requests failed");
+        // The error repeats a panic's payload, which may hold a prompt.
+        tracing::error!(is_panic = error.is_panic(), "preparing requests failed");
         let failed = || Refusal {
             code: FailureCode::Internal,
             message: "the agent could not read the request".to_owned(),
@@ -124,7 +132,7 @@ impl Driver {
             while self.running.len() < self.request.parallelism as usize && self.start_next() {}
             match self.running.join_next().await {
                 Some(Ok(ended)) => self.record(ended),
-                Some(Err(error)) => tracing::error!(%error, "a request's task failed"),
+                Some(Err(error)) => tracing::error!(is_panic = error.is_panic(), "a request's task failed"),
                 None => return self.fail_lost(),
             }
         }
@@ -214,7 +222,7 @@ impl Driver {
             match joined {
                 Ok(ended) => self.record(ended),
                 Err(error) if error.is_cancelled() => {}
-                Err(error) => tracing::error!(%error, "a request's task failed"),
+                Err(error) => tracing::error!(is_panic = error.is_panic(), "a request's task failed"),
             }
         }
         for index in std::mem::take(&mut self.reserved).into_keys() {
@@ -269,16 +277,18 @@ async fn generate(
     index: u32,
     Prepared { generation }: Prepared,
 ) -> Result<Success, Failure> {
-    let prompt_tokens = generation.prompt.len() as u64;
+    let prompt = generation.prompt.clone();
+    let sampling = resolved(&generation);
     let mut live = attempt.watch();
     let stopped = |_| ended(serving.engine.health());
     let mut events = serving.engine.submit(generation).await.map_err(stopped)?;
-    let mut text = String::new();
+    let (mut text, mut completion) = (String::new(), Vec::new());
     while let Some(event) = events.recv().await {
         match event {
-            Event::Prefilled { cached } => live.prefilled(prompt_tokens, cached.get()),
+            Event::Prefilled { cached } => live.prefilled(prompt.len() as u64, cached.get()),
             Event::Tokens { ids, text: more, .. } => {
                 live.sampled(ids.len() as u64);
+                completion.extend(ids);
                 text.push_str(&more);
             }
             Event::Finished { reason, usage } => {
@@ -295,7 +305,15 @@ async fn generate(
                     reason,
                     usage,
                 );
-                return Ok(Success { body, usage, live });
+                let asked = request.requests.iter().find(|item| item.index == index);
+                return Ok(Success {
+                    body,
+                    usage,
+                    request_sha256: asked.ok_or_else(internal)?.body.digest(),
+                    sampling,
+                    tokens_root: tokens_root(&prompt, &completion),
+                    live,
+                });
             }
             Event::Failed(failure) => return Err(failure.into()),
         }
@@ -305,6 +323,34 @@ async fn generate(
 
 fn count(tokens: usize) -> Result<TokenCount, UnitError> {
     TokenCount::new(tokens as u64)
+}
+
+/// The sampling as a receipt tells it.
+fn resolved(generation: &GenerationRequest) -> ResolvedSampling {
+    let Sampling {
+        temperature,
+        top_k,
+        top_p,
+        min_p,
+        penalties: Penalties {
+            repetition,
+            presence,
+            frequency,
+        },
+        seed,
+    } = generation.sampling;
+    ResolvedSampling {
+        max_tokens: u32::try_from(generation.max_tokens).unwrap_or(u32::MAX),
+        temperature: ResolvedSampling::decimal(temperature),
+        top_k,
+        top_p: ResolvedSampling::decimal(top_p),
+        min_p: ResolvedSampling::decimal(min_p),
+        repetition_penalty: ResolvedSampling::decimal(repetition),
+        presence_penalty: ResolvedSampling::decimal(presence),
+        frequency_penalty: ResolvedSampling::decimal(frequency),
+        seed,
+        ignore_eos: generation.ignore_eos,
+    }
 }
 
 /// Of a task that failed, a fault that was logged.

@@ -24,6 +24,8 @@ pub struct Served {
     pub context: usize,
     /// What computes: `CPU` or `CUDA`.
     pub backend: String,
+    /// Version of the arithmetic that computes, as receipts name it; absent where answers are not equal to the bit.
+    pub arithmetic: Option<String>,
     /// Tokens a second of one sequence, measured at start.
     pub tokens_per_second: f64,
 }

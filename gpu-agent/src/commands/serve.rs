@@ -9,6 +9,7 @@ use gpu_agent::{
     attempts::Served,
     backend::{
         Backend, Budget,
+        arithmetic::ARITHMETIC,
         cpu::{CpuOps, Precision},
     },
     engine::{Engine, Options, measure},
@@ -152,6 +153,7 @@ fn load(arguments: &Arguments) -> anyhow::Result<Arc<Service>> {
         chat,
         context,
         backend: "CPU".to_owned(),
+        arithmetic: (precision == Precision::Fast).then(|| ARITHMETIC.to_string()),
         tokens_per_second,
     };
     let signer = ReceiptSigner::from_seed(rand::random());

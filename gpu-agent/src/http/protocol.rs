@@ -73,6 +73,7 @@ async fn start(
         &request,
         Sha256Digest::of(&canonical),
         Arc::clone(&service.signer),
+        service.serving.model.arithmetic.clone(),
     );
     match service.attempts.admit(attempt) {
         Admission::New(attempt) => {

@@ -8,6 +8,7 @@ use std::{
 use cocoon_api::{
     Prices, TokenPrice,
     agent::{AttemptRequest, Endpoint, FailureCode, Outcome, RequestItem, ResultLine, SamplingDefaults},
+    json::Payload,
     receipt::{ReceiptSigner, Sha256Digest},
 };
 use gpu_agent::{
@@ -126,6 +127,7 @@ impl Agent {
             tokenizer,
             context: CONTEXT,
             backend: "CPU".to_owned(),
+            arithmetic: Some("1".to_owned()),
             tokens_per_second: 1.0,
         };
         let service =
@@ -224,7 +226,10 @@ pub fn attempt(bodies: impl IntoIterator<Item = Value>) -> AttemptRequest {
         parallelism: 4,
         requests: (0..)
             .zip(bodies)
-            .map(|(index, body)| RequestItem { index, body })
+            .map(|(index, body): (u32, Value)| RequestItem {
+                index,
+                body: Payload::new(body.to_string()).expect("JSON"),
+            })
             .collect(),
     }
 }

@@ -2,17 +2,24 @@
 
 use std::time::Duration;
 
-use cocoon_api::agent::{AttemptProgress, AttemptRequest, ErrorBody, Identity, MAX_RESULT_LINE_BYTES};
+use cocoon_api::{
+    agent::{AttemptProgress, AttemptRequest, Identity, MAX_RESULT_LINE_BYTES, RefusalCode},
+    json::{self, Fault},
+    receipt::UsageStatement,
+};
+use cocoon_core::job::follower::AgentFault;
 use futures::StreamExt as _;
-use reqwest::{Response, StatusCode};
+use reqwest::Response;
 use serde::de::DeserializeOwned;
 
 use super::lines::{LineError, Lines};
 
-/// Seconds for one answer that is not a stream. An agent answers from memory; what takes longer is broken.
+/// Time for one answer that is not a stream. An agent answers from memory; what takes longer is broken.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes of an answer that is not a stream at most.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
+/// Bytes of all statements of an agent at most: a thousand attempts of 700 bytes each.
+const MAX_USAGE_BYTES: usize = 1 << 20;
 
 /// Why an agent did not answer as it should.
 #[derive(Debug, thiserror::Error)]
@@ -26,23 +33,38 @@ pub enum ClientError {
         #[source]
         source: reqwest::Error,
     },
-    /// It answered with an error.
-    #[error("{url} answered {status}: {message}")]
+    /// It gave no answer in time.
+    #[error("no answer from {url} within {} s", ANSWER_TIMEOUT.as_secs())]
+    Silent {
+        /// Where.
+        url: String,
+    },
+    /// It refuses. What it says beside the code may hold anything, and is dropped.
+    #[error("{url} answered {status}: {code}")]
     Refused {
         /// Where.
         url: String,
         /// HTTP status.
-        status: StatusCode,
-        /// The agent's words.
-        message: String,
+        status: u16,
+        /// What it means.
+        code: RefusalCode,
     },
-    /// Its answer is longer than its limit or not what the protocol says.
-    #[error("{url} gave an answer that breaks the protocol: {problem}")]
-    Protocol {
+    /// Its answer is not what the protocol says.
+    #[error("the answer of {url} breaks the protocol")]
+    Shape {
         /// Where.
         url: String,
-        /// What is wrong.
-        problem: String,
+        /// Why.
+        #[source]
+        source: Fault,
+    },
+    /// Its answer is longer than its limit.
+    #[error("the answer of {url} has more than {limit} bytes")]
+    TooLong {
+        /// Where.
+        url: String,
+        /// The limit.
+        limit: usize,
     },
     /// A line of results is too long or not what the protocol says.
     #[error("results of {url}")]
@@ -53,6 +75,17 @@ pub enum ClientError {
         #[source]
         source: LineError,
     },
+}
+
+impl ClientError {
+    /// What it means for whoever follows the agent.
+    pub fn fault(&self) -> AgentFault {
+        match self {
+            Self::Transport { .. } | Self::Silent { .. } => AgentFault::Unreachable,
+            Self::Refused { code, .. } => AgentFault::Refused(*code),
+            Self::Shape { .. } | Self::TooLong { .. } | Self::Line { .. } => AgentFault::Broken,
+        }
+    }
 }
 
 /// One agent.
@@ -93,7 +126,7 @@ impl AgentClient {
         {
             Ok(progress) => Ok(Some(progress)),
             Err(ClientError::Refused {
-                status: StatusCode::NOT_FOUND,
+                code: RefusalCode::Unknown,
                 ..
             }) => Ok(None),
             Err(error) => Err(error),
@@ -106,21 +139,24 @@ impl AgentClient {
             .await
     }
 
+    /// The signed sum of every attempt that it knows.
+    pub async fn usage(&self) -> Result<Vec<UsageStatement>, ClientError> {
+        self.call_for(MAX_USAGE_BYTES, |http, base| http.get(format!("{base}/v1/usage")))
+            .await
+    }
+
     /// The results from the start, open until the attempt ends.
     pub async fn results(&self, job: &str, attempt: u32) -> Result<ResultStream, ClientError> {
         let url = format!("{}/v1/jobs/{job}/{attempt}/results?from=0", self.base);
         let send = self.http.get(&url).send();
         let response = tokio::time::timeout(ANSWER_TIMEOUT, send)
             .await
-            .map_err(|_| ClientError::Protocol {
-                url: url.clone(),
-                problem: "no answer in time".into(),
-            })?
+            .map_err(|_| ClientError::Silent { url: url.clone() })?
             .map_err(|source| ClientError::Transport {
                 url: url.clone(),
                 source,
             })?;
-        let response = refused(response, &url).await?;
+        let response = refused(response, &url)?;
         Ok(ResultStream {
             response,
             lines: Lines::new(MAX_RESULT_LINE_BYTES),
@@ -132,36 +168,39 @@ impl AgentClient {
         &self,
         request: impl FnOnce(&reqwest::Client, &str) -> reqwest::RequestBuilder,
     ) -> Result<T, ClientError> {
+        self.call_for(MAX_ANSWER_BYTES, request).await
+    }
+
+    async fn call_for<T: DeserializeOwned>(
+        &self,
+        limit: usize,
+        request: impl FnOnce(&reqwest::Client, &str) -> reqwest::RequestBuilder,
+    ) -> Result<T, ClientError> {
         let request = request(&self.http, &self.base).timeout(ANSWER_TIMEOUT);
         let url = self.base.clone();
         let response = request.send().await.map_err(|source| ClientError::Transport {
             url: url.clone(),
             source,
         })?;
-        let body = bounded(refused(response, &url).await?, &url).await?;
-        serde_json::from_slice(&body).map_err(|error| ClientError::Protocol {
-            url,
-            problem: error.to_string(),
-        })
+        let body = bounded(refused(response, &url)?, &url, limit).await?;
+        json::read(&body).map_err(|source| ClientError::Shape { url, source })
     }
 }
 
-async fn refused(response: Response, url: &str) -> Result<Response, ClientError> {
+fn refused(response: Response, url: &str) -> Result<Response, ClientError> {
     let status = response.status();
     if status.is_success() {
         return Ok(response);
     }
-    let body = bounded(response, url).await?;
-    let message = serde_json::from_slice::<ErrorBody>(&body)
-        .map_or_else(|_| "no reason given".into(), |body| body.message);
+    let status = status.as_u16();
     Err(ClientError::Refused {
         url: url.to_owned(),
         status,
-        message,
+        code: RefusalCode::of_status(status),
     })
 }
 
-async fn bounded(response: Response, url: &str) -> Result<Vec<u8>, ClientError> {
+async fn bounded(response: Response, url: &str, limit: usize) -> Result<Vec<u8>, ClientError> {
     let mut body = Vec::new();
     let mut stream = response.bytes_stream();
     while let Some(chunk) = stream.next().await {
@@ -169,11 +208,10 @@ async fn bounded(response: Response, url: &str) -> Result<Vec<u8>, ClientError> 
             url: url.to_owned(),
             source,
         })?);
-        if body.len() > MAX_ANSWER_BYTES {
-            let problem = format!("more than {MAX_ANSWER_BYTES} bytes");
-            return Err(ClientError::Protocol {
+        if body.len() > limit {
+            return Err(ClientError::TooLong {
                 url: url.to_owned(),
-                problem,
+                limit,
             });
         }
     }

@@ -1,45 +1,53 @@
-//! Follows one attempt on one agent: attaches, reads its results, lands them, and meters them.
+//! Follows one attempt on one agent: does what the follower of `cocoon_core` says, and tells it what came of it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use cocoon_api::{
-    agent::{AttemptRequest, AttemptState, Outcome, ResultLine},
-    receipt::{ChainId, ReceiptChain},
+    agent::{AttemptProgress, AttemptRequest},
+    receipt::ChainId,
 };
 use cocoon_core::job::{
-    landing::{Accepted, Landing, Terms},
+    follower::{Action, Event, Follower, Order, StoreFault},
+    landing::Terms,
     plan::Following,
 };
 use kube::Client;
-use reqwest::StatusCode;
 use tokio::{
-    sync::watch,
-    time::{Instant, sleep},
+    sync::{Semaphore, watch},
+    time::{Instant, sleep_until, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::{
-    AgentClient, ClientError, Known, ResultsSecret, Stored,
-    client::ResultStream,
+    client::{AgentClient, ClientError, ResultStream},
     metering::{JobKey, meter},
+    results::{Origin, ResultsSecret, Written},
 };
 use crate::{
-    error::{self, Result},
+    error::{self, Error, Result},
     metrics::Metrics,
-    reconcile::{KUBERNETES_LIMIT, within},
+    reconcile::within,
 };
 
-/// How long an agent may be silent: six of its signs of life (`KEEP_ALIVE_SECONDS`).
-const SILENCE_LIMIT: Duration = Duration::from_secs(30);
-/// Between two attempts to reach an agent that does not answer.
-const RECONNECT_DELAY: Duration = Duration::from_millis(500);
-/// Between two writes of results: a second bounds what runs again after a crash, and writes of etcd.
-const LANDING_INTERVAL: Duration = Duration::from_secs(1);
-/// Between two looks at an agent's live figures.
-const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
-/// Between two tries of a write that the API server refused.
-const WRITE_RETRY_DELAY: Duration = Duration::from_secs(1);
+/// For one call to the API server on behalf of an attempt: it answers in milliseconds, and the follower must hear that it is
+/// asked to stop. What takes longer is tried again.
+const CALL_LIMIT: Duration = Duration::from_secs(15);
+
+/// What is known of an attempt that is followed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Known {
+    /// Where it stands.
+    pub following: Following,
+    /// The agent's last word.
+    pub progress: Option<AttemptProgress>,
+}
 
 /// One attempt on one agent.
 pub struct Attempt {
@@ -47,6 +55,8 @@ pub struct Attempt {
     pub job: JobKey,
     /// Number of the attempt.
     pub number: u32,
+    /// UID of the agent's pod.
+    pub pod_uid: String,
     /// The agent.
     pub agent: AgentClient,
     /// The chain of its receipts, with the agent's key as it was recorded.
@@ -57,6 +67,8 @@ pub struct Attempt {
     pub may_begin: bool,
     /// What may land of it.
     pub terms: Terms,
+    /// How long it may still run.
+    pub time_left: Option<Duration>,
     /// Name of the channel that pays.
     pub channel: Option<String>,
     /// Where results land.
@@ -67,284 +79,311 @@ pub struct Attempt {
     pub metrics: Arc<Metrics>,
 }
 
-/// Why a round with the agent ended.
-enum Round {
-    /// The attempt is over and landed.
-    Ended,
-    /// Another process answers.
-    Replaced,
-    /// The agent broke the protocol.
-    Broken,
-    /// The connection broke; it answered in between or not.
-    Disconnected { answered: bool },
+/// What an attempt shares with the others of this process.
+#[derive(Clone)]
+pub(super) struct Shared {
+    /// When this process began: the zero of all followers' clocks.
+    pub(super) began: Instant,
+    /// Whole Secrets that are read or written at once.
+    pub(super) secrets: Arc<Semaphore>,
+    /// Milliseconds at which the agent last computed anything, for whichever attempt.
+    pub(super) agent_progressed: Arc<AtomicU64>,
+}
+
+/// What others ask of an attempt.
+#[derive(Debug, Clone)]
+pub(super) struct Signals {
+    /// To stop; what is finished is taken.
+    pub(super) cancel: CancellationToken,
+    /// The job is gone.
+    pub(super) vanished: CancellationToken,
+    /// To be let go at once.
+    pub(super) stop: CancellationToken,
+}
+
+/// One attempt being followed.
+struct Driver {
+    job: JobKey,
+    number: u32,
+    agent: AgentClient,
+    /// Dropped once the agent has it.
+    request: Option<AttemptRequest>,
+    channel: Option<String>,
+    secret: ResultsSecret,
+    client: Client,
+    metrics: Arc<Metrics>,
+    shared: Shared,
+    follower: Follower,
+    origin: Origin,
+    stream: Option<ResultStream>,
 }
 
 impl Attempt {
-    /// Follows until the attempt is over or lost, or `stop`. `known` tells the reconciler; `notify` wakes it.
-    pub async fn follow(
+    /// Follows until the attempt is over or lost, or until it is let go. `known` tells the reconciler; `notify` wakes it.
+    pub(super) async fn follow(
         self,
         known: watch::Sender<Known>,
-        cancel: CancellationToken,
-        stop: CancellationToken,
-        notify: impl FnMut() + Send + Clone,
-    ) {
-        self.metrics.attempts_active.inc();
-        let ended = tokio::select! {
-            () = stop.cancelled() => None,
-            following = self.rounds(&known, &cancel, notify.clone()) => Some(following),
-        };
-        self.metrics.attempts_active.dec();
-        if let Some(following) = ended {
-            debug!(job = %self.job.name, attempt = self.number, ?following, "attempt is over");
-            known.send_modify(|known| known.following = following);
-            let mut notify = notify;
-            notify();
-        }
-    }
-
-    async fn rounds(
-        &self,
-        known: &watch::Sender<Known>,
-        cancel: &CancellationToken,
+        shared: Shared,
+        signals: Signals,
         mut notify: impl FnMut() + Send,
-    ) -> Following {
-        let mut last_answer = Instant::now();
-        loop {
-            match self.round(known, cancel, &mut notify).await {
-                Round::Ended => return Following::Ended,
-                Round::Replaced => return Following::Replaced,
-                Round::Broken => return Following::Unreachable,
-                Round::Disconnected { answered: true } => last_answer = Instant::now(),
-                Round::Disconnected { answered: false } if last_answer.elapsed() > SILENCE_LIMIT => {
-                    return Following::Unreachable;
-                }
-                Round::Disconnected { answered: false } => {}
-            }
-            sleep(RECONNECT_DELAY).await;
-        }
-    }
-
-    async fn round(
-        &self,
-        known: &watch::Sender<Known>,
-        cancel: &CancellationToken,
-        notify: &mut (impl FnMut() + Send),
-    ) -> Round {
-        match self.attach().await {
-            Ok(true) => {}
-            Ok(false) => return Round::Replaced,
-            Err(error) => return self.failed(&error, false),
-        }
-        let mut stream = match self.agent.results(&self.job.uid, self.number).await {
-            Ok(stream) => stream,
-            Err(error) => return self.failed(&error, true),
+    ) {
+        let metrics = self.metrics.clone();
+        metrics.attempts_active.inc();
+        let mut driver = Driver::new(self, shared);
+        let ended = tokio::select! {
+            () = signals.stop.cancelled() => None,
+            following = driver.run(&known, &signals, &mut notify) => Some(following),
         };
-        let stored = self.load().await;
-        let mut pending = Pending {
-            chain: ReceiptChain::new(self.chain.clone()),
-            stored,
-            lines: 0,
-            dirty: false,
-        };
-        let round = self.read(&mut stream, &mut pending, known, cancel, notify).await;
-        if pending.dirty && !matches!(round, Round::Broken) {
-            self.land(&mut pending).await;
+        metrics.attempts_active.dec();
+        if let Some(following) = ended {
+            debug!(job = %driver.job.name, attempt = driver.number, ?following, "attempt is over");
+            known.send_modify(|known| known.following = following);
             notify();
-        }
-        round
-    }
-
-    /// Finds the attempt on the agent, or starts it. `false` where another process answers, or where the agent has forgotten an
-    /// attempt of which something landed: begun again, it would sign a second chain of receipts under the same name.
-    async fn attach(&self) -> Result<bool, ClientError> {
-        if let Some(progress) = self.agent.progress(&self.job.uid, self.number).await? {
-            return Ok(progress.agent == self.chain.agent);
-        }
-        if self.agent.identity().await?.agent != self.chain.agent {
-            return Ok(false);
-        }
-        if !self.may_begin || self.load().await.landing.has_chain(&self.chain) {
-            return Ok(false);
-        }
-        self.agent
-            .start(&self.job.uid, self.number, &self.request)
-            .await?;
-        info!(job = %self.job.name, namespace = %self.job.namespace, attempt = self.number, requests = self.request.requests.len(), "dispatched");
-        Ok(true)
-    }
-
-    async fn read(
-        &self,
-        stream: &mut ResultStream,
-        pending: &mut Pending,
-        known: &watch::Sender<Known>,
-        cancel: &CancellationToken,
-        notify: &mut (impl FnMut() + Send),
-    ) -> Round {
-        let mut landing_due = tokio::time::interval(LANDING_INTERVAL);
-        let mut progress_due = tokio::time::interval(PROGRESS_INTERVAL);
-        let mut cancelled = false;
-        loop {
-            tokio::select! {
-                line = tokio::time::timeout(SILENCE_LIMIT, stream.next()) => match line {
-                    Err(_) => return Round::Disconnected { answered: true },
-                    Ok(Err(error)) => return self.failed(&error, true),
-                    Ok(Ok(Some(None))) => {}
-                    Ok(Ok(Some(Some(line)))) => if !self.accept(pending, line) { return Round::Broken },
-                    Ok(Ok(None)) => return self.end_of_stream(pending, known).await,
-                },
-                _ = landing_due.tick() => if pending.dirty {
-                    if !self.land(pending).await { return Round::Disconnected { answered: true } }
-                    notify();
-                },
-                _ = progress_due.tick() => if self.look(known).await { notify() },
-                () = cancel.cancelled(), if !cancelled => {
-                    cancelled = true;
-                    if let Err(error) = self.agent.cancel(&self.job.uid, self.number).await {
-                        return self.failed(&error, true);
-                    }
-                },
-            }
-        }
-    }
-
-    /// Takes one line; `false` where the agent broke the protocol.
-    fn accept(&self, pending: &mut Pending, line: ResultLine) -> bool {
-        let delivered = match &line.outcome {
-            Outcome::Succeeded { receipt, .. } => Some(receipt.usage),
-            Outcome::Failed { .. } => None,
-        };
-        pending.lines += 1;
-        match pending
-            .stored
-            .landing
-            .accept(&mut pending.chain, line, &self.terms)
-        {
-            Ok(accepted) => {
-                pending.dirty |= accepted.is_news();
-                if let (Accepted::Landed, Some(usage)) = (accepted, delivered) {
-                    self.metrics.delivered(usage);
-                }
-                true
-            }
-            Err(error) => {
-                warn!(job = %self.job.name, attempt = self.number, error = error::chain(&error), "agent broke the protocol");
-                false
-            }
-        }
-    }
-
-    async fn end_of_stream(&self, pending: &mut Pending, known: &watch::Sender<Known>) -> Round {
-        let progress = match self.agent.progress(&self.job.uid, self.number).await {
-            Ok(Some(progress)) => progress,
-            Ok(None) => return Round::Disconnected { answered: true },
-            Err(error) => return self.failed(&error, true),
-        };
-        let over = progress.state != AttemptState::Running && pending.lines >= progress.total;
-        known.send_modify(|known| known.progress = Some(progress));
-        if !over {
-            return Round::Disconnected { answered: true };
-        }
-        // Nothing may follow an attempt that is over but has not landed.
-        while pending.dirty {
-            if !self.land(pending).await {
-                return Round::Disconnected { answered: true };
-            }
-        }
-        // What an earlier process landed may not be metered yet.
-        self.meter(&pending.stored.landing).await;
-        Round::Ended
-    }
-
-    /// Reads the agent's live figures. Answers whether they are news.
-    async fn look(&self, known: &watch::Sender<Known>) -> bool {
-        let Ok(Some(progress)) = self.agent.progress(&self.job.uid, self.number).await else {
-            return false;
-        };
-        known.send_if_modified(|known| {
-            let news = known.progress.as_ref() != Some(&progress);
-            known.progress = Some(progress);
-            news
-        })
-    }
-
-    async fn load(&self) -> Stored {
-        loop {
-            match within(KUBERNETES_LIMIT, "read results", self.secret.load()).await {
-                Ok(Ok(stored)) => return stored,
-                Ok(Err(unreadable)) => {
-                    warn!(job = %self.job.name, error = error::chain(&unreadable), "results cannot land");
-                }
-                Err(error) => {
-                    warn!(job = %self.job.name, error = error::chain(&error), "results cannot be read");
-                }
-            }
-            sleep(WRITE_RETRY_DELAY).await;
-        }
-    }
-
-    /// Writes results and receipts, then meters them. `false` where another writer was first: the stream is read
-    /// again from the start on what is stored now.
-    async fn land(&self, pending: &mut Pending) -> bool {
-        loop {
-            match within(
-                KUBERNETES_LIMIT,
-                "write results",
-                self.secret.save(&mut pending.stored),
-            )
-            .await
-            {
-                Ok(true) => break,
-                Ok(false) => return false,
-                Err(error) => {
-                    warn!(job = %self.job.name, error = error::chain(&error), "results cannot land yet");
-                }
-            }
-            sleep(WRITE_RETRY_DELAY).await;
-        }
-        pending.dirty = false;
-        self.meter(&pending.stored.landing).await;
-        true
-    }
-
-    /// Merges the landed receipts into the channel's counters; tried until it succeeds.
-    async fn meter(&self, landing: &Landing) {
-        let Some(channel) = &self.channel else { return };
-        loop {
-            let metered = meter(&self.client, &self.job, channel, landing);
-            match within(KUBERNETES_LIMIT, "meter", metered).await {
-                Ok(()) => return,
-                Err(error) => {
-                    warn!(job = %self.job.name, error = error::chain(&error), "usage cannot be metered yet");
-                }
-            }
-            sleep(WRITE_RETRY_DELAY).await;
-        }
-    }
-
-    fn failed(&self, error: &ClientError, answered: bool) -> Round {
-        debug!(job = %self.job.name, attempt = self.number, error = error::chain(error), "agent");
-        match error {
-            ClientError::Transport { .. } => Round::Disconnected { answered },
-            ClientError::Refused { status, .. }
-                if *status == StatusCode::SERVICE_UNAVAILABLE || *status == StatusCode::TOO_MANY_REQUESTS =>
-            {
-                Round::Disconnected { answered: true }
-            }
-            ClientError::Refused { .. } | ClientError::Protocol { .. } | ClientError::Line { .. } => {
-                warn!(job = %self.job.name, attempt = self.number, error = error::chain(error), "agent refuses the attempt");
-                Round::Broken
-            }
         }
     }
 }
 
-/// Results that were read and the chain that verifies them.
-struct Pending {
-    chain: ReceiptChain,
-    stored: Stored,
-    /// Lines read from the start of the stream.
-    lines: u32,
-    /// Something has not been written yet.
-    dirty: bool,
+impl Driver {
+    fn new(attempt: Attempt, shared: Shared) -> Self {
+        let Attempt {
+            job,
+            number,
+            pod_uid: _,
+            agent,
+            chain,
+            request,
+            may_begin,
+            terms,
+            time_left,
+            channel,
+            secret,
+            client,
+            metrics,
+        } = attempt;
+        let now = shared.began.elapsed();
+        let order = Order {
+            chain,
+            terms,
+            is_paid: channel.is_some(),
+            may_begin,
+            deadline: time_left.map(|left| now.saturating_add(left)),
+        };
+        Self {
+            job,
+            number,
+            agent,
+            request: Some(request),
+            channel,
+            secret,
+            client,
+            metrics,
+            follower: Follower::new(order, now),
+            shared,
+            origin: Origin::default(),
+            stream: None,
+        }
+    }
+
+    async fn run(
+        &mut self,
+        known: &watch::Sender<Known>,
+        signals: &Signals,
+        notify: &mut (impl FnMut() + Send),
+    ) -> Following {
+        let (mut heard_cancel, mut heard_vanished) = (false, false);
+        loop {
+            let action = self.follower.action();
+            if let Action::End(following) = action {
+                if let Some(error) = self.follower.broken() {
+                    warn!(job = %self.job.name, attempt = self.number, error = error::chain(error), "agent broke the protocol");
+                }
+                return following;
+            }
+            // Only waits are broken off: a write that is would leave open whether it took effect.
+            let is_wait = matches!(action, Action::Read(_) | Action::Pause(_));
+            let event = tokio::select! {
+                biased;
+                () = signals.vanished.cancelled(), if is_wait && !heard_vanished => {
+                    heard_vanished = true;
+                    Event::Vanished
+                }
+                () = signals.cancel.cancelled(), if is_wait && !heard_cancel => {
+                    heard_cancel = true;
+                    Event::Stop
+                }
+                event = self.act(action) => event,
+            };
+            let is_news = self.tell(event, action);
+            self.publish(known, is_news, notify);
+        }
+    }
+
+    /// Tells the follower what happened. Answers whether the reconciler wants to know.
+    fn tell(&mut self, event: Event, action: Action) -> bool {
+        let shared = &self.shared.agent_progressed;
+        self.follower
+            .note_progress(Duration::from_millis(shared.load(Ordering::Relaxed)));
+        let is_stored = matches!(event, Event::Stored);
+        self.follower.on(event, self.shared.began.elapsed());
+        let progressed = u64::try_from(self.follower.progressed().as_millis()).unwrap_or(u64::MAX);
+        shared.fetch_max(progressed, Ordering::Relaxed);
+        if let Some(usage) = self.follower.take_delivered() {
+            self.metrics.delivered(usage);
+        }
+        if self.follower.is_attached() && self.request.take().is_some() && action == Action::Start {
+            info!(job = %self.job.name, namespace = %self.job.namespace, attempt = self.number, "dispatched");
+        }
+        is_stored
+    }
+
+    fn publish(&self, known: &watch::Sender<Known>, is_news: bool, notify: &mut (impl FnMut() + Send)) {
+        let progress = self.follower.progress();
+        let has_figures = known.send_if_modified(|known| {
+            let is_other = known.progress.as_ref() != progress;
+            if is_other {
+                known.progress = progress.cloned();
+            }
+            is_other
+        });
+        if is_news || has_figures {
+            notify();
+        }
+    }
+
+    async fn act(&mut self, action: Action) -> Event {
+        match action {
+            Action::Load | Action::Store | Action::Meter => self.store(action).await,
+            Action::Pause(until) => {
+                sleep_until(self.shared.began + until).await;
+                Event::Elapsed
+            }
+            Action::Read(until) => self.read(until).await,
+            Action::End(_) => std::future::pending().await,
+            Action::Ask | Action::Look | Action::Identify | Action::Start | Action::Open | Action::Cancel => {
+                self.call(action).await.unwrap_or_else(|error| self.fault(&error))
+            }
+        }
+    }
+
+    async fn call(&mut self, action: Action) -> Result<Event, ClientError> {
+        let (job, number) = (&self.job.uid, self.number);
+        Ok(match action {
+            Action::Identify => Event::Identity(self.agent.identity().await?.agent),
+            Action::Start => match &self.request {
+                Some(request) => Event::Attempt(Some(self.agent.start(job, number, request).await?)),
+                None => Event::Attempt(None),
+            },
+            Action::Open => {
+                self.stream = Some(self.agent.results(job, number).await?);
+                Event::Opened
+            }
+            Action::Cancel => Event::Attempt(Some(self.agent.cancel(job, number).await?)),
+            _ => Event::Attempt(self.agent.progress(job, number).await?),
+        })
+    }
+
+    /// The next line, or nothing until then. A line that is half read stays in the stream.
+    async fn read(&mut self, until: Duration) -> Event {
+        let Some(stream) = &mut self.stream else {
+            return Event::EndOfStream;
+        };
+        match timeout_at(self.shared.began + until, stream.next()).await {
+            Err(_) => Event::Elapsed,
+            Ok(Ok(Some(line))) => Event::Line(line.map(Box::new)),
+            Ok(Ok(None)) => Event::EndOfStream,
+            Ok(Err(error)) => self.fault(&error),
+        }
+    }
+
+    async fn store(&mut self, action: Action) -> Event {
+        let Ok(_permit) = self.shared.secrets.clone().acquire_owned().await else {
+            return Event::Failed(StoreFault::Later);
+        };
+        let done = match action {
+            Action::Load => match within(CALL_LIMIT, "read results", self.secret.load()).await {
+                Ok(Ok(stored)) => {
+                    self.origin = stored.origin;
+                    Ok(Event::Loaded(Box::new(stored.landing)))
+                }
+                Ok(Err(source)) => Err(Error::Results { source }),
+                Err(error) => Err(error),
+            },
+            Action::Store => {
+                let save = self.secret.save(self.follower.landing(), &mut self.origin);
+                within(CALL_LIMIT, "write results", save)
+                    .await
+                    .map(|written| match written {
+                        Written::Stored => Event::Stored,
+                        Written::Overtaken => Event::Overtaken,
+                    })
+            }
+            _ => self.meter().await.map(|()| Event::Metered),
+        };
+        done.unwrap_or_else(|error| {
+            let fault = store_fault(&error);
+            warn!(job = %self.job.name, attempt = self.number, ?fault, error = error::chain(&error), "results cannot land");
+            Event::Failed(fault)
+        })
+    }
+
+    /// Merges the landed receipts into the channel's counters.
+    async fn meter(&self) -> Result<()> {
+        let Some(channel) = &self.channel else {
+            return Ok(());
+        };
+        let metered = meter(&self.client, &self.job, channel, self.follower.landing());
+        within(CALL_LIMIT, "meter", metered).await
+    }
+
+    fn fault(&self, error: &ClientError) -> Event {
+        let fault = error.fault();
+        debug!(job = %self.job.name, attempt = self.number, ?fault, error = error::chain(error), "agent");
+        Event::Agent(fault)
+    }
+}
+
+/// Whether what the API server did not do may succeed later. What it refuses (4xx) it refuses for good; exceptions are
+/// those that say so themselves: a conflict, too many requests, a time-out, and credentials that are being renewed.
+fn store_fault(error: &Error) -> StoreFault {
+    match error {
+        Error::Kube { source, .. } => match source.as_ref() {
+            kube::Error::Api(status) if matches!(status.code, 401 | 408 | 409 | 429) => StoreFault::Later,
+            kube::Error::Api(status) if (400..500).contains(&status.code) => StoreFault::Never,
+            _ => StoreFault::Later,
+        },
+        Error::Results { .. } | Error::Money { .. } => StoreFault::Never,
+        _ => StoreFault::Later,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_the_api_server_refuses_is_final_unless_it_says_otherwise() {
+        let fault = |code: u16| {
+            let status = json!({"status": "Failure", "code": code, "reason": "R", "message": "m"});
+            store_fault(&Error::Kube {
+                action: "write",
+                object: "Secret j".into(),
+                source: Box::new(kube::Error::Api(Box::new(
+                    serde_json::from_value(status).unwrap(),
+                ))),
+            })
+        };
+        for code in [400, 403, 404, 413, 422] {
+            assert_eq!(fault(code), StoreFault::Never, "{code}");
+        }
+        for code in [401, 408, 409, 429, 500, 503, 504] {
+            assert_eq!(fault(code), StoreFault::Later, "{code}");
+        }
+        let silent = Error::TimedOut {
+            action: "write",
+            limit: CALL_LIMIT,
+        };
+        assert_eq!(store_fault(&silent), StoreFault::Later);
+    }
 }

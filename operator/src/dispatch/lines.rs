@@ -1,6 +1,9 @@
 //! Splits a stream of bytes into result lines, bounded.
 
-use cocoon_api::agent::ResultLine;
+use cocoon_api::{
+    agent::ResultLine,
+    json::{self, Fault},
+};
 
 /// Why a stream of results cannot be read on.
 #[derive(Debug, thiserror::Error)]
@@ -13,7 +16,7 @@ pub enum LineError {
     },
     /// A line is not a result.
     #[error("a line is not a result")]
-    Malformed(#[source] serde_json::Error),
+    Malformed(#[source] Fault),
 }
 
 /// Bytes received and not yet read as lines.
@@ -59,7 +62,7 @@ impl Lines {
         if text.is_empty() {
             return Ok(Some(None));
         }
-        serde_json::from_slice(text)
+        json::read(text)
             .map(|line| Some(Some(line)))
             .map_err(LineError::Malformed)
     }
@@ -97,6 +100,14 @@ mod tests {
         let mut lines = Lines::new(16);
         lines.push(&[b'x'; 17]);
         assert!(matches!(lines.next(), Err(LineError::TooLong { limit: 16 })));
+    }
+
+    #[test]
+    fn a_line_that_is_no_result_is_not_repeated() {
+        let mut lines = Lines::new(1024);
+        lines.push(b"{\"position\": \"canary-7f3a\"}\n");
+        let error = crate::error::chain(&lines.next().unwrap_err());
+        assert!(error.contains("column") && !error.contains("canary"), "{error}");
     }
 
     proptest! {

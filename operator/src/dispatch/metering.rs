@@ -44,8 +44,9 @@ impl JobKey {
     }
 }
 
-/// Merges what landed of a job into its channel's counters. A job that is gone, or whose status says that all of it was
-/// merged, may have left the ledger: its usage is in `finishedNano` then, and merging it again would count it twice.
+/// Merges what landed of a job into its channel's counters. A job whose status says that all of it was merged, or that is
+/// gone and of which the ledger holds nothing any more, has left the ledger: its usage is in `finishedNano`, and merging it
+/// again would count it twice.
 pub async fn meter(client: &Client, job: &JobKey, channel: &str, landing: &Landing) -> Result<()> {
     merge(client, job, channel, landing, |_| false).await.map(drop)
 }
@@ -92,7 +93,7 @@ async fn merge(
         if !metering.is_on(channel) {
             return Ok(false);
         }
-        let is_metering = metering.adds_usage;
+        let is_metering = metering.standing.adds_usage(status, &job.uid);
         if is_metering && funds::is_behind(status) {
             return Err(Error::LedgerBehind {
                 object: describe(channel),
@@ -116,8 +117,8 @@ async fn merge(
 
 /// What a job may still enter into a ledger, and into which.
 struct Metering {
-    adds_usage: bool,
-    /// UID of the channel's object that holds its budget; none where it was never noted.
+    standing: Standing,
+    /// UID of the channel's object that holds its budget; none where it was never noted, or the job is gone.
     channel_uid: Option<String>,
 }
 
@@ -131,25 +132,54 @@ impl Metering {
 async fn metering(client: &Client, job: &JobKey) -> Result<Metering> {
     let jobs: Api<InferenceJob> = Api::namespaced(client.clone(), &job.namespace);
     let current = jobs.get_opt(&job.name).await.attempt("read job", &job.name)?;
+    let standing = Standing::of(current.as_ref(), &job.uid);
+    let bound = current.filter(|_| standing != Standing::Gone);
     Ok(Metering {
-        adds_usage: current
-            .as_ref()
-            .is_some_and(|current| adds_usage(current, &job.uid)),
-        channel_uid: current.and_then(|current| current.status?.channel_uid),
+        standing,
+        channel_uid: bound.and_then(|current| current.status?.channel_uid),
     })
 }
 
-/// Whether it is the job that was meant, and not all of its usage is in the ledger.
-fn adds_usage(current: &InferenceJob, uid: &str) -> bool {
-    let is_over = current
-        .status
-        .as_ref()
-        .is_some_and(|status| status.metered || conditions::is_true(&status.conditions, Settled::TYPE));
-    current.metadata.uid.as_deref() == Some(uid) && !is_over
+/// Where the job stands toward its channel's ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// It is there, and not all of its usage is in the ledger.
+    Counting,
+    /// All of its usage is in the ledger.
+    Metered,
+    /// It is gone; another of its name may be there.
+    Gone,
+}
+
+impl Standing {
+    fn of(current: Option<&InferenceJob>, uid: &str) -> Self {
+        let Some(current) = current.filter(|current| current.metadata.uid.as_deref() == Some(uid)) else {
+            return Self::Gone;
+        };
+        let is_over = current
+            .status
+            .as_ref()
+            .is_some_and(|status| status.metered || conditions::is_true(&status.conditions, Settled::TYPE));
+        if is_over { Self::Metered } else { Self::Counting }
+    }
+
+    /// Whether usage may be added to this ledger. A job that is gone is folded sooner or later, with everything that the
+    /// ledger holds of it; as long as it holds anything, it was not.
+    fn adds_usage(self, status: &PaymentChannelStatus, uid: &str) -> bool {
+        match self {
+            Self::Counting => true,
+            Self::Metered => false,
+            Self::Gone => {
+                channel_ledger::reserved(status, uid).is_some()
+                    || status.counters.iter().any(|counter| counter.job == uid)
+            }
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use cocoon_api::crd::channel::Reservation;
     use serde_json::json;
 
     use super::*;
@@ -164,11 +194,34 @@ mod tests {
 
     #[test]
     fn a_job_adds_usage_until_its_status_says_that_all_of_it_is_metered() {
-        assert!(adds_usage(&job(&json!({})), "u"));
-        assert!(!adds_usage(&job(&json!({"metered": true})), "u"));
-        assert!(!adds_usage(&job(&json!({})), "another job of that name"));
+        let standing = |status| Standing::of(Some(&job(&status)), "u");
+        assert_eq!(standing(json!({})), Standing::Counting);
+        assert_eq!(standing(json!({"metered": true})), Standing::Metered);
         let settled = json!({"conditions": [{"type": "Settled", "status": "True", "reason": "Paid", "message": "",
                                              "lastTransitionTime": "2026-01-01T00:00:00Z"}]});
-        assert!(!adds_usage(&job(&settled), "u"));
+        assert_eq!(standing(settled), Standing::Metered);
+    }
+
+    #[test]
+    fn what_a_job_delivered_before_it_vanished_is_metered_until_it_is_folded() {
+        assert_eq!(Standing::of(None, "u"), Standing::Gone);
+        assert_eq!(
+            Standing::of(Some(&job(&json!({}))), "another job of that name"),
+            Standing::Gone
+        );
+        let mut status = PaymentChannelStatus::default();
+        assert!(
+            !Standing::Gone.adds_usage(&status, "u"),
+            "nothing of it is there: it was folded"
+        );
+        status.reservations.push(Reservation {
+            job: "u".into(),
+            name: "j".into(),
+            nano: NanoTon::ZERO,
+        });
+        assert!(Standing::Gone.adds_usage(&status, "u"));
+        channel_ledger::fold(&mut status, "u").unwrap();
+        assert!(!Standing::Gone.adds_usage(&status, "u"));
+        assert!(!Standing::Metered.adds_usage(&status, "u") && Standing::Counting.adds_usage(&status, "u"));
     }
 }

@@ -25,16 +25,32 @@ pub struct ResultsSecret {
     owner: OwnerReference,
 }
 
-/// What was stored, and the version that a write must replace.
+/// What was stored, and what a write must replace.
 #[derive(Debug, Clone, Default)]
 pub struct Stored {
     /// Results and receipts.
     pub landing: Landing,
+    /// The Secret that was read.
+    pub origin: Origin,
+}
+
+/// The Secret that was read, which a write replaces if nobody else did.
+#[derive(Debug, Clone, Default)]
+pub struct Origin {
     /// Version of the Secret; `None` before it exists.
     version: Option<String>,
     /// Its owners. Who orphans the results takes the job away from them: it is not put back, or the results would go with
     /// the job.
     owners: Option<Vec<OwnerReference>>,
+}
+
+/// What became of a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    /// It is stored.
+    Stored,
+    /// Somebody else wrote since it was read.
+    Overtaken,
 }
 
 impl ResultsSecret {
@@ -61,23 +77,14 @@ impl ResultsSecret {
                 Unreadable::Foreign { name }
             }));
         }
-        let data = secret.data.unwrap_or_default();
-        let text = |key: &str| {
-            data.get(key)
-                .map(|value| String::from_utf8_lossy(&value.0).into_owned())
-                .unwrap_or_default()
-        };
-        let landing = Landing::parse(&LandedText {
-            results: text(RESULTS_KEY),
-            receipts: text(RECEIPTS_KEY),
-            undelivered: text(UNDELIVERED_KEY),
-            statements: text(STATEMENTS_KEY),
-        });
+        let landing = landed(secret.data.unwrap_or_default());
         Ok(match landing {
             Ok(landing) => Ok(Stored {
                 landing,
-                version: secret.metadata.resource_version,
-                owners: secret.metadata.owner_references,
+                origin: Origin {
+                    version: secret.metadata.resource_version,
+                    owners: secret.metadata.owner_references,
+                },
             }),
             Err(source) => Err(Unreadable::Damaged {
                 name: self.job.clone(),
@@ -86,24 +93,44 @@ impl ResultsSecret {
         })
     }
 
-    /// Writes what has landed, if nobody else wrote since it was read. Answers whether it did.
-    pub async fn save(&self, stored: &mut Stored) -> Result<bool> {
-        let secret = secret(&self.job, &self.owner, stored);
+    /// Writes what has landed, if nobody else wrote since it was read.
+    pub async fn save(&self, landing: &Landing, origin: &mut Origin) -> Result<Written> {
+        let secret = secret(&self.job, &self.owner, landing, origin);
         let params = PostParams::default();
-        let written = match stored.version {
+        let written = match origin.version {
             None => self.api.create(&params, &secret).await,
             Some(_) => self.api.replace(&self.job, &params, &secret).await,
         };
         match written {
             Ok(written) => {
-                stored.version = written.metadata.resource_version;
-                stored.owners = written.metadata.owner_references;
-                Ok(true)
+                origin.version = written.metadata.resource_version;
+                origin.owners = written.metadata.owner_references;
+                Ok(Written::Stored)
             }
-            Err(kube::Error::Api(response)) if response.code == 409 || response.code == 404 => Ok(false),
+            Err(kube::Error::Api(response))
+                if response.code == 409 || (response.code == 404 && origin.version.is_some()) =>
+            {
+                Ok(Written::Overtaken)
+            }
             Err(error) => Err(error).attempt("write results Secret", &self.job),
         }
     }
+}
+
+fn landed(data: BTreeMap<String, ByteString>) -> Result<Landing, LandingError> {
+    let text = |what: &'static str| {
+        let bytes = data.get(what).map(|value| value.0.clone()).unwrap_or_default();
+        String::from_utf8(bytes).map_err(|error| LandingError::Encoding {
+            what,
+            at: error.utf8_error().valid_up_to(),
+        })
+    };
+    Landing::parse(&LandedText {
+        results: text(RESULTS_KEY)?,
+        receipts: text(RECEIPTS_KEY)?,
+        undelivered: text(UNDELIVERED_KEY)?,
+        statements: text(STATEMENTS_KEY)?,
+    })
 }
 
 /// Whether a Secret is the job's: as its owner references say, or the mark that it got when it was made.
@@ -127,23 +154,23 @@ fn is_of_earlier_job(metadata: &ObjectMeta, owner: &OwnerReference) -> bool {
 }
 
 /// The Secret with what has landed.
-fn secret(job: &str, owner: &OwnerReference, stored: &Stored) -> Secret {
-    let owners = match &stored.version {
+fn secret(job: &str, owner: &OwnerReference, landing: &Landing, origin: &Origin) -> Secret {
+    let owners = match &origin.version {
         None => Some(vec![owner.clone()]),
-        Some(_) => stored.owners.clone(),
+        Some(_) => origin.owners.clone(),
     };
     let LandedText {
         results,
         receipts,
         undelivered,
         statements,
-    } = stored.landing.render();
+    } = landing.render();
     let entry = |key: &str, text: String| (key.to_owned(), ByteString(text.into_bytes()));
     let mark = (JOB_UID_ANNOTATION.to_owned(), owner.uid.clone());
     Secret {
         metadata: ObjectMeta {
             name: Some(job.to_owned()),
-            resource_version: stored.version.clone(),
+            resource_version: origin.version.clone(),
             owner_references: owners,
             annotations: Some(BTreeMap::from([mark])),
             labels: Some(BTreeMap::from([

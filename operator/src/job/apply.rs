@@ -1,19 +1,17 @@
 //! Carries out the one step of a plan.
 
-use std::net::IpAddr;
-
 use cocoon_api::{
     NanoTon,
     crd::{
-        InferenceJob, PaymentChannel,
-        job::{Assignment, AssignmentState, MAX_ASSIGNMENTS},
+        Agreement, InferenceJob, PaymentChannel,
+        job::{Assignment, AssignmentState, BillingMode, MAX_ASSIGNMENTS},
     },
 };
 use cocoon_core::{
     agents::AgentPod,
     job::{
         plan::{End, Plan, Step},
-        validate::{Billing, ValidatedJob},
+        validate::ValidatedJob,
     },
     ledger::{self as channel_ledger, Refusal},
 };
@@ -24,10 +22,14 @@ use kube::{
 };
 use tracing::info;
 
-use super::{Jobs, Result, follow, observe::Seen};
+use super::{
+    context::Jobs,
+    follow::{self, Followed},
+    observe::Seen,
+};
 use crate::{
     dispatch::{AgentClient, JobKey, meter_and_release},
-    error::{Error, KubeContext as _, describe},
+    error::{Error, KubeContext as _, Result, describe},
     ledger,
 };
 
@@ -40,6 +42,8 @@ pub(super) enum Applied {
     Reserved,
     /// Another job was faster.
     Refused,
+    /// The agent serves another model than was agreed; it is asked again later.
+    Unfit,
     /// An attempt is to be recorded.
     Assigned(Assignment),
     /// The attempt is followed.
@@ -62,24 +66,40 @@ impl Applied {
     }
 }
 
+/// `valid` is missing where the job is not accepted; such a plan does not follow anything.
 pub(super) async fn apply(
     job: &InferenceJob,
-    valid: &ValidatedJob,
+    valid: Option<&ValidatedJob>,
     seen: &Seen,
     plan: &Plan,
     jobs: &Jobs,
 ) -> Result<Applied> {
+    let uid = job.uid().unwrap_or_default();
     match &plan.step {
         Step::Wait => Ok(Applied::Nothing),
-        Step::Reserve { channel, uid, budget } => reserve(job, valid, (channel, uid), *budget, jobs).await,
-        Step::Assign { pod, provider } => assign(job, seen, pod, provider, jobs).await,
-        Step::Follow { .. } => follow::follow(job, valid, seen, &plan.step, jobs),
+        Step::Reserve { channel, uid, budget } => reserve(job, (channel, uid), *budget, jobs).await,
+        Step::Assign { attempt, pod, agreed } => assign(job, *attempt, pod, agreed, jobs).await,
+        Step::Follow {
+            assignment,
+            agreed,
+            budget,
+            may_begin,
+        } => {
+            let followed = Followed {
+                assignment,
+                agreed,
+                budget: *budget,
+                may_begin: *may_begin,
+            };
+            valid.map_or(Ok(()), |valid| follow::follow(job, valid, seen, &followed, jobs))?;
+            Ok(Applied::Following)
+        }
         Step::Cancel { attempt } => {
-            jobs.dispatcher.cancel(&valid.uid, *attempt);
+            jobs.dispatcher.cancel(&uid, *attempt);
             Ok(Applied::Acted)
         }
         Step::Close { attempt, state } => {
-            jobs.dispatcher.forget(&valid.uid);
+            jobs.dispatcher.forget(&uid);
             if *state == AssignmentState::Lost {
                 jobs.ctx.metrics.attempts_lost.inc();
             }
@@ -87,22 +107,30 @@ pub(super) async fn apply(
         }
         Step::Fence { pod, uid } => fence(job, pod, uid, jobs).await,
         Step::Release => {
-            if let Billing::Channel { name, .. } = &valid.billing {
-                release(job, name, jobs).await?;
+            if let Some(channel) = paying(job) {
+                release(job, channel, jobs).await?;
             }
             Ok(Applied::Nothing)
         }
         Step::Finish(end) => {
-            jobs.dispatcher.forget(&valid.uid);
-            let settles_at = match &valid.billing {
-                Billing::Channel { name, .. } => {
-                    meter_and_release(&jobs.ctx.client, &JobKey::of(job)?, name, &seen.stored.landing).await?
+            jobs.dispatcher.forget(&uid);
+            let settles_at = match paying(job) {
+                Some(channel) => {
+                    meter_and_release(&jobs.ctx.client, &JobKey::of(job)?, channel, &seen.stored.landing)
+                        .await?
                 }
-                Billing::Free => None,
+                None => None,
             };
             Ok(Applied::Finished(end.clone(), settles_at))
         }
     }
+}
+
+/// Name of the channel that pays.
+fn paying(job: &InferenceJob) -> Option<&str> {
+    let billing = &job.spec.billing;
+    let channel = billing.channel_ref.as_ref()?;
+    (billing.mode == BillingMode::Channel).then_some(channel.name.as_str())
 }
 
 fn channels(job: &InferenceJob, jobs: &Jobs) -> Api<PaymentChannel> {
@@ -111,15 +139,15 @@ fn channels(job: &InferenceJob, jobs: &Jobs) -> Api<PaymentChannel> {
 
 async fn reserve(
     job: &InferenceJob,
-    valid: &ValidatedJob,
-    (channel, uid): (&str, &str),
+    (channel, channel_uid): (&str, &str),
     budget: NanoTon,
     jobs: &Jobs,
 ) -> Result<Applied> {
+    let (uid, name) = (job.uid().unwrap_or_default(), job.name_any());
     let mut refused: Option<Refusal> = None;
     ledger::update(&channels(job, jobs), channel, |stored, status| {
         // The status may be older than what is known of the contract's holder.
-        let is_meant = stored.metadata.uid.as_deref() == Some(uid);
+        let is_meant = stored.metadata.uid.as_deref() == Some(channel_uid);
         if !is_meant || jobs.ctx.contracts.is_held_by_another(stored) {
             refused = Some(Refusal::Insufficient {
                 available: NanoTon::ZERO,
@@ -128,11 +156,9 @@ async fn reserve(
             return Ok(false);
         }
         let reserved =
-            channel_ledger::reserve(status, &valid.uid, &valid.name, budget).map_err(|source| {
-                Error::Money {
-                    object: describe(job),
-                    source,
-                }
+            channel_ledger::reserve(status, &uid, &name, budget).map_err(|source| Error::Money {
+                object: describe(job),
+                source,
             })?;
         refused = reserved.err();
         Ok(refused.is_none())
@@ -158,26 +184,30 @@ async fn release(job: &InferenceJob, channel: &str, jobs: &Jobs) -> Result<()> {
 /// Asks the agent who it is. The attempt is recorded with the answer before anything is asked of it.
 async fn assign(
     job: &InferenceJob,
-    seen: &Seen,
+    attempt: u32,
     pod: &AgentPod,
-    provider: &str,
+    agreed: &Agreement,
     jobs: &Jobs,
 ) -> Result<Applied> {
     let namespace = job.namespace().unwrap_or_default();
-    let client = client(jobs, provider, &namespace, pod, pod.ready_address())?;
+    let client = jobs.agent(&agreed.provider, &namespace, pod, pod.ready_address())?;
     let identity = client.identity().await.map_err(|source| Error::Agent {
         action: "ask the identity",
         agent: pod.name.clone(),
         source: source.into(),
     })?;
-    let attempt = next_attempt(job, seen, &client, pod).await?;
+    if identity.model_sha256.to_string() != agreed.model_sha256 {
+        return Ok(Applied::Unfit);
+    }
+    let attempt = unknown_attempt(job, attempt, &client, pod).await?;
     info!(job = %job.name_any(), namespace, attempt, agent = %pod.name, "assigned");
     Ok(Applied::Assigned(Assignment {
         attempt,
-        provider: provider.to_owned(),
+        provider: agreed.provider.clone(),
         pod: pod.name.clone(),
         pod_uid: pod.uid.clone(),
         agent: identity.agent.to_string(),
+        prices: agreed.prices,
         requests: 0,
         completion_tokens: 0,
         nano: NanoTon::ZERO,
@@ -185,17 +215,17 @@ async fn assign(
     }))
 }
 
-/// A number that neither the job's status nor the agent knows: one that only the agent knows was delivered before the cluster was
-/// restored from a backup, and would be billed a second time. The last that a status can hold ends the search.
-async fn next_attempt(job: &InferenceJob, seen: &Seen, client: &AgentClient, pod: &AgentPod) -> Result<u32> {
+/// The first number from `planned` on that the agent does not know. One that it knows was delivered before the cluster was
+/// restored from a backup, and would be billed a second time. As many as a status can hold end the search.
+async fn unknown_attempt(
+    job: &InferenceJob,
+    planned: u32,
+    client: &AgentClient,
+    pod: &AgentPod,
+) -> Result<u32> {
     let uid = job.uid().unwrap_or_default();
-    let recorded = seen
-        .status
-        .assignments
-        .iter()
-        .map(|assignment| assignment.attempt);
-    let mut attempt = recorded.max().unwrap_or_default() + 1;
-    let most = attempt.saturating_add(u32::try_from(MAX_ASSIGNMENTS).unwrap_or(u32::MAX));
+    let mut attempt = planned;
+    let most = planned.saturating_add(u32::try_from(MAX_ASSIGNMENTS).unwrap_or(u32::MAX));
     while attempt < most {
         let known = client
             .progress(&uid, attempt)
@@ -211,21 +241,6 @@ async fn next_attempt(job: &InferenceJob, seen: &Seen, client: &AgentClient, pod
         attempt += 1;
     }
     Ok(attempt)
-}
-
-pub(super) fn client(
-    jobs: &Jobs,
-    provider: &str,
-    namespace: &str,
-    pod: &AgentPod,
-    address: Option<IpAddr>,
-) -> Result<AgentClient> {
-    let missing = || Error::Incomplete {
-        object: format!("Pod {namespace}/{}", pod.name),
-        field: "status.podIP",
-    };
-    jobs.ctx
-        .agent_client(provider, namespace, address.ok_or_else(missing)?)
 }
 
 /// Deletes exactly the pod that was seen, at once: its process must not deliver any more.

@@ -1,18 +1,17 @@
-//! A job that ends before its plan does, above all by deletion: stop its work, take what was delivered, meter it, and let
-//! go.
+//! A job that is deleted: stop its work, take what was delivered, meter it, and let go.
 
 use std::time::Duration;
 
-use cocoon_api::{NanoTon, crd::InferenceJob};
-use cocoon_core::job::{landing::Landing, plan};
-use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use cocoon_api::{crd::InferenceJob, names::SETTLEMENT_FINALIZER};
+use cocoon_core::job::plan::Following;
+use k8s_openapi::jiff::SignedDuration;
 use kube::ResourceExt as _;
 use tokio::time::{Instant, sleep};
 
-use super::{Jobs, Result, observe, status};
+use super::{context::Jobs, observe};
 use crate::{
     dispatch::{JobKey, meter_and_release},
-    error::{self, describe},
+    error::{self, KubeContext as _, Result, describe},
     finalizer,
 };
 
@@ -25,11 +24,17 @@ const METER_LIMIT: SignedDuration = SignedDuration::from_secs(20);
 
 /// The job with its finalizer, or `None` where it is going or gone.
 pub(super) async fn live(job: &InferenceJob, jobs: &Jobs) -> Result<Option<InferenceJob>> {
-    let api = jobs.api(job);
+    let is_held = job.finalizers().iter().any(|name| name == SETTLEMENT_FINALIZER);
     let Some(deleted_at) = &job.metadata.deletion_timestamp else {
-        return finalizer::ensure(&api, job).await;
+        if is_held {
+            return Ok(Some(job.clone()));
+        }
+        return match stored(job, jobs).await? {
+            Some(job) => finalizer::ensure(&jobs.api(&job), &job).await,
+            None => Ok(None),
+        };
     };
-    if job.finalizers().is_empty() {
+    if !is_held {
         return Ok(None);
     }
     drain(job, jobs).await;
@@ -44,8 +49,21 @@ pub(super) async fn live(job: &InferenceJob, jobs: &Jobs) -> Result<Option<Infer
         );
     }
     jobs.dispatcher.forget(&job.uid().unwrap_or_default());
-    finalizer::remove(&api, job).await?;
+    if let Some(job) = stored(job, jobs).await? {
+        finalizer::remove(&jobs.api(&job), &job).await?;
+    }
     Ok(None)
+}
+
+/// The job as it is stored. The one in memory lacks others' finalizers, which must stay where they are.
+async fn stored(job: &InferenceJob, jobs: &Jobs) -> Result<Option<InferenceJob>> {
+    let name = job.name_any();
+    let found = jobs
+        .api(job)
+        .get_opt(&name)
+        .await
+        .attempt("read InferenceJob", &name)?;
+    Ok(found.filter(|found| found.metadata.uid == job.metadata.uid))
 }
 
 /// Asks the agent to stop and waits until what it finished has landed, or it does not answer.
@@ -54,51 +72,26 @@ async fn drain(job: &InferenceJob, jobs: &Jobs) {
     let Some(attempt) = job
         .status
         .as_ref()
-        .and_then(plan::active)
+        .and_then(|status| status.active())
         .map(|active| active.attempt)
     else {
         return;
     };
-    if status::is_ended(job) {
+    if job.is_ended() {
         return;
     }
     jobs.dispatcher.cancel(&uid, attempt);
     let deadline = Instant::now() + DRAIN_LIMIT;
-    while jobs.dispatcher.known(&uid, attempt).following == plan::Following::Yes && Instant::now() < deadline
-    {
+    while jobs.dispatcher.known(&uid, attempt).following == Following::Yes && Instant::now() < deadline {
         sleep(DRAIN_INTERVAL).await;
     }
 }
 
-/// What a stopped job leaves behind.
-pub(super) struct Stopped {
-    /// What has landed.
-    pub(super) landing: Landing,
-    /// What was metered on its channel in all by then; none for a free job, or where the channel is gone.
-    pub(super) settles_at: Option<NanoTon>,
-}
-
-/// Stops a job that ends before its plan does: what its agent finished is taken and metered, its budget given back.
-pub(super) async fn stop(job: &InferenceJob, jobs: &Jobs) -> Result<Stopped> {
-    drain(job, jobs).await;
-    let stopped = take_stock(job, jobs).await?;
-    jobs.dispatcher.forget(&job.uid().unwrap_or_default());
-    Ok(stopped)
-}
-
 /// Once the job is gone, its channel's controller folds the counters.
-async fn take_stock(job: &InferenceJob, jobs: &Jobs) -> Result<Stopped> {
+async fn take_stock(job: &InferenceJob, jobs: &Jobs) -> Result<()> {
     let landing = observe::load(&observe::results(job, jobs)?).await?.landing;
-    let settles_at = match &job.spec.billing.channel_ref {
-        Some(channel) => {
-            meter_and_release(&jobs.ctx.client, &JobKey::of(job)?, &channel.name, &landing).await?
-        }
-        None => None,
-    };
-    Ok(Stopped { landing, settles_at })
-}
-
-/// Seconds since a point in time, at least zero.
-pub(super) fn seconds_since(then: Timestamp, now: Timestamp) -> i64 {
-    now.duration_since(then).as_secs().max(0)
+    if let Some(channel) = &job.spec.billing.channel_ref {
+        meter_and_release(&jobs.ctx.client, &JobKey::of(job)?, &channel.name, &landing).await?;
+    }
+    Ok(())
 }

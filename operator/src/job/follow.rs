@@ -1,81 +1,106 @@
 //! Has an attempt followed: the request as it is asked, and what may land of it.
 
+use std::time::Duration;
+
 use cocoon_api::{
     NanoTon,
-    agent::AttemptRequest,
-    crd::{InferenceJob, job::Assignment},
+    agent::{AttemptRequest, RequestItem},
+    crd::{Agreement, InferenceJob, job::Assignment},
     receipt::{ChainId, Sha256Digest},
-    units::Prices,
 };
 use cocoon_core::job::{
     landing::Terms,
-    plan::{Following, Step, remaining},
+    plan::{Following, remaining},
     validate::{Billing, ValidatedJob},
 };
 use kube::ResourceExt as _;
 
 use super::{
-    Jobs, Result,
-    apply::{Applied, client},
+    context::Jobs,
     observe::{self, Seen},
 };
 use crate::{
     dispatch::{Attempt, JobKey},
-    error::{Error, describe},
+    error::{Error, Result, describe},
 };
+
+/// What a plan says about the attempt that is to be followed.
+pub(super) struct Followed<'a> {
+    pub(super) assignment: &'a Assignment,
+    pub(super) agreed: &'a Agreement,
+    pub(super) budget: Option<NanoTon>,
+    pub(super) may_begin: bool,
+}
 
 pub(super) fn follow(
     job: &InferenceJob,
     valid: &ValidatedJob,
     seen: &Seen,
-    step: &Step,
+    followed: &Followed<'_>,
     jobs: &Jobs,
-) -> Result<Applied> {
-    let Step::Follow {
+) -> Result<()> {
+    let Followed {
         assignment,
-        model_sha256,
-        prices,
+        agreed,
         budget,
-        channel,
         may_begin,
-    } = step
-    else {
-        return Ok(Applied::Nothing);
-    };
-    let Some(agent) = seen
+    } = followed;
+    let agent = seen
         .agents
         .iter()
-        .find(|agent| agent.pod.uid == assignment.pod_uid)
-    else {
-        return Ok(Applied::Nothing);
+        .find(|agent| agent.pod.uid == assignment.pod_uid);
+    let (Some(agent), Some(requests)) = (agent, &seen.requests) else {
+        return Ok(());
     };
     // Whether it serves or not: one that hangs is found out by asking it, and then removed.
     let address = agent.pod.address;
     if address.is_none() || seen.known.following != Following::No {
-        return Ok(Applied::Following);
+        return Ok(());
     }
     let namespace = job.namespace().unwrap_or_default();
     let (paying, whole) = match &valid.billing {
         Billing::Free => (None, None),
-        Billing::Channel { name, budget } => (Some(name.clone()), Some(*budget)),
+        Billing::Channel { name, budget, .. } => (Some(name.clone()), Some(*budget)),
     };
+    let model: Sha256Digest = agreed
+        .model_sha256
+        .parse()
+        .map_err(|_| hexadecimal(job, "status.agreed.modelSHA256"))?;
+    let left: Vec<u32> = remaining(valid, &seen.stored.landing).collect();
+    let is_left = |item: &&RequestItem| left.contains(&item.index);
     jobs.dispatcher.follow(Attempt {
         job: JobKey::of(job)?,
         number: assignment.attempt,
-        agent: client(jobs, &assignment.provider, &namespace, &agent.pod, address)?,
-        chain: chain(job, valid, assignment, channel.clone())?,
-        request: request(job, valid, seen, model_sha256, *prices, *budget, channel.clone())?,
-        may_begin: *may_begin,
-        terms: Terms {
-            custom_ids: valid.requests.custom_ids.clone(),
-            budget: whole,
+        pod_uid: assignment.pod_uid.clone(),
+        agent: jobs.agent(&assignment.provider, &namespace, &agent.pod, address)?,
+        chain: chain(job, valid, assignment, agreed)?,
+        request: AttemptRequest {
+            model: valid.model.clone(),
+            model_sha256: model,
+            endpoint: valid.endpoint,
+            channel: agreed.terms.contract_address.clone(),
+            prices: agreed.prices,
+            budget: *budget,
+            sampling: valid.sampling,
+            parallelism: valid.parallelism,
+            requests: requests.items.iter().filter(is_left).cloned().collect(),
         },
+        may_begin: *may_begin,
+        terms: Terms::new(requests, whole, model, agreed.prices),
+        time_left: time_left(valid, seen),
         channel: paying,
         secret: observe::results(job, jobs)?,
         client: jobs.ctx.client.clone(),
         metrics: jobs.ctx.metrics.clone(),
     });
-    Ok(Applied::Following)
+    Ok(())
+}
+
+/// How long the job may still run.
+fn time_left(valid: &ValidatedJob, seen: &Seen) -> Option<Duration> {
+    let started = seen.status.start_time.as_ref()?.0.as_second();
+    let ran = Duration::from_secs(u64::try_from(seen.now - started).unwrap_or_default());
+    Some(valid.deadline?.saturating_sub(ran))
 }
 
 fn hexadecimal(job: &InferenceJob, field: &'static str) -> Error {
@@ -90,7 +115,7 @@ fn chain(
     job: &InferenceJob,
     valid: &ValidatedJob,
     assignment: &Assignment,
-    channel: Option<String>,
+    agreed: &Agreement,
 ) -> Result<ChainId> {
     Ok(ChainId {
         agent: assignment
@@ -99,40 +124,6 @@ fn chain(
             .map_err(|_| hexadecimal(job, "status.assignments[].agent"))?,
         job: valid.uid.clone(),
         attempt: assignment.attempt,
-        channel,
-    })
-}
-
-/// What is asked of the agent: the requests that have not ended.
-fn request(
-    job: &InferenceJob,
-    valid: &ValidatedJob,
-    seen: &Seen,
-    model_sha256: &str,
-    prices: Prices,
-    budget: Option<NanoTon>,
-    channel: Option<String>,
-) -> Result<AttemptRequest> {
-    let model_sha256: Sha256Digest = model_sha256
-        .parse()
-        .map_err(|_| hexadecimal(job, "the model's sha256"))?;
-    let left: Vec<u32> = remaining(valid, &seen.stored.landing).collect();
-    let requests = valid
-        .requests
-        .items
-        .iter()
-        .filter(|item| left.contains(&item.index))
-        .cloned()
-        .collect();
-    Ok(AttemptRequest {
-        model: valid.model.clone(),
-        model_sha256,
-        endpoint: valid.endpoint,
-        channel,
-        prices,
-        budget,
-        sampling: valid.sampling,
-        parallelism: valid.parallelism,
-        requests,
+        channel: agreed.terms.contract_address.clone(),
     })
 }

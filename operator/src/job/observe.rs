@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use cocoon_api::{
     conditions::{Accepted, Reason as _},
     crd::{
-        CocoonProvider, InferenceJob, InferenceJobStatus, KeyReference, PaymentChannel,
+        CocoonProvider, InferenceJob, InferenceJobStatus, PaymentChannel,
         job::{AssignmentState, BillingMode},
     },
     names,
@@ -13,33 +13,36 @@ use cocoon_api::{
 use cocoon_core::{
     agents::AgentPod,
     job::{
-        plan::{self, Agent, Channel, Offer, World},
-        validate::{InputText, Rejection, ValidatedJob},
+        input::{InputSummary, Requests},
+        plan::{Agent, Channel, Following, Offer, World},
+        validate::{InputFault, Rejection, ValidatedJob, accepted_input},
     },
 };
-use k8s_openapi::{
-    ByteString,
-    api::core::v1::{ConfigMap, Pod, Secret},
-};
+use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, ResourceExt as _, api::ListParams};
 
-use super::{Jobs, Result, status};
+use super::{context::Jobs, input};
 use crate::{
     channel::{looks, validate::unready_wallet},
     dispatch::{Known, ResultsSecret, Stored, Unreadable},
-    error::{self, Error, KubeContext as _, describe},
+    error::{self, Error, KubeContext as _, Result, describe},
+    pages,
 };
 
 /// What was read for one job.
 pub(super) struct Seen {
     pub(super) now: i64,
-    pub(super) input: InputText,
+    /// What is known of the input.
+    pub(super) input: Result<InputSummary, InputFault>,
+    /// The requests themselves, where an attempt is to be handed over.
+    pub(super) requests: Option<Requests>,
     pub(super) status: InferenceJobStatus,
     pub(super) offers: Vec<Offer>,
     pub(super) channel: Option<Channel>,
     pub(super) agents: Vec<Agent>,
     pub(super) stored: Stored,
     pub(super) known: Known,
+    pub(super) has_room: bool,
     pub(super) queue_position: u32,
 }
 
@@ -54,6 +57,7 @@ impl Seen {
             agents: &self.agents,
             landing: &self.stored.landing,
             following: self.known.following,
+            has_room: self.has_room,
             queue_position: self.queue_position,
         }
     }
@@ -62,32 +66,37 @@ impl Seen {
 pub(super) async fn observe(job: &InferenceJob, jobs: &Jobs) -> Result<Seen> {
     let client = || jobs.ctx.client.clone();
     let namespace = job.namespace().unwrap_or_default();
-    let everything = ListParams::default();
-    let providers = Api::<CocoonProvider>::namespaced(client(), &namespace)
-        .list(&everything)
+    let providers = Api::<CocoonProvider>::namespaced(client(), &namespace);
+    let offering = |provider| Some(offer(&provider, &job.spec.model));
+    let mut offers = pages::collect(&providers, &ListParams::default(), offering)
         .await
         .attempt("list providers in", &namespace)?;
+    offers.sort_by(|a, b| a.provider.cmp(&b.provider));
     let channel = channel(job, jobs).await?;
     let status = job.status.clone().unwrap_or_default();
-    let offers = offers(&providers.items, &job.spec.model);
-    let provider = plan::active(&status)
+    let provider = status
+        .active()
         .map(|assignment| assignment.provider.clone())
         .or_else(|| channel.as_ref().map(|channel| channel.provider.clone()))
         .or_else(|| status.provider.clone());
     let agents = agents(job, jobs, provider.as_deref()).await?;
     let stored = load(&results(job, jobs)?).await?;
-    let known = match plan::active(&status) {
+    let known = match status.active() {
         Some(active) => jobs
             .dispatcher
             .known(&job.uid().unwrap_or_default(), active.attempt),
         None => Known {
-            following: plan::Following::No,
+            following: Following::No,
             progress: None,
         },
     };
+    let is_handed_over = status.active().is_some() && known.following == Following::No;
+    let (input, requests) = requests(job, &status, is_handed_over, jobs).await?;
     Ok(Seen {
         now: jobs.ctx.now().as_second(),
-        input: input(job, jobs).await?,
+        input,
+        requests,
+        has_room: jobs.dispatcher.has_room(),
         offers,
         channel,
         agents,
@@ -95,6 +104,23 @@ pub(super) async fn observe(job: &InferenceJob, jobs: &Jobs) -> Result<Seen> {
         known,
         queue_position: queue_position(job, jobs),
         status,
+    })
+}
+
+/// What is known of a job's requests, and the requests where an attempt needs them. Between acceptance and dispatch nothing
+/// is read: the status has their number and digest.
+async fn requests(
+    job: &InferenceJob,
+    status: &InferenceJobStatus,
+    is_handed_over: bool,
+    jobs: &Jobs,
+) -> Result<(Result<InputSummary, InputFault>, Option<Requests>)> {
+    if let (Some(accepted), false) = (accepted_input(status), is_handed_over) {
+        return Ok((Ok(accepted), None));
+    }
+    Ok(match input::read(job, jobs).await? {
+        Ok(requests) => (Ok(requests.summary()), is_handed_over.then_some(requests)),
+        Err(fault) => (Err(fault), None),
     })
 }
 
@@ -126,48 +152,6 @@ pub(super) fn unusable(why: &Unreadable) -> Rejection {
     Rejection {
         accepted: reason.condition(format!("results: {}", error::chain(why))),
         is_final: false,
-    }
-}
-
-async fn input(job: &InferenceJob, jobs: &Jobs) -> Result<InputText> {
-    let namespace = job.namespace().unwrap_or_default();
-    let client = jobs.ctx.client.clone();
-    let input = &job.spec.input;
-    if let Some(reference) = &input.config_map_ref {
-        let found = if names::is_object_name(&reference.name) {
-            Api::<ConfigMap>::namespaced(client, &namespace)
-                .get_opt(&reference.name)
-                .await
-                .attempt("read ConfigMap", &reference.name)?
-        } else {
-            None
-        };
-        let text = found.and_then(|map| map.data.unwrap_or_default().remove(&reference.key));
-        return Ok(input_text("ConfigMap", reference, text));
-    }
-    if let Some(reference) = &input.secret_ref {
-        let found = if names::is_object_name(&reference.name) {
-            Api::<Secret>::namespaced(client, &namespace)
-                .get_opt(&reference.name)
-                .await
-                .attempt("read Secret", &reference.name)?
-        } else {
-            None
-        };
-        let data: BTreeMap<String, ByteString> = found.and_then(|secret| secret.data).unwrap_or_default();
-        let text = data
-            .get(&reference.key)
-            .map(|value| String::from_utf8_lossy(&value.0).into_owned());
-        return Ok(input_text("Secret", reference, text));
-    }
-    Ok(InputText::Inline)
-}
-
-fn input_text(kind: &str, reference: &KeyReference, text: Option<String>) -> InputText {
-    let source_name = format!("{kind} {} key {}", reference.name, reference.key);
-    match text {
-        Some(text) => InputText::Text { source_name, text },
-        None => InputText::Missing { source_name },
     }
 }
 
@@ -205,23 +189,16 @@ async fn channel(job: &InferenceJob, jobs: &Jobs) -> Result<Option<Channel>> {
     }))
 }
 
-fn offers(providers: &[CocoonProvider], model: &str) -> Vec<Offer> {
-    let mut offers: Vec<Offer> = providers
-        .iter()
-        .map(|provider| {
-            let offered = provider.spec.models.iter().find(|offered| offered.name == model);
-            Offer {
-                provider: provider.name_any(),
-                closed: provider.spec.paused || provider.metadata.deletion_timestamp.is_some(),
-                model_sha256: offered.map(|offered| offered.source.sha256.clone()),
-                prices: offered.map(|offered| offered.price).unwrap_or_default(),
-                allow_free: offered.is_some_and(|offered| offered.allow_free),
-                unpayable: unready_wallet(provider),
-            }
-        })
-        .collect();
-    offers.sort_by(|a, b| a.provider.cmp(&b.provider));
-    offers
+fn offer(provider: &CocoonProvider, model: &str) -> Offer {
+    let offered = provider.spec.models.iter().find(|offered| offered.name == model);
+    Offer {
+        provider: provider.name_any(),
+        closed: provider.spec.paused || provider.metadata.deletion_timestamp.is_some(),
+        model_sha256: offered.map(|offered| offered.source.sha256.clone()),
+        prices: offered.map(|offered| offered.price).unwrap_or_default(),
+        allow_free: offered.is_some_and(|offered| offered.allow_free),
+        unpayable: unready_wallet(provider),
+    }
 }
 
 async fn agents(job: &InferenceJob, jobs: &Jobs, provider: Option<&str>) -> Result<Vec<Agent>> {
@@ -235,22 +212,19 @@ async fn agents(job: &InferenceJob, jobs: &Jobs, provider: Option<&str>) -> Resu
         names::AGENT_COMPONENT,
         names::PROVIDER_LABEL
     );
-    let pods = Api::<Pod>::namespaced(jobs.ctx.client.clone(), &namespace)
-        .list(&ListParams::default().labels(&selector))
-        .await
-        .attempt("list agents of provider", provider)?;
+    let pods = Api::<Pod>::namespaced(jobs.ctx.client.clone(), &namespace);
     let busy = active_by_pod(jobs);
     let now = jobs.ctx.now();
-    let mut agents: Vec<Agent> = pods
-        .items
-        .iter()
-        .filter_map(|pod| AgentPod::from_pod(pod, now))
-        .filter(|pod| pod.model == job.spec.model)
-        .map(|pod| Agent {
+    let agent = |pod: Pod| {
+        let pod = AgentPod::from_pod(&pod, now).filter(|pod| pod.model == job.spec.model)?;
+        Some(Agent {
             active: busy.get(&pod.uid).copied().unwrap_or_default(),
             pod,
         })
-        .collect();
+    };
+    let mut agents = pages::collect(&pods, &ListParams::default().labels(&selector), agent)
+        .await
+        .attempt("list agents of provider", provider)?;
     agents.sort_by(|a, b| a.pod.name.cmp(&b.pod.name));
     Ok(agents)
 }
@@ -280,11 +254,11 @@ fn queue_position(job: &InferenceJob, jobs: &Jobs) -> u32 {
         other.metadata.namespace == job.metadata.namespace
             && other.spec.model == job.spec.model
             && age(other) < own
-            && !status::is_ended(other)
+            && !other.is_ended()
             && other
                 .status
                 .as_ref()
-                .is_none_or(|status| plan::active(status).is_none())
+                .is_none_or(|status| status.active().is_none())
     });
     u32::try_from(before.count()).unwrap_or(u32::MAX)
 }

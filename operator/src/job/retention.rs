@@ -18,10 +18,10 @@ use kube::{
     runtime::{controller::Action, events::EventType},
 };
 
-use super::{Jobs, Result, WAITING_INTERVAL, deletion::seconds_since};
+use super::context::{Jobs, WAITING_INTERVAL};
 use crate::{
-    error::{Error, KubeContext as _, describe},
-    events, status,
+    error::{Error, KubeContext as _, Result, describe},
+    events, pages, status,
 };
 
 /// Follows the settlement, then the time to live.
@@ -38,7 +38,7 @@ pub(super) async fn keep_or_delete(job: &InferenceJob, jobs: &Jobs) -> Result<Ac
     let (Some(ttl), Some(ended)) = (job.spec.ttl_seconds_after_finished, &stored.completion_time) else {
         return Ok(Action::await_change());
     };
-    let left = ttl - seconds_since(ended.0, jobs.ctx.now());
+    let left = ttl - jobs.ctx.now().duration_since(ended.0).as_secs().max(0);
     if left > 0 {
         return Ok(Action::requeue(Duration::from_secs(left.unsigned_abs())));
     }
@@ -163,11 +163,14 @@ fn covered<'a>(
 
 /// Settlements as they are stored now: memory may be a moment behind a channel that is gone.
 async fn stored_settlements(namespace: &str, jobs: &Jobs) -> Result<Vec<Settlement>> {
-    let settlements = Api::<Settlement>::namespaced(jobs.ctx.client.clone(), namespace)
-        .list(&ListParams::default())
+    let settlements = Api::<Settlement>::namespaced(jobs.ctx.client.clone(), namespace);
+    let without_message = |mut settlement: Settlement| {
+        settlement.spec.message.clear();
+        Some(settlement)
+    };
+    pages::collect(&settlements, &ListParams::default(), without_message)
         .await
-        .attempt("list settlements in", namespace)?;
-    Ok(settlements.items)
+        .attempt("list settlements in", namespace)
 }
 
 /// The settlement's word on this job, if its claim covers the job's whole cost; with how far it has come, and the claim.

@@ -2,84 +2,39 @@
 
 use cocoon_api::{
     NanoTon,
-    conditions::{self, Complete, Failed, FundsReserved, Observation, Reason as _, Settled},
+    conditions::{self, Complete, Failed, FundsReserved, Observation, Reason as _, Scheduled, Settled},
     crd::{
         InferenceJob, InferenceJobStatus, LocalReference,
         job::{AssignmentState, BillingMode, JobCost, JobPhase, Output, RequestCounts},
     },
     receipt::Sha256Digest,
+    units::UnitError,
 };
-use cocoon_core::job::{
-    landing::Landing,
-    plan::{self, End, Plan},
-    validate::{Billing, Rejection, ValidatedJob},
-};
+use cocoon_core::job::{input::InputSummary, landing::Landing, plan::Plan, validate::Rejection};
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
-use kube::{
-    ResourceExt as _,
-    runtime::{controller::Action, events::EventType},
-};
+use kube::{ResourceExt as _, runtime::events::EventType};
 
-use super::{
-    Jobs, Result, WAITING_INTERVAL,
-    apply::Applied,
-    deletion::{self, Stopped},
-    observe::Seen,
-};
+use super::{apply::Applied, context::Jobs, observe::Seen};
 use crate::{
-    error::{Error, describe},
+    error::{Error, Result, describe},
     events, status,
 };
 
 /// Characters of `waitingFor` at most, as its schema says: a longer one would be refused with all of the status. The words
-/// come from a scheduler, an agent or an input, and may be any length.
+/// come from a scheduler or a kubelet, and may be any length.
 const MAX_WAITING_CHARS: usize = 1024;
 
-/// Whether the job is complete or failed.
-pub(super) fn is_ended(job: &InferenceJob) -> bool {
-    job.status.as_ref().is_some_and(|status| {
-        conditions::is_true(&status.conditions, Complete::TYPE)
-            || conditions::is_true(&status.conditions, Failed::TYPE)
-    })
-}
-
-/// Says why the job is not accepted; a specification that cannot become right fails. A job that runs already, whose input
-/// was changed under it, is stopped first: what it delivered is kept and billed.
-pub(super) async fn reject(job: &InferenceJob, rejection: &Rejection, jobs: &Jobs) -> Result<Action> {
+/// Says what a job waits for whose results cannot be read; everything else stays as it is.
+pub(super) async fn wait(job: &InferenceJob, rejection: &Rejection, jobs: &Jobs) -> Result<()> {
     let mut next = job.status.clone().unwrap_or_default();
     let generation = job.metadata.generation;
-    let message = &rejection.accepted.message;
     next.observed_generation = generation;
-    next.waiting_for = Some(waiting_text(message));
+    next.waiting_for = Some(waiting_text(&rejection.accepted.message));
     next.phase = Some(JobPhase::Pending);
-    conditions::set(
-        &mut next.conditions,
-        rejection.accepted.clone(),
-        generation,
-        jobs.ctx.now(),
-    );
-    if !rejection.is_final {
-        status::apply(&jobs.api(job), job, job.status.as_ref(), &next).await?;
-        return Ok(Action::requeue(WAITING_INTERVAL));
-    }
-    let Stopped { landing, settles_at } = deletion::stop(job, jobs).await?;
-    let failed = Failed::InvalidInput.condition(message.clone());
-    let end = End {
-        condition: failed.clone(),
-    };
-    assignments(&mut next, &Applied::Finished(end, settles_at), &landing);
-    landed(&mut next, &job.name_any(), &landing).map_err(|source| Error::Money {
-        object: describe(job),
-        source,
-    })?;
-    next.cost.settles_at_nano = settles_at;
-    let is_paid = job.spec.billing.mode == BillingMode::Channel;
-    finish(&mut next, is_paid, &failed, &landing, generation, jobs.ctx.now());
-    next.phase = Some(JobPhase::Failed);
-    if status::apply(&jobs.api(job), job, job.status.as_ref(), &next).await? {
-        announce(job, &failed, jobs).await;
-    }
-    Ok(Action::requeue(WAITING_INTERVAL))
+    let accepted = rejection.accepted.clone();
+    conditions::set(&mut next.conditions, accepted, generation, jobs.ctx.now());
+    status::apply(&jobs.api(job), job, job.status.as_ref(), &next).await?;
+    Ok(())
 }
 
 /// As much of a message as `waitingFor` takes.
@@ -87,9 +42,10 @@ fn waiting_text(message: &str) -> String {
     message.chars().take(MAX_WAITING_CHARS).collect()
 }
 
+/// Writes what follows; `input` is missing where the job is not accepted.
 pub(super) async fn write(
     job: &InferenceJob,
-    valid: &ValidatedJob,
+    input: Option<InputSummary>,
     seen: &Seen,
     plan: &Plan,
     applied: &Applied,
@@ -101,13 +57,20 @@ pub(super) async fn write(
     next.observed_generation = generation;
     next.provider.clone_from(&plan.provider);
     next.channel_uid.clone_from(&plan.channel_uid);
+    next.agreed.clone_from(&plan.agreed);
     next.waiting_for = plan.waiting_for.as_deref().map(waiting_text);
-    next.input_sha256 = Some(valid.requests.digest.to_string());
+    if let Some(input) = input {
+        next.input_sha256 = Some(input.digest.to_string());
+        next.requests.total = input.total;
+    }
     for condition in &plan.conditions {
         conditions::set(&mut next.conditions, condition.clone(), generation, now);
     }
+    if *applied == Applied::Unfit {
+        unfit(&mut next, generation, now);
+    }
     assignments(&mut next, applied, &seen.stored.landing);
-    figures(&mut next, valid, seen).map_err(|source| Error::Money {
+    figures(&mut next, job, seen).map_err(|source| Error::Money {
         object: describe(job),
         source,
     })?;
@@ -118,7 +81,7 @@ pub(super) async fn write(
         next.cost.settles_at_nano = *settles_at;
         finish(
             &mut next,
-            !matches!(valid.billing, Billing::Free),
+            job.spec.billing.mode == BillingMode::Channel,
             &end.condition,
             &seen.stored.landing,
             generation,
@@ -126,13 +89,23 @@ pub(super) async fn write(
         );
     }
     next.queue_position =
-        (next.waiting_for.is_some() && plan::active(&next).is_none()).then_some(seen.queue_position);
-    next.phase = Some(phase(&next, valid));
+        (next.waiting_for.is_some() && next.active().is_none()).then_some(seen.queue_position);
+    next.phase = Some(phase(&next, job.spec.suspend));
     let wrote = status::apply(&jobs.api(job), job, job.status.as_ref(), &next).await?;
     if let (true, Applied::Finished(end, _)) = (wrote, applied) {
         announce(job, &end.condition, jobs).await;
     }
     Ok(())
+}
+
+/// The agent that was to take the job serves another file of the model.
+fn unfit(next: &mut InferenceJobStatus, generation: Option<i64>, now: Timestamp) {
+    let condition = Scheduled::AgentRefused.condition(
+        "the agent serves another file of the model than was agreed: the job waits for one that serves it; if the provider \
+         has replaced the model, make a new job",
+    );
+    next.waiting_for = Some(condition.message.clone());
+    conditions::set(&mut next.conditions, condition, generation, now);
 }
 
 fn assignments(next: &mut InferenceJobStatus, applied: &Applied, landing: &Landing) {
@@ -156,7 +129,12 @@ fn assignments(next: &mut InferenceJobStatus, applied: &Applied, landing: &Landi
                 assignment.state = AssignmentState::Ended;
             }
         }
-        Applied::Nothing | Applied::Reserved | Applied::Refused | Applied::Following | Applied::Acted => {}
+        Applied::Nothing
+        | Applied::Reserved
+        | Applied::Refused
+        | Applied::Unfit
+        | Applied::Following
+        | Applied::Acted => {}
     }
     for assignment in &mut next.assignments {
         let receipts = || {
@@ -174,15 +152,11 @@ fn assignments(next: &mut InferenceJobStatus, applied: &Applied, landing: &Landi
     }
 }
 
-fn figures(
-    next: &mut InferenceJobStatus,
-    valid: &ValidatedJob,
-    seen: &Seen,
-) -> Result<(), cocoon_api::units::UnitError> {
+fn figures(next: &mut InferenceJobStatus, job: &InferenceJob, seen: &Seen) -> Result<(), UnitError> {
     let landing = &seen.stored.landing;
-    let total = u32::try_from(valid.requests.items.len()).unwrap_or(u32::MAX);
+    let total = next.requests.total;
     let done = landing.succeeded() + landing.failed();
-    let active = plan::active(next).is_some();
+    let active = next.active().is_some();
     let live = seen.known.progress.as_ref().filter(|_| active);
     let lost = next
         .assignments
@@ -198,32 +172,19 @@ fn figures(
         failed: landing.failed(),
         retried: u32::try_from(lost).unwrap_or(u32::MAX),
     };
-    next.progress = Some(format!("{done}/{total}"));
+    next.progress = (total > 0).then(|| format!("{done}/{total}"));
     #[expect(clippy::cast_possible_truncation, reason = "a rate for people; saturates")]
     let rate = live.map_or(0, |progress| progress.tokens_per_second as i64);
     next.tokens_per_second = rate;
-    landed(next, &valid.name, landing)?;
-    let reserved = match (
-        &valid.billing,
-        conditions::find(&next.conditions, FundsReserved::TYPE),
-    ) {
-        (Billing::Channel { budget, .. }, Some(condition))
-            if condition.reason == FundsReserved::Reserved.name() =>
-        {
-            *budget
-        }
-        _ => NanoTon::ZERO,
-    };
-    next.cost.reserved_nano = reserved;
+    landed(next, &job.name_any(), landing)?;
+    let held = conditions::find(&next.conditions, FundsReserved::TYPE)
+        .is_some_and(|condition| condition.reason == FundsReserved::Reserved.name());
+    next.cost.reserved_nano = job.spec.billing.max_nano.filter(|_| held).unwrap_or_default();
     Ok(())
 }
 
 /// Figures of what was delivered.
-fn landed(
-    next: &mut InferenceJobStatus,
-    name: &str,
-    landing: &Landing,
-) -> Result<(), cocoon_api::units::UnitError> {
+fn landed(next: &mut InferenceJobStatus, name: &str, landing: &Landing) -> Result<(), UnitError> {
     next.requests.succeeded = landing.succeeded();
     next.requests.failed = landing.failed();
     next.usage = landing.usage()?;
@@ -278,7 +239,7 @@ fn finish(
     }
 }
 
-pub(super) fn phase(status: &InferenceJobStatus, valid: &ValidatedJob) -> JobPhase {
+fn phase(status: &InferenceJobStatus, is_suspended: bool) -> JobPhase {
     let is = |type_| conditions::is_true(&status.conditions, type_);
     if is(Failed::TYPE) {
         JobPhase::Failed
@@ -288,9 +249,9 @@ pub(super) fn phase(status: &InferenceJobStatus, valid: &ValidatedJob) -> JobPha
         } else {
             JobPhase::Complete
         }
-    } else if plan::active(status).is_some() {
+    } else if status.active().is_some() {
         JobPhase::Running
-    } else if valid.suspend {
+    } else if is_suspended {
         JobPhase::Suspended
     } else {
         JobPhase::Pending

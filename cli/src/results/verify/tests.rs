@@ -1,6 +1,6 @@
 use cocoon_api::{
     Prices, TokenCount, Usage,
-    receipt::{ChainId, Delivery, ReceiptSigner},
+    receipt::{ChainId, Delivery, ReceiptSigner, ResolvedSampling, tokens_root},
     units::TokenPrice,
 };
 use serde_json::json;
@@ -47,6 +47,21 @@ fn job() -> (String, Vec<Receipt>, Expectations) {
     for request in 0..2 {
         let delivery = Delivery {
             request,
+            request_sha256: Sha256Digest::of(b"body"),
+            arithmetic: None,
+            sampling: ResolvedSampling {
+                max_tokens: 16,
+                temperature: "0.0".to_owned(),
+                top_p: "1.0".to_owned(),
+                min_p: "0.0".to_owned(),
+                repetition_penalty: "1.0".to_owned(),
+                presence_penalty: "0.0".to_owned(),
+                frequency_penalty: "0.0".to_owned(),
+                top_k: 0,
+                seed: 7,
+                ignore_eos: false,
+            },
+            tokens_root: tokens_root(&[1], &[2]),
             model: Sha256Digest::of(b"model"),
             result: Sha256Digest::of(body(request).as_bytes()),
             usage: usage(10),
@@ -65,6 +80,11 @@ fn job() -> (String, Vec<Receipt>, Expectations) {
         agents: BTreeSet::from([(1, signer.key().to_string())]),
         cost: Some(chain.nano()),
         root: Some(receipts_root(&receipts).to_string()),
+        agreed: Some(Agreed {
+            model: Sha256Digest::of(b"model").to_string(),
+            prices: prices(),
+        }),
+        requests: BTreeMap::from([(0, Sha256Digest::of(b"body")), (1, Sha256Digest::of(b"body"))]),
     };
     (results.join("\n"), receipts, expected)
 }
@@ -127,6 +147,33 @@ fn a_job_that_has_not_ended_is_held_to_no_sum() {
             faults: Vec::new()
         }
     );
+}
+
+#[test]
+fn another_price_model_or_request_than_was_agreed_is_found() {
+    let (results, receipts, expected) = job();
+    let found = |change: fn(&mut Expectations)| {
+        let mut other = expected.clone();
+        change(&mut other);
+        let verdict = verdict(&results, &receipts, &other);
+        assert_eq!(verdict.verified, 0);
+        words(&verdict)
+    };
+    let thousandfold = |expected: &mut Expectations| {
+        let agreed = expected.agreed.as_mut().expect("agreed");
+        agreed.prices.prompt = TokenPrice::from_nano_per_million(20_000).expect("in range");
+    };
+    assert!(found(thousandfold).contains("its price is not the one that was agreed"));
+    let model = |expected: &mut Expectations| {
+        expected.agreed.as_mut().expect("agreed").model = "00".repeat(32);
+    };
+    assert!(found(model).contains("its model is not the one that was agreed"));
+    let request = |expected: &mut Expectations| {
+        let other = Sha256Digest::of(b"another body");
+        expected.requests = BTreeMap::from([(0, other), (1, other)]);
+    };
+    assert!(found(request).contains("it is of another request than the job's input has"));
+    assert!(found(|expected| expected.agreed = None).contains("the job says nothing of what was agreed"));
 }
 
 #[test]
@@ -218,28 +265,28 @@ fn a_receipt_of_a_stranger_another_job_or_another_channel_is_found() {
         (
             Expectations {
                 agents: BTreeSet::new(),
-                ..copy(&expected)
+                ..expected.clone()
             },
             "no agent with the key",
         ),
         (
             Expectations {
                 job: "other".to_owned(),
-                ..copy(&expected)
+                ..expected.clone()
             },
             "it is of another job",
         ),
         (
             Expectations {
                 contract: Some("other".to_owned()),
-                ..copy(&expected)
+                ..expected.clone()
             },
             "it bills another channel",
         ),
         (
             Expectations {
                 is_paid: false,
-                ..copy(&expected)
+                ..expected.clone()
             },
             "for a free job",
         ),
@@ -248,24 +295,5 @@ fn a_receipt_of_a_stranger_another_job_or_another_channel_is_found() {
         let verdict = verdict(&results, &receipts, &expected);
         assert_eq!(verdict.verified, 0);
         assert!(words(&verdict).contains(why), "{why}: {}", words(&verdict));
-    }
-}
-
-fn copy(expected: &Expectations) -> Expectations {
-    let Expectations {
-        job,
-        is_paid,
-        contract,
-        agents,
-        cost,
-        root,
-    } = expected;
-    Expectations {
-        job: job.clone(),
-        is_paid: *is_paid,
-        contract: contract.clone(),
-        agents: agents.clone(),
-        cost: *cost,
-        root: root.clone(),
     }
 }

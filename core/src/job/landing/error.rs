@@ -1,6 +1,6 @@
 //! Why a line of an agent's results is not accepted.
 
-use cocoon_api::{receipt::ReceiptError, units::UnitError};
+use cocoon_api::{json::Fault, receipt::ReceiptError, units::UnitError};
 
 /// Why a line of an agent's results is not accepted. The agent broke the protocol: nothing more is taken from it.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +22,22 @@ pub enum LandingError {
         /// What differs.
         what: &'static str,
     },
+    /// The receipt says something else than what was agreed when the job was accepted.
+    #[error("result {position}: the {what} of the receipt is not the one that was agreed")]
+    Disagreed {
+        /// Position of the line.
+        position: u32,
+        /// What differs.
+        what: &'static str,
+    },
+    /// The line is not the next one.
+    #[error("result {position} came where {expected} was due")]
+    Position {
+        /// Position of the line.
+        position: u32,
+        /// The position that was due.
+        expected: u32,
+    },
     /// The body is no JSON.
     #[error("result {position}: body is not JSON")]
     Body {
@@ -29,7 +45,7 @@ pub enum LandingError {
         position: u32,
         /// Why.
         #[source]
-        source: serde_json::Error,
+        source: Fault,
     },
     /// The index is not one of the job's requests.
     #[error("result {position}: no request has index {index}")]
@@ -45,6 +61,14 @@ pub enum LandingError {
         /// Position of the line.
         position: u32,
     },
+    /// The stored text is no UTF-8.
+    #[error("stored {what} are no UTF-8 text from byte {at} on")]
+    Encoding {
+        /// Key of the Secret.
+        what: &'static str,
+        /// Bytes before it.
+        at: usize,
+    },
     /// The stored text cannot be read.
     #[error("stored {what} line {line} cannot be read")]
     Stored {
@@ -54,7 +78,7 @@ pub enum LandingError {
         line: usize,
         /// Why.
         #[source]
-        source: serde_json::Error,
+        source: Fault,
     },
     /// Amounts do not add up.
     #[error(transparent)]

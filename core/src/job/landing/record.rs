@@ -4,7 +4,8 @@ use cocoon_api::agent::FailureCode;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::room::MAX_MESSAGE_BYTES;
+/// Bytes of a failure's message as JSON, at most: some sentences.
+pub(super) const MAX_MESSAGE_BYTES: usize = 400;
 
 /// How one request ended, as it is stored: one line of `results.jsonl`, in the format of `OpenAI` batches.
 #[derive(Debug, Clone, Serialize, Deserialize)]

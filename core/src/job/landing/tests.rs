@@ -1,6 +1,8 @@
 use cocoon_api::{
     TokenCount,
-    receipt::{Delivery, ReceiptSigner},
+    receipt::{
+        Delivery, MAX_ARITHMETIC_BYTES, RECEIPT_VERSION, ReceiptSigner, ResolvedSampling, tokens_root,
+    },
     units::{Prices, TokenPrice},
 };
 use proptest::prelude::*;
@@ -42,16 +44,17 @@ fn deliver(
         .map(|(position, (index, body))| {
             let delivery = Delivery {
                 request: index,
+                request_sha256: asked(index),
+                arithmetic: None,
+                sampling: sampling(),
+                tokens_root: tokens_root(&[1, 2], &[3]),
                 model: Sha256Digest::of(b"model"),
                 result: Sha256Digest::of(body.as_bytes()),
                 usage: Usage {
                     completion_tokens: TokenCount::new(10).unwrap(),
                     ..Usage::default()
                 },
-                prices: Prices {
-                    completion: TokenPrice::from_nano_per_million(2_000_000).unwrap(),
-                    ..Prices::default()
-                },
+                prices: prices(),
             };
             let receipt = signer.receipt(&mut written, delivery).unwrap();
             let statement = signer.statement(&written);
@@ -69,10 +72,40 @@ fn deliver(
         .collect()
 }
 
+/// SHA-256 of a request's body.
+fn asked(index: u32) -> Sha256Digest {
+    Sha256Digest::of(format!("body {index}").as_bytes())
+}
+
+fn prices() -> Prices {
+    Prices {
+        completion: TokenPrice::from_nano_per_million(2_000_000).unwrap(),
+        ..Prices::default()
+    }
+}
+
+fn sampling() -> ResolvedSampling {
+    ResolvedSampling {
+        max_tokens: 16,
+        temperature: "0.0".into(),
+        top_p: "1.0".into(),
+        min_p: "0.0".into(),
+        repetition_penalty: "1.0".into(),
+        presence_penalty: "0.0".into(),
+        frequency_penalty: "0.0".into(),
+        top_k: 0,
+        seed: 7,
+        ignore_eos: false,
+    }
+}
+
 fn terms() -> Terms {
     Terms {
         custom_ids: (0..8).map(|index| format!("request-{index}")).collect(),
+        bodies: (0..8).map(asked).collect(),
         budget: None,
+        model: Sha256Digest::of(b"model"),
+        prices: prices(),
     }
 }
 
@@ -153,6 +186,90 @@ fn a_receipt_for_another_body_is_refused() {
         Err(LandingError::Mismatch { what: "body", .. })
     ));
     assert_eq!(landing.succeeded(), 0);
+}
+
+#[test]
+fn a_receipt_that_differs_from_what_was_agreed_is_refused() {
+    let refused = |terms: Terms| {
+        let mut landing = Landing::default();
+        let line = answers(&signer(1), 1, &[0]).remove(0);
+        let refused = landing.accept(&mut chain(&signer(1), 1), line, &terms);
+        assert_eq!(landing.receipts().len() + landing.undelivered().len(), 0);
+        match refused {
+            Err(LandingError::Disagreed { what, .. }) => what,
+            other => panic!("{other:?}"),
+        }
+    };
+    let thousandfold = Prices {
+        completion: TokenPrice::from_nano_per_million(2_000).unwrap(),
+        ..Prices::default()
+    };
+    assert_eq!(
+        refused(Terms {
+            prices: thousandfold,
+            ..terms()
+        }),
+        "price"
+    );
+    let another = Sha256Digest::of(b"another model");
+    assert_eq!(
+        refused(Terms {
+            model: another,
+            ..terms()
+        }),
+        "model"
+    );
+    assert_eq!(
+        refused(Terms {
+            bodies: vec![another],
+            ..terms()
+        }),
+        "request body"
+    );
+    assert_eq!(
+        refused(Terms {
+            bodies: Vec::new(),
+            ..terms()
+        }),
+        "request body"
+    );
+}
+
+#[test]
+fn no_error_repeats_what_an_agent_or_a_secret_said() {
+    const CANARY: &str = "canary-7f3a";
+    let quoted = |error: LandingError| {
+        let mut words = format!("{error:?} {error}");
+        let mut cause = std::error::Error::source(&error);
+        while let Some(error) = cause {
+            words.push_str(&error.to_string());
+            cause = error.source();
+        }
+        words
+    };
+    let mut wrong = answers(&signer(1), 1, &[0]).remove(0);
+    let Outcome::Succeeded { body, receipt, .. } = &mut wrong.outcome else {
+        panic!("an answer")
+    };
+    *body = CANARY.to_owned();
+    receipt.result = Sha256Digest::of(body.as_bytes());
+    let refused = Landing::default().accept(&mut chain(&signer(1), 1), wrong, &terms());
+    assert!(!quoted(refused.unwrap_err()).contains(CANARY));
+    for (results, receipts) in [
+        (format!("{CANARY}\n"), String::new()),
+        (format!("{{\"index\": \"{CANARY}\"}}\n"), String::new()),
+        (String::new(), format!("{{\"{CANARY}\": 1}}\n")),
+    ] {
+        let undelivered = receipts.clone();
+        let text = LandedText {
+            results,
+            receipts,
+            undelivered,
+            ..LandedText::default()
+        };
+        let words = quoted(Landing::parse(&text).unwrap_err());
+        assert!(!words.contains(CANARY) && words.contains("line 1"), "{words}");
+    }
 }
 
 #[test]
@@ -240,9 +357,25 @@ fn the_longest_receipt_statement_and_failure_are_within_what_is_reserved() {
     (statement.count, statement.usage) = (u32::MAX, usage);
     statement.nano = NanoTon::from_nano(most(63)).unwrap();
     let receipt = Receipt {
+        version: RECEIPT_VERSION,
         chain: id,
         sequence: u32::MAX,
         request: u32::MAX,
+        request_sha256: Sha256Digest([255; 32]),
+        arithmetic: Some("x".repeat(MAX_ARITHMETIC_BYTES)),
+        sampling: ResolvedSampling {
+            max_tokens: u32::MAX,
+            temperature: ResolvedSampling::decimal(-f32::MIN_POSITIVE),
+            top_p: ResolvedSampling::decimal(f32::MIN_POSITIVE),
+            min_p: ResolvedSampling::decimal(f32::MIN_POSITIVE),
+            repetition_penalty: ResolvedSampling::decimal(-f32::MIN_POSITIVE),
+            presence_penalty: ResolvedSampling::decimal(-f32::MIN_POSITIVE),
+            frequency_penalty: ResolvedSampling::decimal(-f32::MIN_POSITIVE),
+            top_k: u32::MAX,
+            seed: u64::MAX,
+            ignore_eos: false,
+        },
+        tokens_root: Sha256Digest([255; 32]),
         model: Sha256Digest([255; 32]),
         result: Sha256Digest([255; 32]),
         usage,
@@ -277,7 +410,7 @@ fn an_agents_long_words_are_cut() {
     };
     let mut landing = Landing::default();
     landing.accept(&mut chain(&signer(1), 1), line, &terms()).unwrap();
-    assert!(landing.render().results.len() <= room::MAX_MESSAGE_BYTES + 112 + "\"request-0\"".len());
+    assert!(landing.render().results.len() <= record::MAX_MESSAGE_BYTES + 112 + "\"request-0\"".len());
 }
 
 #[test]
@@ -358,6 +491,7 @@ proptest! {
         let names = Terms {
             custom_ids: (0..6).map(|index| format!("{index}{}", "é".repeat(name_chars))).collect(),
             budget: Some(NanoTon::from_nano(budget).unwrap()),
+            ..terms()
         };
         let attempts = [(signer(1), 1, once(first)), (signer(2), 2, once(second))];
         let (mut landing, mut restarted) = (Landing::default(), Landing::default());

@@ -6,17 +6,17 @@ use cocoon_api::{
     crd::job::{AssignmentState, MAX_ASSIGNMENTS},
 };
 
-use super::{End, World, active, funds::is_channel_gone, remaining};
+use super::{End, Following, World, funds::is_channel_gone, remaining};
 
 pub(super) fn ended(world: &World<'_>) -> Option<End> {
     let World { job, landing, .. } = world;
-    let total = job.requests.items.len();
+    let total = job.input.total;
     let end = |condition| Some(End { condition });
     if remaining(job, landing).next().is_none() {
         let (succeeded, failed) = (landing.succeeded(), landing.failed());
         let first = landing
             .first_failure()
-            .map(|(id, error)| format!("{id}: {}", error.message))
+            .map(|(index, code)| format!("request {index}: {}", code.words()))
             .unwrap_or_default();
         if landing.has_failure(FailureCode::BudgetExceeded) {
             return end(Failed::BudgetExceeded.condition(format!(
@@ -33,7 +33,13 @@ pub(super) fn ended(world: &World<'_>) -> Option<End> {
             )),
         });
     }
-    if active(world.status).is_some() {
+    if world.following == Following::Unstored {
+        return end(Failed::ResultsRefused.condition(
+            "the API server refuses the Secret of the results: see that it is not immutable and that its quota has room; \
+             what was stored is kept",
+        ));
+    }
+    if world.status.active().is_some() {
         return None;
     }
     if is_channel_gone(world) && !world.status.assignments.is_empty() {
@@ -46,11 +52,10 @@ pub(super) fn ended(world: &World<'_>) -> Option<End> {
             Failed::DeadlineExceeded.condition("activeDeadlineSeconds passed before all requests had run")
         );
     }
-    let spent = world
-        .status
-        .assignments
-        .iter()
-        .filter(|assignment| matches!(assignment.state, AssignmentState::Lost | AssignmentState::Ended));
+    let spent = world.status.assignments.iter().filter(|assignment| {
+        use AssignmentState::{Ended, Lost, Refused};
+        matches!(assignment.state, Lost | Ended | Refused)
+    });
     let attempts = u32::try_from(spent.count()).unwrap_or(u32::MAX);
     // One more could not be recorded.
     if world.status.assignments.len() >= MAX_ASSIGNMENTS {

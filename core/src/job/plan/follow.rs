@@ -56,6 +56,17 @@ pub(super) fn follow(world: &World<'_>, mut draft: Draft, active: &Assignment) -
             AssignmentState::Lost,
             format!("agent {pod} was restarted; the rest runs again"),
         ),
+        Following::Refused(code) => {
+            draft.say(
+                Scheduled::AgentRefused.condition(format!("agent {pod} refuses attempt {attempt}: {code}")),
+            );
+            draft.finish(Step::Close {
+                attempt: *attempt,
+                state: AssignmentState::Refused,
+            })
+        }
+        // The job ends with it, which is planned before.
+        Following::Unstored => draft.finish(Step::Wait),
         Following::Unreachable => {
             draft.say(Scheduled::AgentLost.condition(format!("agent {pod} does not answer and is removed")));
             draft.finish(Step::Fence {
@@ -81,14 +92,7 @@ fn follow_step(
     active: &Assignment,
     may_begin: bool,
 ) -> Result<Plan, UnitError> {
-    let Some(offer) = world
-        .offers
-        .iter()
-        .find(|offer| offer.provider == active.provider)
-    else {
-        return Ok(draft.finish(Step::Wait));
-    };
-    let Some(model_sha256) = offer.model_sha256.clone() else {
+    let Some(agreed) = world.status.agreed.clone() else {
         return Ok(draft.finish(Step::Wait));
     };
     let budget = match &world.job.billing {
@@ -105,10 +109,8 @@ fn follow_step(
     };
     let step = Step::Follow {
         assignment: active.clone(),
-        model_sha256,
-        prices: offer.prices,
+        agreed,
         budget,
-        channel: world.channel.map(|channel| channel.address.clone()),
         may_begin,
     };
     Ok(draft.finish(step))

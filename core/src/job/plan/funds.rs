@@ -3,6 +3,7 @@
 use cocoon_api::{
     NanoTon,
     conditions::{Accepted, Funded, FundsReserved, Observation, Ready, Reason as _, VoucherValid, find},
+    crd::Agreement,
     units::UnitError,
 };
 
@@ -49,8 +50,13 @@ fn cover(channel: &Channel) -> Cover<'_> {
 
 pub(super) fn choose_offer<'a>(world: &'a World<'_>) -> Result<&'a Offer, Observation> {
     let model = &world.job.model;
+    let agreed = world
+        .status
+        .agreed
+        .as_ref()
+        .map(|agreed| agreed.provider.as_str());
     let named = match (&world.job.billing, world.channel) {
-        (Billing::Free, _) => None,
+        (Billing::Free, _) => agreed,
         (Billing::Channel { name, .. }, None) => {
             return Err(Accepted::ChannelNotFound.condition(format!("PaymentChannel {name} does not exist")));
         }
@@ -90,22 +96,23 @@ pub(super) fn choose_offer<'a>(world: &'a World<'_>) -> Result<&'a Offer, Observ
 pub(super) fn reserve(
     world: &World<'_>,
     offer: &Offer,
+    agreed: &Agreement,
     draft: &mut Draft,
 ) -> Result<Option<Step>, UnitError> {
-    let Billing::Channel { name, budget } = &world.job.billing else {
+    let Billing::Channel { name, budget, .. } = &world.job.billing else {
         draft.say(FundsReserved::Free.condition("billing.mode is Free"));
         return Ok(None);
     };
     let Some(channel) = world.channel else {
         return Ok(Some(Step::Wait));
     };
-    let requests = u64::try_from(world.job.requests.items.len()).unwrap_or(u64::MAX);
-    let least = offer.prices.minimum_nano.nano().saturating_mul(requests);
+    let requests = u64::from(world.job.input.total);
+    let least = agreed.prices.minimum_nano.nano().saturating_mul(requests);
     if budget.nano() < least {
         draft.conditions.clear();
         draft.say(Accepted::BudgetTooSmall.condition(format!(
             "billing.maxNano is {budget}, but {requests} requests cost at least {least} nanoTON at provider {}",
-            offer.provider
+            agreed.provider
         )));
         return Ok(Some(Step::Wait));
     }
@@ -128,6 +135,12 @@ pub(super) fn reserve(
         draft.channel_uid = Some(channel.uid.clone());
         if let Err(why) = cover(channel).may_start(&world.job.uid)? {
             draft.say(FundsReserved::NotCovered.condition(format!("channel {name}: {why}")));
+            return Ok(Some(Step::Wait));
+        }
+        if !has_place(channel) {
+            draft.say(FundsReserved::ChannelNotReady.condition(format!(
+                "the ledger of channel {name} has no place for the usage of one more attempt until its jobs are settled"
+            )));
             return Ok(Some(Step::Wait));
         }
         draft.say(FundsReserved::Reserved.condition(format!(
@@ -161,6 +174,15 @@ pub(super) fn reserve(
         }
     };
     Ok(Some(step))
+}
+
+/// Whether what one more attempt delivers can be metered.
+///
+/// Each attempt becomes one counter. Every reservation stands for the counter of its job's attempt that runs or comes next,
+/// a job runs one attempt at a time, and none starts but while counters and reservations together fit. So what runs always
+/// finds its place: between two starts, counters only take the places that were held for them.
+fn has_place(channel: &Channel) -> bool {
+    channel.status.counters.len() + channel.status.reservations.len() <= ledger::MAX_COUNTERS
 }
 
 /// The channel's own conditions say more than the bare figures where it is not in order.

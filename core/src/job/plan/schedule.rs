@@ -1,30 +1,54 @@
 //! Which agent takes a job, or why none does.
 
-use cocoon_api::conditions::{Observation, Reason as _, Scheduled};
+use cocoon_api::{
+    conditions::{Observation, Reason as _, Scheduled},
+    crd::{
+        Agreement,
+        job::{Assignment, AssignmentState},
+    },
+};
 
-use super::{Draft, Offer, Plan, Step, World};
+use super::{Agent, Draft, Offer, Plan, Step, World};
 use crate::agents::AgentState;
 
 /// Jobs that one agent works on at once at most. Each keeps a stream open and its results in the agent's
 /// memory, 1,000 KiB at most; eight keep a batch full and stay below 8 MiB.
 pub const MAX_JOBS_PER_AGENT: usize = 8;
 
-pub(super) fn schedule(world: &World<'_>, offer: &Offer, mut draft: Draft) -> Plan {
+pub(super) fn schedule(world: &World<'_>, offer: &Offer, agreed: Agreement, mut draft: Draft) -> Plan {
     let World { agents, job, .. } = world;
     if offer.closed {
         let message = format!("provider {} takes no new work", offer.provider);
         return draft.wait(Scheduled::ProviderUnavailable.condition(message));
     }
+    if !world.has_room {
+        let message =
+            "the operator follows as many attempts as its memory is meant for; the job is next when one ends";
+        return draft.wait(Scheduled::AgentsBusy.condition(message));
+    }
     let ready = agents
         .iter()
         .filter(|agent| matches!(agent.pod.state, AgentState::Ready(_)));
     let free = ready.clone().filter(|agent| agent.active < MAX_JOBS_PER_AGENT);
-    // The agent with the fewest jobs, then by name.
-    if let Some(agent) = free.min_by_key(|agent| (agent.active, &agent.pod.name)) {
+    let refusals = |agent: &Agent| {
+        let of_agent = |assignment: &&Assignment| assignment.pod_uid == agent.pod.uid;
+        let refused = |assignment: &&Assignment| assignment.state == AssignmentState::Refused;
+        world
+            .status
+            .assignments
+            .iter()
+            .filter(of_agent)
+            .filter(refused)
+            .count()
+    };
+    // The agent that refused the job least often, then the one with the fewest jobs, then by name.
+    if let Some(agent) = free.min_by_key(|agent| (refusals(agent), agent.active, &agent.pod.name)) {
         draft.say(Scheduled::Dispatched.condition(format!("agent {} takes the job", agent.pod.name)));
+        draft.agreed = Some(agreed.clone());
         return draft.act(Step::Assign {
+            attempt: world.status.next_attempt(),
             pod: agent.pod.clone(),
-            provider: offer.provider.clone(),
+            agreed,
         });
     }
     let waiting = if ready.count() > 0 {
@@ -55,11 +79,16 @@ fn no_agent(world: &World<'_>, offer: &Offer) -> Observation {
         return Scheduled::InsufficientGPU.condition(format!("agent {name} waits for a node: {words}"));
     }
     let failed = states().find_map(|(name, state)| match state {
-        AgentState::Crashing(words) | AgentState::ImagePullFailed(words) => Some((name, words)),
+        AgentState::ImagePullFailed(words) => Some(format!("agent {name} does not start: {words}")),
+        // An agent's last words are its own: they are told to the farm alone.
+        AgentState::Crashing(_) => Some(format!(
+            "agent {name} ends as soon as it starts: condition AgentsAvailable of provider {} says why",
+            offer.provider
+        )),
         _ => None,
     });
-    if let Some((name, words)) = failed {
-        return Scheduled::AgentFailed.condition(format!("agent {name} does not start: {words}"));
+    if let Some(message) = failed {
+        return Scheduled::AgentFailed.condition(message);
     }
     let without_volumes = states().find_map(|(_, state)| match state {
         AgentState::VolumesMissing(words) => Some(words),

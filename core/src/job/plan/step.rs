@@ -3,8 +3,10 @@
 use cocoon_api::{
     NanoTon,
     conditions::Observation,
-    crd::job::{Assignment, AssignmentState},
-    units::Prices,
+    crd::{
+        Agreement,
+        job::{Assignment, AssignmentState},
+    },
 };
 
 use crate::agents::AgentPod;
@@ -32,23 +34,21 @@ pub enum Step {
     },
     /// Record an attempt on this agent, then start it.
     Assign {
-        /// Name of the agent's pod.
+        /// Number of the attempt.
+        attempt: u32,
+        /// The agent's pod.
         pod: AgentPod,
-        /// Name of the provider.
-        provider: String,
+        /// What its work is done and billed by.
+        agreed: Agreement,
     },
     /// Follow the active attempt.
     Follow {
         /// The attempt.
         assignment: Assignment,
-        /// SHA-256 of the model's file.
-        model_sha256: String,
-        /// Prices in force.
-        prices: Prices,
+        /// What its work is done and billed by.
+        agreed: Agreement,
         /// What the attempt may cost.
         budget: Option<NanoTon>,
-        /// Address of the channel.
-        channel: Option<String>,
         /// Whether the agent may be asked to begin it; where not, it is only followed if the agent has begun already.
         may_begin: bool,
     },
@@ -90,6 +90,8 @@ pub struct Plan {
     pub provider: Option<String>,
     /// UID of the channel that holds the budget, where it does: usage is metered there alone.
     pub channel_uid: Option<String>,
+    /// What is agreed from here on; set with the first attempt.
+    pub agreed: Option<Agreement>,
 }
 
 /// A plan in the making.
@@ -97,6 +99,7 @@ pub(super) struct Draft {
     pub(super) conditions: Vec<Observation>,
     pub(super) provider: Option<String>,
     pub(super) channel_uid: Option<String>,
+    pub(super) agreed: Option<Agreement>,
 }
 
 impl Draft {
@@ -112,6 +115,7 @@ impl Draft {
             waiting_for: None,
             provider: self.provider,
             channel_uid: self.channel_uid,
+            agreed: self.agreed,
         }
     }
 
@@ -125,6 +129,7 @@ impl Draft {
             waiting_for,
             provider: self.provider,
             channel_uid: self.channel_uid,
+            agreed: self.agreed,
         }
     }
 
@@ -138,6 +143,7 @@ impl Draft {
             waiting_for,
             provider: self.provider,
             channel_uid: self.channel_uid,
+            agreed: self.agreed,
         }
     }
 }

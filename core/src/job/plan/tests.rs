@@ -5,15 +5,15 @@ mod waits;
 
 use cocoon_api::{
     NanoTon, Usage,
-    agent::{FailureCode, Outcome, ResultLine},
+    agent::{FailureCode, Outcome, RefusalCode, ResultLine},
     conditions::{self, Funded, Ready, VoucherValid},
     crd::{
-        InferenceJob, PaymentChannelStatus,
+        AgreedTerms, Agreement, InferenceJob, MaxPrices, PaymentChannelStatus,
         channel::{ChannelState, Counter, Voucher},
-        job::{Assignment, MAX_ASSIGNMENTS},
+        job::{Assignment, AssignmentState, MAX_ASSIGNMENTS},
     },
-    receipt::{AgentKey, ChainId, ReceiptChain},
-    units::Prices,
+    receipt::{AgentKey, ChainId, RECEIPT_VERSION, ReceiptChain, Sha256Digest},
+    units::{Prices, TokenPrice},
 };
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 use serde_json::json;
@@ -22,13 +22,15 @@ use super::*;
 use crate::{
     agents::{AgentPod, AgentState},
     job::{
+        input::InputSummary,
         landing::Terms,
-        validate::{InputText, validate},
+        validate::{Billing, validate},
     },
     ledger,
 };
 
 const UID: &str = "job-uid";
+const AGENTS_WORDS: &str = "canary-7f3a";
 
 fn job(suspend: bool, deadline: Option<i64>) -> ValidatedJob {
     let job: InferenceJob = serde_json::from_value(json!({
@@ -40,7 +42,11 @@ fn job(suspend: bool, deadline: Option<i64>) -> ValidatedJob {
                  "billing": {"mode": "Channel", "channelRef": {"name": "c"}, "maxNano": 100}},
     }))
     .unwrap();
-    validate(&job, &InputText::Inline).unwrap()
+    let input = InputSummary {
+        total: 2,
+        digest: Sha256Digest::of(b"input"),
+    };
+    validate(&job, &Ok(input)).unwrap()
 }
 
 fn nano(value: u64) -> NanoTon {
@@ -119,15 +125,29 @@ fn ready() -> AgentState {
     AgentState::Ready("10.0.0.1".parse().unwrap())
 }
 
+fn agreed() -> Agreement {
+    Agreement {
+        provider: "farm".into(),
+        model_sha256: "00".repeat(32),
+        prices: Prices::default(),
+        terms: AgreedTerms {
+            contract_address: Some("EQ".into()),
+            receipt_version: RECEIPT_VERSION,
+        },
+    }
+}
+
 fn assigned(state: AssignmentState) -> InferenceJobStatus {
     InferenceJobStatus {
         start_time: Some(Time(Timestamp::UNIX_EPOCH)),
+        agreed: Some(agreed()),
         assignments: vec![Assignment {
             attempt: 1,
             provider: "farm".into(),
             pod: "a".into(),
             pod_uid: "pod".into(),
             agent: "00".repeat(32),
+            prices: Prices::default(),
             requests: 0,
             completion_tokens: 0,
             nano: NanoTon::ZERO,
@@ -148,7 +168,7 @@ fn failed(codes: &[(u32, FailureCode)]) -> Landing {
     for &(index, code) in codes {
         let outcome = Outcome::Failed {
             code,
-            message: "words".into(),
+            message: AGENTS_WORDS.into(),
         };
         landing
             .accept(
@@ -160,7 +180,10 @@ fn failed(codes: &[(u32, FailureCode)]) -> Landing {
                 },
                 &Terms {
                     custom_ids: vec!["a".into(), "b".into()],
+                    bodies: Vec::new(),
                     budget: None,
+                    model: Sha256Digest::of(b"model"),
+                    prices: Prices::default(),
                 },
             )
             .unwrap();
@@ -176,6 +199,7 @@ struct Case {
     agents: Vec<Agent>,
     landing: Landing,
     following: Following,
+    has_room: bool,
     now: i64,
 }
 
@@ -189,6 +213,7 @@ impl Default for Case {
             agents: vec![agent(ready(), 0)],
             landing: Landing::default(),
             following: Following::No,
+            has_room: true,
             now: 10,
         }
     }
@@ -205,6 +230,7 @@ impl Case {
             agents: &self.agents,
             landing: &self.landing,
             following: self.following,
+            has_room: self.has_room,
             queue_position: 3,
         })
         .unwrap()

@@ -1,6 +1,7 @@
 //! Everything that a plan depends on.
 
 use cocoon_api::{
+    agent::RefusalCode,
     crd::{PaymentChannelStatus, job::InferenceJobStatus},
     units::Prices,
 };
@@ -66,8 +67,12 @@ pub enum Following {
     Ended,
     /// Another process answers at the agent's address.
     Replaced,
-    /// The agent did not answer for longer than its limit, or broke the protocol.
+    /// The agent refuses the attempt; nothing of it ran.
+    Refused(RefusalCode),
+    /// The agent did not answer, or got no further, for longer than its limit, or broke the protocol.
     Unreachable,
+    /// The API server refuses the Secret of the results for good: nothing more can be delivered.
+    Unstored,
 }
 
 /// Everything that a plan depends on.
@@ -89,6 +94,8 @@ pub struct World<'a> {
     pub landing: &'a Landing,
     /// What this process knows of the active attempt.
     pub following: Following,
+    /// Whether this process may follow one more attempt.
+    pub has_room: bool,
     /// Jobs that wait for the same model and were there before.
     pub queue_position: u32,
 }

@@ -13,6 +13,10 @@ fn owner(uid: &str) -> OwnerReference {
     }
 }
 
+fn made(uid: &str) -> Secret {
+    secret("j", &owner(uid), &Landing::default(), &Origin::default())
+}
+
 fn is_the_jobs(secret: &Secret) -> bool {
     is_own(&secret.metadata, &UID.to_owned())
 }
@@ -26,37 +30,36 @@ fn orphaned(mut secret: Secret) -> Secret {
 
 #[test]
 fn results_stay_the_jobs_when_they_are_orphaned() {
-    let made = secret("j", &owner(UID), &Stored::default());
+    let made = made(UID);
     assert!(is_the_jobs(&made));
     assert!(is_the_jobs(&orphaned(made)));
 }
 
 #[test]
 fn results_that_were_orphaned_are_not_owned_again() {
-    let left = orphaned(secret("j", &owner(UID), &Stored::default()));
-    let stored = Stored {
+    let left = orphaned(made(UID));
+    let origin = Origin {
         version: left.metadata.resource_version,
         owners: left.metadata.owner_references,
-        ..Stored::default()
     };
-    let written = secret("j", &owner(UID), &stored);
+    let written = secret("j", &owner(UID), &Landing::default(), &origin);
     assert_eq!(written.metadata.owner_references, None);
     assert!(is_the_jobs(&written));
 }
 
 #[test]
 fn results_of_an_older_operator_are_the_jobs_by_their_owner() {
-    let mut made = secret("j", &owner(UID), &Stored::default());
+    let mut made = made(UID);
     made.metadata.annotations = None;
     assert!(is_the_jobs(&made));
 }
 
 #[test]
 fn results_of_an_earlier_job_of_the_name_are_on_their_way_out() {
-    let earlier = secret("j", &owner("another-uid"), &Stored::default());
+    let earlier = made("another-uid");
     assert!(is_of_earlier_job(&earlier.metadata, &owner(UID)));
     assert!(!is_of_earlier_job(&orphaned(earlier).metadata, &owner(UID)));
-    let own = secret("j", &owner(UID), &Stored::default());
+    let own = made(UID);
     assert!(!is_of_earlier_job(&own.metadata, &owner(UID)));
     assert!(!is_of_earlier_job(&ObjectMeta::default(), &owner(UID)));
 }
@@ -64,10 +67,29 @@ fn results_of_an_earlier_job_of_the_name_are_on_their_way_out() {
 #[test]
 fn a_secret_of_somebody_else_is_not_the_jobs() {
     assert!(!is_the_jobs(&Secret::default()));
-    let another = secret("j", &owner("another-uid"), &Stored::default());
+    let another = made("another-uid");
     assert!(!is_the_jobs(&another));
     assert!(
         !is_the_jobs(&orphaned(another)),
         "an earlier job of the same name left it"
+    );
+}
+
+#[test]
+fn damaged_results_are_named_and_not_repeated() {
+    let damaged = |bytes: &[u8]| {
+        let data = BTreeMap::from([(RESULTS_KEY.to_owned(), ByteString(bytes.to_vec()))]);
+        let source = landed(data).unwrap_err();
+        crate::error::chain(&Unreadable::Damaged {
+            name: "j".into(),
+            source,
+        })
+    };
+    let said = damaged(b"{\"index\": \"canary-7f3a\"}\n");
+    assert!(said.contains("line 1") && !said.contains("canary"), "{said}");
+    let said = damaged(b"canary\xff");
+    assert!(
+        said.contains("from byte 6 on") && !said.contains("canary"),
+        "{said}"
     );
 }

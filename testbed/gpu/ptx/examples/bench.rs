@@ -70,13 +70,29 @@ fn measure(mix: &Mix) -> serde_json::Value {
         let address = memory.allocate(bytes as u64).expect("room");
         // The fourth to sixth buffers of the attention kernel are cache, table and lengths: small integers do for all.
         let is_length = mix.kernel == "attend" && i == 5;
-        memory.fill(address, &if is_length { 1_000_u32 } else { 0 }.to_le_bytes(), bytes as u64 / 4).expect("within");
+        memory
+            .fill(
+                address,
+                &if is_length { 1_000_u32 } else { 0 }.to_le_bytes(),
+                bytes as u64 / 4,
+            )
+            .expect("within");
         parameters.extend_from_slice(&address.to_le_bytes());
     }
-    mix.numbers.iter().for_each(|number| parameters.extend_from_slice(&number.to_le_bytes()));
+    mix.numbers
+        .iter()
+        .for_each(|number| parameters.extend_from_slice(&number.to_le_bytes()));
     let kernel = module.kernel(mix.kernel).expect("the kernel");
     let (grid, block) = (mix.grid, mix.block);
-    let launch = Launch { module: &module, kernel, globals: &globals, grid, block, shared_bytes: 0, parameters: &parameters };
+    let launch = Launch {
+        module: &module,
+        kernel,
+        globals: &globals,
+        grid,
+        block,
+        shared_bytes: 0,
+        parameters: &parameters,
+    };
     let mut best = f64::MAX;
     let mut instructions = 0;
     for _ in 0..ROUNDS {

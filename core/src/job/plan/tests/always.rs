@@ -23,6 +23,7 @@ fn following() -> impl Strategy<Value = Following> {
         Just(Following::Ended),
         Just(Following::Replaced),
         Just(Following::Unreachable),
+        Just(Following::Refused(RefusalCode::Busy)),
     ]
 }
 

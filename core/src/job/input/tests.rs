@@ -1,0 +1,116 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const PATH: Endpoint = Endpoint::Completions;
+const CANARY: &str = "canary-7f3a";
+
+fn problem(text: &str) -> String {
+    batch(text.as_bytes(), "ConfigMap in key jobs", PATH)
+        .unwrap_err()
+        .to_string()
+}
+
+#[test]
+fn batch_lines_keep_their_names_and_order() {
+    let text = "{\"custom_id\":\"b\",\"method\":\"POST\",\"url\":\"/v1/completions\",\"body\":{\"prompt\":\"x\"}}\n\n{\"body\":{ \"prompt\":\"y\"}}\n";
+    let requests = batch(text.as_bytes(), "s", PATH).unwrap();
+    assert_eq!(requests.custom_ids, ["b", "request-1"]);
+    assert_eq!(
+        requests.items[1].body.text(),
+        "{ \"prompt\":\"y\"}",
+        "byte by byte"
+    );
+}
+
+#[test]
+fn errors_name_the_line_and_the_field() {
+    assert_eq!(problem(""), "ConfigMap in key jobs holds no request");
+    assert!(problem("{\"body\":{\"prompt\":\"x\"}}\n{").starts_with("ConfigMap in key jobs line 2: "));
+    assert!(problem("{\"body\":[]}").contains("must be a JSON object"));
+    assert!(problem("{\"body\":{\"prompt\":\"x\"},\"url\":\"/v1/embeddings\"}").contains("`url`"));
+    let twice = "{\"custom_id\":\"a\",\"body\":{\"prompt\":\"x\"}}\n".repeat(2);
+    assert_eq!(
+        problem(&twice),
+        "ConfigMap in key jobs line 2: its `custom_id` is that of request 0 as well"
+    );
+    let broken = batch(b"{\"body\":{}}\n{\"custom_id\":\"\xff\"}", "s", PATH).unwrap_err();
+    assert_eq!(
+        broken.to_string(),
+        "s line 2: it is no UTF-8 text (line 2, column 15)"
+    );
+}
+
+#[test]
+fn no_error_repeats_a_byte_of_the_input() {
+    let lines = [
+        CANARY.to_owned(),
+        format!("{{\"{CANARY}\": 1, \"body\": {{}}}}"),
+        format!("{{\"body\": \"{CANARY}\"}}"),
+        format!("{{\"body\": [\"{CANARY}\"]}}"),
+        format!("{{\"body\": {{\"prompt\": \"{CANARY}\"}}"),
+        format!("{{\"body\": {{}}, \"method\": \"{CANARY}\"}}"),
+        format!("{{\"body\": {{}}, \"method\": {{\"{CANARY}\": 1}}}}"),
+        format!("{{\"body\": {{}}, \"url\": \"{CANARY}\"}}"),
+        format!("{{\"body\": {{}}, \"custom_id\": \"{}\"}}", CANARY.repeat(100)),
+        format!("{{\"body\": {{}}, \"custom_id\": 7{CANARY}}}"),
+        format!(
+            "{{\"body\": {{}}, \"custom_id\": \"{CANARY}\"}}\n{{\"body\": {{}}, \"custom_id\": \"{CANARY}\"}}"
+        ),
+        format!(
+            "{{\"body\": {{\"prompt\": \"{}\"}}}}",
+            CANARY.repeat(MAX_INPUT_BYTES / CANARY.len() + 1)
+        ),
+        format!("{{\"body\": {{\"prompt\": \"{CANARY}\"}}}}\n").repeat(MAX_REQUESTS + 1),
+    ];
+    for text in lines {
+        let error = batch(text.as_bytes(), "s", PATH).unwrap_err();
+        assert!(!format!("{error} {error:?}").contains(CANARY), "{error}");
+    }
+}
+
+#[test]
+fn limits_are_named() {
+    let many = "{\"body\":{\"prompt\":\"x\"}}\n".repeat(MAX_REQUESTS + 1);
+    assert!(problem(&many).contains("more than 256 requests"));
+    assert!(problem(&" ".repeat(MAX_INPUT_BYTES + 1)).contains("bytes, more than"));
+}
+
+#[test]
+fn inline_bodies_are_limited_before_they_are_taken() {
+    // 256 bodies of numbers: 1.25 MiB for the API server, and 45 MB as values in memory.
+    let numbers = format!("{{\"a\":[{}1]}}", "1,".repeat(2_500));
+    let bodies: Vec<Payload> = (0..256).map(|_| Payload::new(numbers.clone()).unwrap()).collect();
+    assert!(matches!(inline(bodies), Err(InputError::TooLarge { .. })));
+    let small = vec![Payload::new("{}".into()).unwrap(); 2];
+    assert_eq!(inline(small).unwrap().summary().total, 2);
+    assert!(matches!(inline(Vec::new()), Err(InputError::Empty { .. })));
+}
+
+#[test]
+fn the_digest_covers_every_name_and_byte() {
+    let digest = |text: &str| batch(text.as_bytes(), "s", PATH).unwrap().digest;
+    let one = digest("{\"body\":{\"prompt\":\"x\"}}");
+    assert_ne!(one, digest("{\"body\":{\"prompt\":\"z\"}}"));
+    assert_ne!(one, digest("{\"body\":{\"prompt\": \"x\"}}"));
+    assert_ne!(one, digest("{\"custom_id\":\"a\",\"body\":{\"prompt\":\"x\"}}"));
+    assert_eq!(one, digest("{\"body\":{\"prompt\":\"x\"}, \"method\":\"POST\"}"));
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_bytes_never_panic(bytes: Vec<u8>, text in "\\PC{0,300}") {
+        let _ = batch(&bytes, "s", PATH);
+        let _ = batch(text.as_bytes(), "s", PATH);
+    }
+
+    #[test]
+    fn a_line_cut_anywhere_says_nothing_of_what_it_holds(cut in 0usize..80) {
+        let line = format!("{{\"custom_id\":\"{CANARY}\",\"body\":{{\"prompt\":\"{CANARY}{CANARY}\"}}}}");
+        let cut = cut.min(line.len() - 1);
+        if let Err(error) = batch(&line.as_bytes()[..cut], "s", PATH) {
+            let words = format!("{error:?} {error}");
+            prop_assert!(!words.contains("canary"));
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Stops attempts whose job is gone and that nobody follows: somebody took the job's finalizer away while no operator ran.
+//!
+//! What such an attempt delivered was metered when it was stored, so that nothing is left to bill.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use cocoon_api::{names, receipt::UsageStatement};
+use cocoon_core::agents::AgentPod;
+use k8s_openapi::api::core::v1::Pod;
+use kube::{ResourceExt as _, api::ListParams};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info};
+
+use super::context::Jobs;
+use crate::{
+    dispatch::{AgentClient, ClientError},
+    error::{self, KubeContext as _, Result},
+    pages,
+};
+
+/// Between two looks at all agents: what an orphaned attempt computes meanwhile is nobody's, and each look asks every agent.
+const INTERVAL: Duration = Duration::from_mins(1);
+
+/// An attempt that was told to stop: UID of the job, number of the attempt.
+type Told = BTreeSet<(String, u32)>;
+
+/// One agent that serves.
+struct Serving {
+    namespace: String,
+    provider: String,
+    pod: AgentPod,
+}
+
+/// Looks at all agents again and again, until `stop`.
+pub(super) async fn run(jobs: Arc<Jobs>, stop: CancellationToken) {
+    let sweeps = async {
+        let mut told = Told::new();
+        loop {
+            sleep(INTERVAL).await;
+            match sweep(&jobs, &told).await {
+                Ok(still) => told = still,
+                Err(error) => debug!(
+                    error = error::chain(&error),
+                    "agents cannot be looked at for orphaned attempts"
+                ),
+            }
+        }
+    };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = sweeps => {}
+    }
+}
+
+/// Answers which attempts of jobs that are gone are on agents; `told` are not told again.
+async fn sweep(jobs: &Jobs, told: &Told) -> Result<Told> {
+    let selector = format!("{}={}", names::COMPONENT_LABEL, names::AGENT_COMPONENT);
+    let params = ListParams::default().labels(&selector);
+    let now = jobs.ctx.now();
+    let serving = |pod: Pod| {
+        let agent = AgentPod::from_pod(&pod, now)?;
+        agent.ready_address()?;
+        Some(Serving {
+            namespace: pod.namespace()?,
+            provider: pod.labels().get(names::PROVIDER_LABEL)?.clone(),
+            pod: agent,
+        })
+    };
+    let agents = pages::collect(&jobs.ctx.api_all::<Pod>(), &params, serving).await;
+    let mut still = Told::new();
+    for agent in agents.attempt("list agents in", "all namespaces")? {
+        let Serving {
+            namespace,
+            provider,
+            pod,
+        } = agent;
+        let client = jobs.agent(&provider, &namespace, &pod, pod.ready_address())?;
+        match stop_orphans(jobs, &client, told).await {
+            Ok(orphans) => still.extend(orphans),
+            Err(error) => debug!(agent = %pod.name, error = error::chain(&error), "agent was not looked at"),
+        }
+    }
+    Ok(still)
+}
+
+async fn stop_orphans(jobs: &Jobs, client: &AgentClient, told: &Told) -> Result<Told, ClientError> {
+    let statements = client.usage().await?;
+    // Read after the agent was asked: a job that was dispatched before is in memory by now.
+    let there: BTreeSet<String> = jobs.store.state().iter().filter_map(|job| job.uid()).collect();
+    let orphans = orphans(&statements, &there);
+    for (job, attempt) in orphans.difference(told) {
+        client.cancel(job, *attempt).await?;
+        info!(job_uid = %job, attempt, "an attempt whose job is gone was stopped");
+    }
+    Ok(orphans)
+}
+
+/// Attempts of jobs that are not there.
+fn orphans(statements: &[UsageStatement], there: &BTreeSet<String>) -> Told {
+    let chains = statements.iter().map(|statement| &statement.chain);
+    chains
+        .filter(|chain| !there.contains(&chain.job))
+        .map(|chain| (chain.job.clone(), chain.attempt))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use cocoon_api::receipt::{ChainId, ReceiptChain, ReceiptSigner};
+
+    use super::*;
+
+    #[test]
+    fn attempts_of_jobs_that_are_gone_are_found_and_no_others() {
+        let signer = ReceiptSigner::from_seed([1; 32]);
+        let statement = |job: &str| {
+            signer.statement(&ReceiptChain::new(ChainId {
+                agent: signer.key(),
+                job: job.into(),
+                attempt: 2,
+                channel: None,
+            }))
+        };
+        let there = BTreeSet::from(["there".to_owned()]);
+        let found = orphans(&[statement("there"), statement("gone")], &there);
+        assert_eq!(found, Told::from([("gone".to_owned(), 2)]));
+    }
+}
