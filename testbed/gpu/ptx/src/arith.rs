@@ -32,6 +32,7 @@ macro_rules! shapes {
     ($($name:ident: $to:ty, [$($from:ty),+];)*) => {
         /// A function over rows, by its shape.
         #[derive(Clone, Copy, Debug)]
+        #[expect(clippy::upper_case_acronyms, reason = "each name spells its shape: the result, then the operands")]
         pub enum Function { $( $name(fn(&mut $to, $(&$from),+)), )* }
     };
 }

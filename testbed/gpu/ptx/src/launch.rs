@@ -216,6 +216,11 @@ fn check(launch: &Launch<'_>, limits: &Limits) -> Result<(), LaunchError> {
             required,
         });
     }
+    check_memory(launch, limits)
+}
+
+fn check_memory(launch: &Launch<'_>, limits: &Limits) -> Result<(), LaunchError> {
+    let kernel = || launch.kernel.name.clone();
     let bytes = u64::from(
         launch
             .kernel

@@ -20,9 +20,29 @@
     clippy::cast_precision_loss,
     reason = "arithmetic on bits of several widths is this crate's subject"
 )]
+#![expect(
+    clippy::float_cmp,
+    clippy::neg_cmp_op_on_partial_ord,
+    clippy::many_single_char_names,
+    clippy::precedence,
+    reason = "PTX defines its operations on exact values and NaN, bit by bit, with operands a, b, c and d"
+)]
+#![expect(
+    clippy::match_same_arms,
+    reason = "tables follow the order of the PTX ISA, not that of their right sides"
+)]
+#![expect(
+    clippy::similar_names,
+    reason = "caller and callee are the words for the two sides of a call"
+)]
+#![expect(
+    clippy::unnecessary_box_returns,
+    reason = "a fault is rare and large; results on the hot path stay one word"
+)]
 
 mod arith;
 mod check;
+mod cost;
 mod counters;
 mod decode;
 mod error;
@@ -35,6 +55,7 @@ mod module;
 mod parse;
 mod program;
 
+pub use cost::{CARDS, Card, Estimate, Rates};
 pub use counters::{Class, Classes, Counters, SharedTraffic, Traffic};
 pub use error::{ParseError, ParseErrorKind};
 pub use fault::{Fault, FaultKind};

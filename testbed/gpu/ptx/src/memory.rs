@@ -232,6 +232,9 @@ impl Memory {
     }
 
     /// Repeats a pattern of 1, 2 or 4 bytes `count` times from `address` on, as `cuMemsetD8/D16/D32` do.
+    ///
+    /// # Panics
+    /// When the pattern is longer than 65,536 bytes.
     pub fn fill(&self, address: u64, pattern: &[u8], count: u64) -> Result<(), AccessError> {
         const CHUNK: usize = 1 << 16;
         let outside = AccessError::OutOfBounds {

@@ -12,7 +12,7 @@ use crate::{Memory, OutOfMemory, ParseError, ParseErrorKind};
 /// The most bytes of parameters that PTX 8.0 allows a kernel.
 const MOST_PARAMETER_BYTES: usize = 4_352;
 
-/// A device's compute capability: 8.6 is sm_86.
+/// A device's compute capability: 8.6 is `sm_86`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Capability {
     /// The generation.
@@ -204,6 +204,9 @@ impl Module {
 
     /// Allocates and initialises the variables; the addresses are in the order of [`Self::globals`]. When memory runs
     /// out, what was allocated is given back.
+    ///
+    /// # Panics
+    /// When another thread frees a variable while it is initialised.
     pub fn place(&self, memory: &Memory) -> Result<Vec<u64>, OutOfMemory> {
         let mut addresses = Vec::with_capacity(self.globals.len());
         for variable in &self.globals {

@@ -333,6 +333,7 @@ pub enum CarryKind {
 
 /// A sum that reads or writes the carry.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one modifier")]
 pub struct Carry {
     /// What it does.
     pub kind: CarryKind,

@@ -1,5 +1,14 @@
 //! Kernels that NVRTC 12.0 compiled from the CUDA sources in `kernels/`, against the same in plain Rust.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    clippy::many_single_char_names,
+    reason = "sizes and values of tests are small, and named as in the formulas"
+)]
+
 mod support;
 
 use support::Argument::{Float, Int, Pointer};
@@ -68,7 +77,7 @@ fn a_missing_barrier_is_stopped() {
         "{fault}"
     );
     assert!(
-        fault.instruction.starts_with("ld.shared.f32") || fault.instruction.starts_with("@"),
+        fault.instruction.starts_with("ld.shared.f32") || fault.instruction.starts_with('@'),
         "{fault}"
     );
 }

@@ -8,6 +8,7 @@ mod api;
 mod cost;
 mod cudarc_suite;
 mod device;
+mod faults;
 mod kernels;
 mod machine;
 mod memory;

@@ -274,9 +274,8 @@ fn flush_bits(bits: u64, format: Format) -> u64 {
 /// `cvt.rn.f16x2.f32 d, a, b`: `a` to the high half, `b` to the low one.
 pub fn pair(to: Type, from: Type, modes: Modes, modifiers: &Modifiers<'_>) -> Result<Chosen, ParseError> {
     modifiers.need_target(80)?;
-    let round = match modes.round {
-        Some(round @ (Round::Nearest | Round::Zero)) => round,
-        _ => return Err(modifiers.refuse("a conversion to packed halves needs .rn or .rz".to_owned())),
+    let Some(round @ (Round::Nearest | Round::Zero)) = modes.round else {
+        return Err(modifiers.refuse("a conversion to packed halves needs .rn or .rz".to_owned()));
     };
     if from != Type::F32 || modes.saturate || modes.flush || modes.whole.is_some() {
         return Err(modifiers.refuse("packed halves are converted from .f32, with .relu at most".to_owned()));
@@ -327,7 +326,7 @@ pub fn to_tf32(modifiers: &mut Modifiers<'_>) -> Result<Chosen, ParseError> {
     })
 }
 
-/// `cvt.rn.satfinite.e4m3x2.f32 d, a, b` needs formats of 8 bits, which sm_90 alone has in PTX 8.0.
+/// `cvt.rn.satfinite.e4m3x2.f32 d, a, b` needs formats of 8 bits, which `sm_90` alone has in PTX 8.0.
 pub fn to_eighths(modifiers: &mut Modifiers<'_>) -> Result<Chosen, ParseError> {
     Err(ParseError::new(
         crate::ParseErrorKind::NotImplemented,

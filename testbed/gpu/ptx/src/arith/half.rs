@@ -158,6 +158,7 @@ macro_rules! modes {
 }
 
 /// What stands before the type of a half instruction.
+#[expect(clippy::struct_excessive_bools, reason = "each is one modifier")]
 struct Switches {
     flush: bool,
     saturate: bool,
@@ -198,7 +199,7 @@ pub fn choose(name: &str, modifiers: &mut Modifiers<'_>) -> Result<Chosen, Parse
         return Err(modifiers.refuse(format!("`{name}` on halves has no such mode")));
     }
     modifiers.need_target(match (brain, name) {
-        (true, "add" | "sub" | "mul") | (true, "ex2" | "tanh") => 90,
+        (true, "add" | "sub" | "mul" | "ex2" | "tanh") => 90,
         (true, _) | (false, "min" | "max") => 80,
         (false, "ex2" | "tanh") => 75,
         (false, _) if relu => 80,
@@ -246,7 +247,7 @@ macro_rules! functions {
                 "tanh" => unary!($h, packed, Mode<false, false, false>, |a: $h| <$h>::rounded(
                     libm::tanh(f64::from(a.wide())) as f32
                 )),
-                "min" | "max" if xor_sign => return xor_signed::<$h>(name == "max", nan, packed).ok_or_else(|| modifiers.refuse("no such extreme".to_owned())).map(|f| (f, 2)),
+                "min" | "max" if xor_sign => return Ok((xor_signed::<$h>(name == "max", nan, packed), 2)),
                 "min" => match nan {
                     false => modes!(binary, $h, packed, flush, false, false, |a: $h, b: $h| <$h>::rounded(pick::<false, false>(a.wide(), b.wide()))),
                     true => modes!(binary, $h, packed, flush, false, false, |a: $h, b: $h| <$h>::rounded(pick::<false, true>(a.wide(), b.wide()))),
@@ -265,7 +266,7 @@ functions!(half_function, f16);
 functions!(brain_function, bf16);
 
 /// The extreme of the magnitudes, with the product's sign.
-fn xor_signed<H: Half>(most: bool, nan: bool, packed: bool) -> Option<Function> {
+fn xor_signed<H: Half>(most: bool, nan: bool, packed: bool) -> Function {
     fn one<H: Half, const MOST: bool, const NAN: bool>(a: u32, b: u32) -> u32 {
         let magnitude = pick::<MOST, NAN>(H::of(H::magnitude(a)).wide(), H::of(H::magnitude(b)).wide());
         let bits = H::rounded(magnitude).bits();
@@ -285,10 +286,10 @@ fn xor_signed<H: Half>(most: bool, nan: bool, packed: bool) -> Option<Function> 
             }
         };
     }
-    Some(match (most, nan) {
+    match (most, nan) {
         (true, false) => both!(true, false),
         (false, false) => both!(false, false),
         (true, true) => both!(true, true),
         (false, true) => both!(false, true),
-    })
+    }
 }

@@ -18,14 +18,8 @@ macro_rules! integer_lanes {
         impl Lane for $value {
             type Bits = $bits;
             #[inline(always)]
-            #[expect(clippy::inline_always, reason = "the loops over lanes are vectors only with this within them")]
-            #[expect(clippy::allow_attributes, reason = "which of the lints below a cast meets depends on the type")]
-            #[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap, trivial_numeric_casts, reason = "a lane's low bits are the value")]
             fn of(bits: $bits) -> Self { bits as $value }
             #[inline(always)]
-            #[expect(clippy::inline_always, reason = "the loops over lanes are vectors only with this within them")]
-            #[expect(clippy::allow_attributes, reason = "which of the lints below a cast meets depends on the type")]
-            #[allow(clippy::cast_sign_loss, clippy::cast_lossless, trivial_numeric_casts, reason = "a lane holds a value's bits, extended by its sign")]
             fn bits(self) -> $bits { self as $bits }
         }
     )* };

@@ -39,6 +39,8 @@ impl Stamp {
 pub struct Accessor<'o> {
     /// The thread's number in its block.
     pub thread: u32,
+    /// Its warp's own clock.
+    pub clock: u32,
     /// What its warp has seen, by warp: see [`super::order::Order`].
     pub seen: &'o [u32],
 }
@@ -46,7 +48,7 @@ pub struct Accessor<'o> {
 impl Accessor<'_> {
     #[inline]
     fn stamp(&self, flags: u64) -> Stamp {
-        Stamp::new(self.thread, self.seen[(self.thread / 32) as usize], flags)
+        Stamp::new(self.thread, self.clock, flags)
     }
 
     /// Whether an access by another thread may happen at the same time as one of this thread.

@@ -53,9 +53,8 @@ impl<'a> Decoder<'_, 'a> {
             Type::Bf16 | Type::Bf16x2 => 0x3f80,
             other => return Err(m.bad_type(other)),
         };
-        let to = match self.destination(&operands[0], to_kind, Width::Same)? {
-            Register::W(to) => to,
-            _ => return Err(m.bad_type(to_kind)),
+        let Register::W(to) = self.destination(&operands[0], to_kind, Width::Same)? else {
+            return Err(m.bad_type(to_kind));
         };
         let operation = Operation::CompareValue {
             comparison: Box::new(comparison),

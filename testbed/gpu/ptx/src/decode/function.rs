@@ -245,9 +245,9 @@ impl<'d, 'a> Decoder<'d, 'a> {
                 }
             };
             if is_parameter {
-                signature.parameters.push(place)
+                signature.parameters.push(place);
             } else {
-                signature.returns.push(place)
+                signature.returns.push(place);
             }
         }
         Ok(signature)

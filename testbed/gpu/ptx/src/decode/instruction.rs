@@ -10,7 +10,7 @@ use crate::program::{Operation, Register};
 use crate::{ParseError, ParseErrorKind};
 
 /// Instructions of PTX 8.0 that this machine lacks: those of textures and surfaces, of video, the older matrix products,
-/// and those that only clusters of sm_90 have.
+/// and those that only clusters of `sm_90` have.
 const NOT_IMPLEMENTED: [&str; 36] = [
     "tex",
     "tld4",
@@ -77,7 +77,7 @@ impl<'a> Decoder<'_, 'a> {
                 self.carry(name, sets, m, operands)?;
             }
             "and" | "or" | "xor" | "not" if m.peek_kind() == Some(Type::Pred) => {
-                self.logic(name, m, operands)?
+                self.logic(name, m, operands)?;
             }
             "bra" => self.branch(m, operands)?,
             "brx" => self.branch_index(m, operands)?,

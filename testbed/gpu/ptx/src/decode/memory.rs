@@ -5,7 +5,7 @@ use super::operand::Width;
 use crate::counters::Class;
 use crate::modifiers::Modifiers;
 use crate::parse::tree::{Operand, Type};
-use crate::program::{Access, AddressSpace, AsyncCopy, NONE, Operation, Predicate, Register};
+use crate::program::{Access, AddressSpace, AsyncCopy, NONE, Operation, Predicate, Register, Row};
 use crate::{ParseError, ParseErrorKind};
 
 const SPACES: [(&str, AddressSpace); 7] = [
@@ -142,10 +142,6 @@ impl<'a> Decoder<'_, 'a> {
         Ok(registers)
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "they are the parts of one access, put together here"
-    )]
     fn access(
         &mut self,
         operand: &Operand<'a>,
@@ -252,19 +248,7 @@ impl<'a> Decoder<'_, 'a> {
         };
         let (to, _) = self.address(&operands[0])?;
         let (from, _) = self.address(&operands[1])?;
-        let (mut source, mut ignore): (_, Option<Predicate>) = (None, None);
-        if let Some(operand) = operands.get(3) {
-            let is_predicate = match operand {
-                Operand::Not(_) => true,
-                Operand::Name(name, None) => matches!(self.register(name), Ok((Register::P(_), _))),
-                _ => false,
-            };
-            if is_predicate {
-                ignore = Some(self.predicate(operand)?);
-            } else {
-                source = Some(self.narrow(operand, Type::U32, Width::Same)?);
-            }
-        }
+        let (source, ignore) = self.copied_part(operands.get(3))?;
         self.emit(
             Operation::AsyncCopy(Box::new(AsyncCopy {
                 to,
@@ -276,6 +260,25 @@ impl<'a> Decoder<'_, 'a> {
             Class::Global,
         );
         Ok(())
+    }
+
+    /// The operand that says how much of a copy is read: a number of bytes, or a predicate under which nothing is.
+    fn copied_part(
+        &mut self,
+        operand: Option<&Operand<'a>>,
+    ) -> Result<(Option<Row>, Option<Predicate>), ParseError> {
+        let Some(operand) = operand else {
+            return Ok((None, None));
+        };
+        let is_predicate = match operand {
+            Operand::Not(_) => true,
+            Operand::Name(name, None) => matches!(self.register(name), Ok((Register::P(_), _))),
+            _ => false,
+        };
+        if is_predicate {
+            return Ok((None, Some(self.predicate(operand)?)));
+        }
+        Ok((Some(self.narrow(operand, Type::U32, Width::Same)?), None))
     }
 
     /// `membar` and `fence`

@@ -262,7 +262,7 @@ impl<'a> Decoder<'_, 'a> {
         operands: &[Operand<'a>],
     ) -> Result<(), ParseError> {
         let to_space = m.flag("to");
-        let space = self.cvta_space(m)?;
+        let space = cvta_space(m)?;
         let kind = m.kind()?;
         self.expect_operands(operands, 2..=2)?;
         if !matches!(kind, Type::U32 | Type::U64) {
@@ -282,20 +282,9 @@ impl<'a> Decoder<'_, 'a> {
         Ok(())
     }
 
-    fn cvta_space(&self, m: &mut Modifiers<'_>) -> Result<AddressSpace, ParseError> {
-        m.required(&[
-            ("global", AddressSpace::Global),
-            ("shared", AddressSpace::Shared),
-            ("shared::cta", AddressSpace::Shared),
-            ("local", AddressSpace::Local),
-            ("const", AddressSpace::Const),
-            ("param", AddressSpace::Param),
-        ])
-    }
-
     /// `isspacep`
     pub fn is_space(&mut self, m: &mut Modifiers<'_>, operands: &[Operand<'a>]) -> Result<(), ParseError> {
-        let space = self.cvta_space(m)?;
+        let space = cvta_space(m)?;
         self.expect_operands(operands, 2..=2)?;
         let Operand::Name(to, None) = operands[0] else {
             return Err(self.error(ParseErrorKind::Operand, "a predicate is expected"));
@@ -305,4 +294,16 @@ impl<'a> Decoder<'_, 'a> {
         self.emit(Operation::IsSpace { to, from, space }, Class::Integer);
         Ok(())
     }
+}
+
+/// The space that an address is converted to, from or held against.
+fn cvta_space(m: &mut Modifiers<'_>) -> Result<AddressSpace, ParseError> {
+    m.required(&[
+        ("global", AddressSpace::Global),
+        ("shared", AddressSpace::Shared),
+        ("shared::cta", AddressSpace::Shared),
+        ("local", AddressSpace::Local),
+        ("const", AddressSpace::Const),
+        ("param", AddressSpace::Param),
+    ])
 }

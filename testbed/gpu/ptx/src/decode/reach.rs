@@ -92,10 +92,12 @@ fn instructions<'f, 'a>(function: &'f Function<'a>) -> impl Iterator<Item = &'f 
 fn collect<'a>(operand: &Operand<'a>, names: &mut Vec<&'a str>) {
     match operand {
         Operand::Name(name, None) | Operand::Sum(name, _) | Operand::Address(Some(name), _) => {
-            names.push(name)
+            names.push(name);
         }
         Operand::Vector(inner) | Operand::List(inner) => {
-            inner.iter().for_each(|operand| collect(operand, names))
+            for operand in inner {
+                collect(operand, names);
+            }
         }
         _ => {}
     }

@@ -87,6 +87,7 @@ impl<'m> BlockRunner<'m> {
             warp.number = number;
             warp.lanes = if left >= 32 { u32::MAX } else { (1 << left) - 1 };
             warp.steps = 0;
+            warp.divided = 0;
             warp.registers.reset(kernel.rows);
             warp.groups.reset(kernel.entry, warp.lanes);
             warp.local.reset(kernel.frame_bytes);

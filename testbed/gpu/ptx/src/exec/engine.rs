@@ -11,9 +11,11 @@ use crate::{Fault, FaultKind};
 /// Calls within calls that a thread may make: a recursion that ends stays below, and one that does not is stopped before
 /// its registers fill the host's memory.
 const DEEPEST: u32 = 1_000;
-/// Steps of one group before another group of the warp is looked at, so that lanes that wait in a loop for others of
-/// their warp do not keep them from coming.
-const PATIENCE: u64 = 1 << 12;
+/// Steps of a divided warp before the lanes that are furthest ahead have their turn, for those behind may wait in a loop
+/// for them. No loop of a kernel that keeps its lanes together for long is that long.
+const PATIENCE: u64 = 1 << 14;
+/// Steps of that turn.
+const FAVOUR: u64 = 1 << 8;
 
 /// What becomes of the group after a step.
 enum After {
@@ -29,16 +31,20 @@ impl Core<'_> {
     /// Runs a warp until nothing in it can go on or its turn is over.
     pub fn run_warp(&mut self, warp: &mut Warp, turn: u64) -> Result<(), Box<Fault>> {
         let end = warp.steps + turn;
-        let mut last = false;
         while warp.steps < end {
+            let last = warp.divided % (PATIENCE + FAVOUR) >= PATIENCE;
             let Some(mut group) = warp.groups.next(last) else {
                 return Ok(());
             };
-            let started = warp.steps;
+            let (started, alone) = (warp.steps, warp.groups.all.is_empty());
             if let Err(stop) = self.run_group(warp, &mut group, end) {
                 return Err(self.fault(warp, group.at, *stop));
             }
-            last = warp.steps - started >= PATIENCE && !last;
+            warp.divided = if alone {
+                0
+            } else {
+                warp.divided + warp.steps - started
+            };
         }
         Ok(())
     }
@@ -50,11 +56,7 @@ impl Core<'_> {
         warp.registers.window = frame.window;
         let alone = warp.groups.all.is_empty();
         let horizon = warp.groups.horizon(group);
-        let limit = if alone {
-            end
-        } else {
-            end.min(warp.steps + PATIENCE)
-        };
+        let limit = if alone { end } else { end.min(warp.steps + FAVOUR) };
         loop {
             let step = &machine.program.steps[group.at as usize];
             let mut active = group.lanes;
@@ -101,7 +103,7 @@ impl Core<'_> {
     ) -> Step<After> {
         match operation {
             Operation::Arithmetic { function, to, from } => {
-                self.arithmetic(warp, *function, *to, from, mask)?
+                self.arithmetic(warp, *function, *to, from, mask)?;
             }
             Operation::Move { to, from } => warp.registers.copy(&self.machine.pool, *to, *from, mask),
             Operation::Load(access) => self.load(warp, frame, access, mask)?,
@@ -164,14 +166,16 @@ impl Core<'_> {
             }
             Operation::SetPredicate { to, value } => {
                 warp.registers
-                    .write_predicate(*to, if *value { mask } else { 0 }, mask)
+                    .write_predicate(*to, if *value { mask } else { 0 }, mask);
             }
             Operation::Logic3 { to, from, table, or } => self.logic3(warp, *to, from, *table, *or, mask)?,
             Operation::Carry(carry) => self.carry(warp, carry, mask)?,
             Operation::Special { to, which } => self.special(warp, *to, *which, mask),
             Operation::Pack { to, from, bits } => self.pack(warp, *to, from, *bits, mask)?,
             Operation::Unpack { to, from, bits } => self.unpack(warp, to, *from, *bits, mask)?,
-            Operation::FrameAddress { to, offset } => self.frame_address(warp, frame, *to, *offset, mask),
+            Operation::FrameAddress { to, offset } => {
+                super::scalar::frame_address(warp, frame, *to, *offset, mask);
+            }
             Operation::Atomic(atomic) => self.atomic(warp, frame, atomic, mask)?,
             Operation::ConvertAddress {
                 to,

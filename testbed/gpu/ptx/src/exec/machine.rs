@@ -34,6 +34,9 @@ pub struct Machine<'l> {
     failed: AtomicU64,
 }
 
+/// What one host thread counted, and the number and fault of the block that stopped it.
+type Outcome = (Counters, Option<(u64, Box<Fault>)>);
+
 impl<'l> Machine<'l> {
     /// Prepares a launch that was checked.
     pub fn new(launch: &'l Launch<'l>, memory: &'l Memory, limits: &'l Limits) -> Self {
@@ -99,7 +102,7 @@ impl<'l> Machine<'l> {
     pub fn run(&self, cores: usize) -> Result<Counters, Box<Fault>> {
         let blocks: u64 = self.launch.grid.iter().map(|&size| u64::from(size)).product();
         let threads = u64::try_from(cores.max(1)).unwrap_or(1).min(blocks);
-        let outcomes: Vec<(Counters, Option<(u64, Box<Fault>)>)> = if threads == 1 {
+        let outcomes: Vec<Outcome> = if threads == 1 {
             vec![self.work(blocks)]
         } else {
             std::thread::scope(|scope| {
@@ -125,7 +128,7 @@ impl<'l> Machine<'l> {
     }
 
     /// One host thread: takes blocks in order until none is left.
-    fn work(&self, blocks: u64) -> (Counters, Option<(u64, Box<Fault>)>) {
+    fn work(&self, blocks: u64) -> Outcome {
         let mut runner = BlockRunner::new(self);
         loop {
             let block = self.next.fetch_add(1, Relaxed);

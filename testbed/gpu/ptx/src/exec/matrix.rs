@@ -48,20 +48,21 @@ fn value(kind: Element, bits: u64, place: usize) -> f64 {
     }
 }
 
-impl Core<'_> {
-    fn whole_warp(&self, warp: &Warp, mask: u32, what: &str) -> Step {
-        if mask == u32::MAX && warp.lanes == u32::MAX {
-            return Ok(());
-        }
-        let message =
-            format!("Divergent threads in warp: {what} is executed by lanes {mask:#010x}, and needs all 32");
-        Err(Stop::new(FaultKind::Mask, mask.trailing_zeros() & 31, message))
+/// Refuses an operation of the whole warp to fewer lanes.
+fn whole_warp(warp: &Warp, mask: u32, what: &str) -> Step {
+    if mask == u32::MAX && warp.lanes == u32::MAX {
+        return Ok(());
     }
+    let message =
+        format!("Divergent threads in warp: {what} is executed by lanes {mask:#010x}, and needs all 32");
+    Err(Stop::new(FaultKind::Mask, mask.trailing_zeros() & 31, message))
+}
 
+impl Core<'_> {
     /// `mma`: products are exact, and summed in double precision from the lowest k on before the one rounding; a card may
     /// round its partial sums. Integer sums are exact.
     pub fn matrix_product(&self, warp: &mut Warp, product: &MatrixProduct, mask: u32) -> Step {
-        self.whole_warp(warp, mask, "mma")?;
+        whole_warp(warp, mask, "mma")?;
         let (rows, columns, depth) = product.shape;
         let [_, a, b, c] = [0, 1, 2, 3].map(|i| &product.registers[i]);
         let (mut left, mut right, mut sum): (Matrix, Matrix, Matrix) =
@@ -73,7 +74,7 @@ impl Core<'_> {
                 left[g + 8 * (r % blocks)][t * e + i + r / blocks * 4 * e] = value;
             })?;
             self.fragment(warp, b, product.inputs.1, lane, |r, i, e, value| {
-                right[g][t * e + i + r * 4 * e] = value
+                right[g][t * e + i + r * 4 * e] = value;
             })?;
             self.fragment(warp, c, product.sum, lane, |r, i, e, value| {
                 let at = r * e + i;
@@ -124,7 +125,7 @@ impl Core<'_> {
 
     /// `ldmatrix` and `stmatrix`: lane 8·i + j gives the address of row j of matrix i.
     pub fn matrix_move(&mut self, warp: &mut Warp, frame: &Frame, operation: &MatrixMove, mask: u32) -> Step {
-        self.whole_warp(warp, mask, if operation.load { "ldmatrix" } else { "stmatrix" })?;
+        whole_warp(warp, mask, if operation.load { "ldmatrix" } else { "stmatrix" })?;
         let mut at = addresses(
             &warp.registers,
             &self.machine.pool,
@@ -213,7 +214,7 @@ impl Core<'_> {
 
     /// `movmatrix`
     pub fn matrix_transpose(&self, warp: &mut Warp, to: Row, from: Row, mask: u32) -> Step {
-        self.whole_warp(warp, mask, "movmatrix")?;
+        whole_warp(warp, mask, "movmatrix")?;
         let row = *warp.registers.narrow(&self.machine.pool, from, mask)?;
         let element = |r: usize, c: usize| row[r * 4 + c / 2] >> (16 * (c & 1)) & 0xffff;
         let mut moved = [0; 32];

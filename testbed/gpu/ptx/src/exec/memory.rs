@@ -138,7 +138,7 @@ impl Core<'_> {
                             warp.registers
                                 .lane(&self.machine.pool, access.registers[element], lane)?;
                         let address = at[lane] + (element * usize::from(access.size)) as u64;
-                        aligned(at[lane], access, lane)?;
+                        aligned(at[lane], access, lane, "local")?;
                         warp.local.store(address, usize::from(access.size), lane, value)?;
                     }
                 }
@@ -214,10 +214,10 @@ impl Core<'_> {
         let bytes = size * usize::from(access.count);
         count_wavefronts(&mut self.tally, at, bytes, mask);
         let mut offsets = [0; 32];
+        let mut by = accessor(&self.order, warp.number, 0);
         for lane in lanes(mask) {
-            offsets[lane] = self
-                .shared
-                .read(at[lane], bytes, &accessor(&self.order, warp.number, lane))?;
+            by.thread = warp.number * 32 + lane as u32;
+            offsets[lane] = self.shared.read(at[lane], bytes, &by)?;
         }
         for element in 0..usize::from(access.count) {
             let register = access.registers[element];
@@ -263,7 +263,7 @@ impl Core<'_> {
         let size = usize::from(access.size);
         let parameters = self.machine.launch.parameters;
         for lane in lanes(mask) {
-            aligned(at[lane], access, lane)?;
+            aligned(at[lane], access, lane, "parameter")?;
             for element in 0..usize::from(access.count) {
                 let start = usize::try_from(at[lane])
                     .ok()
@@ -286,12 +286,12 @@ impl Core<'_> {
     }
 }
 
-fn aligned(address: u64, access: &Access, lane: usize) -> Step {
+fn aligned(address: u64, access: &Access, lane: usize, space: &str) -> Step {
     let bytes = u64::from(access.size) * u64::from(access.count);
     if address.is_multiple_of(bytes) {
         return Ok(());
     }
-    let message = format!("Misaligned access of {bytes} bytes at address {address:#x}");
+    let message = format!("Misaligned access of {bytes} bytes at {space} address {address:#x}");
     Err(Stop::new(FaultKind::Misaligned, lane as u32, message))
 }
 
@@ -342,7 +342,7 @@ fn load_lanes(warp: &mut Warp, access: &Access, allocation: &Allocation, at: &[u
 fn load_local(warp: &mut Warp, access: &Access, at: &[u64; 32], mask: u32) -> Step {
     let size = usize::from(access.size);
     for lane in lanes(mask) {
-        aligned(at[lane], access, lane)?;
+        aligned(at[lane], access, lane, "local")?;
         for element in 0..usize::from(access.count) {
             let value = warp.local.load(at[lane] + (element * size) as u64, size, lane)?;
             warp.registers.set_lane(

@@ -161,10 +161,10 @@ impl Core<'_> {
     ) -> Step {
         let (low, high) = self.compare(warp, comparison, packed, mask)?;
         let mut row = [0; 32];
-        for lane in 0..32 {
-            row[lane] = if low >> lane & 1 == 1 { value } else { 0 };
+        for (lane, result) in row.iter_mut().enumerate() {
+            *result = if low >> lane & 1 == 1 { value } else { 0 };
             if packed && high >> lane & 1 == 1 {
-                row[lane] |= value << 16;
+                *result |= value << 16;
             }
         }
         warp.registers.write_narrow(to, &row, mask);
@@ -326,9 +326,7 @@ impl Core<'_> {
         let part = u64::MAX >> (64 - u32::from(bits));
         for lane in lanes(mask) {
             let value = warp.registers.lane(&self.machine.pool, from, lane)?;
-            // Fewer than four registers take larger parts: what is beyond them is no part of the value.
-            let parts = 64 / usize::from(bits);
-            for (place, &row) in to.iter().enumerate().take(parts) {
+            for (place, &row) in to.iter().enumerate().filter(|&(_, &row)| row != NONE) {
                 warp.registers.set_lane(
                     Register::W(row),
                     lane,
@@ -418,13 +416,6 @@ impl Core<'_> {
         warp.registers.write_predicate(to, held, mask);
         Ok(())
     }
-
-    /// The address of something in the function's frame.
-    pub fn frame_address(&self, warp: &mut Warp, frame: &Frame, to: Register, offset: u32, mask: u32) {
-        for lane in lanes(mask) {
-            warp.registers.set_lane(to, lane, u64::from(frame.local + offset));
-        }
-    }
 }
 
 fn product(a: u64, b: u64, carry: &Carry, high: bool) -> u128 {
@@ -441,5 +432,12 @@ fn product(a: u64, b: u64, carry: &Carry, high: bool) -> u128 {
         full >> if carry.wide { 64 } else { 32 }
     } else {
         full
+    }
+}
+
+/// The address of something in the function's frame.
+pub fn frame_address(warp: &mut Warp, frame: &Frame, to: Register, offset: u32, mask: u32) {
+    for lane in lanes(mask) {
+        warp.registers.set_lane(to, lane, u64::from(frame.local + offset));
     }
 }

@@ -144,9 +144,11 @@ fn describe(hazard: Hazard, at: usize, size: usize, touch: Touch, thread: u32) -
 /// The accessor for a lane of a warp.
 #[inline]
 pub fn accessor(order: &Order, warp: u32, lane: usize) -> Accessor<'_> {
+    let seen = order.seen(warp as usize);
     Accessor {
         thread: warp * 32 + lane as u32,
-        seen: order.seen(warp as usize),
+        clock: seen[warp as usize],
+        seen,
     }
 }
 

@@ -22,6 +22,8 @@ pub struct Warp {
     pub copies: Copies,
     /// Steps so far, which is also the time that `%clock` tells.
     pub steps: u64,
+    /// Steps since its lanes last went all together.
+    pub divided: u64,
 }
 
 impl Warp {
@@ -35,6 +37,7 @@ impl Warp {
             local: Local::default(),
             copies: Copies::default(),
             steps: 0,
+            divided: 0,
         }
     }
 }

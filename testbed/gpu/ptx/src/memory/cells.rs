@@ -8,6 +8,7 @@
     reason = "a byte range is accessed at several widths, which no safe type of the library offers"
 )]
 
+use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// A fixed range of bytes, zero at first, aligned to 16.
@@ -17,9 +18,9 @@ pub struct Cells {
 }
 
 /// 16 bytes, so that the widest access is aligned within them.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 #[repr(C, align(16))]
-struct Chunk([u64; 2]);
+struct Chunk(UnsafeCell<[u64; 2]>);
 
 // SAFETY: after construction the bytes are reached through `pointer` alone, and every access through it is atomic.
 unsafe impl Sync for Cells {}
@@ -53,6 +54,10 @@ impl Cells {
             .filter(|layout| layout.size() > 0)?;
         // SAFETY: the layout is not empty; zero is a valid `Chunk`; the box frees with the same layout.
         let words = unsafe {
+            #[expect(
+                clippy::cast_ptr_alignment,
+                reason = "the layout asks for the alignment of a chunk"
+            )]
             let start = std::alloc::alloc_zeroed(layout).cast::<Chunk>();
             if start.is_null() {
                 return None;

@@ -113,16 +113,15 @@ impl<'a> Lexer<'a> {
                     self.at += self.bytes[self.at..]
                         .iter()
                         .take_while(|&&byte| byte != b'\n')
-                        .count()
+                        .count();
                 }
                 (b'/', b'*') => {
                     let length = self.text.get(self.at + 2..).and_then(|rest| rest.find("*/"));
                     let Some(length) = length else {
                         return Err(self.error("a comment `/*` has no end"));
                     };
-                    let comment = &self.bytes[self.at..self.at + 2 + length];
-                    self.line +=
-                        u32::try_from(comment.iter().filter(|&&byte| byte == b'\n').count()).unwrap_or(0);
+                    let comment = &self.text[self.at..self.at + 2 + length];
+                    self.line += u32::try_from(comment.split('\n').count() - 1).unwrap_or(0);
                     self.at += length + 4;
                 }
                 _ => return Ok(()),

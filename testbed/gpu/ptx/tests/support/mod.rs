@@ -3,6 +3,10 @@
 #![allow(
     dead_code,
     clippy::allow_attributes,
+    clippy::cast_possible_wrap,
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::redundant_closure_for_method_calls,
     reason = "each test binary uses its own part"
 )]
 

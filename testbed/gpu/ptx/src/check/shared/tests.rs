@@ -2,9 +2,11 @@ use super::super::order::Order;
 use super::*;
 
 fn by(order: &Order, thread: u32) -> Accessor<'_> {
+    let (warp, seen) = ((thread / 32) as usize, order.seen((thread / 32) as usize));
     Accessor {
         thread,
-        seen: order.seen((thread / 32) as usize),
+        clock: seen[warp],
+        seen,
     }
 }
 
