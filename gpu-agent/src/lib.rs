@@ -1,15 +1,16 @@
 //! The agent of a farm: loads one model, serves it, meters it.
 //!
 //! ```text
-//! http ──requests──▶ engine ──Batch──▶ backend (model::decoder over backend::ops)
-//!   ▲                  │                       │
-//!   └──tokens, usage───┘◀────────tokens────────┘
+//! http ──▶ attempts ──requests──▶ engine ──Batch──▶ backend (model::decoder over backend::ops)
+//!             ▲                      │                 │
+//!             └─────tokens, usage────┘◀─────tokens─────┘
 //! ```
 //!
-//! The engine decides what runs next and counts; the backend computes and samples; the server speaks to the operator and
-//! signs what was delivered. The agent holds no Kubernetes credentials and writes no file, and neither prompts
+//! The engine decides what runs next and counts; the backend computes and samples; attempts
+//! meter and sign what is delivered; the server speaks to the operator. The agent holds no Kubernetes credentials and writes no file, and neither prompts
 //! nor completions reach its logs.
 
+pub mod attempts;
 pub mod backend;
 pub mod engine;
 pub mod evaluate;

@@ -2,7 +2,7 @@
 #![no_main]
 
 use cocoon_api::agent::{AttemptRequest, Endpoint, SamplingDefaults};
-use gpu_agent::http::{Body, Defaults};
+use gpu_agent::attempts::{Body, Defaults};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let _ = serde_json::from_slice::<AttemptRequest>(bytes);

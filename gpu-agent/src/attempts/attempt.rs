@@ -1,23 +1,19 @@
 //! One attempt at a job: its requests, its receipt chain, and the lines of its results.
 
 use std::{
-    collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
 
 use cocoon_api::{
-    TokenCount, Usage,
+    Prices, Usage,
     agent::{AttemptProgress, AttemptRequest, AttemptState, FailureCode, Outcome, ResultLine},
-    receipt::{ChainId, ReceiptChain, Sha256Digest, UsageStatement},
+    receipt::{ChainId, Delivery, ReceiptChain, ReceiptSigner, Sha256Digest, UsageStatement},
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::service::Service;
-
-/// Seconds over which tokens per second are averaged: long enough to be steady at a few tokens a second.
-const RATE_WINDOW_SECONDS: u64 = 5;
+use super::{live::Live, rate::Rate};
 
 /// Names an attempt: UID of the job, number of the attempt.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,17 +31,29 @@ pub struct Attempt {
     pub(super) digest: Sha256Digest,
     pub(super) cancel: CancellationToken,
     total: u32,
-    channel: Option<String>,
+    terms: Terms,
+    signer: Arc<ReceiptSigner>,
     state: Mutex<State>,
     /// Number of lines and whether they are all, for those who wait for more.
     grown: watch::Sender<Grown>,
 }
 
+/// What every receipt of an attempt says.
+#[derive(Debug, Clone)]
+struct Terms {
+    model: Sha256Digest,
+    prices: Prices,
+    /// Address of the channel that pays; absent where the attempt is free.
+    channel: Option<String>,
+}
+
 /// How far the results have grown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Grown {
-    pub(super) lines: usize,
-    pub(super) ended: bool,
+pub struct Grown {
+    /// Lines that are there.
+    pub lines: usize,
+    /// Whether nothing follows.
+    pub ended: bool,
 }
 
 struct State {
@@ -62,14 +70,6 @@ struct State {
     /// Tokens of requests in flight.
     live: Live,
     rate: Rate,
-}
-
-/// Tokens of requests that have no result yet; never billed from here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct Live {
-    prompt: u64,
-    cached: u64,
-    completion: u64,
 }
 
 /// Shows the tokens of one request while it is in flight.
@@ -94,14 +94,15 @@ pub(super) struct Failure {
 }
 
 impl Attempt {
-    pub(super) fn new(
+    /// An attempt that nothing was computed of, whose receipts this signer signs.
+    pub fn new(
         id: AttemptId,
         request: &AttemptRequest,
         digest: Sha256Digest,
-        service: &Service,
+        signer: Arc<ReceiptSigner>,
     ) -> Self {
         let chain = ReceiptChain::new(ChainId {
-            agent: service.signer.key(),
+            agent: signer.key(),
             job: id.job.clone(),
             attempt: id.attempt,
             channel: request.channel.clone(),
@@ -111,7 +112,12 @@ impl Attempt {
             digest,
             cancel: CancellationToken::new(),
             total: u32::try_from(request.requests.len()).unwrap_or(u32::MAX),
-            channel: request.channel.clone(),
+            terms: Terms {
+                model: request.model_sha256,
+                prices: request.prices,
+                channel: request.channel.clone(),
+            },
+            signer,
             state: Mutex::new(State {
                 chain,
                 lines: Vec::new(),
@@ -128,16 +134,26 @@ impl Attempt {
         }
     }
 
+    /// Its name.
+    pub fn id(&self) -> &AttemptId {
+        &self.id
+    }
+
+    /// Ends what is unfinished; what is finished stays readable.
+    pub fn cancel(&self) {
+        self.cancel.cancel();
+    }
+
     /// Whether the attempt is free of charge.
     pub(super) fn is_free(&self) -> bool {
-        self.channel.is_none()
+        self.terms.channel.is_none()
     }
 
     /// Live figures.
-    pub(super) fn progress(&self, service: &Service) -> AttemptProgress {
+    pub fn progress(&self) -> AttemptProgress {
         let state = self.state();
         AttemptProgress {
-            agent: service.signer.key(),
+            agent: self.signer.key(),
             state: state.ended.unwrap_or(AttemptState::Running),
             total: self.total,
             in_flight: state.in_flight,
@@ -152,17 +168,17 @@ impl Attempt {
     }
 
     /// The signed sum of what was delivered.
-    pub(super) fn statement(&self, service: &Service) -> UsageStatement {
-        service.signer.statement(&self.state().chain)
+    pub fn statement(&self) -> UsageStatement {
+        self.signer.statement(&self.state().chain)
     }
 
     /// The line at a position, if it is there.
-    pub(super) fn line(&self, position: usize) -> Option<Arc<str>> {
+    pub fn line(&self, position: usize) -> Option<Arc<str>> {
         self.state().lines.get(position).cloned()
     }
 
     /// To be told of every line.
-    pub(super) fn follow(&self) -> watch::Receiver<Grown> {
+    pub fn follow(&self) -> watch::Receiver<Grown> {
         self.grown.subscribe()
     }
 
@@ -190,14 +206,7 @@ impl Attempt {
     }
 
     /// Notes that a request is no longer being computed, and appends its line; a success is signed here.
-    pub(super) fn finish_request(
-        &self,
-        service: &Service,
-        request: &AttemptRequest,
-        index: u32,
-        was_in_flight: bool,
-        result: Result<Success, Failure>,
-    ) {
+    pub(super) fn finish_request(&self, index: u32, was_in_flight: bool, result: Result<Success, Failure>) {
         let mut state = self.state();
         state.in_flight -= u32::from(was_in_flight);
         let mut usage = Usage::default();
@@ -205,7 +214,7 @@ impl Attempt {
             // Tokens pass from those in flight to those delivered under one lock: who looks sees them once.
             state.live.subtract(std::mem::take(&mut success.live.tokens));
             usage = success.usage;
-            state.sign(service, request, index, success.body, usage)
+            state.sign(&self.signer, &self.terms, index, success.body, usage)
         });
         let outcome = match signed {
             Ok(outcome) => {
@@ -250,27 +259,26 @@ impl Attempt {
 impl State {
     fn sign(
         &mut self,
-        service: &Service,
-        request: &AttemptRequest,
+        signer: &ReceiptSigner,
+        terms: &Terms,
         index: u32,
         body: String,
         usage: Usage,
     ) -> Result<Outcome, Failure> {
-        let delivery = cocoon_api::receipt::Delivery {
+        let delivery = Delivery {
             request: index,
-            model: service.model.sha256,
+            model: terms.model,
             result: Sha256Digest::of(body.as_bytes()),
             usage,
-            prices: request.prices,
+            prices: terms.prices,
         };
-        let receipt = service
-            .signer
+        let receipt = signer
             .receipt(&mut self.chain, delivery)
             .map_err(|error| Failure {
                 code: FailureCode::Internal,
                 message: format!("cannot sign a receipt: {error}"),
             })?;
-        let statement = Box::new(service.signer.statement(&self.chain));
+        let statement = Box::new(signer.statement(&self.chain));
         Ok(Outcome::Succeeded {
             body,
             receipt: Box::new(receipt),
@@ -300,11 +308,8 @@ impl LiveRequest {
 
     fn add(&mut self, more: Live) {
         let mut state = self.attempt.state();
-        for tokens in [&mut self.tokens, &mut state.live] {
-            tokens.prompt += more.prompt;
-            tokens.cached += more.cached;
-            tokens.completion += more.completion;
-        }
+        state.live.add(more);
+        self.tokens.add(more);
     }
 }
 
@@ -316,66 +321,5 @@ impl Drop for LiveRequest {
             return;
         }
         self.attempt.state().live.subtract(self.tokens);
-    }
-}
-
-impl Live {
-    fn subtract(&mut self, other: Self) {
-        self.prompt -= other.prompt;
-        self.cached -= other.cached;
-        self.completion -= other.completion;
-    }
-
-    fn usage(&self) -> Usage {
-        Usage {
-            prompt_tokens: count(self.prompt),
-            cached_prompt_tokens: count(self.cached),
-            completion_tokens: count(self.completion),
-            ..Usage::default()
-        }
-    }
-}
-
-/// A number of tokens; an attempt's tokens are far below the limit of the type.
-fn count(tokens: u64) -> TokenCount {
-    TokenCount::new(tokens).unwrap_or_default()
-}
-
-/// Tokens of the last seconds.
-#[derive(Debug, Default)]
-struct Rate {
-    /// When tokens were sampled, and how many; at most one entry a tenth of a second.
-    recent: VecDeque<(Instant, u64)>,
-}
-
-impl Rate {
-    fn record(&mut self, now: Instant, tokens: u64) {
-        match self.recent.back_mut() {
-            Some((at, count)) if now.duration_since(*at).as_millis() < 100 => *count += tokens,
-            _ => self.recent.push_back((now, tokens)),
-        }
-        while self
-            .recent
-            .front()
-            .is_some_and(|(at, _)| now.duration_since(*at).as_secs() >= RATE_WINDOW_SECONDS)
-        {
-            self.recent.pop_front();
-        }
-    }
-
-    #[expect(clippy::cast_precision_loss, reason = "counts of a few seconds")]
-    fn per_second(&self, now: Instant) -> f64 {
-        let fresh = |entry: &&(Instant, u64)| now.duration_since(entry.0).as_secs() < RATE_WINDOW_SECONDS;
-        let tokens: u64 = self.recent.iter().filter(fresh).map(|(_, count)| count).sum();
-        let oldest = self
-            .recent
-            .iter()
-            .find(fresh)
-            .map_or(0.0, |(at, _)| now.duration_since(*at).as_secs_f64());
-        if tokens == 0 {
-            0.0
-        } else {
-            tokens as f64 / oldest.max(0.1)
-        }
     }
 }

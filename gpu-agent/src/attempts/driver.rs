@@ -17,7 +17,7 @@ use super::{
     attempt::{Attempt, Failure, Success},
     body::{Body, Defaults, Refusal},
     openai::{self, Prepared},
-    service::Service,
+    served::Serving,
 };
 use crate::engine::{self, Event, Health};
 
@@ -35,7 +35,7 @@ struct Ended {
 
 /// One attempt being run.
 struct Driver {
-    service: Arc<Service>,
+    serving: Arc<Serving>,
     attempt: Arc<Attempt>,
     request: Arc<AttemptRequest>,
     pending: VecDeque<Pending>,
@@ -46,12 +46,12 @@ struct Driver {
 }
 
 /// Runs an attempt to its end.
-pub(super) async fn drive(service: Arc<Service>, attempt: Arc<Attempt>, request: AttemptRequest) {
+pub async fn drive(serving: Arc<Serving>, attempt: Arc<Attempt>, request: AttemptRequest) {
     let request = Arc::new(request);
     let cancel = attempt.cancel.clone();
     let pending = tokio::select! {
         () = cancel.cancelled() => None,
-        pending = prepare_all(&service, &request) => Some(pending),
+        pending = prepare_all(&serving, &request) => Some(pending),
     };
     let unprepared = |item: &cocoon_api::agent::RequestItem| Pending {
         index: item.index,
@@ -60,7 +60,7 @@ pub(super) async fn drive(service: Arc<Service>, attempt: Arc<Attempt>, request:
     let cancelled_early = pending.is_none();
     let pending = pending.unwrap_or_else(|| request.requests.iter().map(unprepared).collect());
     let mut driver = Driver {
-        service,
+        serving,
         attempt,
         request,
         pending,
@@ -85,8 +85,8 @@ pub(super) async fn drive(service: Arc<Service>, attempt: Arc<Attempt>, request:
 }
 
 /// Tokenises every request, away from the threads that serve connections.
-async fn prepare_all(service: &Arc<Service>, request: &Arc<AttemptRequest>) -> VecDeque<Pending> {
-    let (for_thread, wanted) = (Arc::clone(service), Arc::clone(request));
+async fn prepare_all(serving: &Arc<Serving>, request: &Arc<AttemptRequest>) -> VecDeque<Pending> {
+    let (for_thread, wanted) = (Arc::clone(serving), Arc::clone(request));
     let prepared = tokio::task::spawn_blocking(move || {
         let prepare = |item: &cocoon_api::agent::RequestItem| {
             let defaults = Defaults {
@@ -162,15 +162,15 @@ impl Driver {
             Ok(prepared) => {
                 self.reserved.insert(index, most.unwrap_or_default());
                 self.attempt.start_request();
-                let (service, attempt, request) = (
-                    Arc::clone(&self.service),
+                let (serving, attempt, request) = (
+                    Arc::clone(&self.serving),
                     Arc::clone(&self.attempt),
                     Arc::clone(&self.request),
                 );
                 self.running.spawn(async move {
                     Ended {
                         index,
-                        result: generate(&service, &attempt, &request, index, prepared).await,
+                        result: generate(&serving, &attempt, &request, index, prepared).await,
                     }
                 });
             }
@@ -179,9 +179,8 @@ impl Driver {
     }
 
     fn refuse(&self, index: u32, failure: Failure) {
-        self.service.metrics.request_failed(failure.code);
-        self.attempt
-            .finish_request(&self.service, &self.request, index, false, Err(failure));
+        self.serving.outcomes.count(Some(failure.code));
+        self.attempt.finish_request(index, false, Err(failure));
     }
 
     fn record(&mut self, Ended { index, result }: Ended) {
@@ -191,12 +190,11 @@ impl Driver {
                 // The same sum was computed with more tokens when the request was admitted.
                 let cost = self.cost(success.usage).unwrap_or(NanoTon::ZERO);
                 self.spent = self.spent.checked_add(cost).unwrap_or(self.spent);
-                self.service.metrics.request_succeeded();
+                self.serving.outcomes.count(None);
             }
-            Err(failure) => self.service.metrics.request_failed(failure.code),
+            Err(failure) => self.serving.outcomes.count(Some(failure.code)),
         }
-        self.attempt
-            .finish_request(&self.service, &self.request, index, true, result);
+        self.attempt.finish_request(index, true, result);
     }
 
     /// Gives requests whose task failed, a fault that was logged, their line.
@@ -265,7 +263,7 @@ impl Driver {
 
 /// Runs one request on the engine.
 async fn generate(
-    service: &Service,
+    serving: &Serving,
     attempt: &Arc<Attempt>,
     request: &AttemptRequest,
     index: u32,
@@ -273,8 +271,8 @@ async fn generate(
 ) -> Result<Success, Failure> {
     let prompt_tokens = generation.prompt.len() as u64;
     let mut live = attempt.watch();
-    let stopped = |_| ended(service.engine.health());
-    let mut events = service.engine.submit(generation).await.map_err(stopped)?;
+    let stopped = |_| ended(serving.engine.health());
+    let mut events = serving.engine.submit(generation).await.map_err(stopped)?;
     let mut text = String::new();
     while let Some(event) = events.recv().await {
         match event {
@@ -290,7 +288,7 @@ async fn generate(
                     .map_or(0, |since| since.as_secs());
                 let body = openai::response(
                     request.endpoint,
-                    &service.model.name,
+                    &serving.model.name,
                     &id,
                     created,
                     &text,
@@ -302,7 +300,7 @@ async fn generate(
             Event::Failed(failure) => return Err(failure.into()),
         }
     }
-    Err(ended(service.engine.health()))
+    Err(ended(serving.engine.health()))
 }
 
 fn count(tokens: usize) -> Result<TokenCount, UnitError> {

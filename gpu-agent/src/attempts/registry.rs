@@ -14,7 +14,7 @@ const MAX_RESULT_BYTES: usize = 64 << 20;
 
 /// Attempts in order of arrival.
 #[derive(Default)]
-pub(super) struct Registry(Mutex<Known>);
+pub struct Registry(Mutex<Known>);
 
 #[derive(Default)]
 struct Known {
@@ -23,7 +23,7 @@ struct Known {
 }
 
 /// What became of a new attempt.
-pub(super) enum Admission {
+pub enum Admission {
     /// It is new, and must be run.
     New(Arc<Attempt>),
     /// The same was accepted before.
@@ -36,7 +36,7 @@ pub(super) enum Admission {
 
 impl Registry {
     /// Admits an attempt at most once. To make room, the oldest attempts that have ended are forgotten.
-    pub(super) fn admit(&self, attempt: Attempt) -> Admission {
+    pub fn admit(&self, attempt: Attempt) -> Admission {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, present)) = known.attempts.get(&attempt.id) {
             return if present.digest == attempt.digest {
@@ -58,13 +58,13 @@ impl Registry {
     }
 
     /// An attempt by name.
-    pub(super) fn get(&self, id: &AttemptId) -> Option<Arc<Attempt>> {
+    pub fn get(&self, id: &AttemptId) -> Option<Arc<Attempt>> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         known.attempts.get(id).map(|(_, attempt)| Arc::clone(attempt))
     }
 
     /// All attempts, by name.
-    pub(super) fn all(&self) -> Vec<Arc<Attempt>> {
+    pub fn all(&self) -> Vec<Arc<Attempt>> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         known
             .attempts

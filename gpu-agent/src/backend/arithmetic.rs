@@ -39,7 +39,7 @@ pub const RESIDUAL: f32 = 1.0 / RESIDUAL_STEPS;
 pub const SMALLEST: f32 = f32::from_bits((127 - 100) << 23);
 
 /// `2 · √(2/π)`
-pub const GELU_FACTOR: f32 = 1.595_769_1;
+pub const GELU_FACTOR: f32 = 1.595_769_2;
 /// Share of the cube in the argument of the tanh of GELU.
 pub const GELU_CUBE: f32 = 0.044_715;
 

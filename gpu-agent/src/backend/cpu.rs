@@ -14,6 +14,7 @@ mod memory;
 mod numbers;
 mod packed;
 mod pool;
+mod rows;
 mod staged;
 mod tensor;
 
@@ -25,6 +26,7 @@ pub use isa::Isa;
 use matrix::Matrix;
 use numbers::{Bound, Faults};
 use pool::Pool;
+use rows::each_row;
 use staged::Staged;
 pub use tensor::Tensor;
 
@@ -88,7 +90,7 @@ impl CpuOps {
             activations: Activations::default(),
             attention: attention::Scratch::new(threads),
             exact: matrix::Scratch::new(threads),
-            staged: Staged::new(BLOCK_TOKENS),
+            staged: Staged::new(BLOCK_TOKENS, threads),
             faults: Faults::default(),
             normed: Tensor::default(),
             between: Tensor::default(),
@@ -124,10 +126,9 @@ impl CpuOps {
 
     fn scale_rows(&self, x: &Tensor, norm: &Norm<'_, Self>, out: &mut Tensor) {
         let width = x.width;
-        let rows = out.reshape(x.rows, width).chunks_exact_mut(width);
-        for (row, out) in x.values().chunks_exact(width).zip(rows) {
-            elementwise::rms_norm(self.isa, row, norm.weight, norm.epsilon, out);
-        }
+        each_row(&self.pool, out.reshape(x.rows, width), width, |row, out| {
+            elementwise::rms_norm(self.isa, x.row(row), norm.weight, norm.epsilon, out);
+        });
     }
 
     /// Normalises every head of every row in place.
@@ -143,10 +144,10 @@ impl CpuOps {
     fn rotate(&self, x: &mut Tensor, rotation: Rotation, table: &[f32]) {
         let (rows, width) = (x.rows, x.width);
         let positions = &self.staged.batch.positions;
-        for (row, position) in x.resize(rows).chunks_exact_mut(width).zip(positions) {
-            let angles = &table[*position as usize * rotation.size..][..rotation.size];
-            elementwise::rotate(self.isa, row, rotation, angles);
-        }
+        each_row(&self.pool, x.resize(rows), width, |row, values| {
+            let angles = &table[positions[row] as usize * rotation.size..][..rotation.size];
+            elementwise::rotate(self.isa, values, rotation, angles);
+        });
     }
 }
 
@@ -345,10 +346,10 @@ impl Ops for CpuOps {
         ];
         self.multiply(&normed, products);
         let gate = out.resize(x.rows);
-        match what.activation {
-            Activation::Silu => elementwise::swiglu(self.isa, gate, up.values()),
-            Activation::Gelu => elementwise::geglu(self.isa, gate, up.values()),
-        }
+        each_row(&self.pool, gate, up.width, |row, gate| match what.activation {
+            Activation::Silu => elementwise::swiglu(self.isa, gate, up.row(row)),
+            Activation::Gelu => elementwise::geglu(self.isa, gate, up.row(row)),
+        });
         (self.between, self.normed) = (up, normed);
         Ok(())
     }
@@ -376,8 +377,10 @@ impl Ops for CpuOps {
     }
 
     fn sample(&mut self, logits: &Tensor) -> Result<(), DeviceError> {
-        let Self { staged, faults, .. } = self;
-        staged.sample(logits.values(), logits.width, |row| faults.note(row));
+        let Self {
+            staged, faults, pool, ..
+        } = self;
+        staged.sample(pool, logits.values(), logits.width, |row| faults.note(row));
         Ok(())
     }
 

@@ -13,13 +13,18 @@ use super::{
 const FIRST_CANDIDATES: usize = 256;
 /// Mass of the likeliest token, 2⁴⁰: the masses of 2²⁰ tokens add up to less than 2⁶¹, and what is left out below one is
 /// less than a millionth of the likeliest token's probability in all.
-const ONE: f32 = (1u64 << 40) as f32;
+const ONE: f32 = power_of_two(40);
 /// `e^x · 2⁴⁰` is below 1 for every `x` below this.
 const NO_MASS: f32 = -28.0;
 /// Shares of a sum are multiples of 2⁻³².
-const SHARE: f32 = (1u64 << 32) as f32;
+const SHARE: f32 = power_of_two(32);
 /// The lowest temperatures count as 2⁻⁶⁴, whose reciprocal is finite.
-const LARGEST_INVERSE: f32 = (1u128 << 64) as f32;
+const LARGEST_INVERSE: f32 = power_of_two(64);
+
+/// `2^exponent`
+const fn power_of_two(exponent: u32) -> f32 {
+    f32::from_bits((127 + exponent) << 23)
+}
 
 /// A token that may be chosen.
 #[derive(Debug, Clone, Copy)]
@@ -139,7 +144,7 @@ fn keep(spec: &SampleSpec<'_>, candidates: &mut Vec<Candidate>, best: &mut Vec<C
         return;
     }
     let share = u128::from((sampling.top_p * SHARE) as u64);
-    let nucleus = u128::from(sum(candidates)) * share >> 32;
+    let nucleus = (u128::from(sum(candidates)) * share) >> 32;
     let mut sorted = FIRST_CANDIDATES;
     loop {
         best.clone_from(candidates);
@@ -180,7 +185,7 @@ fn keep_likeliest(candidates: &mut Vec<Candidate>, count: usize) {
 fn draw(spec: &SampleSpec<'_>, candidates: &mut [Candidate]) -> Option<u32> {
     candidates.sort_unstable_by_key(|candidate| candidate.token);
     let random = u128::from(random(spec.sampling.seed, spec.index));
-    let place = random * u128::from(sum(candidates)) >> 64;
+    let place = (random * u128::from(sum(candidates))) >> 64;
     let mut before = 0;
     candidates
         .iter()

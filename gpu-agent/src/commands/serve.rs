@@ -6,15 +6,13 @@ use anyhow::Context as _;
 use clap::ValueEnum;
 use cocoon_api::receipt::{ReceiptSigner, Sha256Digest};
 use gpu_agent::{
+    attempts::Served,
     backend::{
         Backend, Budget,
         cpu::{CpuOps, Precision},
     },
     engine::{Engine, Options, measure},
-    http::{
-        Listeners, TlsFiles, serve,
-        service::{Served, Service},
-    },
+    http::{Listeners, TlsFiles, serve, service::Service},
     model::{architectures, chat::ChatTemplate, decoder::Loaded, tokenizer::Tokenizer},
     weights::file::ModelFile,
 };

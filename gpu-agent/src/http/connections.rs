@@ -16,7 +16,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    probes, routes,
+    probes, protocol,
     service::Service,
     tls::{Tls, TlsError, TlsFiles},
 };
@@ -54,7 +54,7 @@ pub async fn serve(
     let tls = Arc::new(Tls::load(files)?);
     let graceful = GracefulShutdown::new();
     let protocol = Port {
-        router: routes::router(Arc::clone(&service)),
+        router: protocol::router(Arc::clone(&service)),
         tls: Some(Arc::clone(&tls)),
     };
     let plain = Port {

@@ -2,12 +2,14 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use cocoon_api::agent::FailureCode;
 use prometheus::{
     Encoder as _, Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
-use crate::engine::{Engine, EngineFault, Figures, Health};
+use crate::{
+    attempts::Serving,
+    engine::{EngineFault, Figures, Health},
+};
 
 /// The agent's metrics.
 pub(super) struct Metrics {
@@ -97,23 +99,6 @@ impl Metrics {
         Ok(())
     }
 
-    pub(super) fn request_succeeded(&self) {
-        self.requests.with_label_values(&["succeeded"]).inc();
-    }
-
-    pub(super) fn request_failed(&self, code: FailureCode) {
-        let outcome = match code {
-            FailureCode::InvalidRequest => "invalid_request",
-            FailureCode::ContextLengthExceeded => "context_length_exceeded",
-            FailureCode::BudgetExceeded => "budget_exceeded",
-            FailureCode::Cancelled => "cancelled",
-            FailureCode::Internal => "internal",
-            FailureCode::ResultTooLarge => "result_too_large",
-            FailureCode::NotComputable => "not_computable",
-        };
-        self.requests.with_label_values(&[outcome]).inc();
-    }
-
     fn show_health(&self, health: Health) {
         let faults = EngineFault::ALL.map(Health::Failed);
         for state in [Health::Serving, Health::Stopped].into_iter().chain(faults) {
@@ -123,7 +108,12 @@ impl Metrics {
     }
 
     /// The text that Prometheus reads.
-    pub(super) fn render(&self, engine: &Engine) -> Result<String, prometheus::Error> {
+    pub(super) fn render(&self, serving: &Serving) -> Result<String, prometheus::Error> {
+        let engine = &serving.engine;
+        for (outcome, count) in serving.outcomes.counts() {
+            let counter = self.requests.with_label_values(&[outcome]);
+            counter.inc_by(count.saturating_sub(counter.get()));
+        }
         let figures = engine.figures();
         let Figures {
             prompt_tokens,

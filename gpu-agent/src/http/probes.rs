@@ -24,7 +24,7 @@ pub(super) fn router(service: Arc<Service>) -> Router {
 /// The model is loaded before anything listens, so an agent is ready while its engine serves. An engine that has ended
 /// does not come back: the agent must be started again, which is what failing liveness asks for.
 async fn healthy(State(service): State<Arc<Service>>) -> (StatusCode, String) {
-    match service.engine.health() {
+    match service.serving.engine.health() {
         Health::Serving => (StatusCode::OK, "ok\n".to_owned()),
         ended => {
             let reason = ended.reason();
@@ -37,7 +37,7 @@ async fn healthy(State(service): State<Arc<Service>>) -> (StatusCode, String) {
 }
 
 async fn metrics(State(service): State<Arc<Service>>) -> Response {
-    match service.metrics.render(&service.engine) {
+    match service.metrics.render(&service.serving) {
         Ok(text) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
         Err(error) => {
             tracing::error!(%error, "cannot render metrics");

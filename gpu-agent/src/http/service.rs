@@ -1,41 +1,19 @@
-//! What the handlers share: the model, the engine, the signing key and the attempts.
+//! What the handlers share: the model and its engine, the signing key and the attempts.
 
 use std::sync::Arc;
 
-use cocoon_api::{
-    agent::Identity,
-    receipt::{ReceiptSigner, Sha256Digest},
-};
+use cocoon_api::{agent::Identity, receipt::ReceiptSigner};
 
-use super::{metrics::Metrics, registry::Registry};
+use super::metrics::Metrics;
 use crate::{
+    attempts::{Outcomes, Registry, Served, Serving},
     engine::Engine,
-    model::{chat::ChatTemplate, tokenizer::Tokenizer},
 };
-
-/// A model that is ready to serve.
-pub struct Served {
-    /// Name that jobs call it by.
-    pub name: String,
-    /// SHA-256 of its file.
-    pub sha256: Sha256Digest,
-    /// Its tokenizer.
-    pub tokenizer: Arc<Tokenizer>,
-    /// Its chat template, if the file has one.
-    pub chat: Option<ChatTemplate>,
-    /// Tokens of context that one request may use.
-    pub context: usize,
-    /// What computes: `CPU` or `CUDA`.
-    pub backend: String,
-    /// Tokens a second of one sequence, measured at start.
-    pub tokens_per_second: f64,
-}
 
 /// The agent, as its handlers see it.
 pub struct Service {
-    pub(super) model: Served,
-    pub(super) engine: Engine,
-    pub(super) signer: ReceiptSigner,
+    pub(super) serving: Arc<Serving>,
+    pub(super) signer: Arc<ReceiptSigner>,
     pub(super) attempts: Registry,
     pub(super) metrics: Metrics,
 }
@@ -48,9 +26,12 @@ impl Service {
     pub fn new(model: Served, engine: Engine, signer: ReceiptSigner) -> Result<Arc<Self>, prometheus::Error> {
         let metrics = Metrics::new(&model.name)?;
         Ok(Arc::new(Self {
-            model,
-            engine,
-            signer,
+            serving: Arc::new(Serving {
+                model,
+                engine,
+                outcomes: Outcomes::default(),
+            }),
+            signer: Arc::new(signer),
             attempts: Registry::default(),
             metrics,
         }))
@@ -58,13 +39,14 @@ impl Service {
 
     /// Who this agent is.
     pub fn identity(&self) -> Identity {
+        let model = &self.serving.model;
         Identity {
             agent: self.signer.key(),
-            model: self.model.name.clone(),
-            model_sha256: self.model.sha256,
-            backend: self.model.backend.clone(),
-            context_length: u32::try_from(self.model.context).unwrap_or(u32::MAX),
-            tokens_per_second: self.model.tokens_per_second,
+            model: model.name.clone(),
+            model_sha256: model.sha256,
+            backend: model.backend.clone(),
+            context_length: u32::try_from(model.context).unwrap_or(u32::MAX),
+            tokens_per_second: model.tokens_per_second,
         }
     }
 }

@@ -11,12 +11,10 @@ use cocoon_api::{
     receipt::{ReceiptSigner, Sha256Digest},
 };
 use gpu_agent::{
+    attempts::Served,
     backend::cpu::Precision,
     engine::{Engine, Options},
-    http::{
-        Listeners, TlsFiles, serve,
-        service::{Served, Service},
-    },
+    http::{Listeners, TlsFiles, serve, service::Service},
     model::{chat::ChatTemplate, tokenizer::Tokenizer},
 };
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -36,15 +34,16 @@ pub fn model() -> (Arc<Tokenizer>, Engine) {
         let file = support::model_file();
         let tokenizer = Arc::new(Tokenizer::read(&file).expect("a supported tokenizer"));
         let backend = Box::new(support::backend(&file, Precision::Fast, CONTEXT, 6));
-        let options = Options {
-            max_sequences: 6,
-            prefix_cache: false,
-        };
-        let engine = Engine::start(backend, Arc::clone(&tokenizer), options).expect("a thread starts");
+        let engine = Engine::start(backend, Arc::clone(&tokenizer), OPTIONS).expect("a thread starts");
         (tokenizer, engine)
     };
     MODEL.get_or_init(load).clone()
 }
+
+pub const OPTIONS: Options = Options {
+    max_sequences: 6,
+    prefix_cache: false,
+};
 
 /// An authority, and folders with what each side needs.
 pub struct Authority {
@@ -112,9 +111,13 @@ pub struct Agent {
 
 impl Agent {
     pub async fn start() -> Self {
+        let (tokenizer, engine) = model();
+        Self::start_with(tokenizer, engine).await
+    }
+
+    pub async fn start_with(tokenizer: Arc<Tokenizer>, engine: Engine) -> Self {
         // Another test of this process may have been first.
         drop(rustls::crypto::ring::default_provider().install_default());
-        let (tokenizer, engine) = model();
         let file = support::model_file();
         let served = Served {
             name: "smollm2".to_owned(),
@@ -172,6 +175,13 @@ impl Agent {
             .expect("an answer");
         assert_eq!(response.status(), StatusCode::OK, "{path}");
         response.json().await.expect("JSON")
+    }
+
+    /// Status and text of a probe or of the metrics.
+    pub async fn probe(&self, path: &str) -> (StatusCode, String) {
+        let url = format!("http://{}{path}", self.probes);
+        let response = reqwest::get(url).await.expect("an answer");
+        (response.status(), response.text().await.expect("text"))
     }
 
     /// All lines from a position on, to the end of the attempt.

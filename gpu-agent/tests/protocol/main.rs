@@ -4,5 +4,6 @@ mod access;
 mod agent;
 mod answers;
 mod attempts;
+mod faults;
 #[path = "../support/mod.rs"]
 mod support;

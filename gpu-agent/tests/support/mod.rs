@@ -6,7 +6,7 @@ use std::{num::NonZeroUsize, path::PathBuf};
 
 use gpu_agent::{
     backend::{
-        Backend as _, Budget,
+        Backend, Batch, Budget, DeviceError, DeviceFault, ForwardError, Limits, Logits, SampleSpec, Sampled,
         cpu::{CpuOps, Precision},
     },
     evaluate::Golden,
@@ -71,4 +71,35 @@ pub fn backend(file: &ModelFile, precision: Precision, context: usize, sequences
     let decoder = loaded.reserve(budget).expect("memory for a cache");
     assert!(decoder.limits().cache_tokens() >= context * sequences);
     decoder
+}
+
+/// A device that is lost after some steps.
+pub struct Lost<B> {
+    pub inner: B,
+    pub steps_left: usize,
+}
+
+impl<B: Backend> Backend for Lost<B> {
+    fn limits(&self) -> &Limits {
+        self.inner.limits()
+    }
+
+    fn describe(&self) -> String {
+        self.inner.describe()
+    }
+
+    fn step(&mut self, batch: &Batch, specs: &[SampleSpec<'_>]) -> Result<&Sampled, ForwardError> {
+        if self.steps_left == 0 {
+            return Err(ForwardError::Device(DeviceError {
+                fault: DeviceFault::Lost,
+                what: "a launch".to_owned(),
+            }));
+        }
+        self.steps_left -= 1;
+        self.inner.step(batch, specs)
+    }
+
+    fn logits(&mut self, batch: &Batch) -> Result<Logits<'_>, ForwardError> {
+        self.inner.logits(batch)
+    }
 }

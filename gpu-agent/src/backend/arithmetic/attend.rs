@@ -39,7 +39,7 @@ pub fn attend<'a>(
         let next = attend_chunk(positions.clone().zip(scores), &value, out.len());
         running = Some(match running {
             None => next,
-            Some(before) => combine(before, &next),
+            Some(before) => combine(&before, &next),
         });
     }
     let Some(Running { total, sums, .. }) = running else {
@@ -86,7 +86,7 @@ fn attend_chunk<'a>(
     }
 }
 
-fn combine(before: Running, next: &Running) -> Running {
+fn combine(before: &Running, next: &Running) -> Running {
     let largest = if next.largest > before.largest {
         next.largest
     } else {

@@ -14,6 +14,9 @@ use crate::backend::{batch::Batch, ops::CacheShape};
 /// Tokens of one block: as many as the widest register has floats.
 pub(super) const BLOCK_TOKENS: usize = 16;
 
+/// Floats that are rounded to half precision in one call.
+const CONVERTED: usize = 64;
+
 /// Keys and values of all layers.
 #[derive(Debug)]
 pub struct Cache {
@@ -113,10 +116,15 @@ impl Store {
                     .for_each(|(slot, value)| *slot = *value);
             }
             Self::Half(store) => {
-                let slots = store[at..].iter_mut().step_by(stride);
-                slots
-                    .zip(values)
-                    .for_each(|(slot, value)| *slot = f16::from_f32(*value).to_bits());
+                let mut slots = store[at..].iter_mut().step_by(stride);
+                for values in values.chunks(CONVERTED) {
+                    let mut halves = [f16::ZERO; CONVERTED];
+                    let halves = &mut halves[..values.len()];
+                    halves.convert_from_f32_slice(values);
+                    for (half, slot) in halves.iter().zip(&mut slots) {
+                        *slot = half.to_bits();
+                    }
+                }
             }
         }
     }

@@ -115,10 +115,6 @@ fn strided_dot(a: &[f32], b: &[f32]) -> f32 {
 
 /// [`exp`](crate::backend::arithmetic::exp) without a branch or a call, so that loops over it vectorise.
 #[inline(always)]
-#[expect(
-    clippy::inline_always,
-    reason = "must be compiled with its caller's instruction set"
-)]
 #[expect(clippy::excessive_precision, reason = "Cephes' constants as published")]
 pub(super) fn exp(x: f32) -> f32 {
     /// Adding this rounds to an integer, which then stands in the low bits.

@@ -59,11 +59,13 @@ fn own_group(text: &str) -> &str {
 fn group_available(limit: &str, current: &str, stat: &str) -> Option<u64> {
     let limit: u64 = limit.trim().parse().ok()?;
     let current: u64 = current.trim().parse().ok()?;
-    let reclaimable = stat
-        .lines()
-        .find_map(|line| line.strip_prefix("inactive_file "))
-        .and_then(|value| value.trim().parse::<u64>().ok())
-        .unwrap_or(0);
+    let pages = |name: &str| {
+        let value = stat.lines().find_map(|line| line.strip_prefix(name))?;
+        value.trim().parse::<u64>().ok()
+    };
+    // A model file that was read twice stands among the active pages; at the limit both kinds are given up.
+    let files = [pages("inactive_file "), pages("active_file ")];
+    let reclaimable = files.into_iter().flatten().fold(0, u64::saturating_add);
     Some(limit.saturating_sub(current.saturating_sub(reclaimable)))
 }
 
@@ -81,8 +83,8 @@ mod tests {
     #[test]
     fn a_group_leaves_its_limit_less_what_cannot_be_reclaimed() {
         assert_eq!(
-            group_available("1000\n", "400\n", "anon 300\ninactive_file 100\n"),
-            Some(700)
+            group_available("1000\n", "400\n", "anon 250\ninactive_file 100\nactive_file 50\n"),
+            Some(750)
         );
         assert_eq!(group_available("max\n", "400\n", ""), None);
         assert_eq!(group_available("100", "400", ""), Some(0));

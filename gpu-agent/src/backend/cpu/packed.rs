@@ -72,7 +72,7 @@ impl Packed {
         packed.lines = vec![Line([0; LINE]); total];
         for row in 0..raw.rows {
             each_block(raw.kind, raw.row(row), |group, block| {
-                packed.place(row, group, block)
+                packed.place(row, group, block);
             });
         }
         // Rows that fill up the last group are zeros, whatever the form calls zero.

@@ -1,5 +1,12 @@
 //! What a step takes from the host, copied once when it begins.
 
+use std::{
+    num::NonZeroUsize,
+    ops::Range,
+    sync::{Mutex, PoisonError},
+};
+
+use super::pool::{Parts, Pool};
 use crate::backend::{
     batch::Batch,
     sample::{SampleSpec, Sampled, Sampling, Seen, TokenMask},
@@ -13,27 +20,30 @@ pub(super) struct Staged {
     specs: Vec<Spec>,
     /// Tokens seen by the sequences of all specifications, one after the other.
     seen: Vec<Seen>,
+    chosen: Vec<Option<(u32, f32)>>,
     pub(super) sampled: Sampled,
-    scratch: Scratch,
+    /// Of each thread.
+    scratch: Vec<Mutex<Scratch>>,
 }
 
 #[derive(Debug)]
 struct Spec {
     sampling: Sampling,
     index: u64,
-    /// Where its part of `seen` ends.
-    seen_end: usize,
+    /// Its part of `seen`.
+    seen: Range<usize>,
     allowed: Option<TokenMask>,
 }
 
 impl Staged {
-    pub(super) fn new(block_tokens: usize) -> Self {
+    pub(super) fn new(block_tokens: usize, threads: NonZeroUsize) -> Self {
         Self {
             batch: Batch::new(block_tokens),
             specs: Vec::new(),
             seen: Vec::new(),
+            chosen: Vec::new(),
             sampled: Sampled::default(),
-            scratch: Scratch::default(),
+            scratch: (0..threads.get()).map(|_| Mutex::default()).collect(),
         }
     }
 
@@ -43,11 +53,12 @@ impl Staged {
         self.seen.clear();
         self.sampled.clear();
         for spec in specs {
+            let start = self.seen.len();
             self.seen.extend_from_slice(spec.seen);
             self.specs.push(Spec {
                 sampling: spec.sampling,
                 index: spec.index,
-                seen_end: self.seen.len(),
+                seen: start..self.seen.len(),
                 allowed: spec.allowed.cloned(),
             });
         }
@@ -55,22 +66,34 @@ impl Staged {
 
     /// Chooses a token for every output, whose logits are `[outputs, vocabulary]`; calls `fault` with the rows that have
     /// none.
-    pub(super) fn sample(&mut self, logits: &[f32], vocabulary: usize, mut fault: impl FnMut(usize)) {
-        let mut seen_start = 0;
-        for ((spec, row), logits) in self
-            .specs
-            .iter()
-            .zip(&self.batch.outputs)
-            .zip(logits.chunks_exact(vocabulary))
-        {
+    #[expect(unsafe_code, reason = "threads write disjoint elements of one slice")]
+    pub(super) fn sample(
+        &mut self,
+        pool: &Pool,
+        logits: &[f32],
+        vocabulary: usize,
+        mut fault: impl FnMut(usize),
+    ) {
+        self.chosen.clear();
+        self.chosen.resize(self.specs.len(), None);
+        let (specs, seen, scratch) = (&self.specs, &self.seen, &self.scratch);
+        let chosen = Parts::new(&mut self.chosen);
+        pool.run(specs.len(), &|thread, index| {
+            let spec = &specs[index];
             let whole = SampleSpec {
                 sampling: spec.sampling,
                 index: spec.index,
-                seen: &self.seen[seen_start..spec.seen_end],
+                seen: &seen[spec.seen.clone()],
                 allowed: spec.allowed.as_ref(),
             };
-            seen_start = spec.seen_end;
-            let (id, logprob) = sample(&whole, logits, &mut self.scratch).unwrap_or_else(|| {
+            let room = &mut *scratch[thread].lock().unwrap_or_else(PoisonError::into_inner);
+            let token = sample(&whole, &logits[index * vocabulary..][..vocabulary], room);
+            // SAFETY: every output is one chunk, and has one element of its own.
+            let place = unsafe { chosen.part(index, 1) };
+            place.fill(token);
+        });
+        for (chosen, row) in self.chosen.iter().zip(&self.batch.outputs) {
+            let (id, logprob) = chosen.unwrap_or_else(|| {
                 fault(*row as usize);
                 (0, f32::NEG_INFINITY)
             });

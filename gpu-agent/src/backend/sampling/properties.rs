@@ -9,8 +9,9 @@ use crate::backend::sample::{Sampling, Seen, TokenMask};
 fn by_sets(spec: &SampleSpec<'_>, logits: &[f32], visit: &[usize]) -> Option<u32> {
     let mut penalised = logits.to_vec();
     penalise(spec, &mut penalised);
+    // Neither is NaN: what is not larger either way is equal.
     let likelier =
-        |a: usize, b: usize| penalised[a] > penalised[b] || (penalised[a] == penalised[b] && a < b);
+        |a: usize, b: usize| penalised[a] > penalised[b] || (penalised[a] >= penalised[b] && a < b);
     let open: Vec<usize> = visit
         .iter()
         .copied()
@@ -44,7 +45,8 @@ fn by_sets(spec: &SampleSpec<'_>, logits: &[f32], visit: &[usize]) -> Option<u32
     );
     kept.retain(|token| weigh(*token) >= least);
     if spec.sampling.top_p < 1.0 {
-        let nucleus = kept.iter().map(|token| weigh(*token)).sum::<u128>() * share >> 32;
+        let total: u128 = kept.iter().map(|token| weigh(*token)).sum();
+        let nucleus = (total * share) >> 32;
         let before = kept.clone();
         kept.retain(|token| {
             let (count, sum) = above(*token, &before);
@@ -52,7 +54,7 @@ fn by_sets(spec: &SampleSpec<'_>, logits: &[f32], visit: &[usize]) -> Option<u32
         });
     }
     let total: u128 = kept.iter().map(|token| weigh(*token)).sum();
-    let place = u128::from(random(spec.sampling.seed, spec.index)) * total >> 64;
+    let place = (u128::from(random(spec.sampling.seed, spec.index)) * total) >> 64;
     let below = |token: usize| -> u128 {
         kept.iter()
             .filter(|other| **other < token)

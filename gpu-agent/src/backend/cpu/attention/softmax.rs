@@ -35,10 +35,10 @@ for_every_isa! {
             }
         }
         // What is not visible is no candidate and has no weight.
-        for score in scores[..start].iter_mut() {
+        for score in &mut scores[..start] {
             *score = f32::NEG_INFINITY;
         }
-        for score in scores[end..].iter_mut() {
+        for score in &mut scores[end..] {
             *score = f32::NEG_INFINITY;
         }
         let largest = largest(scores);

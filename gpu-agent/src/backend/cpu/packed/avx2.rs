@@ -114,10 +114,10 @@ memory! {
         _mm256_store_si256(line.cast::<__m256i>().add(half), bytes);
     }
     fn load_floats(from: *const u8, half: usize) -> __m256 {
-        _mm256_loadu_ps(from.cast::<f32>().add(half * LANES))
+        _mm256_loadu_ps(from.add(half * LANES * 4).cast())
     }
     fn store_floats(to: *mut u8, half: usize, floats: __m256) {
-        _mm256_storeu_ps(to.cast::<f32>().add(half * LANES), floats);
+        _mm256_storeu_ps(to.add(half * LANES * 4).cast(), floats);
     }
     fn halves_to_floats(from: *const u8, half: usize) -> __m256 {
         _mm256_cvtph_ps(_mm_loadu_si128(from.add(half * LANES * 2).cast()))

@@ -158,10 +158,9 @@ impl Form {
     pub(super) const fn header(self) -> usize {
         let bytes = match (self.scales, self.zero) {
             (Scales::Half, Some(_)) => BLOCKS * ROWS * 2,
-            (Scales::Half, None) => BLOCKS * ROWS * 4,
             (Scales::Steps, _) => 2 * ROWS * 2 + BLOCKS * ROWS * 2,
             (Scales::Halves, _) => LINE + BLOCKS * ROWS * 2,
-            (Scales::Single, Some(_)) => BLOCKS * ROWS * 4,
+            (Scales::Half, None) | (Scales::Single, Some(_)) => BLOCKS * ROWS * 4,
             (Scales::Single, None) => BLOCKS * ROWS * 8,
             (Scales::SingleHalves, _) => BLOCKS * ROWS * 6,
         };

@@ -240,9 +240,11 @@ macro_rules! product_kernel {
             for block in 0..weights.blocks {
                 for half in 0..ROWS / LANES {
                     let (scale, minimum) = factors!(form, from.cast(), block, half);
-                    // SAFETY: both segments hold this block, in their forms.
+                    // SAFETY: the segment holds this block.
+                    let lines = unsafe { from.add(form.header() + block * form.lines()) };
+                    let quants = unpack!(form, lines, half);
+                    // SAFETY: the room holds this block in its form of bytes.
                     unsafe {
-                        let quants = unpack!(form, from.add(form.header() + block * form.lines()), half);
                         let header: *mut u8 = to.cast();
                         store_floats(header.add(bytes.scale_at(block)), half, scale);
                         if form.zero.is_none() {
@@ -348,7 +350,7 @@ macro_rules! product_kernel {
                     let scale = multiply_floats(scale, splat(input.scales[token + T]));
                     let mut sum = multiply_add(accumulators[T], scale, product);
                     if form.zero.is_none() {
-                        let total = splat(input.totals[FINE as usize][token + T]);
+                        let total = splat(input.totals[usize::from(FINE)][token + T]);
                         sum = multiply_add(sum, minimum, total);
                     }
                     accumulators[T] = sum;

@@ -29,7 +29,7 @@ pub(in crate::backend::cpu) fn matrix(kind: TensorType, rows: usize, columns: us
             TensorType::F16 => {
                 one = f16::from_f32(f32::from(random()) * 0.1 - 11.0)
                     .to_le_bytes()
-                    .to_vec()
+                    .to_vec();
             }
             TensorType::BF16 => {
                 one = half::bf16::from_f32(f32::from(random()) * 0.1 - 11.0)
@@ -168,13 +168,9 @@ fn extreme_bytes_neither_overflow_nor_saturate() {
                     for tokens in [1, 9] {
                         let mut sums = Vec::new();
                         packed.multiply(isa, 0, &activations, tokens, &mut sums);
-                        for row in 0..16 {
+                        for (row, sum) in sums[0][0].iter().enumerate() {
                             let expected = product(&blocks(&raw, row), &group, true);
-                            assert_eq!(
-                                sums[0][0][row].to_bits(),
-                                expected.to_bits(),
-                                "{kind:?} {isa:?} {fill}"
-                            );
+                            assert_eq!(sum.to_bits(), expected.to_bits(), "{kind:?} {isa:?} {fill}");
                         }
                     }
                 }

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{
     body::{Body, Input, Refusal},
-    service::Served,
+    served::Served,
 };
 use crate::engine::{FinishReason, GenerationRequest};
 

@@ -20,11 +20,10 @@ use cocoon_api::{
 use futures::Stream;
 use tokio::sync::watch;
 
-use super::{
-    attempt::{Attempt, AttemptId, Grown},
-    driver,
-    registry::Admission,
-    service::Service,
+use super::service::Service;
+use crate::{
+    attempts::{Admission, Attempt, AttemptId, Grown, drive},
+    engine::Health,
 };
 
 /// Longest UID of a job: Kubernetes uses 36 characters.
@@ -66,22 +65,28 @@ async fn start(
     let id = attempt_id(uid, &attempt)?;
     let request = read_request(body).await?;
     check_request(&service, &request)?;
+    check_health(&service, &id)?;
     let canonical =
         serde_json::to_vec(&request).map_err(|error| Failed(StatusCode::BAD_REQUEST, error.to_string()))?;
-    let attempt = Attempt::new(id, &request, Sha256Digest::of(&canonical), &service);
+    let attempt = Attempt::new(
+        id,
+        &request,
+        Sha256Digest::of(&canonical),
+        Arc::clone(&service.signer),
+    );
     match service.attempts.admit(attempt) {
         Admission::New(attempt) => {
             tracing::info!(
-                job = attempt.id.job,
-                attempt = attempt.id.attempt,
+                job = attempt.id().job,
+                attempt = attempt.id().attempt,
                 requests = request.requests.len(),
                 "attempt accepted"
             );
-            let progress = attempt.progress(&service);
-            tokio::spawn(driver::drive(service, attempt, request));
+            let progress = attempt.progress();
+            tokio::spawn(drive(Arc::clone(&service.serving), attempt, request));
             Ok((StatusCode::CREATED, Json(progress)))
         }
-        Admission::Known(attempt) => Ok((StatusCode::OK, Json(attempt.progress(&service)))),
+        Admission::Known(attempt) => Ok((StatusCode::OK, Json(attempt.progress()))),
         Admission::Conflict => Err(Failed(
             StatusCode::CONFLICT,
             "the attempt was accepted with another body; use the next attempt number".to_owned(),
@@ -93,11 +98,25 @@ async fn start(
     }
 }
 
+/// An agent whose engine has ended takes no new attempt. It would hand everything back at once, and be asked again for as
+/// long as Kubernetes believes it ready: each time would count against the job's attempts.
+fn check_health(service: &Service, id: &AttemptId) -> Result<(), Failed> {
+    match service.serving.engine.health() {
+        Health::Serving => Ok(()),
+        _ if service.attempts.get(id).is_some() => Ok(()),
+        ended => {
+            let reason = ended.reason();
+            let message = format!("the agent's engine has ended ({reason}); use another agent");
+            Err(Failed(StatusCode::SERVICE_UNAVAILABLE, message))
+        }
+    }
+}
+
 async fn progress(
     State(service): Shared,
     Path((uid, attempt)): Path<(String, String)>,
 ) -> Result<Json<AttemptProgress>, Failed> {
-    Ok(Json(find(&service, uid, &attempt)?.progress(&service)))
+    Ok(Json(find(&service, uid, &attempt)?.progress()))
 }
 
 async fn cancel(
@@ -105,16 +124,16 @@ async fn cancel(
     Path((uid, attempt)): Path<(String, String)>,
 ) -> Result<Json<AttemptProgress>, Failed> {
     let attempt = find(&service, uid, &attempt)?;
-    attempt.cancel.cancel();
+    attempt.cancel();
     // The sender lives in the attempt, so waiting cannot fail; a cancelled attempt ends within one batch.
     let ended = attempt.follow().wait_for(|grown| grown.ended).await.is_ok();
     tracing::info!(
-        job = attempt.id.job,
-        attempt = attempt.id.attempt,
+        job = attempt.id().job,
+        attempt = attempt.id().attempt,
         ended,
         "attempt cancelled"
     );
-    Ok(Json(attempt.progress(&service)))
+    Ok(Json(attempt.progress()))
 }
 
 /// Query of the results.
@@ -155,7 +174,7 @@ async fn usage(State(service): Shared) -> Json<Vec<UsageStatement>> {
             .attempts
             .all()
             .iter()
-            .map(|attempt| attempt.statement(&service))
+            .map(|attempt| attempt.statement())
             .collect(),
     )
 }
@@ -252,7 +271,7 @@ async fn read_request(body: Body) -> Result<AttemptRequest, Failed> {
 
 fn check_request(service: &Service, request: &AttemptRequest) -> Result<(), Failed> {
     let refuse = |message: String| Err(Failed(StatusCode::UNPROCESSABLE_ENTITY, message));
-    let model = &service.model;
+    let model = &service.serving.model;
     if request.model != model.name || request.model_sha256 != model.sha256 {
         return refuse(format!(
             "this agent serves {} with another name or digest than the attempt asks for",
