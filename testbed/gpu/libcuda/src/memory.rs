@@ -167,13 +167,14 @@ impl Allocations {
         {
             return Some(Arc::clone(found));
         }
-        let registered = |found: &&Arc<Allocation>| match found.kind {
+        drop(live);
+        let registered = |found: &Allocation| match found.kind {
             Kind::Registered(host, _) => address
                 .checked_sub(host as u64)
                 .is_some_and(|offset| offset < found.size),
             _ => false,
         };
-        live.values().find(registered).cloned()
+        self.on_hosts(registered).pop()
     }
 
     /// Where `bytes` bytes from a device address lie. `what` says what they are wanted for.

@@ -76,6 +76,8 @@ pub struct Memory {
 struct State {
     live: BTreeMap<u64, Arc<Allocation>>,
     mapped: BTreeMap<u64, Arc<Allocation>>,
+    /// All of them, made for a launch and kept until one comes or goes: launches are many, allocations few.
+    snapshot: Option<Arc<[Arc<Allocation>]>>,
     freed: VecDeque<(u64, u64)>,
     used: u64,
     next: u64,
@@ -106,6 +108,7 @@ impl Memory {
         let state = State {
             live: BTreeMap::new(),
             mapped: BTreeMap::new(),
+            snapshot: None,
             freed: VecDeque::new(),
             used: 0,
             next: range.start,
@@ -150,6 +153,7 @@ impl Memory {
         state.next = next;
         state.used += taken;
         state.live.insert(base, Arc::new(allocation));
+        state.snapshot = None;
         Ok(base)
     }
 
@@ -182,7 +186,7 @@ impl Memory {
         let Some(allocation) = Allocation::new(address, size.max(1)) else {
             return false;
         };
-        self.state().mapped.insert(address, Arc::new(allocation));
+        self.state().reach(address, Arc::new(allocation));
         true
     }
 
@@ -191,7 +195,7 @@ impl Memory {
         let Some(allocation) = self.state().live.get(&address).cloned() else {
             return false;
         };
-        to.state().mapped.insert(address, allocation);
+        to.state().reach(address, allocation);
         true
     }
 
@@ -242,7 +246,11 @@ impl Memory {
             .iter()
             .copied()
             .cycle()
-            .take(CHUNK - CHUNK % pattern.len().max(1))
+            .take(
+                usize::try_from(size)
+                    .unwrap_or(CHUNK)
+                    .min(CHUNK - CHUNK % pattern.len().max(1)),
+            )
             .collect();
         let mut done = 0;
         while done < size {
@@ -266,8 +274,11 @@ impl Memory {
     }
 
     /// What is allocated now, by address, for a launch to run over.
-    pub(crate) fn snapshot(&self) -> Vec<Arc<Allocation>> {
-        let state = self.state();
+    pub(crate) fn snapshot(&self) -> Arc<[Arc<Allocation>]> {
+        let mut state = self.state();
+        if let Some(snapshot) = &state.snapshot {
+            return Arc::clone(snapshot);
+        }
         let mut all: Vec<_> = state
             .live
             .values()
@@ -277,7 +288,9 @@ impl Memory {
         if !state.mapped.is_empty() {
             all.sort_unstable_by_key(|allocation| allocation.base());
         }
-        all
+        let snapshot: Arc<[_]> = all.into();
+        state.snapshot = Some(Arc::clone(&snapshot));
+        snapshot
     }
 
     /// Whether the address lies in a range that was freed lately: the range.
@@ -320,7 +333,13 @@ impl State {
         })
     }
 
+    fn reach(&mut self, address: u64, allocation: Arc<Allocation>) {
+        self.mapped.insert(address, allocation);
+        self.snapshot = None;
+    }
+
     fn remember_freed(&mut self, allocation: &Allocation) {
+        self.snapshot = None;
         if self.freed.len() == FREED_KEPT {
             self.freed.pop_front();
         }

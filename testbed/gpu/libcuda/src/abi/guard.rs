@@ -199,3 +199,35 @@ impl Text {
         self.get()?.to_str().map_err(|_| Code::INVALID_VALUE)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{In, Out, Text, enter, free};
+    use crate::error::Code;
+
+    #[test]
+    fn a_panic_does_not_cross_into_c() {
+        assert_eq!(
+            free("cuPanics", || panic!("a fault of the library")),
+            Code::UNKNOWN.number()
+        );
+    }
+
+    #[test]
+    fn nothing_works_before_init() {
+        assert_eq!(enter("cuEarly", |_| Ok(())), Code::NOT_INITIALIZED.number());
+    }
+
+    #[test]
+    fn null_is_refused_where_a_value_is_wanted() {
+        let null = Out::<i32>(std::ptr::null_mut());
+        assert_eq!(null.set(1), Err(Code::INVALID_VALUE));
+        assert!(!null.given() && !null.at(3).given());
+        assert_eq!(In::<u64>::null().get(), Err(Code::INVALID_VALUE));
+        assert_eq!(In::<u8>::null().bytes(4), Err(Code::INVALID_VALUE));
+        assert_eq!(Text(std::ptr::null()).utf8(), Err(Code::INVALID_VALUE));
+        let mut value = 0;
+        Out(&raw mut value).set(7).expect("given");
+        assert_eq!(value, 7);
+    }
+}

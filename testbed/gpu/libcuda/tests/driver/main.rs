@@ -5,8 +5,10 @@
 )]
 
 mod api;
+mod cost;
 mod cudarc_suite;
 mod device;
+mod faults;
 mod kernels;
 mod machine;
 mod memory;

@@ -23,7 +23,7 @@ pub struct Machine<'l> {
     /// Constants as rows, addresses of variables filled in.
     pub pool: Pool,
     /// What was allocated when the launch began.
-    pub allocations: Vec<Arc<Allocation>>,
+    pub allocations: Arc<[Arc<Allocation>]>,
     /// The device's memory.
     pub memory: &'l Memory,
     /// When the launch began, for `%globaltimer`.

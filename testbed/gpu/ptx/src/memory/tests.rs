@@ -108,10 +108,45 @@ fn memory_that_is_mapped_or_lent_is_reached_and_takes_nothing() {
     two.write(3 << 40, &[1; 16]).expect("mapped");
     assert_eq!(two.free_bytes(), 1024);
     assert_eq!(two.snapshot().len(), 2);
+    let snapshot = two.snapshot();
+    assert!(Arc::ptr_eq(&snapshot, &two.snapshot()), "nothing came or went");
     two.unmap(address);
+    assert_eq!(two.snapshot().len(), 1);
     assert_eq!(
         two.read(address, &mut bytes),
         Err(AccessError::Freed { address, size: 8 })
     );
     assert!(!one.lend(&two, address + 8));
+}
+
+#[test]
+fn a_launch_runs_over_what_is_allocated_at_its_start() {
+    let memory = Memory::new(1 << 20);
+    let first = memory.allocate(8).expect("room");
+    assert_eq!(memory.snapshot().len(), 1);
+    memory.allocate(8).expect("room");
+    assert_eq!(memory.snapshot().len(), 2);
+    memory.free(first).expect("live");
+    assert_eq!(memory.snapshot().len(), 1);
+}
+
+#[test]
+fn fills_of_every_length_end_where_they_should() {
+    let memory = Memory::new(1 << 20);
+    let base = memory.allocate(200_000).expect("room");
+    for (count, width) in [(1, 4), (3, 2), (5, 1), (49_999, 4), (65_537, 1)] {
+        memory.fill(base, &[0], 200_000).expect("its own");
+        let pattern = [1, 2, 3, 4];
+        memory.fill(base, &pattern[..width], count).expect("its own");
+        let mut bytes = vec![0; 200_000];
+        memory.read(base, &mut bytes).expect("its own");
+        let filled = usize::try_from(count).expect("few") * width;
+        assert!(
+            bytes[..filled]
+                .iter()
+                .enumerate()
+                .all(|(place, byte)| *byte == pattern[place % width])
+        );
+        assert!(bytes[filled..].iter().all(|byte| *byte == 0));
+    }
 }
