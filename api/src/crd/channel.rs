@@ -68,6 +68,7 @@ pub const MAX_LEDGER_ENTRIES: usize = 1000;
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(validation = Rule::new("self.provider == oldSelf.provider && self.network == oldSelf.network && self.contractAddress == oldSelf.contractAddress && self.payerPublicKey == oldSelf.payerPublicKey").message("only the voucher may change"))]
 #[x_kube(validation = Rule::new("!has(oldSelf.binding) || (has(self.binding) && self.binding == oldSelf.binding)").message("a binding cannot be changed: delete the channel and make it again"))]
+#[x_kube(validation = Rule::new("!has(self.voucher) || !has(oldSelf.voucher) || self.voucher.epoch > oldSelf.voucher.epoch || (self.voucher.epoch == oldSelf.voucher.epoch && self.voucher.capNano >= oldSelf.voucher.capNano && self.voucher.validUntil >= oldSelf.voucher.validUntil)").message("a voucher may only be raised: epoch, capNano and validUntil must not fall"))]
 #[x_kube(validation = Rule::new("!has(oldSelf.voucher) || has(self.voucher)").message("a voucher cannot be taken back"))]
 pub struct PaymentChannelSpec {
     /// The provider that is paid.
@@ -98,9 +99,8 @@ pub struct PaymentChannelSpec {
 }
 
 /// A payer-signed cap: this channel may be claimed up to `capNano`, cumulative.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[x_kube(validation = Rule::new("self.epoch > oldSelf.epoch || (self.epoch == oldSelf.epoch && self.capNano >= oldSelf.capNano && self.validUntil >= oldSelf.validUntil)").message("a voucher may only be raised: epoch, capNano and validUntil must not fall"))]
 pub struct Voucher {
     /// The most that may be claimed since the channel was opened, in nanoTON.
     #[schemars(extend("minimum" = 1))]

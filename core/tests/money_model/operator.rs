@@ -19,7 +19,7 @@ use cocoon_core::{
     },
     job::{
         landing::Landing,
-        plan::{Agent, Channel, Following, Offer, Step, World as Seen, plan},
+        plan::{Agent, Channel, Following, Offer, Plan, Step, World as Seen, plan},
         validate::{InputText, ValidatedJob, validate},
     },
     ledger,
@@ -27,7 +27,7 @@ use cocoon_core::{
 };
 use k8s_openapi::jiff::Timestamp;
 
-use super::{ROUND, UNIT, World, contract::WINDOW, nano};
+use super::{Job, ROUND, UNIT, World, contract::WINDOW, nano};
 
 impl World {
     /// One round of all controllers: look, plan every job, meter, settle, let go.
@@ -115,35 +115,8 @@ impl World {
             return Ok(false);
         }
         let number = number(&job.uid);
-        let channel = self.cluster.channel.as_ref().map(|channel| Channel {
-            uid: channel.metadata.uid.clone().unwrap_or_default(),
-            provider: "farm".into(),
-            address: "0:00".into(),
-            deleting: channel.metadata.deletion_timestamp.is_some(),
-            seen_at: self.seen_at,
-            now: self.now,
-            status: channel.status.clone().unwrap_or_default(),
-        });
-        let status = InferenceJobStatus {
-            channel_uid: job.channel_uid.clone(),
-            assignments: (1..=job.attempts)
-                .map(|attempt| assignment(attempt, job.active && attempt == job.attempts))
-                .collect(),
-            ..InferenceJobStatus::default()
-        };
         let has_begun = self.agents[number].contains_key(&job.attempts);
-        let planned = plan(&Seen {
-            now: self.now,
-            job: &valid(&job.uid, job.budget),
-            status: &status,
-            offers: &[offer()],
-            channel: channel.as_ref(),
-            agents: &[agent()],
-            landing: &Landing::default(),
-            following: if has_begun { Following::Yes } else { Following::No },
-            queue_position: 0,
-        })
-        .map_err(|error| error.to_string())?;
+        let planned = self.plan(&job, has_begun)?;
         self.cluster.jobs[index].channel_uid = planned.channel_uid;
         match planned.step {
             Step::Wait | Step::Fence { .. } => Ok(false),
@@ -193,6 +166,38 @@ impl World {
                 Ok(false)
             }
         }
+    }
+
+    /// The plan of a job as everything is now.
+    fn plan(&self, job: &Job, has_begun: bool) -> Result<Plan, String> {
+        let channel = self.cluster.channel.as_ref().map(|channel| Channel {
+            uid: channel.metadata.uid.clone().unwrap_or_default(),
+            provider: "farm".into(),
+            address: "0:00".into(),
+            deleting: channel.metadata.deletion_timestamp.is_some(),
+            seen_at: self.seen_at,
+            now: self.now,
+            status: channel.status.clone().unwrap_or_default(),
+        });
+        let status = InferenceJobStatus {
+            channel_uid: job.channel_uid.clone(),
+            assignments: (1..=job.attempts)
+                .map(|attempt| assignment(attempt, job.active && attempt == job.attempts))
+                .collect(),
+            ..InferenceJobStatus::default()
+        };
+        plan(&Seen {
+            now: self.now,
+            job: &valid(&job.uid, job.budget),
+            status: &status,
+            offers: &[offer()],
+            channel: channel.as_ref(),
+            agents: &[agent()],
+            landing: &Landing::default(),
+            following: if has_begun { Following::Yes } else { Following::No },
+            queue_position: 0,
+        })
+        .map_err(|error| error.to_string())
     }
 
     /// The rule for what begins, against the contract itself.

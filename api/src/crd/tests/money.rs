@@ -94,3 +94,35 @@ fn a_reference_is_a_name_and_no_path() {
         Some(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
     );
 }
+
+/// Paths of lists whose items Kubernetes cannot compare with the ones before, and that have a rule which asks for that: the API
+/// server refuses such a definition.
+fn uncorrelatable(path: &str, schema: &Value, in_list: bool, found: &mut Vec<String>) {
+    let rules = schema["x-kubernetes-validations"]
+        .as_array()
+        .into_iter()
+        .flatten();
+    for rule in rules.filter_map(|rule| rule["rule"].as_str()) {
+        if in_list && rule.contains("oldSelf") {
+            found.push(format!("{path}: {rule}"));
+        }
+    }
+    for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+        uncorrelatable(&format!("{path}.{name}"), property, in_list, found);
+    }
+    if schema["items"].is_object() {
+        let is_map = schema["x-kubernetes-list-type"] == "map";
+        uncorrelatable(&format!("{path}[]"), &schema["items"], in_list || !is_map, found);
+    }
+}
+
+#[test]
+fn rules_that_compare_with_before_stand_only_where_kubernetes_can() {
+    let mut found = Vec::new();
+    for definition in serde_json::to_value(definitions()).unwrap().as_array().unwrap() {
+        let schema = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+        let kind = definition["spec"]["names"]["kind"].as_str().unwrap();
+        uncorrelatable(kind, schema, false, &mut found);
+    }
+    assert!(found.is_empty(), "{found:#?}");
+}

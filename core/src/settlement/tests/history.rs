@@ -61,7 +61,7 @@ fn one_channel_that_does_not_pay_is_no_setback_of_the_others() {
             .collect::<Vec<_>>()
     };
     let failed = settlement(10, &["a", "b", "c"], Some(&["b"]));
-    assert_eq!(counts(&[failed.clone()]), [("b".to_owned(), 1, 10)]);
+    assert_eq!(counts(std::slice::from_ref(&failed)), [("b".to_owned(), 1, 10)]);
     let again = settlement(20, &["a", "b"], Some(&["b"]));
     assert_eq!(
         counts(&[again.clone(), failed.clone()]),
