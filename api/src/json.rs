@@ -167,7 +167,7 @@ mod tests {
         let texts = [
             format!("{{\"number\": \"{CANARY}\"}}"),
             format!("{{\"{CANARY}\": 1}}"),
-            format!("{CANARY}"),
+            CANARY.to_owned(),
             format!("{{\"number\": 1}} {CANARY}"),
             format!("{{\"number\": [\"{CANARY}\""),
         ];

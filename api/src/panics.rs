@@ -32,7 +32,7 @@ mod tests {
         let heard = Arc::clone(&said);
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
-            *heard.lock().unwrap() = words(panic.location())
+            *heard.lock().unwrap() = words(panic.location());
         }));
         let ended = std::thread::spawn(|| panic!("prompt: {}", "canary-7f3a")).join();
         std::panic::set_hook(before);

@@ -210,7 +210,8 @@ fn of_api_server(status: &kube::core::Status) -> String {
         .filter(|field| !field.is_empty() && !field.contains(['"', ' ']))
         .collect();
     if !fields.is_empty() {
-        text.push_str(&format!(" because of {}", fields.join(", ")));
+        text.push_str(" because of ");
+        text.push_str(&fields.join(", "));
     }
     let kind = details
         .map(|details| details.kind.to_lowercase())

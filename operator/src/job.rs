@@ -144,6 +144,10 @@ pub async fn run(ctx: Arc<Context>, stop: CancellationToken) {
 }
 
 /// Jobs that a settlement pays.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the signature that the controller calls"
+)]
 fn covered(settlement: Settlement) -> Vec<ObjectRef<InferenceJob>> {
     let namespace = settlement.namespace().unwrap_or_default();
     let jobs = settlement.spec.redeems.iter().flat_map(|redeem| &redeem.jobs);

@@ -84,7 +84,9 @@ mod tests {
 
     fn tree(tokens: &[u32]) -> [u8; 32] {
         let mut tree = Tree::default();
-        tokens.iter().for_each(|token| tree.push(*token));
+        for token in tokens {
+            tree.push(*token);
+        }
         tree.root()
     }
 

@@ -117,9 +117,9 @@ impl ResultsSecret {
     }
 }
 
-fn landed(data: BTreeMap<String, ByteString>) -> Result<Landing, LandingError> {
-    let text = |what: &'static str| {
-        let bytes = data.get(what).map(|value| value.0.clone()).unwrap_or_default();
+fn landed(mut data: BTreeMap<String, ByteString>) -> Result<Landing, LandingError> {
+    let mut text = |what: &'static str| {
+        let bytes = data.remove(what).map(|value| value.0).unwrap_or_default();
         String::from_utf8(bytes).map_err(|error| LandingError::Encoding {
             what,
             at: error.utf8_error().valid_up_to(),

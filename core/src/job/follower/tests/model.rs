@@ -20,6 +20,10 @@ impl Chance {
     }
 }
 
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one thing that may have happened to the agent or the job"
+)]
 struct World {
     now: Duration,
     chance: Chance,
