@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use cocoon_api::{
     NanoTon, Usage, conditions,
     crd::{
-        InferenceJob, InferenceJobStatus,
+        AgreedTerms, Agreement, InferenceJob, InferenceJobStatus,
         channel::Counter,
         job::{Assignment, AssignmentState},
     },
+    receipt::{RECEIPT_VERSION, Sha256Digest},
     units::Prices,
 };
 use cocoon_core::{
@@ -18,9 +19,10 @@ use cocoon_core::{
         evidence, is_behind, judge,
     },
     job::{
+        input::InputSummary,
         landing::Landing,
         plan::{Agent, Channel, Following, Offer, Plan, Step, World as Seen, plan},
-        validate::{InputText, ValidatedJob, validate},
+        validate::{ValidatedJob, validate},
     },
     ledger,
     settlement::{Candidate, Decision, FeeRatio, MAX_REDEEMS, Policy, decide, least_urgent},
@@ -181,6 +183,7 @@ impl World {
         });
         let status = InferenceJobStatus {
             channel_uid: job.channel_uid.clone(),
+            agreed: (job.attempts > 0).then(agreement),
             assignments: (1..=job.attempts)
                 .map(|attempt| assignment(attempt, job.active && attempt == job.attempts))
                 .collect(),
@@ -195,6 +198,7 @@ impl World {
             agents: &[agent()],
             landing: &Landing::default(),
             following: if has_begun { Following::Yes } else { Following::No },
+            has_room: true,
             queue_position: 0,
         })
         .map_err(|error| error.to_string())
@@ -419,6 +423,19 @@ fn offer() -> Offer {
     }
 }
 
+fn agreement() -> Agreement {
+    let Offer { provider, prices, .. } = offer();
+    Agreement {
+        provider,
+        model_sha256: "00".repeat(32),
+        prices,
+        terms: AgreedTerms {
+            contract_address: Some("0:00".into()),
+            receipt_version: RECEIPT_VERSION,
+        },
+    }
+}
+
 fn agent() -> Agent {
     let address = "10.0.0.1".parse().expect("an address");
     Agent {
@@ -440,6 +457,7 @@ fn assignment(attempt: u32, is_active: bool) -> Assignment {
         pod: "agent".into(),
         pod_uid: "pod".into(),
         agent: "00".repeat(32),
+        prices: offer().prices,
         requests: 0,
         completion_tokens: 0,
         nano: NanoTon::ZERO,
@@ -461,6 +479,7 @@ fn valid(uid: &str, budget: u64) -> ValidatedJob {
     valid.billing = cocoon_core::job::validate::Billing::Channel {
         name: "payer".into(),
         budget: nano(budget),
+        max_prices: None,
     };
     valid
 }
@@ -473,5 +492,9 @@ fn smallest() -> ValidatedJob {
                  "billing": {"mode": "Channel", "channelRef": {"name": "payer"}, "maxNano": 1}},
     }))
     .expect("a manifest");
-    validate(&job, &InputText::Inline).expect("a sound job")
+    let input = InputSummary {
+        total: 1,
+        digest: Sha256Digest::of(b"input"),
+    };
+    validate(&job, &Ok(input)).expect("a sound job")
 }
