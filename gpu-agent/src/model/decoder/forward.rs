@@ -1,36 +1,29 @@
-//! The forward pass of a decoder-only transformer, over any machine's operations.
-//!
-//! [`Loaded`] holds the weights; [`Loaded::reserve`] adds working memory and a cache, sized by what is left, and makes a
-//! [`Decoder`]. Layers may be spread over several devices: each has a range of them, and hands the residual stream on.
-//!
-//! Shapes: `T` rows of a batch, `D` width, `Q`/`K` widths of all query/key heads, `F` hidden width, `V` vocabulary.
+//! One step: from a batch to logits or tokens.
 
-mod load;
-mod reserve;
-mod tensors;
-
-use load::{Layer, Segment};
-pub use load::{LoadError, Loaded};
-use reserve::Room;
-
-use super::spec::DecoderSpec;
-use crate::backend::{
-    Backend, Batch, DeviceError, ForwardError, Limits, Logits, SampleSpec, Sampled,
-    ops::{Gated, Norm, Ops, Output, Product, ProductAdd, RotateStore},
+use super::{
+    load::{Layer, Segment},
+    room::Room,
+};
+use crate::{
+    backend::{
+        Backend, Batch, DeviceError, ForwardError, Limits, Logits, SampleSpec, Sampled,
+        ops::{Gated, Norm, Ops, Output, Product, ProductAdd, RotateStore},
+    },
+    model::spec::DecoderSpec,
 };
 
 /// A model with a cache, on one device or several.
 pub struct Decoder<O: Ops> {
-    spec: DecoderSpec,
-    limits: Limits,
+    pub(super) spec: DecoderSpec,
+    pub(super) limits: Limits,
     /// At least one, in order of layers.
-    stages: Vec<Stage<O>>,
+    pub(super) stages: Vec<Stage<O>>,
 }
 
 /// A range of layers on one device.
-struct Stage<O: Ops> {
-    segment: Segment<O>,
-    room: Room<O>,
+pub(super) struct Stage<O: Ops> {
+    pub(super) segment: Segment<O>,
+    pub(super) room: Room<O>,
 }
 
 impl<O: Ops> Backend for Decoder<O> {
@@ -205,6 +198,3 @@ impl<O: Ops> Stage<O> {
         ops.logits(&b.residual, output, &mut b.logits)
     }
 }
-
-#[cfg(test)]
-mod tests;

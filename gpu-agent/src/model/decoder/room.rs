@@ -1,12 +1,9 @@
-//! Working memory and cache, sized by what the weights leave.
+//! Working memory and cache of one device, and what they take.
 
-use super::{
-    Decoder, Stage,
-    load::{Loaded, Segment},
-};
+use super::load::{Layer, Segment};
 use crate::{
     backend::{
-        AllocationError, Budget, Limits, ReserveError,
+        AllocationError, Limits,
         ops::{CacheShape, Ops},
     },
     model::spec::{DecoderSpec, Rope},
@@ -36,97 +33,26 @@ pub(super) struct Room<O: Ops> {
 }
 
 /// What one device needs.
-struct Need {
+pub(super) struct Need {
     /// Bytes that do not depend on the context.
-    fixed: u64,
+    pub(super) fixed: u64,
     /// Bytes of tables for each token of the context.
-    token: u64,
+    pub(super) token: u64,
     /// Bytes of one block of keys and values.
-    block: u64,
+    pub(super) block: u64,
 }
 
 impl Need {
     /// Bytes for a context of one sequence, which fills `blocks` blocks.
-    fn bytes(&self, context: usize, blocks: usize) -> u64 {
+    pub(super) fn bytes(&self, context: usize, blocks: usize) -> u64 {
         self.fixed
             .saturating_add(self.token.saturating_mul(context as u64))
             .saturating_add(self.block.saturating_mul(blocks as u64))
     }
 }
 
-impl<O: Ops> Loaded<O> {
-    /// Allocates working memory and a cache within a budget.
-    ///
-    /// The context is at most the model's own. The cache has as many blocks as the budget allows on every device, at least
-    /// one sequence of full length, and at most what `budget.cache_tokens` asks for.
-    ///
-    /// # Errors
-    /// The budget is too small, and what would fit; or a device refuses the memory.
-    pub fn reserve(self, budget: Budget) -> Result<Decoder<O>, ReserveError> {
-        let limits = self.limits(budget)?;
-        let Self {
-            spec,
-            segments,
-            rope_factors,
-        } = self;
-        let stages = segments
-            .into_iter()
-            .map(|mut segment| {
-                let room = Room::new(&mut segment, &spec, &limits, rope_factors.as_deref())?;
-                Ok(Stage { segment, room })
-            })
-            .collect::<Result<_, AllocationError>>()?;
-        Ok(Decoder { spec, limits, stages })
-    }
-
-    /// What the budget allows.
-    fn limits(&self, budget: Budget) -> Result<Limits, ReserveError> {
-        let block_tokens = self
-            .segments
-            .iter()
-            .map(|segment| segment.ops.block_tokens())
-            .max();
-        let mut limits = Limits {
-            rows: budget.rows.max(1),
-            outputs: budget.outputs.clamp(1, budget.rows.max(1)),
-            context: budget.context.clamp(1, self.spec.context),
-            blocks: 0,
-            block_tokens: block_tokens.unwrap_or(1),
-            vocabulary: self.spec.vocabulary,
-        };
-        let least = limits.blocks_for(limits.context);
-        limits.blocks = limits.blocks_for(budget.cache_tokens).max(least);
-        for segment in &self.segments {
-            let need = need(segment, &self.spec, &limits);
-            let left = budget.bytes.checked_sub(need.bytes(limits.context, least));
-            let Some(left) = left else {
-                return Err(refusal(&limits, budget.bytes, &need));
-            };
-            let more = usize::try_from(left / need.block.max(1)).unwrap_or(usize::MAX);
-            limits.blocks = limits.blocks.min(least.saturating_add(more));
-        }
-        Ok(limits)
-    }
-}
-
-fn refusal(limits: &Limits, bytes: u64, need: &Need) -> ReserveError {
-    let block_tokens = limits.block_tokens;
-    let one = need.token * block_tokens as u64 + need.block;
-    let blocks = bytes.saturating_sub(need.fixed) / one.max(1);
-    ReserveError::Budget {
-        rows: limits.rows,
-        context: limits.context,
-        needed: need.bytes(limits.context, limits.blocks_for(limits.context)),
-        bytes,
-        fitting_context: usize::try_from(blocks)
-            .unwrap_or(usize::MAX)
-            .saturating_mul(block_tokens)
-            .min(limits.context),
-        smallest: need.fixed.saturating_add(one),
-    }
-}
-
-fn need<O: Ops>(segment: &Segment<O>, spec: &DecoderSpec, limits: &Limits) -> Need {
+/// What a device needs; `limits.blocks` is not asked for.
+pub(super) fn need<O: Ops>(segment: &Segment<O>, spec: &DecoderSpec, limits: &Limits) -> Need {
     let ops = &segment.ops;
     let Limits { rows, outputs, .. } = *limits;
     let widths = [
@@ -170,7 +96,7 @@ fn cache_shape<O: Ops>(segment: &Segment<O>, spec: &DecoderSpec, blocks: usize) 
 /// The ways that a device's layers rotate, and which of them each layer has.
 fn ropes<O: Ops>(segment: &Segment<O>) -> (Vec<Rope>, Vec<usize>) {
     let mut ropes: Vec<Rope> = Vec::new();
-    let index_of = |layer: &super::load::Layer<O>| {
+    let index_of = |layer: &Layer<O>| {
         let rope = layer.spec.rope;
         let known = ropes.iter().position(|known| *known == rope);
         known.unwrap_or_else(|| {
@@ -183,7 +109,8 @@ fn ropes<O: Ops>(segment: &Segment<O>) -> (Vec<Rope>, Vec<usize>) {
 }
 
 impl<O: Ops> Room<O> {
-    fn new(
+    /// Allocates it.
+    pub(super) fn new(
         segment: &mut Segment<O>,
         spec: &DecoderSpec,
         limits: &Limits,
