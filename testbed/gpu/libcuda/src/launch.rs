@@ -1,5 +1,6 @@
 //! Launches: checked when they are asked for, run when their stream comes to them, and recorded.
 
+mod estimate;
 pub mod occupancy;
 pub mod record;
 

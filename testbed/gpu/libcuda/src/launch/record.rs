@@ -1,9 +1,9 @@
 //! Records of launches: what they counted, what they would cost, or what stopped them.
 
 use serde::Serialize;
-use testbed_ptx::{Counters, Fault};
+use testbed_ptx::{Counters, Estimate, Fault};
 
-use super::Launching;
+use super::{Launching, estimate};
 use crate::error::Code;
 use crate::log;
 
@@ -20,6 +20,8 @@ struct Completed<'a> {
     shared_bytes: u32,
     stream: u64,
     counters: &'a Counters,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    estimate: Option<Estimate>,
 }
 
 /// One line of the log: a launch that a checker has stopped.
@@ -58,6 +60,7 @@ pub fn completed(launching: &Launching, counters: &Counters) {
         shared_bytes: launching.shape.shared,
         stream: launching.stream,
         counters,
+        estimate: estimate::of(&device.card, counters),
     });
 }
 

@@ -80,6 +80,7 @@ fn a_kernel_runs_and_is_counted() {
     assert_eq!(launches[0]["kernel"], "scale");
     assert_eq!(launches[0]["card"], "NVIDIA GeForce RTX 3090");
     assert!(launches[0]["counters"]["instructions"].as_u64().expect("counted") > 32 * 10);
+    assert_eq!(launches[0]["estimate"]["is_estimate"], true);
 }
 
 #[test]
