@@ -1,5 +1,5 @@
-//! What no other tool looks at: words that do not belong in the repository, files that grow too long, and fuzz
-//! targets that nobody would run.
+//! What no other tool looks at: words that do not belong in the repository, files that grow too long or import each other,
+//! and fuzz targets that nobody would run.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -8,7 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use super::outcome::Outcome;
+use super::{circles, outcome::Outcome};
 use crate::workspace;
 
 /// Text that must not be in a file, and why. Each is written in two parts so that this file is not found.
@@ -77,6 +77,7 @@ pub(super) fn check() -> Result<Outcome> {
         }
     }
     findings.extend(unlisted_fuzz_targets(&paths)?);
+    findings.extend(circles::all(&paths)?);
     if findings.is_empty() {
         Ok(outcome)
     } else {
