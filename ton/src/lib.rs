@@ -1,9 +1,11 @@
 //! TON for Cocoon: what is signed, what is sent and what the chain says about it.
 //!
 //! The pure half makes and checks bytes and performs no I/O: [`address`], [`key`], [`message`], [`wallet`] (v5r1),
-//! [`voucher`], [`channel`] and [`transaction`]. The other half, [`client`] and [`reader`], asks a toncenter v2
-//! endpoint and treats every answer as hostile: sizes are bounded, shapes are checked, and nothing is believed
-//! about payment but the state of the channel contract.
+//! [`voucher`], [`channel`], [`transaction`] and [`on_chain`]. It is all there is without the feature `client`, so that
+//! decisions can be made in its types by code that must not wait, read a clock or open a connection.
+//!
+//! The other half, `client` and `reader`, asks a toncenter v2 endpoint and treats every answer as hostile: sizes are
+//! bounded, shapes are checked, and nothing is believed about payment but the state of the channel contract.
 //!
 //! The contract itself is specified in `contracts/README.md`.
 //!
@@ -83,11 +85,14 @@
 pub mod address;
 mod cells;
 pub mod channel;
+#[cfg(feature = "client")]
 pub mod client;
 pub mod key;
 pub mod message;
 mod mnemonic;
 pub mod network;
+pub mod on_chain;
+#[cfg(feature = "client")]
 pub mod reader;
 pub mod transaction;
 pub mod voucher;
@@ -96,9 +101,12 @@ pub mod wallet;
 pub use address::Address;
 pub use cells::{Cell, CellError, MAX_BOC_BYTES, cell_hash, decode_boc, encode_boc};
 pub use channel::{ChannelParams, ChannelState, ChannelStatus};
+#[cfg(feature = "client")]
 pub use client::{ChainClient, ClientError};
 pub use key::{PublicKey, SecretKey, Signature, Signer};
 pub use network::Network;
-pub use reader::{ChannelOnChain, ChannelReader, WalletOnChain};
+pub use on_chain::{ChannelOnChain, Found, WalletOnChain};
+#[cfg(feature = "client")]
+pub use reader::ChannelReader;
 pub use voucher::{SignedVoucher, Voucher};
 pub use wallet::{SignedMessage, Wallet};
