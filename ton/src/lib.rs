@@ -27,6 +27,7 @@
 //!     payer_key: key.public_key(),
 //!     payer: wallet.address(),
 //!     provider,
+//!     claimer: provider,
 //!     challenge_period: 3_600,
 //!     salt: 0,
 //! };
@@ -63,7 +64,7 @@
 //! # ) -> Result<(), Box<dyn std::error::Error>> {
 //! let seqno = reader.wallet_seqno(&wallet.address()).await?;
 //! let started = reader.client().head().await?.time;
-//! let redeem = (SendMode::ExactValue, channel::redeem(&voucher, claim, 0));
+//! let redeem = (SendMode::ExactValue, channel::redeem(&channel::Claim::new(voucher, claim), 0));
 //! let signed = wallet.transfer(seqno, started + 90, &[redeem])?.sign(&key)?;
 //! reader.client().send_boc(&signed.boc).await?;
 //!

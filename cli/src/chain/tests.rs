@@ -20,6 +20,10 @@ use crate::payer::Payer;
 
 const FUNDS: u64 = 10_000_000_000;
 const CHALLENGE: u32 = 3_600;
+const PROVIDER: Address = Address {
+    workchain: 0,
+    account: [0xAB; 32],
+};
 
 struct World {
     network: LocalNetwork,
@@ -61,10 +65,8 @@ impl World {
         ChannelParams {
             payer_key: self.payer.wallet.public_key(),
             payer: self.payer.wallet.address(),
-            provider: Address {
-                workchain: 0,
-                account: [0xAB; 32],
-            },
+            provider: PROVIDER,
+            claimer: PROVIDER,
             challenge_period: CHALLENGE,
             salt: salt("shop", "payer"),
         }

@@ -103,10 +103,12 @@ impl Plan {
         let (network_name, payout) = provider_payout(&provider, cluster).await?;
         let network = with.chain.network(&network_name)?;
         let payer = with.payer.read(&network)?;
+        let payee = payee(&provider, &payout, &network)?;
         let params = ChannelParams {
             payer_key: payer.wallet.public_key(),
             payer: payer.wallet.address(),
-            provider: payee(&provider, &payout, &network)?,
+            provider: payee,
+            claimer: payee,
             challenge_period: challenge,
             salt: salt(&cluster.namespace, &name),
         };

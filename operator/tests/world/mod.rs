@@ -80,6 +80,7 @@ impl World {
             payer_key: payer.public_key(),
             payer: wallet(&payer).address(),
             provider: wallet(&provider).address(),
+            claimer: wallet(&provider).address(),
             challenge_period: 3_600,
             salt: 0,
         };

@@ -11,7 +11,7 @@ use crate::channel::StackEntry;
 use crate::transaction::Transaction;
 use crate::{Address, Cell, cell_hash, decode_boc};
 
-/// Most values that a getter may answer. `channel_state` answers ten.
+/// Most values that a getter may answer. `channel_state` answers eleven.
 pub const MAX_STACK_ENTRIES: usize = 64;
 
 /// Hex digits of the largest number on a stack: 257 bits.
