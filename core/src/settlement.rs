@@ -14,9 +14,9 @@ mod retention;
 mod sender;
 
 pub use candidate::{Candidate, Urgency};
-pub use decide::{Decision, MAX_COVERED_JOBS, MAX_REDEEMS, REDEEM_FEE, Setback, Wait, decide, retry_at};
+pub use decide::{Decision, MAX_COVERED_JOBS, MAX_REDEEMS, Setback, Wait, decide, retry_at};
 pub use outlook::{Dues, outlook};
-pub use policy::{FeeRatio, Policy, PolicyError};
+pub use policy::{FeeRatio, Policy, PolicyError, REDEEM_FEE};
 pub use retention::{Ended, KEEP_NEWEST, KEEP_SECONDS, superfluous};
 pub use sender::{
     InFlight, Landed, MAX_LAG_SECONDS, Next, RESEND_SECONDS, Sighting, VALID_SECONDS, Waiting, lags,

@@ -1,11 +1,12 @@
 //! TON for Cocoon: what is signed, what is sent and what the chain says about it.
 //!
 //! The pure half makes and checks bytes and performs no I/O: [`address`], [`key`], [`message`], [`wallet`] (v5r1),
-//! [`voucher`], [`channel`], [`transaction`] and [`on_chain`]. It is all there is without the feature `client`, so that
+//! [`voucher`], [`channel`], [`transaction`], [`on_chain`] and [`sender`]. It is all there is without the feature `client`, so that
 //! decisions can be made in its types by code that must not wait, read a clock or open a connection.
 //!
-//! The other half, `client` and `reader`, asks a toncenter v2 endpoint and treats every answer as hostile: sizes are
-//! bounded, shapes are checked, and nothing is believed about payment but the state of the channel contract.
+//! The other half asks. `client` and `reader` ask one toncenter v2 endpoint and treat every answer as hostile: sizes are
+//! bounded, shapes are checked, and nothing is believed about payment but the state of the channel contract. `quorum`
+//! asks several of them, and believes what a majority says.
 //!
 //! The contract itself is specified in `contracts/README.md`.
 //!
@@ -18,7 +19,7 @@
 //!
 //! # async fn example(secret: &str, provider: cocoon_ton::Address) -> Result<(), Box<dyn std::error::Error>> {
 //! let network = Network::TESTBED;
-//! let reader = ChannelReader::new(ChainClient::new("http://127.0.0.1:18081/api/v2", None)?);
+//! let reader = ChannelReader::new(ChainClient::new(&network, "http://127.0.0.1:18081/api/v2", None)?);
 //! reader.client().check_network(&network).await?;
 //!
 //! let key = SecretKey::parse(secret)?;
@@ -93,8 +94,12 @@ pub mod message;
 mod mnemonic;
 pub mod network;
 pub mod on_chain;
+pub mod prices;
+#[cfg(feature = "client")]
+pub mod quorum;
 #[cfg(feature = "client")]
 pub mod reader;
+pub mod sender;
 pub mod transaction;
 pub mod voucher;
 pub mod wallet;
@@ -103,10 +108,13 @@ pub use address::Address;
 pub use cells::{Cell, CellError, MAX_BOC_BYTES, cell_hash, decode_boc, encode_boc};
 pub use channel::{ChannelParams, ChannelState, ChannelStatus};
 #[cfg(feature = "client")]
-pub use client::{ChainClient, ClientError};
+pub use client::{ApiKey, ChainClient, ClientError};
 pub use key::{PublicKey, SecretKey, Signature, Signer};
 pub use network::Network;
 pub use on_chain::{ChannelOnChain, Found, WalletOnChain};
+pub use prices::Prices;
+#[cfg(feature = "client")]
+pub use quorum::{EndpointConfig, Quorum, QuorumError, Reading};
 #[cfg(feature = "client")]
 pub use reader::ChannelReader;
 pub use voucher::{SignedVoucher, Voucher};

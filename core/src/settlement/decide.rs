@@ -13,14 +13,6 @@ pub const MAX_REDEEMS: usize = 100;
 /// Jobs listed in one settlement at most: at 400 bytes each, 800 KB of etcd's 1.5 MiB.
 pub const MAX_COVERED_JOBS: usize = 2_000;
 
-/// What one claim costs the wallet with all its legs: its own transaction, the channel's, and the excess that comes
-/// back. Measured as 1,128,273 nanoTON for a message with one claim (`operator/tests/sender.rs` holds it against this
-/// figure); rounded up by a third, since the price of gas is the chain's to set.
-pub const REDEEM_FEE: NanoTon = match NanoTon::from_nano(1_500_000) {
-    Ok(fee) => fee,
-    Err(_) => panic!("a constant amount is out of range"),
-};
-
 /// First wait after a claim that the channel did not pay; doubled with each further one in a row. One poll of a
 /// quiet channel fits twice, so that what made it fail is seen first.
 const RETRY_SECONDS: i64 = 60;
@@ -76,7 +68,7 @@ impl Wait {
 /// Decides at `now` (Unix seconds of the chain). `affordable` is the number of claims whose attached value the
 /// wallet holds; `setbacks` names the channels that did not pay lately.
 ///
-/// A claim that brings no more than [`REDEEM_FEE`] is never made. All others are made at once where they are
+/// A claim that brings no more than the policy's [`Policy::redeem_fee`] is never made. All others are made at once where they are
 /// urgent; otherwise those within the fee ratio are made together, when they reach the threshold or the oldest
 /// of them the age.
 pub fn decide(
@@ -90,8 +82,8 @@ pub fn decide(
     let mut eligible = Vec::new();
     for candidate in candidates {
         let step = candidate.step();
-        let worth = step > REDEEM_FEE
-            && (candidate.urgency.is_some() || policy.max_fee_ratio.allows(REDEEM_FEE, step));
+        let fee = policy.redeem_fee;
+        let worth = step > fee && (candidate.urgency.is_some() || policy.max_fee_ratio.allows(fee, step));
         if !worth {
             wait.too_small = wait.too_small.checked_add(step)?;
             continue;

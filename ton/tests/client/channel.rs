@@ -5,7 +5,8 @@ use cocoon_ton::channel::{self, Claim};
 use cocoon_ton::voucher::NO_EXPIRY;
 use cocoon_ton::wallet::MAX_MESSAGES;
 use cocoon_ton::{
-    Address, ChannelOnChain, ChannelParams, ChannelState, ChannelStatus, Network, SignedVoucher, Signer, Voucher,
+    Address, ChannelOnChain, ChannelParams, ChannelState, ChannelStatus, Network, SignedVoucher, Signer,
+    Voucher,
 };
 
 use crate::network::{Local, nano};

@@ -75,6 +75,7 @@ pub(super) fn policy(threshold: u64, max_age: i64, ratio: &str) -> Policy {
         threshold: nano(threshold),
         max_age,
         max_fee_ratio: FeeRatio::parse(ratio).unwrap(),
+        redeem_fee: REDEEM_FEE,
     }
 }
 
@@ -240,6 +241,16 @@ fn a_wallet_that_affords_one_claim_makes_the_most_urgent() {
     assert_eq!(chosen(2), ["b", "a"]);
     assert_eq!(chosen(1), ["b"]);
     assert_eq!(chosen(0), [""; 0]);
+}
+
+#[test]
+fn a_claim_is_worth_its_fee_at_the_chains_prices() {
+    let step = 4 * REDEEM_FEE.nano();
+    let channels = [channel("a", &[step], 0, TON, TON)];
+    let cheap = policy(1, 1, "0.5");
+    assert_eq!(settled(run(&channels, &cheap, NOW)), ["a"]);
+    let dear = cheap.at_fee(nano(step / 2 + 1));
+    assert!(matches!(run(&channels, &dear, NOW), Decision::Wait(wait) if wait.too_small == nano(step)));
 }
 
 proptest! {

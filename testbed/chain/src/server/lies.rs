@@ -5,14 +5,14 @@ use serde_json::{Value, json};
 /// Seconds by which the time of blocks is wrong.
 const AHEAD_SECONDS: u64 = 3_600;
 
-/// Place of `redeemed` among the values that a channel's getter `channel_state` answers.
-const REDEEMED: usize = 3;
+/// Numbers of a getter from here on are taken for amounts or times; what lies below are counters and states.
+const AMOUNTS: u64 = 1_000_000;
 
-/// What a channel claims to have paid beside what it has: 0.5 TON.
+/// What is added to an amount: 0.5 TON.
 const INVENTED: u64 = 500_000_000;
 
-/// Changes the answer of a method: time runs ahead, wallets have used another number, channels have paid more, accounts
-/// hold more, and nothing was ever sent.
+/// Changes the answer of a method: time runs ahead, accounts hold more, nothing was ever sent, and a getter's first amount, or
+/// its only number, is higher.
 pub(super) fn distort(method: &str, answer: &mut Value) {
     match method {
         "getBlockHeader" => {
@@ -25,25 +25,30 @@ pub(super) fn distort(method: &str, answer: &mut Value) {
             answer["last_transaction_id"]["lt"] = json!("0");
         }
         "runGetMethod" => {
-            let stack = answer["stack"].as_array_mut();
-            let Some(stack) = stack else { return };
-            let (place, more) = if stack.len() > REDEEMED {
-                (REDEEMED, INVENTED)
-            } else {
-                (0, 1)
+            let Some(stack) = answer["stack"].as_array_mut() else {
+                return;
             };
-            if let Some(number) = stack.get_mut(place).and_then(|entry| entry.get_mut(1)) {
-                raise(number, more);
+            if let [only] = stack.as_mut_slice() {
+                raise(&mut only[1], 1);
+                return;
+            }
+            let is_amount = |entry: &Value| number(&entry[1]).is_some_and(|value| value >= AMOUNTS);
+            if let Some(amount) = stack.iter_mut().find(|entry| is_amount(entry)) {
+                raise(&mut amount[1], INVENTED);
             }
         }
         _ => {}
     }
 }
 
-/// Adds to a number in hexadecimal digits with prefix.
-fn raise(number: &mut Value, more: u64) {
-    let read = number.as_str().and_then(|text| text.strip_prefix("0x"));
-    if let Some(value) = read.and_then(|digits| u64::from_str_radix(digits, 16).ok()) {
-        *number = json!(format!("{:#x}", value + more));
+/// A number in hexadecimal digits with prefix.
+fn number(value: &Value) -> Option<u64> {
+    let digits = value.as_str()?.strip_prefix("0x")?;
+    u64::from_str_radix(digits, 16).ok()
+}
+
+fn raise(value: &mut Value, more: u64) {
+    if let Some(known) = number(value) {
+        *value = json!(format!("{:#x}", known.saturating_add(more)));
     }
 }
