@@ -59,3 +59,6 @@ async fn step(chain: &Chain, payer: &Payer, address: &Address, what: &str, hint:
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
