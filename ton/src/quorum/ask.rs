@@ -56,7 +56,7 @@ impl Quorum {
         }
         let mut answers: Vec<Option<Result<T, ClientError>>> = self.endpoints.iter().map(|_| None).collect();
         let mut until = Instant::now() + limit;
-        let mut is_enough = false;
+        let mut is_over = false;
         while let Ok(Some(joined)) = timeout_at(until, calls.join_next()).await {
             let (place, answer) = match joined {
                 Ok(answered) => answered,
@@ -65,12 +65,14 @@ impl Quorum {
             };
             answers[place] = Some(answer);
             let good = answers.iter().flatten().filter(|answer| answer.is_ok()).count();
-            let enough = match over {
-                Until::Majority => self.needed(),
-                Until::Everybody => 1,
+            let open = answers.iter().filter(|answer| answer.is_none()).count();
+            let (enough, needed) = match over {
+                Until::Majority => (good >= self.needed(), self.needed()),
+                Until::Everybody => (good >= 1, 1),
             };
-            if !is_enough && good >= enough {
-                is_enough = true;
+            // Where the open ones cannot make a majority any more, they are worth no more than their word.
+            if !is_over && (enough || good + open < needed) {
+                is_over = true;
                 until = Instant::now()
                     + match over {
                         Until::Majority => self.patience(&answers),

@@ -61,8 +61,8 @@ impl Quorum {
         for (place, endpoint) in endpoints.iter().enumerate() {
             match objections.iter().find(|(of, ..)| *of == place) {
                 None => endpoint.note(None),
-                // Of a split vote, nobody knows whose fault it is.
-                Some((_, Trouble::Disagrees, _)) if value.is_none() => {}
+                // Of a split vote, nobody knows whose fault it is; and what all refuse is the question's.
+                Some((_, Trouble::Disagrees | Trouble::Refused, _)) if value.is_none() => {}
                 Some((_, trouble, words)) => endpoint.note(Some((*trouble, words.clone()))),
             }
         }

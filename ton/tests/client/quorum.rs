@@ -333,6 +333,31 @@ async fn endpoints_of_another_network_are_no_majority_and_one_of_them_stops_noth
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_all_endpoints_refuse_is_the_questions_fault_and_none_of_theirs() {
+    let many = Many::start(&[], 3);
+    let (channel, _) = many.channel().await;
+    let error = many.quorum.wallet(&channel).await.expect_err("no wallet");
+    assert!(!error.is_transient(), "{error}");
+    assert!(error.to_string().contains("is no working wallet v5r1"), "{error}");
+    assert_eq!(many.quorum.troubled(), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_that_hangs_is_not_waited_for_where_it_cannot_help() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let hanging = format!("http://{}/api/v2", listener.local_addr().expect("its address"));
+    let urls = [hanging, url_of_nobody(), url_of_nobody()];
+    let quorum = Quorum::new(Network::TESTBED, &urls.map(EndpointConfig::open)).expect("usable");
+    let start = Instant::now();
+    quorum.head().await.expect_err("nobody answers");
+    let took = start.elapsed();
+    assert!(
+        took < Duration::from_secs(11),
+        "less than one request may take: {took:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn prices_are_those_of_the_chains_configuration() {
     for price_factor in [1, 6] {
         let chain = LocalNetwork::start(Options {
