@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use cocoon_api::NanoTon;
+use cocoon_ton::voucher::NO_EXPIRY;
 use jiff::Timestamp;
 
 /// The most that a duration may come to: what still fits the 32-bit times of the contract for decades.
@@ -70,6 +71,14 @@ pub fn span(seconds: i64) -> String {
 /// A Unix time for people, in UTC.
 pub fn time(unix: i64) -> String {
     Timestamp::from_second(unix).map_or_else(|_| unix.to_string(), |time| time.to_string())
+}
+
+/// When a voucher ends.
+pub fn voucher_end(valid_until: u32) -> String {
+    match valid_until {
+        NO_EXPIRY => "the channel is closed".to_owned(),
+        end => time(end.into()),
+    }
 }
 
 #[cfg(test)]

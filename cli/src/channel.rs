@@ -10,7 +10,7 @@ mod top_up;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 
-use crate::{chain, kubernetes::Cluster, payer};
+use crate::{chain, kubernetes, payer};
 
 /// What can be done with a channel.
 #[derive(Debug, Subcommand)]
@@ -21,9 +21,10 @@ pub enum Command {
     TopUp(top_up::Arguments),
     /// Sign a higher or longer voucher.
     Authorize(authorize::Arguments),
-    /// Start the challenge window; once it is over, run again to get the rest of the deposit back.
+    /// Start the challenge window; once it is over, run again to get the rest of the deposit back. Takes a contract's address
+    /// as well, where the object is gone.
     Close(close::Arguments),
-    /// Show channels as the cluster and as the chain know them.
+    /// Show channels as the cluster and as the chain know them, or a contract by its address.
     Show(show::Arguments),
 }
 
@@ -37,11 +38,11 @@ pub struct PayerArguments {
 }
 
 /// Runs one of the commands.
-pub async fn run(command: Command, cluster: &Cluster) -> Result<()> {
+pub async fn run(command: Command, cluster: kubernetes::Arguments) -> Result<()> {
     match command {
-        Command::Open(arguments) => open::run(arguments, cluster).await,
-        Command::TopUp(arguments) => top_up::run(arguments, cluster).await,
-        Command::Authorize(arguments) => authorize::run(arguments, cluster).await,
+        Command::Open(arguments) => open::run(arguments, &cluster.connect().await?).await,
+        Command::TopUp(arguments) => top_up::run(arguments, &cluster.connect().await?).await,
+        Command::Authorize(arguments) => authorize::run(arguments, &cluster.connect().await?).await,
         Command::Close(arguments) => close::run(arguments, cluster).await,
         Command::Show(arguments) => show::run(arguments, cluster).await,
     }

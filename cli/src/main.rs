@@ -53,12 +53,13 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     rustls::crypto::ring::default_provider()
         .install_default()
         .map_err(|_| anyhow::anyhow!("a TLS provider is installed already"))?;
-    let cluster = arguments.cluster.connect().await?;
+    let cluster = arguments.cluster;
     match arguments.command {
-        Command::Channel(command) => channel::run(command, &cluster).await,
-        Command::Run(arguments) => run::run(*arguments, &cluster).await,
-        Command::Results(arguments) => results::run(arguments, &cluster).await,
-        Command::Status(arguments) => status::run(arguments, &cluster).await,
+        // A contract can be seen and closed where its cluster is gone.
+        Command::Channel(command) => channel::run(command, cluster).await,
+        Command::Run(arguments) => run::run(*arguments, &cluster.connect().await?).await,
+        Command::Results(arguments) => results::run(arguments, &cluster.connect().await?).await,
+        Command::Status(arguments) => status::run(arguments, &cluster.connect().await?).await,
     }
 }
 
@@ -77,6 +78,8 @@ mod tests {
             "channel top-up payer --namespace demo --deposit 1",
             "channel authorize payer -n demo --cap 1.8 --valid-for 7d",
             "channel close payer",
+            "channel close EQBvW8Z5huBkMJYdnfAEM5JqTNkuWX3diqYENkWsIL0XggGG --network mainnet",
+            "channel show EQBvW8Z5huBkMJYdnfAEM5JqTNkuWX3diqYENkWsIL0XggGG --network lab=-5 --endpoint https://a.example,https://b.example",
             "channel show",
             "channel show payer -o json",
             "run -f job.yaml --settled",

@@ -17,13 +17,12 @@ mod sender;
 
 pub use candidate::{Candidate, Urgency};
 pub use decide::{
-    Decision, MAX_COVERED_JOBS, MAX_REDEEMS, REDEEM_FEE, Setback, Wait, decide, is_worth_it, least_urgent,
-    retry_at,
+    Decision, MAX_COVERED_JOBS, MAX_REDEEMS, Setback, Wait, decide, is_worth_it, least_urgent, retry_at,
 };
 pub use earnings::{confirmed, earnings, health, steps};
 pub use history::{ended_at, has_ended, next_name, setbacks, state};
 pub use outlook::{Dues, outlook};
-pub use policy::{FeeRatio, Policy, PolicyError, ruling, terms};
+pub use policy::{FeeRatio, Policy, PolicyError, REDEEM_FEE, ruling, terms};
 pub use retention::{Ended, KEEP_NEWEST, KEEP_SECONDS, superfluous};
 pub use sender::{
     InFlight, Landed, MAX_LAG_SECONDS, Next, RESEND_SECONDS, Sighting, VALID_SECONDS, Waiting, lags,

@@ -82,7 +82,7 @@ impl Stack {
         let endpoint = format!("{}/api/v2", description.chain);
         Ok(Self {
             client: Client::try_from(config)?,
-            chain: ChannelReader::new(ChainClient::new(&endpoint, None)?),
+            chain: ChannelReader::new(ChainClient::new(&Network::TESTBED, &endpoint, None)?),
             http: reqwest::Client::builder().build()?,
             description,
         })

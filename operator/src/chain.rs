@@ -1,31 +1,27 @@
-//! TON networks as the operator reads them: every endpoint of a network is asked, and only what all of them say
-//! is acted on.
+//! TON networks as the operator reads them: what a majority of a network's endpoints says is acted on, and the others are
+//! named in metrics and conditions.
 //!
-//! A read that fails or on which endpoints disagree is an [`ChainError::Unavailable`]: nothing is signed and nothing is
-//! given up on its account. The global id of every endpoint is checked before its first answer is used, and with
-//! every look at the clock.
+//! Where no majority agrees, a read is a [`ChainError::Unavailable`]: nothing is signed and nothing is given up on its
+//! account.
 
 mod file;
 
 use std::{
     collections::BTreeMap,
     path::Path,
-    sync::{
-        Arc, Mutex, MutexGuard,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard},
     time::{Duration, Instant},
 };
 
+use cocoon_api::NanoTon;
 use cocoon_ton::{
-    Address, Network,
-    client::{ChainClient, ClientError},
-    reader::{ChannelOnChain, ChannelReader, Found, WalletOnChain},
+    Address, Network, Prices, Quorum, QuorumError, Reading,
+    on_chain::{ChannelOnChain, Found, WalletOnChain},
+    quorum::Dissent,
 };
-use futures::future::join_all;
 use tokio::time::timeout;
 
-pub use file::{Entry, FileError, parse};
+pub use file::{Endpoint, Entry, FileError, parse};
 
 use crate::metrics::Metrics;
 
@@ -35,16 +31,19 @@ const WALLET_CACHE: Duration = Duration::from_secs(5);
 /// How long a look at a wallet for people may take: a good endpoint answers in a tenth of it.
 const WALLET_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// For how long the chain's prices are good: validators vote about them for hours, and change them once in years.
+const PRICES_LIFETIME: Duration = Duration::from_mins(10);
+
 /// Wallets remembered at most, many more than a farm has.
 const MAX_CACHED_WALLETS: usize = 1_000;
 
 /// The chain was not read.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ChainError {
-    /// No endpoint is configured for the network, or one serves another network.
+    /// No endpoint is configured for the network, or they serve another one.
     #[error("{0}")]
     WrongNetwork(String),
-    /// An endpoint did not answer as it should, or endpoints disagree.
+    /// No majority of the endpoints says the same.
     #[error("{0}")]
     Unavailable(String),
 }
@@ -83,112 +82,64 @@ impl Networks {
 
 /// One network through all its endpoints.
 pub struct Chain {
-    network: Network,
-    endpoints: Vec<Endpoint>,
+    quorum: Quorum,
     metrics: Arc<Metrics>,
     wallets: Mutex<BTreeMap<Address, Remembered>>,
+    /// The chain's prices, and when they were read.
+    prices: Mutex<Option<(Instant, Prices)>>,
 }
 
 /// A wallet, and when it was seen.
 type Remembered = (Instant, Result<WalletOnChain, ChainError>);
 
-struct Endpoint {
-    reader: ChannelReader,
-    /// Whether its global id was found to be the network's.
-    checked: AtomicBool,
-}
-
 impl Chain {
     fn new(entry: Entry, metrics: Arc<Metrics>) -> Result<Self, FileError> {
-        let Entry {
-            name,
-            global_id,
-            endpoints,
-        } = entry;
-        let endpoint = |(index, url): (usize, String)| {
-            let client = ChainClient::new(&url, None).map_err(|source| FileError::Endpoint {
-                network: name.clone(),
-                index,
-                source,
-            })?;
-            Ok(Endpoint {
-                reader: ChannelReader::new(client),
-                checked: AtomicBool::new(false),
-            })
-        };
-        let endpoints = endpoints
-            .into_iter()
-            .enumerate()
-            .map(endpoint)
-            .collect::<Result<_, FileError>>()?;
-        Ok(Self {
-            network: Network::new(name, global_id),
-            endpoints,
+        let quorum = entry.open()?;
+        if let Some(warning) = quorum.warning() {
+            tracing::warn!(network = quorum.network().name(), "{warning}");
+        }
+        let chain = Self {
+            quorum,
             metrics,
             wallets: Mutex::default(),
-        })
+            prices: Mutex::default(),
+        };
+        chain.show_health();
+        Ok(chain)
     }
 
     /// Name and global id.
     pub fn network(&self) -> &Network {
-        &self.network
+        self.quorum.network()
     }
 
-    /// Time of the newest block, in Unix seconds, as the endpoint says that is furthest behind.
+    /// The endpoints that do not say what the others say, for people; none where all are well.
+    pub fn troubled(&self) -> Option<String> {
+        let troubled: Vec<String> = self.quorum.troubled().iter().map(Dissent::brief).collect();
+        (!troubled.is_empty()).then(|| troubled.join(", "))
+    }
+
+    /// Time of the newest block that a majority has reached, in Unix seconds. What is read after it is at least as new.
     pub async fn time(&self) -> Result<u32, ChainError> {
-        let heads = self
-            .ask(|endpoint| async move { endpoint.reader.client().head().await })
-            .await?;
-        for head in &heads {
-            if head.global_id != self.network.global_id() {
-                return Err(self.wrong_network(head.global_id));
-            }
-        }
-        heads
-            .iter()
-            .map(|head| head.time)
-            .min()
-            .ok_or_else(|| self.disagreement("time"))
+        let head = self.quorum.head().await;
+        self.count(head).map(|head| head.time)
     }
 
     /// What stands at a channel's address.
     pub async fn channel(&self, address: &Address) -> Result<ChannelOnChain, ChainError> {
-        let seen = self
-            .ask(|endpoint| async move { endpoint.reader.state(address).await })
-            .await?;
-        // Balance and block tell when each endpoint looked, not what it saw.
-        let essence = |channel: &ChannelOnChain| match *channel {
-            ChannelOnChain::Channel { state, .. } => Some(state),
-            _ => None,
-        };
-        let agree = seen.windows(2).all(|pair| {
-            std::mem::discriminant(&pair[0]) == std::mem::discriminant(&pair[1])
-                && essence(&pair[0]) == essence(&pair[1])
-        });
-        match seen.into_iter().next() {
-            Some(channel) if agree => Ok(channel),
-            _ => Err(self.disagreement(&format!("channel {address}"))),
-        }
+        let seen = self.quorum.channel(address).await;
+        self.count(seen)
     }
 
-    /// The wallet at the address, with the lowest balance that an endpoint shows.
+    /// The wallet at the address, with the lowest balance that one of the majority shows.
     pub async fn wallet(&self, address: &Address) -> Result<WalletOnChain, ChainError> {
-        let seen = self
-            .ask(|endpoint| async move { endpoint.reader.wallet(address).await })
-            .await?;
-        let agree = seen
-            .windows(2)
-            .all(|pair| (pair[0].seqno, pair[0].deployed) == (pair[1].seqno, pair[1].deployed));
-        match seen.into_iter().min_by_key(|wallet| wallet.balance) {
-            Some(wallet) if agree => {
-                self.remember(*address, Ok(wallet));
-                Ok(wallet)
-            }
-            _ => Err(self.disagreement(&format!("wallet {address}"))),
-        }
+        let seen = self.quorum.wallet(address).await;
+        let wallet = self.count(seen)?;
+        self.remember(*address, Ok(wallet));
+        Ok(wallet)
     }
 
-    /// The wallet as it was a few seconds ago or is now: for people, not to sign with. An endpoint that does not answer is
+    /// The wallet as it was a few seconds ago or is now: for people, not to sign with. Endpoints that do not answer are
     /// not waited for, and not asked again at once: whoever writes a status has more to do.
     pub async fn wallet_lately(&self, address: &Address) -> Result<WalletOnChain, ChainError> {
         if let Some((at, seen)) = self.remembered().get(address).cloned()
@@ -199,122 +150,97 @@ impl Chain {
         let seen = timeout(WALLET_TIMEOUT, self.wallet(address))
             .await
             .unwrap_or_else(|_| {
-                let network = self.network.name();
+                let network = self.network().name();
                 Err(ChainError::Unavailable(format!(
-                    "an endpoint of network {network} takes too long to answer"
+                    "the endpoints of network {network} take too long to answer"
                 )))
             });
         self.remember(*address, seen.clone());
         seen
     }
 
-    /// The wallet's transaction of the message with this normalised hash since the Unix second `since`, with those after it;
-    /// none unless every endpoint knows it.
+    /// The wallet's transaction of the message with this normalised hash since the Unix second `since`, with those after it.
     pub async fn transaction(
         &self,
         wallet: &Address,
         message_hash: &[u8; 32],
         since: u32,
     ) -> Result<Option<Found>, ChainError> {
-        let found = self
-            .ask(|endpoint| async move { endpoint.reader.find_message(wallet, message_hash, since).await })
-            .await?;
-        let found: Vec<Found> = match found.into_iter().collect::<Option<_>>() {
-            Some(found) => found,
-            None => return Ok(None),
+        let found = self.quorum.find_message(wallet, message_hash, since).await;
+        self.count(found)
+    }
+
+    /// What one claim costs at the chain's prices; none where it costs more than it may, which is logged.
+    pub async fn redeem_fee(&self) -> Result<Option<NanoTon>, ChainError> {
+        let known = *self.known_prices();
+        let prices = match known {
+            Some((at, prices)) if at.elapsed() < PRICES_LIFETIME => prices,
+            _ => {
+                let read = self.quorum.prices().await;
+                let prices = self.count(read)?;
+                *self.known_prices() = Some((Instant::now(), prices));
+                prices
+            }
         };
-        if found
-            .windows(2)
-            .any(|pair| pair[0].transaction.hash != pair[1].transaction.hash)
-        {
-            return Err(self.disagreement(&format!("the transactions of {wallet}")));
-        }
-        // What came later, all of them have seen as far as the one that is furthest behind.
-        Ok(found.into_iter().min_by_key(|found| found.later.len()))
+        let network = self.network().name();
+        let fee = prices.redeem_fee();
+        Ok(fee.inspect_err(|error| tracing::error!(network, "{error}")).ok())
     }
 
     /// Hands a signed message to every endpoint. What they answer says nothing about payment, so that an error only tells
     /// a person why a message may not have arrived.
     pub async fn send(&self, boc: &[u8]) -> Result<(), ChainError> {
-        let answers = join_all(
-            self.endpoints
-                .iter()
-                .map(|endpoint| endpoint.reader.client().send_boc(boc)),
-        )
-        .await;
-        let mut refusal = None;
-        let mut taken = false;
-        for answer in answers {
-            match self.count(answer) {
-                Ok(()) => taken = true,
-                Err(error) => refusal = Some(error),
-            }
-        }
-        match refusal {
-            Some(error) if !taken => Err(error),
-            _ => Ok(()),
-        }
+        let sent = self.quorum.send(boc).await.map(|sent| Reading {
+            value: (),
+            dissent: sent.dissent,
+        });
+        self.count(sent)
     }
 
-    /// Asks every endpoint; all must answer.
-    async fn ask<'a, T, F>(&'a self, question: impl Fn(&'a Endpoint) -> F) -> Result<Vec<T>, ChainError>
-    where
-        F: Future<Output = Result<T, ClientError>>,
-    {
-        let answers = join_all(self.endpoints.iter().map(|endpoint| {
-            let answer = question(endpoint);
-            async {
-                if !endpoint.checked.load(Ordering::Relaxed) {
-                    endpoint.reader.client().check_network(&self.network).await?;
-                    endpoint.checked.store(true, Ordering::Relaxed);
-                }
-                answer.await
-            }
-        }));
-        answers
-            .await
-            .into_iter()
-            .map(|answer| self.count(answer))
-            .collect()
-    }
-
-    fn count<T>(&self, answer: Result<T, ClientError>) -> Result<T, ChainError> {
-        let (label, answer) = match answer {
-            Ok(answer) => ("ok", Ok(answer)),
-            Err(ClientError::WrongNetwork { found, .. }) => ("wrong_network", Err(self.wrong_network(found))),
+    /// Counts a read and whoever differs from it.
+    fn count<T>(&self, reading: Result<Reading<T>, QuorumError>) -> Result<T, ChainError> {
+        let network = self.network().name();
+        let (label, dissent, answer) = match reading {
+            Ok(reading) => ("ok", reading.dissent, Ok(reading.value)),
             Err(error) => {
-                let label = if error.is_transient() {
-                    "unavailable"
-                } else {
-                    "refused"
+                tracing::warn!(network, %error, "no majority of the chain's endpoints agrees");
+                // What goes into conditions stays the same while nothing changes.
+                let words = error.brief();
+                let (label, answer) = match &error {
+                    QuorumError::WrongNetwork { .. } => ("wrong_network", ChainError::WrongNetwork(words)),
+                    QuorumError::NotTaken { .. } => ("refused", ChainError::Unavailable(words)),
+                    QuorumError::NoMajority { .. } => ("no_majority", ChainError::Unavailable(words)),
                 };
-                (label, Err(ChainError::Unavailable(error.to_string())))
+                (label, error.said().to_vec(), Err(answer))
             }
         };
         self.metrics
             .chain_requests
-            .with_label_values(&[self.network.name(), label])
+            .with_label_values(&[network, label])
             .inc();
+        for it in &dissent {
+            let labels = [network, &it.endpoint, it.trouble.label()];
+            self.metrics.chain_dissent.with_label_values(&labels).inc();
+        }
+        self.show_health();
         answer
     }
 
-    fn wrong_network(&self, found: i32) -> ChainError {
-        ChainError::WrongNetwork(format!(
-            "an endpoint of network {} serves the network with global id {found}, not {}",
-            self.network.name(),
-            self.network.global_id()
-        ))
+    fn show_health(&self) {
+        let troubled = self.quorum.troubled();
+        for name in self.quorum.endpoints() {
+            let is_well = troubled.iter().all(|it| it.endpoint != name);
+            self.metrics
+                .chain_endpoint_agrees
+                .with_label_values(&[self.network().name(), name])
+                .set(i64::from(is_well));
+        }
     }
 
-    fn disagreement(&self, about: &str) -> ChainError {
-        self.metrics
-            .chain_requests
-            .with_label_values(&[self.network.name(), "disagree"])
-            .inc();
-        ChainError::Unavailable(format!(
-            "the endpoints of network {} disagree about {about}",
-            self.network.name()
-        ))
+    fn known_prices(&self) -> MutexGuard<'_, Option<(Instant, Prices)>> {
+        self.prices
+            .lock()
+            .expect("no thread panicked while it held the prices")
     }
 
     fn remember(&self, address: Address, wallet: Result<WalletOnChain, ChainError>) {

@@ -17,7 +17,7 @@ pub struct Config {
     /// Reconcile objects of this namespace only.
     #[arg(long, env = "COCOON_WATCH_NAMESPACE")]
     pub watch_namespace: Option<String>,
-    /// YAML file that names the TON networks: `{networks: [{name, globalId, endpoints: [URL]}]}`.
+    /// YAML file that names the TON networks: `{networks: [{name, globalId, endpoints: [URL or {url, apiKeyFile}]}]}`.
     #[arg(long, env = "COCOON_NETWORKS")]
     pub networks: PathBuf,
     /// Image of the GPU agent.

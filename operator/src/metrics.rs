@@ -37,6 +37,10 @@ pub struct Metrics {
     pub leader: IntGauge,
     /// Calls to a chain endpoint, by network and result.
     pub chain_requests: IntCounterVec,
+    /// Answers of chain endpoints that differ from the majority's, or are missing.
+    pub chain_dissent: IntCounterVec,
+    /// 1 where a chain endpoint said what the majority said when it was last asked.
+    pub chain_endpoint_agrees: IntGaugeVec,
     /// Free GPUs by provider.
     pub gpus_free: IntGaugeVec,
     /// 1 where a condition of a provider is true, 0 where it is false: what alerts look at.
@@ -73,8 +77,20 @@ impl Metrics {
             leader: gauge("cocoon_leader", "1 while this process leads")?,
             chain_requests: vec(
                 "cocoon_chain_requests_total",
-                "Calls to a chain endpoint",
+                "Reads of the chain through a majority of its endpoints",
                 &["network", "result"],
+            )?,
+            chain_dissent: vec(
+                "cocoon_chain_dissent_total",
+                "Answers of chain endpoints that differ from the majority's, or are missing",
+                &["network", "endpoint", "trouble"],
+            )?,
+            chain_endpoint_agrees: IntGaugeVec::new(
+                Opts::new(
+                    "cocoon_chain_endpoint_agrees",
+                    "1 where a chain endpoint said what the majority said when it was last asked",
+                ),
+                &["network", "endpoint"],
             )?,
             gpus_free: IntGaugeVec::new(
                 Opts::new("cocoon_gpus_free", "Free GPUs on matching nodes"),
@@ -116,6 +132,8 @@ impl Metrics {
             attempts_active,
             leader,
             chain_requests,
+            chain_dissent,
+            chain_endpoint_agrees,
             gpus_free,
             provider_condition,
         } = self;
@@ -126,6 +144,7 @@ impl Metrics {
             tokens_delivered,
             settlements,
             chain_requests,
+            chain_dissent,
         ] {
             registry.register(Box::new(counters.clone()))?;
         }
@@ -135,7 +154,7 @@ impl Metrics {
         for gauge in [attempts_active, leader] {
             registry.register(Box::new(gauge.clone()))?;
         }
-        for gauges in [gpus_free, provider_condition] {
+        for gauges in [chain_endpoint_agrees, gpus_free, provider_condition] {
             registry.register(Box::new(gauges.clone()))?;
         }
         Ok(())

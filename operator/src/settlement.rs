@@ -102,12 +102,32 @@ async fn reconcile_within(provider: Arc<CocoonProvider>, shared: Arc<Settlements
         .await
 }
 
+/// The policy with what a claim costs now; none where that is more than it may. A chain that cannot be read signs nothing,
+/// so that until then any fee will do.
+async fn at_the_chains_fee(
+    provider: &CocoonProvider,
+    policy: Policy,
+    shared: &Settlements,
+) -> Option<Policy> {
+    let Ok(chain) = shared.ctx.networks.get(&provider.spec.payout.network) else {
+        return Some(policy);
+    };
+    match chain.redeem_fee().await {
+        Ok(fee) => fee.map(|fee| policy.at_fee(fee)),
+        Err(_) => Some(policy),
+    }
+}
+
 /// Observe, validate, plan, apply, status.
 async fn reconcile(provider: &CocoonProvider, shared: &Settlements) -> Result<Action> {
     let mut seen = observe::observe(provider, shared).await?;
     let policy = Policy::try_from(&provider.spec.payout.settle)
         .inspect_err(|error| warn!(provider = describe(provider), "nothing new is settled: {error}"))
         .ok();
+    let policy = match policy {
+        Some(policy) => at_the_chains_fee(provider, policy, shared).await,
+        None => None,
+    };
     shared.note_flight(provider, &seen);
     let now = shared
         .ctx

@@ -7,6 +7,7 @@ use cocoon_api::conditions::SettlementFailed;
 use cocoon_core::settlement::{MAX_REDEEMS, Next, REDEEM_FEE, Waiting};
 use cocoon_operator::chain::ChainError;
 use testbed_chain::faults::FaultChange;
+use testbed_chain::testing::{LocalNetwork, Options};
 use world::{CLAIM, DEPOSIT, Keep, World};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -20,26 +21,57 @@ async fn a_claim_is_paid_once_and_confirmed_by_getter_and_transaction() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_claim_costs_the_wallet_no_more_than_the_fee_that_decisions_count_with() {
+    // The prices of 2026, and those before.
+    for price_factor in [1, 6] {
+        let world = World::start_at(price_factor).await;
+        // The first message deploys the wallet as well.
+        world
+            .drive(&world.sign(CLAIM).await.unwrap(), Keep::Memory)
+            .await
+            .unwrap();
+        world.blocks(4).await;
+        let before = world.balance();
+        let spec = world.sign(2 * CLAIM).await.unwrap();
+        world.drive(&spec, Keep::Memory).await.unwrap();
+        let cost = before + CLAIM - world.balance();
+        let fee = world
+            .chain
+            .redeem_fee()
+            .await
+            .unwrap()
+            .expect("affordable")
+            .nano();
+        assert!(
+            cost <= fee && fee < cost + cost / 4,
+            "a claim cost {cost} nanoTON of {fee}"
+        );
+        if price_factor == 1 {
+            assert!(
+                cost <= REDEEM_FEE.nano(),
+                "and what counts where the prices are not known"
+            );
+        }
+        assert_eq!(
+            world.fee(&spec).await,
+            cost,
+            "the fee is all that the wallet lost"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_a_claim_costs_more_than_goes_along_with_it_none_is_worth_making() {
     let world = World::start().await;
-    // The first message deploys the wallet as well.
-    world
-        .drive(&world.sign(CLAIM).await.unwrap(), Keep::Memory)
-        .await
-        .unwrap();
-    world.blocks(4).await;
-    let before = world.balance();
-    let spec = world.sign(2 * CLAIM).await.unwrap();
-    world.drive(&spec, Keep::Memory).await.unwrap();
-    let cost = before + CLAIM - world.balance();
-    assert!(
-        (1..=REDEEM_FEE.nano()).contains(&cost),
-        "a claim cost {cost} nanoTON"
-    );
-    assert_eq!(
-        world.fee(&spec).await,
-        cost,
-        "the fee is all that the wallet lost"
-    );
+    let dear = tokio::task::block_in_place(|| {
+        LocalNetwork::start(Options {
+            price_factor: 60,
+            ..Options::default()
+        })
+    });
+    let dear = dear.unwrap();
+    let chain = world::chain(-217, &[dear.base_url()]);
+    assert_eq!(chain.redeem_fee().await.unwrap(), None);
+    assert!(world.chain.redeem_fee().await.unwrap().is_some());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -273,8 +305,47 @@ async fn endpoints_that_disagree_are_not_acted_on() {
     let both = world::chain(-217, &[world.network.base_url(), other.network.base_url()]);
     let spec = world.sign(CLAIM).await.unwrap();
     world.drive(&spec, Keep::Memory).await.unwrap();
-    let error = both.wallet(&world.payee()).await.unwrap_err();
-    assert!(error.to_string().contains("disagree"), "{error}");
-    let error = both.channel(&world.address()).await.unwrap_err();
-    assert!(error.to_string().contains("disagree"), "{error}");
+    for error in [
+        both.wallet(&world.payee()).await.unwrap_err(),
+        both.channel(&world.address()).await.unwrap_err(),
+    ] {
+        assert!(error.to_string().starts_with("no 2 of 2 endpoints"), "{error}");
+        assert!(matches!(error, ChainError::Unavailable(_)), "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_minority_that_lies_lags_or_is_gone_is_named_and_every_claim_is_paid_all_the_same() {
+    let faults = [
+        FaultChange {
+            lies: Some(true),
+            ..FaultChange::default()
+        },
+        FaultChange {
+            stale_reads: Some(true),
+            ..FaultChange::default()
+        },
+        FaultChange {
+            unavailable: Some(u32::MAX),
+            ..FaultChange::default()
+        },
+    ];
+    for fault in faults {
+        let mut world = World::start().await;
+        let bad = world.network.open_endpoint().unwrap();
+        let good = world.network.open_endpoint().unwrap();
+        bad.change_faults(fault);
+        let urls = [bad.base_url(), good.base_url(), world.network.base_url()];
+        world.chain = world::chain(-217, &urls);
+        world.blocks(4).await;
+        let spec = world.sign(CLAIM).await.unwrap();
+        let landed = world.drive(&spec, Keep::Memory).await.unwrap();
+        assert_eq!(landed.messages, 1);
+        world.assert_paid(CLAIM).await;
+        let troubled = world.chain.troubled().expect("the bad one is named");
+        assert!(
+            bad.base_url().contains(troubled.split(' ').next().unwrap()),
+            "{troubled}"
+        );
+    }
 }

@@ -13,8 +13,8 @@ use cocoon_api::NanoTon;
 use serde::Deserialize;
 
 pub use messages::{
-    CLOSE_VALUE, DEPOSIT_ALLOWANCE, OP_REDEEM, REDEEM_VALUE, SETTLE_VALUE, close, deploy_and_fund, redeem,
-    refund, settle, top_up,
+    CLOSE_VALUE, Claim, DEPOSIT_ALLOWANCE, NO_RECEIPTS, OP_REDEEM, Payout, REDEEM_VALUE, SETTLE_VALUE, close,
+    deploy_and_fund, redeem, refund, settle, top_up,
 };
 pub use state::{ChannelState, ChannelStatus, StackEntry, StackError};
 
@@ -28,6 +28,12 @@ pub const RENT_RESERVE: NanoTon = nano(20_000_000);
 /// Smallest step of one redeem; `MIN_STEP` in `contracts/fees.tolk`.
 pub const MIN_STEP: NanoTon = nano(1_000);
 
+/// Shortest challenge window, in seconds; `MIN_CHALLENGE` in `contracts/fees.tolk`.
+pub const MIN_CHALLENGE: u32 = 60;
+
+/// Longest challenge window, in seconds; `MAX_CHALLENGE` in `contracts/fees.tolk`.
+pub const MAX_CHALLENGE: u32 = 30 * 86_400;
+
 const fn nano(value: u64) -> NanoTon {
     match NanoTon::from_nano(value) {
         Ok(amount) => amount,
@@ -37,7 +43,7 @@ const fn nano(value: u64) -> NanoTon {
 
 /// Exit codes of the contract, as `contracts/errors.tolk` names them.
 pub mod exit_code {
-    /// The sender is not the provider.
+    /// The sender is neither the provider nor, for a redeem, its claimer.
     pub const NOT_PROVIDER: i32 = 401;
     /// The sender is not the payer.
     pub const NOT_PAYER: i32 = 402;
@@ -73,7 +79,7 @@ pub mod exit_code {
         match code {
             0 | 1 => "success",
             -14 => "out of gas",
-            NOT_PROVIDER => "the sender is not the channel's provider",
+            NOT_PROVIDER => "the sender is neither the channel's provider nor its claimer",
             NOT_PAYER => "the sender is not the channel's payer",
             BAD_SIGNATURE => "the voucher is not signed by the payer for this network, channel and epoch",
             VOUCHER_EXPIRED => "the voucher expired",
@@ -134,10 +140,14 @@ pub struct ChannelParams {
     pub payer_key: PublicKey,
     /// Gets refunds; alone may close.
     pub payer: Address,
-    /// Gets claims; alone may redeem.
+    /// Gets every claim that is paid; alone may refund.
     pub provider: Address,
+    /// May redeem beside the provider, and gets nothing but what is left of its fees; the provider itself where it keeps
+    /// no key apart for claims.
+    pub claimer: Address,
     /// Seconds between close and settle, in which the provider may still redeem. A provider should refuse a
-    /// channel whose period is shorter than what it needs to notice and redeem.
+    /// channel whose period is shorter than what it needs to notice and redeem. The contract holds it to
+    /// [`MIN_CHALLENGE`] and [`MAX_CHALLENGE`]: [`ChannelParams::challenge_window`].
     pub challenge_period: u32,
     /// Tells several channels of one pair apart.
     pub salt: u32,
@@ -147,9 +157,9 @@ impl ChannelParams {
     /// Code and first storage: open, epoch 0, nothing redeemed.
     pub fn state_init(&self) -> StateInit {
         let parties = Layout::new()
-            .bytes(&self.payer_key.0)
             .address(&self.payer)
             .address(&self.provider)
+            .address(&self.claimer)
             .uint(u64::from(self.challenge_period), 32)
             .uint(u64::from(self.salt), 32)
             .build();
@@ -157,12 +167,18 @@ impl ChannelParams {
             .uint(0, 8 + 32)
             .uint(0, 32)
             .coins(NanoTon::ZERO)
+            .bytes(&self.payer_key.0)
             .reference(&parties)
             .build();
         StateInit {
             code: CODE.cell.clone(),
             data,
         }
+    }
+
+    /// Seconds that a close gives the provider, whatever [`ChannelParams::challenge_period`] says.
+    pub fn challenge_window(&self) -> u32 {
+        self.challenge_period.clamp(MIN_CHALLENGE, MAX_CHALLENGE)
     }
 
     /// The contract's address, the same on every network.

@@ -4,6 +4,7 @@
 //! are taken from their bags of cells, whose hashes must link up. Which of two endpoints tells the truth is the
 //! caller's question.
 
+mod api_key;
 mod error;
 mod transport;
 mod wire;
@@ -13,13 +14,15 @@ use base64::engine::general_purpose::STANDARD;
 use cocoon_api::NanoTon;
 use serde_json::{Value, json};
 
+pub use api_key::ApiKey;
 pub use error::ClientError;
 pub use transport::{ATTEMPTS, CONNECT_TIMEOUT, MAX_RESPONSE_BYTES, REQUEST_TIMEOUT};
 pub use wire::MAX_STACK_ENTRIES;
 
 use crate::channel::StackEntry;
+use crate::prices::{FORWARD_PARAM, GAS_PARAM, Prices};
 use crate::transaction::Transaction;
-use crate::{Address, Network};
+use crate::{Address, Cell, Network};
 
 /// Most transactions asked for at once. A wallet transaction with 255 redeems takes about 300 KB of answer, most
 /// others 4 KB; 32 stay within [`MAX_RESPONSE_BYTES`] even where every one of them is large.
@@ -99,14 +102,16 @@ impl ChainClient {
     /// A client of the endpoint with the base address `url`, like `https://toncenter.com/api/v2` or
     /// `http://127.0.0.1:18081/api/v2`. Opens no connection yet.
     ///
-    /// `api_key` is sent as `X-API-Key` and never printed.
-    pub fn new(url: &str, api_key: Option<&str>) -> Result<Self, ClientError> {
+    /// Anything but https is refused, since whoever sits on the way could answer in the endpoint's place. Plain http is
+    /// for loopback addresses, and for endpoints of the testbed's network that ask for no key: its coins are nobody's money.
+    pub fn new(network: &Network, url: &str, api_key: Option<&ApiKey>) -> Result<Self, ClientError> {
         Ok(Self {
-            transport: transport::Transport::new(url, api_key)?,
+            transport: transport::Transport::new(network, url, api_key)?,
         })
     }
 
-    /// The endpoint's address, for messages.
+    /// The endpoint's host, with its port where the scheme has another one: what people and metrics call it. Paths are left
+    /// out, since providers put keys there.
     pub fn endpoint(&self) -> &str {
         self.transport.endpoint()
     }
@@ -121,11 +126,25 @@ impl ChainClient {
 
     /// The network's global id: config parameter 19.
     pub async fn global_id(&self) -> Result<i32, ClientError> {
+        wire::global_id(&self.config_param(19).await?)
+    }
+
+    /// What gas and messages cost in the basechain: config parameters 21 and 25.
+    pub async fn prices(&self) -> Result<Prices, ClientError> {
+        let gas = self.config_param(GAS_PARAM).await?;
+        let forward = self.config_param(FORWARD_PARAM).await?;
+        Prices::parse(&gas, &forward).map_err(|_| ClientError::BadResponse {
+            method: "getConfigParam",
+            what: "prices",
+        })
+    }
+
+    async fn config_param(&self, id: u32) -> Result<Cell, ClientError> {
         let answer = self
             .transport
-            .call("getConfigParam", &json!({ "config_id": 19 }))
+            .call("getConfigParam", &json!({ "config_id": id }))
             .await?;
-        wire::global_id(&answer)
+        wire::config_param(&answer)
     }
 
     /// Fails where the endpoint serves another network. Ask once at start, before anything is signed.

@@ -1,9 +1,12 @@
 //! TON for Cocoon: what is signed, what is sent and what the chain says about it.
 //!
 //! The pure half makes and checks bytes and performs no I/O: [`address`], [`key`], [`message`], [`wallet`] (v5r1),
-//! [`voucher`], [`channel`] and [`transaction`]. The other half, [`client`] and [`reader`], asks a toncenter v2
-//! endpoint and treats every answer as hostile: sizes are bounded, shapes are checked, and nothing is believed
-//! about payment but the state of the channel contract.
+//! [`voucher`], [`channel`], [`transaction`], [`on_chain`] and [`sender`]. It is all there is without the feature `client`, so that
+//! decisions can be made in its types by code that must not wait, read a clock or open a connection.
+//!
+//! The other half asks. `client` and `reader` ask one toncenter v2 endpoint and treat every answer as hostile: sizes are
+//! bounded, shapes are checked, and nothing is believed about payment but the state of the channel contract. `quorum`
+//! asks several of them, and believes what a majority says.
 //!
 //! The contract itself is specified in `contracts/README.md`.
 //!
@@ -16,7 +19,7 @@
 //!
 //! # async fn example(secret: &str, provider: cocoon_ton::Address) -> Result<(), Box<dyn std::error::Error>> {
 //! let network = Network::TESTBED;
-//! let reader = ChannelReader::new(ChainClient::new("http://127.0.0.1:18081/api/v2", None)?);
+//! let reader = ChannelReader::new(ChainClient::new(&network, "http://127.0.0.1:18081/api/v2", None)?);
 //! reader.client().check_network(&network).await?;
 //!
 //! let key = SecretKey::parse(secret)?;
@@ -25,6 +28,7 @@
 //!     payer_key: key.public_key(),
 //!     payer: wallet.address(),
 //!     provider,
+//!     claimer: provider,
 //!     challenge_period: 3_600,
 //!     salt: 0,
 //! };
@@ -61,7 +65,7 @@
 //! # ) -> Result<(), Box<dyn std::error::Error>> {
 //! let seqno = reader.wallet_seqno(&wallet.address()).await?;
 //! let started = reader.client().head().await?.time;
-//! let redeem = (SendMode::ExactValue, channel::redeem(&voucher, claim, 0));
+//! let redeem = (SendMode::ExactValue, channel::redeem(&channel::Claim::new(voucher, claim), 0));
 //! let signed = wallet.transfer(seqno, started + 90, &[redeem])?.sign(&key)?;
 //! reader.client().send_boc(&signed.boc).await?;
 //!
@@ -84,12 +88,19 @@ pub mod address;
 pub mod binding;
 mod cells;
 pub mod channel;
+#[cfg(feature = "client")]
 pub mod client;
 pub mod key;
 pub mod message;
 mod mnemonic;
 pub mod network;
+pub mod on_chain;
+pub mod prices;
+#[cfg(feature = "client")]
+pub mod quorum;
+#[cfg(feature = "client")]
 pub mod reader;
+pub mod sender;
 pub mod transaction;
 pub mod voucher;
 pub mod wallet;
@@ -98,9 +109,15 @@ pub use address::Address;
 pub use binding::Binding;
 pub use cells::{Cell, CellError, MAX_BOC_BYTES, cell_hash, decode_boc, encode_boc};
 pub use channel::{ChannelParams, ChannelState, ChannelStatus};
-pub use client::{ChainClient, ClientError};
+#[cfg(feature = "client")]
+pub use client::{ApiKey, ChainClient, ClientError};
 pub use key::{PublicKey, SecretKey, Signature, Signer};
 pub use network::Network;
-pub use reader::{ChannelOnChain, ChannelReader, WalletOnChain};
+pub use on_chain::{ChannelOnChain, Found, WalletOnChain};
+pub use prices::Prices;
+#[cfg(feature = "client")]
+pub use quorum::{EndpointConfig, Quorum, QuorumError, Reading};
+#[cfg(feature = "client")]
+pub use reader::ChannelReader;
 pub use voucher::{SignedVoucher, Voucher};
 pub use wallet::{SignedMessage, Wallet};

@@ -1,12 +1,14 @@
-//! What a wallet or a channel is on the chain, in the words of this crate.
-
-use cocoon_api::NanoTon;
+//! Reads wallets, channels and messages through one endpoint.
 
 use crate::channel::{self, StackError};
-use crate::client::{AccountState, ChainClient, ClientError, MAX_TRANSACTIONS_PER_PAGE, TransactionId};
+use crate::client::{
+    Account, AccountState, ChainClient, ClientError, MAX_TRANSACTIONS_PER_PAGE, TransactionId,
+};
 use crate::transaction::Transaction;
 use crate::wallet;
 use crate::{Address, ChannelState};
+
+pub use crate::on_chain::{ChannelOnChain, Found, WalletOnChain};
 
 /// Pages that one search for a transaction reads.
 ///
@@ -14,55 +16,11 @@ use crate::{Address, ChannelState};
 /// own; 64 pages of 32 transactions reach over eight full settlements that came after the one looked for.
 pub const SEARCH_PAGES: usize = 64;
 
-/// What stands at a channel's address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ChannelOnChain {
-    /// No contract; coins sent there before the deployment wait in `balance`.
-    NotDeployed {
-        /// What the address holds.
-        balance: NanoTon,
-    },
-    /// A contract with other code: not a channel, whatever it says.
-    ForeignCode {
-        /// Hash of its code.
-        hash: [u8; 32],
-    },
-    /// The channel's code, at an address that its own parties do not make: it started from another state than a
-    /// new channel's, so its counters prove nothing.
-    ForeignState,
-    /// The account is frozen for unpaid rent.
-    Frozen,
-    /// The channel.
-    Channel {
-        /// Its state.
-        state: ChannelState,
-        /// Everything it holds, the rent reserve included.
-        balance: NanoTon,
-        /// Masterchain block that `balance` belongs to; `state` is of that block or a later one.
-        block_seqno: u32,
-    },
-}
-
-/// What stands at a wallet's address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct WalletOnChain {
-    /// What it holds.
-    pub balance: NanoTon,
-    /// Whether it has code; the first transfer deploys it.
-    pub deployed: bool,
-    /// The seqno that the next transfer must carry.
-    pub seqno: u32,
-    /// Masterchain block that `balance` belongs to; `seqno` is of that block or a later one.
-    pub block_seqno: u32,
-}
-
-/// A message's transaction.
+/// An answer, and the masterchain block that it is of or later than.
 #[derive(Debug, Clone)]
-pub struct Found {
-    /// The transaction.
-    pub transaction: Transaction,
-    /// What the account went through since, newest first; at most what [`SEARCH_PAGES`] pages hold.
-    pub later: Vec<Transaction>,
+pub(crate) struct Dated<T> {
+    pub(crate) value: T,
+    pub(crate) block_seqno: u32,
 }
 
 /// Reads wallets and channels through one endpoint.
@@ -84,7 +42,18 @@ impl ChannelReader {
 
     /// The channel at `address`.
     pub async fn state(&self, address: &Address) -> Result<ChannelOnChain, ClientError> {
+        self.channel(address).await.map(|seen| seen.value)
+    }
+
+    /// The channel at `address`, with the block of the answer.
+    pub(crate) async fn channel(&self, address: &Address) -> Result<Dated<ChannelOnChain>, ClientError> {
         let account = self.client.account(address).await?;
+        let block_seqno = account.block_seqno;
+        let value = self.channel_of(address, &account).await?;
+        Ok(Dated { value, block_seqno })
+    }
+
+    async fn channel_of(&self, address: &Address, account: &Account) -> Result<ChannelOnChain, ClientError> {
         let balance = account.balance;
         let code_hash = match account.state {
             AccountState::Uninitialized => return Ok(ChannelOnChain::NotDeployed { balance }),
@@ -164,8 +133,24 @@ impl ChannelReader {
         hash: &[u8; 32],
         since: u32,
     ) -> Result<Option<Found>, ClientError> {
-        let Some(mut from) = self.client.account(account).await?.last_transaction else {
-            return Ok(None);
+        let is_it = |transaction: &Transaction| transaction.external_message_hash().as_ref() == Some(hash);
+        self.find(account, since, is_it).await.map(|found| found.value)
+    }
+
+    /// The newest transaction of `account` since the unix second `since` that `is_it`, with what came after it.
+    pub(crate) async fn find(
+        &self,
+        account: &Address,
+        since: u32,
+        is_it: impl Fn(&Transaction) -> bool,
+    ) -> Result<Dated<Option<Found>>, ClientError> {
+        let seen = self.client.account(account).await?;
+        let dated = |value| Dated {
+            value,
+            block_seqno: seen.block_seqno,
+        };
+        let Some(mut from) = seen.last_transaction else {
+            return Ok(dated(None));
         };
         let mut later = Vec::new();
         for _ in 0..SEARCH_PAGES {
@@ -181,10 +166,10 @@ impl ChannelReader {
             }
             for transaction in page {
                 if transaction.now < since {
-                    return Ok(None);
+                    return Ok(dated(None));
                 }
-                if transaction.external_message_hash().as_ref() == Some(hash) {
-                    return Ok(Some(Found { transaction, later }));
+                if is_it(&transaction) {
+                    return Ok(dated(Some(Found { transaction, later })));
                 }
                 from = TransactionId {
                     lt: transaction.previous_lt,
@@ -193,7 +178,7 @@ impl ChannelReader {
                 later.push(transaction);
             }
             if from.lt == 0 {
-                return Ok(None);
+                return Ok(dated(None));
             }
         }
         Err(ClientError::SearchLimit {

@@ -175,6 +175,17 @@ impl Transaction {
         self.in_message.as_ref()?.normalized_hash()
     }
 
+    /// Whether a message of `source` caused it.
+    pub fn comes_from(&self, source: &Address) -> bool {
+        let info = self.in_message.as_ref().map(|message| &message.info);
+        matches!(info, Some(MessageInfo::Internal { source: Some(from), .. }) if from == source)
+    }
+
+    /// Hash of the body of the message that caused it.
+    pub fn body_hash(&self) -> Option<[u8; 32]> {
+        cell_hash(&self.in_message.as_ref()?.body).ok()
+    }
+
     /// Messages to other contracts, in order.
     pub fn payments(&self) -> Vec<Payment> {
         let payment = |message: &ParsedMessage| match message.info {

@@ -13,6 +13,10 @@ use crate::{Address, PublicKey, Signature};
 /// Tag of the signed cell, `Voucher` in `contracts/messages.tolk`.
 const TAG_VOUCHER: u64 = 0x4356_5231;
 
+/// [`Voucher::valid_until`] of a voucher that does not expire: it lasts as long as its epoch, which the payer ends by
+/// closing the channel.
+pub const NO_EXPIRY: u32 = u32::MAX;
+
 /// What the payer promises.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Voucher {
@@ -22,7 +26,7 @@ pub struct Voucher {
     pub channel: Address,
     /// Largest total of claims since the channel's first day.
     pub cap: NanoTon,
-    /// Last unix second at which the contract accepts it.
+    /// Last unix second at which the contract accepts it; [`NO_EXPIRY`] where there is none.
     pub valid_until: u32,
     /// The channel's epoch; every settlement raises it.
     pub epoch: u32,

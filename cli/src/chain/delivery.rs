@@ -5,28 +5,20 @@
 
 use anyhow::{Context as _, Result, bail};
 use cocoon_ton::{
-    Address, ClientError, SignedMessage, cell_hash,
+    Address, QuorumError, SignedMessage, cell_hash,
     channel::exit_code,
-    client::{MAX_TRANSACTIONS_PER_PAGE, TransactionId},
-    message::{InternalMessage, MessageInfo},
-    reader::SEARCH_PAGES,
+    message::InternalMessage,
+    sender::{Look, Pending, Unconfirmed, VALID_SECONDS, Verdict},
     transaction::{Payment, Transaction},
     wallet::SendMode,
 };
 
-use super::{Chain, VALIDITY_SECONDS, until};
+use super::{Chain, clock, until};
 use crate::payer::Payer;
 
-/// Looks between two broadcasts of the same bytes: 5 s, for an endpoint that dropped them.
-const LOOKS_PER_BROADCAST: u32 = 10;
-
 /// Signatures for one payment at most. A second one is made only after the first message expired unused; when two expire
-/// in a row, the endpoint does not pass messages on.
+/// in a row, the endpoints do not pass messages on.
 const MAX_SIGNATURES: u32 = 2;
-
-/// Seconds of chain time after which an expired message is given up: parts of one endpoint lag behind one another, and
-/// the one that answers about the wallet must have seen the message's last second.
-pub(super) const EXPIRY_MARGIN_SECONDS: u32 = 15;
 
 /// What became of a signed message.
 enum Fate {
@@ -44,24 +36,24 @@ impl Chain {
     pub async fn pay(&self, payer: &Payer, message: &InternalMessage) -> Result<()> {
         let wallet = payer.wallet.address();
         // One number for all signatures: the wallet takes at most one of them, whatever the endpoint says.
-        let seqno = self.reader.wallet_seqno(&wallet).await?;
+        let seqno = self.wallet(&wallet).await?.seqno;
         for _ in 0..MAX_SIGNATURES {
             let signed = self.sign(payer, seqno, message).await?;
-            if !self.outbox.store(&self.network, &signed)? {
+            if !self.outbox.store(self.network(), &signed)? {
                 bail!("another command is paying from wallet {wallet}: wait for it and run this one again");
             }
             match self.fate(&signed).await? {
                 Fate::Taken(transaction) => {
                     let outcome = self.arrivals(&wallet, &transaction).await?;
-                    self.outbox.remove(&self.network, &wallet)?;
+                    self.outbox.remove(self.network(), &wallet)?;
                     return outcome.into_result();
                 }
                 Fate::Expired => {
-                    self.outbox.remove(&self.network, &wallet)?;
+                    self.outbox.remove(self.network(), &wallet)?;
                     eprintln!("the message expired unused, signing another one");
                 }
                 Fate::Superseded => {
-                    self.outbox.remove(&self.network, &wallet)?;
+                    self.outbox.remove(self.network(), &wallet)?;
                     bail!(
                         "wallet {wallet} made another payment at the same time and this one was not made: run the command again"
                     );
@@ -69,15 +61,14 @@ impl Chain {
             }
         }
         bail!(
-            "{MAX_SIGNATURES} messages expired and wallet {wallet} took none: {} does not pass messages on, try another endpoint",
-            self.reader.client().endpoint()
+            "{MAX_SIGNATURES} messages expired and wallet {wallet} took none: no endpoint passes messages on, try others"
         )
     }
 
     /// Finishes what an interrupted run left under way, and answers what it paid.
     pub async fn finish_earlier(&self, payer: &Payer) -> Result<Vec<Payment>> {
         let wallet = payer.wallet.address();
-        let Some(signed) = self.outbox.load(&self.network, &wallet)? else {
+        let Some(signed) = self.outbox.load(self.network(), &wallet)? else {
             return Ok(Vec::new());
         };
         eprintln!("finishing a payment that an earlier run began");
@@ -91,7 +82,7 @@ impl Chain {
             },
             Fate::Expired | Fate::Superseded => Vec::new(),
         };
-        self.outbox.remove(&self.network, &wallet)?;
+        self.outbox.remove(self.network(), &wallet)?;
         Ok(paid)
     }
 
@@ -99,7 +90,7 @@ impl Chain {
         let valid_until = self
             .time()
             .await?
-            .checked_add(VALIDITY_SECONDS)
+            .checked_add(VALID_SECONDS)
             .context("the chain's time is out of range")?;
         let transfer =
             payer
@@ -110,48 +101,53 @@ impl Chain {
 
     /// Broadcasts these bytes, and no others, until the wallet took them or cannot any more.
     async fn fate(&self, signed: &SignedMessage) -> Result<Fate> {
-        let since = signed.valid_until.saturating_sub(VALIDITY_SECONDS);
-        let mut looks = 0;
+        let since = signed.valid_until.saturating_sub(VALID_SECONDS);
+        let mut message = Unconfirmed {
+            seqno: signed.seqno,
+            valid_until: signed.valid_until,
+            sent_at: None,
+        };
         let mut refusal = None;
         until("the wallet takes the signed message", async || {
             // Time first: what it says to be over is over in everything that is read after it.
-            let time = self.reader.client().head().await?.time;
-            let seqno = self.reader.wallet_seqno(&signed.destination).await?;
+            let chain_time = self.time().await?;
+            let seqno = self.wallet(&signed.destination).await?.seqno;
             let found = self
-                .reader
-                .find_transaction_by_message_hash(&signed.destination, &signed.hash, since)
+                .quorum
+                .find_message(&signed.destination, &signed.hash, since)
                 .await?;
-            if let Some(transaction) = found {
-                return Ok(Some(Fate::Taken(Box::new(transaction))));
+            if let Some(found) = self.told(found) {
+                return Ok(Some(Fate::Taken(Box::new(found.transaction))));
             }
-            if time > signed.valid_until.saturating_add(EXPIRY_MARGIN_SECONDS) {
-                return Ok(Some(if seqno > signed.seqno {
-                    Fate::Superseded
-                } else {
-                    Fate::Expired
-                }));
-            }
-            if looks % LOOKS_PER_BROADCAST == 0 {
-                self.broadcast(signed, &mut refusal).await?;
-            }
-            looks += 1;
-            Ok(None)
+            let look = Look {
+                chain_time,
+                seqno,
+                clock: clock(),
+            };
+            Ok(match message.judge(&look) {
+                Verdict::Send => {
+                    message.sent_at = Some(look.clock);
+                    self.broadcast(signed, &mut refusal).await;
+                    None
+                }
+                Verdict::Wait(Pending::Lag | Pending::Block | Pending::Transaction | Pending::Expiry) => None,
+                Verdict::Expired => Some(Fate::Expired),
+                Verdict::Superseded => Some(Fate::Superseded),
+            })
         })
         .await
     }
 
     /// A refusal says little: an endpoint that lags refuses good messages, and one that took a copy refuses the next.
-    async fn broadcast(&self, signed: &SignedMessage, last: &mut Option<String>) -> Result<(), ClientError> {
-        match self.reader.client().send_boc(&signed.boc).await {
-            Err(ClientError::Rejected { reason, .. }) => {
-                if last.as_ref() != Some(&reason) {
-                    eprintln!("the endpoint refuses the message for now: {reason}");
-                }
-                *last = Some(reason);
-                Ok(())
-            }
-            other => other,
+    async fn broadcast(&self, signed: &SignedMessage, last: &mut Option<String>) {
+        let Err(error) = self.quorum.send(&signed.boc).await else {
+            return;
+        };
+        let reason = error.to_string();
+        if last.as_ref() != Some(&reason) {
+            eprintln!("the message is not taken for now: {reason}");
         }
+        *last = Some(reason);
     }
 
     /// Waits until the receivers of everything that the wallet's transaction sent have taken it.
@@ -187,33 +183,16 @@ impl Chain {
         wallet: &Address,
         payment: &Payment,
         since: u32,
-    ) -> Result<Option<Transaction>, ClientError> {
-        let mut from: Option<TransactionId> = None;
-        for _ in 0..SEARCH_PAGES {
-            let page = self
-                .reader
-                .client()
-                .transactions(&payment.destination, from, MAX_TRANSACTIONS_PER_PAGE)
-                .await?;
-            let Some(last) = page.last() else { return Ok(None) };
-            let next = TransactionId {
-                lt: last.previous_lt,
-                hash: last.previous_hash,
-            };
-            for transaction in page {
-                if transaction.now < since {
-                    return Ok(None);
-                }
-                if is_arrival(&transaction, wallet, payment) {
-                    return Ok(Some(transaction));
-                }
-            }
-            if next.lt == 0 {
-                return Ok(None);
-            }
-            from = Some(next);
-        }
-        Ok(None)
+    ) -> Result<Option<Transaction>, QuorumError> {
+        // A body that the wallet sent has a hash; what had none could not be looked for, and is never found.
+        let Ok(body) = cell_hash(&payment.body) else {
+            return Ok(None);
+        };
+        let found = self
+            .quorum
+            .find_arrival(&payment.destination, wallet, body, since)
+            .await?;
+        Ok(self.told(found).map(|found| found.transaction))
     }
 }
 
@@ -230,15 +209,4 @@ impl Arrivals {
             Self::Refused(why) => bail!("the payment was not made, its value came back less fees: {why}"),
         }
     }
-}
-
-fn is_arrival(transaction: &Transaction, wallet: &Address, payment: &Payment) -> bool {
-    let Some(message) = &transaction.in_message else {
-        return false;
-    };
-    let MessageInfo::Internal { source, .. } = message.info else {
-        return false;
-    };
-    source.as_ref() == Some(wallet)
-        && matches!((cell_hash(&message.body), cell_hash(&payment.body)), (Ok(a), Ok(b)) if a == b)
 }

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use cocoon_api::NanoTon;
 use cocoon_ton::{
     Address, ChannelOnChain, ChannelParams, ChannelState, ChannelStatus, SignedVoucher, Voucher, channel,
-    message::InternalMessage,
+    message::InternalMessage, voucher::NO_EXPIRY,
 };
 use sha2::{Digest as _, Sha256};
 
@@ -47,8 +47,8 @@ pub fn salt(namespace: &str, name: &str) -> u32 {
 impl Chain {
     /// The channel at an address, which must be one.
     pub async fn channel(&self, address: &Address) -> Result<ChannelState> {
-        let at = address.friendly(&self.network, true);
-        match self.reader.state(address).await? {
+        let at = address.friendly(self.network(), true);
+        match self.state(address).await? {
             ChannelOnChain::Channel { state, .. } => Ok(state),
             ChannelOnChain::NotDeployed { .. } => bail!("no contract is at {at}: open the channel first"),
             other => bail!("{}", not_a_channel(&at, &other)),
@@ -59,7 +59,7 @@ impl Chain {
     pub async fn open(&self, payer: &Payer, params: &ChannelParams, deposit: NanoTon) -> Result<Opened> {
         let earlier = self.finish_earlier(payer).await?;
         let address = params.address();
-        let at = address.friendly(&self.network, true);
+        let at = address.friendly(self.network(), true);
         if earlier.iter().any(|payment| payment.destination == address) {
             // An endpoint that lags must not make this run pay again.
             self.when(
@@ -70,7 +70,7 @@ impl Chain {
             .await?;
         }
         let query = self.query_id(payer).await?;
-        let (message, paid) = match self.reader.state(&address).await? {
+        let (message, paid) = match self.state(&address).await? {
             ChannelOnChain::NotDeployed { .. } => {
                 (channel::deploy_and_fund(params, deposit, query)?, deposit)
             }
@@ -90,10 +90,14 @@ impl Chain {
                     (channel::top_up(address, missing, query)?, missing)
                 }
                 ChannelStatus::Closed => (channel::top_up(address, deposit, query)?, deposit),
-                ChannelStatus::Closing { deadline } => bail!(
-                    "the contract at {at} is closing until {}: finish `channel close` before opening it again",
-                    amount::time(deadline.into())
-                ),
+                // The payer's own top-up ends the closing; one of nothing but its allowance does where nothing is missing.
+                ChannelStatus::Closing { .. } => {
+                    let missing = deposit.saturating_sub(state.available);
+                    eprintln!(
+                        "the contract at {at} is closing: the deposit opens it again, in the same epoch"
+                    );
+                    (channel::top_up(address, missing, query)?, missing)
+                }
             },
             other => bail!("{}", not_a_channel(&at, &other)),
         };
@@ -112,18 +116,12 @@ impl Chain {
         let before = self.channel(address).await?;
         match before.status {
             ChannelStatus::Open => {}
-            ChannelStatus::Closed => ensure!(
+            ChannelStatus::Closing { .. } | ChannelStatus::Closed => ensure!(
                 before.params.payer == payer.wallet.address(),
-                "the channel is closed and only its payer {} can open it again, not {}",
-                before.params.payer.friendly(&self.network, false),
-                payer.wallet.address().friendly(&self.network, false)
+                "the channel is closing or closed and only its payer {} can open it again, not {}",
+                before.params.payer.friendly(self.network(), false),
+                payer.wallet.address().friendly(self.network(), false)
             ),
-            ChannelStatus::Closing { deadline } => {
-                bail!(
-                    "the channel is closing until {}: a deposit would only come back",
-                    amount::time(deadline.into())
-                )
-            }
         }
         let message = channel::top_up(*address, deposit, self.query_id(payer).await?)?;
         if earlier
@@ -153,8 +151,8 @@ impl Chain {
         ensure!(
             state.params.payer == payer.wallet.address(),
             "only the payer {} can close the channel, and this key's wallet is {}",
-            state.params.payer.friendly(&self.network, false),
-            payer.wallet.address().friendly(&self.network, false)
+            state.params.payer.friendly(self.network(), false),
+            payer.wallet.address().friendly(self.network(), false)
         );
         let query = self.query_id(payer).await?;
         let deadline = match state.status {
@@ -163,7 +161,7 @@ impl Chain {
             ChannelStatus::Open => {
                 eprintln!(
                     "starting the challenge window of {}",
-                    amount::span(state.params.challenge_period.into())
+                    amount::span(state.params.challenge_window().into())
                 );
                 self.pay_from(payer, &channel::close(*address, query)).await?;
                 let state = self
@@ -193,14 +191,15 @@ impl Chain {
         })
     }
 
-    /// Signs a voucher for the channel's present epoch, valid for so many seconds of chain time from here on.
+    /// Signs a voucher for the channel's present epoch, valid for so many seconds of chain time from here on, or as long as
+    /// the epoch.
     pub async fn voucher(
         &self,
         payer: &Payer,
         address: &Address,
         state: &ChannelState,
         cap: NanoTon,
-        valid_for: u32,
+        valid_for: Option<u32>,
     ) -> Result<SignedVoucher> {
         let key = payer.wallet.public_key();
         ensure!(
@@ -214,13 +213,17 @@ impl Chain {
             cap.to_ton_string(),
             state.redeemed.to_ton_string()
         );
-        let valid_until = self
-            .time()
-            .await?
-            .checked_add(valid_for)
-            .context("--valid-for reaches beyond the year 2106")?;
+        let valid_until = match valid_for {
+            None => NO_EXPIRY,
+            Some(seconds) => self
+                .time()
+                .await?
+                .checked_add(seconds)
+                .filter(|end| *end != NO_EXPIRY)
+                .context("--valid-for reaches beyond the year 2106")?,
+        };
         let voucher = Voucher {
-            global_id: self.network.global_id(),
+            global_id: self.network().global_id(),
             channel: *address,
             cap,
             valid_until,
@@ -231,18 +234,18 @@ impl Chain {
 
     async fn pay_from(&self, payer: &Payer, message: &InternalMessage) -> Result<()> {
         let address = payer.wallet.address();
-        let balance = self.reader.wallet(&address).await?.balance;
+        let balance = self.wallet(&address).await?.balance;
         let needed = message.value.checked_add(FEES)?;
-        let wallet = address.friendly(&self.network, false);
+        let wallet = address.friendly(self.network(), false);
         ensure!(
             balance >= needed,
             "the payer's wallet {wallet} holds {} TON on {}, and {} TON are needed (fees and the contract's rent reserve included): send at least {} TON there and run the command again",
             balance.to_ton_string(),
-            self.network.name(),
+            self.network().name(),
             needed.to_ton_string(),
             needed.saturating_sub(balance).to_ton_string()
         );
-        let contract = message.destination.friendly(&self.network, true);
+        let contract = message.destination.friendly(self.network(), true);
         eprintln!(
             "sending {} TON from {wallet} to {contract}",
             message.value.to_ton_string()
@@ -252,7 +255,7 @@ impl Chain {
 
     /// The wallet's number: no two messages of one wallet carry the same, so each is told apart on the chain.
     async fn query_id(&self, payer: &Payer) -> Result<u64> {
-        Ok(self.reader.wallet_seqno(&payer.wallet.address()).await?.into())
+        Ok(self.wallet(&payer.wallet.address()).await?.seqno.into())
     }
 
     async fn when(
@@ -262,7 +265,7 @@ impl Chain {
         holds: impl Fn(&ChannelState) -> bool,
     ) -> Result<ChannelState> {
         until(what, async || {
-            Ok(match self.reader.state(address).await? {
+            Ok(match self.state(address).await? {
                 ChannelOnChain::Channel { state, .. } if holds(&state) => Some(state),
                 _ => None,
             })

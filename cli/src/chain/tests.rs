@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use cocoon_api::NanoTon;
 use cocoon_ton::{
-    Address, ChainClient, ChannelOnChain, ChannelParams, ChannelStatus, Network, SecretKey, channel,
+    Address, ChannelOnChain, ChannelParams, ChannelStatus, EndpointConfig, Network, Quorum, SecretKey,
+    channel,
+    sender::{EXPIRY_MARGIN_SECONDS, VALID_SECONDS},
+    voucher::NO_EXPIRY,
     wallet::SendMode,
 };
 use tempfile::TempDir;
@@ -13,13 +16,15 @@ use testbed_chain::{
     testing::{LocalNetwork, Options},
 };
 
-use super::{
-    Chain, delivery::EXPIRY_MARGIN_SECONDS, escrow::Closing, escrow::salt, outbox::Outbox, parse_network,
-};
+use super::{Chain, endpoints, escrow::Closing, escrow::salt, outbox::Outbox, parse_network};
 use crate::payer::Payer;
 
 const FUNDS: u64 = 10_000_000_000;
 const CHALLENGE: u32 = 3_600;
+const PROVIDER: Address = Address {
+    workchain: 0,
+    account: [0xAB; 32],
+};
 
 struct World {
     network: LocalNetwork,
@@ -61,10 +66,8 @@ impl World {
         ChannelParams {
             payer_key: self.payer.wallet.public_key(),
             payer: self.payer.wallet.address(),
-            provider: Address {
-                workchain: 0,
-                account: [0xAB; 32],
-            },
+            provider: PROVIDER,
+            claimer: PROVIDER,
             challenge_period: CHALLENGE,
             salt: salt("shop", "payer"),
         }
@@ -79,10 +82,14 @@ impl World {
     }
 }
 
+fn quorum(network: Network, urls: &[String]) -> Quorum {
+    let configs: Vec<_> = urls.iter().map(EndpointConfig::open).collect();
+    Quorum::new(network, &configs).expect("usable endpoints")
+}
+
 async fn connect(network: &LocalNetwork, state: &TempDir) -> Chain {
-    let client = ChainClient::new(&network.base_url(), None).expect("a client");
     let outbox = Outbox::new(state.path().to_owned());
-    Chain::connect(client, Network::TESTBED, outbox)
+    Chain::connect(quorum(Network::TESTBED, &[network.base_url()]), outbox)
         .await
         .expect("the testbed's network")
 }
@@ -109,7 +116,7 @@ async fn a_channel_is_opened_topped_up_and_authorized() {
     );
 
     let voucher = chain
-        .voucher(payer, &params.address(), &more, ton("1.2"), 3_600)
+        .voucher(payer, &params.address(), &more, ton("1.2"), Some(3_600))
         .await
         .expect("signs");
     voucher.verify(&params.payer_key).expect("the payer's signature");
@@ -118,7 +125,7 @@ async fn a_channel_is_opened_topped_up_and_authorized() {
     assert!(
         chain
             .outbox
-            .load(&chain.network, &payer.wallet.address())
+            .load(chain.network(), &payer.wallet.address())
             .expect("loads")
             .is_none()
     );
@@ -148,20 +155,15 @@ async fn a_run_that_was_killed_around_the_broadcast_is_completed_with_one_deposi
         let world = World::start(FUNDS).await;
         let (chain, payer, params) = (&world.chain, &world.payer, world.params());
         let message = channel::deploy_and_fund(&params, ton("1"), 0).expect("an amount");
-        let valid_until = chain.time().await.expect("time") + super::VALIDITY_SECONDS;
+        let valid_until = chain.time().await.expect("time") + VALID_SECONDS;
         let transfer = payer
             .wallet
             .transfer(0, valid_until, &[(SendMode::ExactValue, message)])
             .expect("a transfer");
         let signed = transfer.sign(&payer.key).expect("a signature");
-        assert!(chain.outbox.store(&chain.network, &signed).expect("stores"));
+        assert!(chain.outbox.store(chain.network(), &signed).expect("stores"));
         if was_broadcast {
-            chain
-                .reader
-                .client()
-                .send_boc(&signed.boc)
-                .await
-                .expect("accepted");
+            chain.quorum.send(&signed.boc).await.expect("accepted");
         }
         let opened = chain.open(payer, &params, ton("1")).await.expect("completes");
         assert!(opened.state.available >= ton("1"));
@@ -181,13 +183,13 @@ async fn a_top_up_that_was_interrupted_is_finished_and_not_repeated() {
     let address = params.address();
     chain.open(payer, &params, ton("1")).await.expect("opens");
     let message = channel::top_up(address, ton("0.5"), 1).expect("an amount");
-    let valid_until = chain.time().await.expect("time") + super::VALIDITY_SECONDS;
+    let valid_until = chain.time().await.expect("time") + VALID_SECONDS;
     let transfer = payer
         .wallet
         .transfer(1, valid_until, &[(SendMode::ExactValue, message)])
         .expect("a transfer");
     let signed = transfer.sign(&payer.key).expect("a signature");
-    assert!(chain.outbox.store(&chain.network, &signed).expect("stores"));
+    assert!(chain.outbox.store(chain.network(), &signed).expect("stores"));
     let state = chain.top_up(payer, &address, ton("0.5")).await.expect("finishes");
     assert!(state.available >= ton("1.5") && state.available < ton("1.6"));
     assert!(world.spent() < 1_540_000_000);
@@ -199,19 +201,17 @@ async fn a_message_that_expired_unused_is_signed_again() {
     let (chain, payer, params) = (&world.chain, &world.payer, world.params());
     let message = channel::deploy_and_fund(&params, ton("3"), 0).expect("an amount");
     let now = chain.time().await.expect("time");
-    let transfer = payer.wallet.transfer(
-        0,
-        now + super::VALIDITY_SECONDS,
-        &[(SendMode::ExactValue, message)],
-    );
+    let transfer = payer
+        .wallet
+        .transfer(0, now + VALID_SECONDS, &[(SendMode::ExactValue, message)]);
     let signed = transfer
         .expect("a transfer")
         .sign(&payer.key)
         .expect("a signature");
-    assert!(chain.outbox.store(&chain.network, &signed).expect("stores"));
+    assert!(chain.outbox.store(chain.network(), &signed).expect("stores"));
     world
         .network
-        .advance(super::VALIDITY_SECONDS + EXPIRY_MARGIN_SECONDS + 1)
+        .advance(VALID_SECONDS + EXPIRY_MARGIN_SECONDS + 1)
         .expect("time passes");
     let opened = chain.open(payer, &params, ton("1")).await.expect("opens");
     assert!(
@@ -277,13 +277,6 @@ async fn closing_waits_for_the_window_and_returns_the_rest() {
         chain.close(payer, &address).await.expect("waits"),
         Closing::Window { .. }
     ));
-    let error = chain
-        .top_up(payer, &address, ton("1"))
-        .await
-        .expect_err("closing")
-        .to_string();
-    assert!(error.contains("is closing until"), "{error}");
-
     world.network.advance(CHALLENGE).expect("time passes");
     let Closing::Settled { returned } = chain.close(payer, &address).await.expect("settles") else {
         panic!("settled")
@@ -302,6 +295,96 @@ async fn closing_waits_for_the_window_and_returns_the_rest() {
 }
 
 #[tokio::test]
+async fn a_top_up_of_a_closing_channel_opens_it_again() {
+    let world = World::start(FUNDS).await;
+    let (chain, payer, params) = (&world.chain, &world.payer, world.params());
+    let address = params.address();
+    chain.open(payer, &params, ton("1")).await.expect("opens");
+    for open_again in [false, true] {
+        let closing = chain.close(payer, &address).await.expect("starts");
+        assert!(matches!(closing, Closing::Window { .. }), "{closing:?}");
+        let state = if open_again {
+            chain.open(payer, &params, ton("1")).await.expect("opens").state
+        } else {
+            chain.top_up(payer, &address, ton("0.5")).await.expect("opens")
+        };
+        assert_eq!((state.status, state.epoch), (ChannelStatus::Open, 0));
+        assert!(state.available >= ton("1.5"));
+    }
+    assert!(world.spent() < 1_550_000_000, "one deposit and one top-up");
+}
+
+#[tokio::test]
+async fn a_voucher_without_an_end_is_the_default_and_lasts_as_long_as_the_epoch() {
+    let world = World::start(FUNDS).await;
+    let (chain, payer, params) = (&world.chain, &world.payer, world.params());
+    let opened = chain.open(payer, &params, ton("1")).await.expect("opens");
+    let voucher = chain
+        .voucher(payer, &params.address(), &opened.state, ton("1"), None)
+        .await
+        .expect("signs");
+    assert_eq!(voucher.voucher.valid_until, NO_EXPIRY);
+    let error = chain
+        .voucher(
+            payer,
+            &params.address(),
+            &opened.state,
+            ton("1"),
+            Some(u32::MAX - 1),
+        )
+        .await
+        .expect_err("beyond the end of time");
+    assert!(error.to_string().contains("2106"), "{error}");
+}
+
+#[tokio::test]
+async fn a_minority_that_lies_or_is_gone_does_not_keep_a_payer_from_paying_once() {
+    let world = World::start(FUNDS).await;
+    let (lying, good, down) = (
+        world.network.open_endpoint().expect("an endpoint"),
+        world.network.open_endpoint().expect("an endpoint"),
+        world.network.open_endpoint().expect("an endpoint"),
+    );
+    lying.change_faults(FaultChange {
+        lies: Some(true),
+        ..FaultChange::default()
+    });
+    down.change_faults(FaultChange {
+        unavailable: Some(u32::MAX),
+        ..FaultChange::default()
+    });
+    for bad in [&lying, &down] {
+        let urls = [bad.base_url(), good.base_url(), world.network.base_url()];
+        let outbox = Outbox::new(world.state.path().to_owned());
+        let chain = Chain::connect(quorum(Network::TESTBED, &urls), outbox)
+            .await
+            .expect("a majority");
+        let opened = chain
+            .open(&world.payer, &world.params(), ton("1"))
+            .await
+            .expect("opens");
+        assert!(opened.state.available >= ton("1"));
+    }
+    assert!(world.spent() < 1_040_000_000, "one deposit");
+}
+
+#[test]
+fn each_endpoint_gets_its_own_key_or_nothing_is_asked() {
+    let urls = ["https://a.example".to_owned(), "https://b.example".to_owned()];
+    let with_key = |keys: &str| -> Vec<bool> {
+        let configs = endpoints(&urls, keys).expect("usable");
+        configs.iter().map(|config| config.api_key.is_some()).collect()
+    };
+    assert_eq!(with_key(""), [false, false]);
+    assert_eq!(with_key("one,two"), [true, true]);
+    assert_eq!(with_key(",two"), [false, true]);
+    for keys in ["top-secret", "top-secret,two,three"] {
+        let error = endpoints(&urls, keys).expect_err("which key is whose");
+        assert!(!format!("{error:?}").contains("top-secret"), "{error:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_voucher_is_signed_by_the_channels_key_only() {
     let world = World::start(FUNDS).await;
     let params = world.params();
@@ -314,7 +397,7 @@ async fn a_voucher_is_signed_by_the_channels_key_only() {
     let stranger = Payer::new(SecretKey::from_seed(&[6; 32]), &Network::TESTBED);
     let error = world
         .chain
-        .voucher(&stranger, &params.address(), &state, ton("1"), 60)
+        .voucher(&stranger, &params.address(), &state, ton("1"), Some(60))
         .await
         .expect_err("refused");
     assert!(
@@ -328,9 +411,9 @@ async fn a_voucher_is_signed_by_the_channels_key_only() {
 #[tokio::test]
 async fn nothing_is_done_on_another_network() {
     let world = World::start(0).await;
-    let client = ChainClient::new(&world.network.base_url(), None).expect("a client");
     let outbox = Outbox::new(world.state.path().to_owned());
-    let Err(error) = Chain::connect(client, Network::MAINNET, outbox).await else {
+    let elsewhere = quorum(Network::MAINNET, &[world.network.base_url()]);
+    let Err(error) = Chain::connect(elsewhere, outbox).await else {
         panic!("another network")
     };
     assert!(format!("{error:#}").contains("-217"), "{error:#}");
@@ -341,7 +424,7 @@ async fn a_channel_that_is_not_deployed_is_named() {
     let world = World::start(FUNDS).await;
     let address = world.params().address();
     assert!(matches!(
-        world.chain.reader.state(&address).await,
+        world.chain.state(&address).await,
         Ok(ChannelOnChain::NotDeployed { .. })
     ));
     let error = world

@@ -16,9 +16,9 @@ pub struct Arguments {
     /// TON that the provider may claim in all, from the channel's first day on.
     #[arg(long, value_name = "TON", value_parser = amount::ton)]
     cap: NanoTon,
-    /// How long the voucher is valid.
-    #[arg(long, value_name = "DURATION", default_value = "30d", value_parser = amount::seconds)]
-    valid_for: u32,
+    /// How long the voucher is valid; otherwise until the channel is closed.
+    #[arg(long, value_name = "DURATION", value_parser = amount::seconds)]
+    valid_for: Option<u32>,
     #[command(flatten)]
     with: PayerArguments,
 }
@@ -38,11 +38,11 @@ pub(super) async fn run(arguments: Arguments, cluster: &Cluster) -> Result<()> {
         .chain
         .voucher(&bound.payer, &bound.address, &state, cap, valid_for)
         .await?;
-    object::store_voucher(&name, &signed, cluster).await?;
+    object::store_voucher(&name, &object::voucher(&signed), false, cluster).await?;
     println!(
         "channel {name}: claims up to {} TON in all until {}",
         cap.to_ton_string(),
-        amount::time(signed.voucher.valid_until.into())
+        amount::voucher_end(signed.voucher.valid_until)
     );
     let covered = state.available.checked_add(state.redeemed)?;
     if cap > covered {

@@ -2,37 +2,63 @@
 
 use anyhow::Result;
 use clap::Args;
+use cocoon_ton::Address;
 
 use super::{PayerArguments, object};
-use crate::{amount, chain::escrow::Closing, kubernetes::Cluster};
+use crate::{
+    amount,
+    chain::{Chain, escrow::Closing},
+    kubernetes,
+    payer::Payer,
+};
 
 /// What to close.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// Name of the channel.
+    /// Name of the channel, or address of its contract.
     name: String,
     #[command(flatten)]
     with: PayerArguments,
 }
 
-/// Takes the next step of closing and says what comes next.
-pub(super) async fn run(arguments: Arguments, cluster: &Cluster) -> Result<()> {
+/// Takes the next step of closing and says what comes next. A contract named by its address needs no cluster.
+pub(super) async fn run(arguments: Arguments, cluster: kubernetes::Arguments) -> Result<()> {
     let Arguments { name, with } = arguments;
-    let bound = object::bind(&name, &with, cluster).await?;
-    match bound.chain.close(&bound.payer, &bound.address).await? {
+    if object::is_address(&name) {
+        let network = with.chain.named_network()?;
+        let address = object::given_address(&name, &network)?;
+        let payer = with.payer.read(&network)?;
+        let chain = with.chain.connect(network).await?;
+        return step(&chain, &payer, &address, &format!("contract {name}"), "").await;
+    }
+    let bound = object::bind(&name, &with, &cluster.connect().await?).await?;
+    let hint = format!("; `kubectl delete paymentchannel {name}` removes the object");
+    step(
+        &bound.chain,
+        &bound.payer,
+        &bound.address,
+        &format!("channel {name}"),
+        &hint,
+    )
+    .await
+}
+
+async fn step(chain: &Chain, payer: &Payer, address: &Address, what: &str, hint: &str) -> Result<()> {
+    match chain.close(payer, address).await? {
         Closing::Window { deadline, remaining } => println!(
-            "channel {name} is closing: the provider may redeem until {}; run the same command in {} to get the rest back",
+            "{what} is closing: the provider may redeem until {}; run the same command in {} to get the rest back",
             amount::time(deadline.into()),
             amount::span(remaining.into())
         ),
         Closing::Settled { returned } => println!(
-            "channel {name} is closed: {} TON went back to {}; `kubectl delete paymentchannel {name}` removes the object",
+            "{what} is closed: {} TON went back to {}{hint}",
             returned.to_ton_string(),
-            bound.payer.wallet.address().friendly(&bound.chain.network, false)
+            payer.wallet.address().friendly(chain.network(), false)
         ),
-        Closing::Already => {
-            println!("channel {name} is closed; `kubectl delete paymentchannel {name}` removes the object");
-        }
+        Closing::Already => println!("{what} is closed{hint}"),
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

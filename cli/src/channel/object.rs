@@ -39,6 +39,18 @@ pub(super) async fn bind(name: &str, arguments: &PayerArguments, cluster: &Clust
     })
 }
 
+/// Whether a person named a contract by its address: an address has letters and signs that no object's name has.
+pub(super) fn is_address(text: &str) -> bool {
+    let is_of_names = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
+    !text.chars().all(is_of_names)
+}
+
+/// The address that a person gave, on the network that they named.
+pub(super) fn given_address(text: &str, network: &Network) -> Result<Address> {
+    Address::parse_for(network, text)
+        .with_context(|| format!("{text} is neither the name of a channel nor the address of a contract"))
+}
+
 /// Address of the contract.
 pub(super) fn address(object: &PaymentChannel, network: &Network) -> Result<Address> {
     let text = &object.spec.contract_address;
@@ -71,13 +83,19 @@ pub(super) fn voucher(signed: &SignedVoucher) -> Voucher {
 }
 
 /// Replaces the voucher; the API server refuses one that is lower.
-pub(super) async fn store_voucher(name: &str, signed: &SignedVoucher, cluster: &Cluster) -> Result<()> {
+pub(super) async fn store_voucher(
+    name: &str,
+    voucher: &Voucher,
+    dry_run: bool,
+    cluster: &Cluster,
+) -> Result<()> {
     let api: Api<PaymentChannel> = cluster.api();
     let params = PatchParams {
         field_manager: Some(FIELD_MANAGER.to_owned()),
+        dry_run,
         ..PatchParams::default()
     };
-    let patch = json!({"spec": {"voucher": voucher(signed)}});
+    let patch = json!({"spec": {"voucher": voucher}});
     api.patch(name, &params, &Patch::Merge(patch))
         .await
         .asked(|| format!("store the voucher in PaymentChannel {name}"))?;

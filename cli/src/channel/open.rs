@@ -1,12 +1,17 @@
-//! `channel open`: escrow first, object last, so that an object always has its contract.
+//! `channel open`: escrow first, object last, so that an object always has its contract. Before anything is paid, the API
+//! server says whether it would take the object.
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 use cocoon_api::{
     NanoTon,
-    crd::{CocoonProvider, LocalReference, PaymentChannel, PaymentChannelSpec},
+    crd::{CocoonProvider, LocalReference, PaymentChannel, PaymentChannelSpec, channel::Voucher},
 };
-use cocoon_ton::{Address, Binding, ChannelOnChain, ChannelParams, ChannelState, ChannelStatus, Network};
+use cocoon_ton::{
+    Address, Binding, ChannelOnChain, ChannelParams, ChannelState, ChannelStatus, Network,
+    channel::{MAX_CHALLENGE, MIN_CHALLENGE},
+    voucher::NO_EXPIRY,
+};
 use kube::{Api, api::PostParams};
 
 use super::{PayerArguments, object};
@@ -19,9 +24,6 @@ use crate::{
     kubernetes::{Asked as _, Cluster, FIELD_MANAGER},
     payer::Payer,
 };
-
-/// The shortest challenge window that providers accept: what they need to notice a close and to redeem.
-const MIN_CHALLENGE_SECONDS: u32 = 60;
 
 /// What to open.
 #[derive(Debug, Args)]
@@ -37,9 +39,9 @@ pub struct Arguments {
     /// TON that the provider may claim in all, from the channel's first day on.
     #[arg(long, value_name = "TON", value_parser = amount::ton)]
     cap: NanoTon,
-    /// How long the voucher is valid.
-    #[arg(long, value_name = "DURATION", default_value = "30d", value_parser = amount::seconds)]
-    valid_for: u32,
+    /// How long the voucher is valid; otherwise until the channel is closed.
+    #[arg(long, value_name = "DURATION", value_parser = amount::seconds)]
+    valid_for: Option<u32>,
     /// How long the provider may still redeem after the payer closes the channel.
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = amount::seconds)]
     challenge: u32,
@@ -66,8 +68,10 @@ pub(super) async fn run(arguments: Arguments, cluster: &Cluster) -> Result<()> {
         ..
     } = arguments;
     ensure!(
-        arguments.challenge >= MIN_CHALLENGE_SECONDS,
-        "--challenge must be at least {MIN_CHALLENGE_SECONDS}s: providers refuse shorter windows"
+        (MIN_CHALLENGE..=MAX_CHALLENGE).contains(&arguments.challenge),
+        "--challenge must be from {} to {}: the contract holds the window to that",
+        amount::span(MIN_CHALLENGE.into()),
+        amount::span(MAX_CHALLENGE.into())
     );
     if cap > deposit {
         eprintln!(
@@ -77,6 +81,7 @@ pub(super) async fn run(arguments: Arguments, cluster: &Cluster) -> Result<()> {
         );
     }
     let plan = Plan::of(arguments, cluster).await?;
+    plan.rehearse(cap, valid_for, cluster).await?;
     let opened = plan.fund(deposit).await?;
     plan.authorize(&opened.state, cap, valid_for, cluster).await?;
     println!(
@@ -103,10 +108,12 @@ impl Plan {
         let (network_name, payout) = provider_payout(&provider, cluster).await?;
         let network = with.chain.network(&network_name)?;
         let payer = with.payer.read(&network)?;
+        let paid = payee(&provider, &payout, &network)?;
         let params = ChannelParams {
             payer_key: payer.wallet.public_key(),
             payer: payer.wallet.address(),
-            provider: payee(&provider, &payout, &network)?,
+            provider: paid,
+            claimer: paid,
             challenge_period: challenge,
             salt: salt(&cluster.namespace, &name),
         };
@@ -146,11 +153,71 @@ impl Plan {
         })
     }
 
+    /// Lets the API server judge the object as it is going to be, without keeping it: what it would refuse is not paid for.
+    /// The voucher's signature is left out, since it is worth money; the server cannot check it anyway.
+    async fn rehearse(&self, cap: NanoTon, valid_for: Option<u32>, cluster: &Cluster) -> Result<()> {
+        let epoch = match self.chain.state(&self.params.address()).await? {
+            ChannelOnChain::Channel { state, .. } => state.epoch,
+            _ => 0,
+        };
+        if self.voucher_of(epoch).is_some() {
+            return Ok(());
+        }
+        let valid_until = match valid_for {
+            None => NO_EXPIRY,
+            Some(seconds) => self.chain.time().await?.saturating_add(seconds),
+        };
+        let voucher = Voucher {
+            cap_nano: cap,
+            valid_until,
+            epoch,
+            signature: "0".repeat(128),
+        };
+        self.write(voucher, true, cluster)
+            .await
+            .context("nothing was paid: the cluster would refuse the channel")
+    }
+
+    /// The object's voucher, where it has one for this epoch.
+    fn voucher_of(&self, epoch: u32) -> Option<&Voucher> {
+        let present = self.existing.as_ref()?.spec.voucher.as_ref();
+        present.filter(|voucher| voucher.epoch == epoch)
+    }
+
+    /// Creates the object with this voucher, or puts it into the existing one.
+    async fn write(&self, voucher: Voucher, dry_run: bool, cluster: &Cluster) -> Result<()> {
+        let name = &self.name;
+        if self.existing.is_some() {
+            return object::store_voucher(name, &voucher, dry_run, cluster).await;
+        }
+        let spec = PaymentChannelSpec {
+            voucher: Some(voucher),
+            ..self.spec.clone()
+        };
+        let params = PostParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            dry_run,
+        };
+        let channels: Api<PaymentChannel> = cluster.api();
+        channels
+            .create(&params, &PaymentChannel::new(name, spec))
+            .await
+            .asked(|| {
+                let rest = if dry_run {
+                    ""
+                } else {
+                    " (its contract is open: run the same command again)"
+                };
+                format!("create PaymentChannel {name}{rest}")
+            })?;
+        Ok(())
+    }
+
     /// Deploys and funds the contract. What was taken from the deposit of a channel in use is not put back.
     async fn fund(&self, deposit: NanoTon) -> Result<Opened> {
         if self.existing.is_some() {
             self.chain.finish_earlier(&self.payer).await?;
-            let found = self.chain.reader.state(&self.params.address()).await?;
+            let found = self.chain.state(&self.params.address()).await?;
             if let ChannelOnChain::Channel { state, .. } = found
                 && state.status == ChannelStatus::Open
             {
@@ -172,45 +239,19 @@ impl Plan {
         &self,
         state: &ChannelState,
         cap: NanoTon,
-        valid_for: u32,
+        valid_for: Option<u32>,
         cluster: &Cluster,
     ) -> Result<()> {
-        let Self {
-            name,
-            params,
-            spec,
-            existing,
-            payer,
-            chain,
-        } = self;
-        let present = existing.as_ref().and_then(|object| object.spec.voucher.as_ref());
-        if let Some(voucher) = present.filter(|voucher| voucher.epoch == state.epoch) {
+        if let Some(voucher) = self.voucher_of(state.epoch) {
             let allowed = voucher.cap_nano.to_ton_string();
             eprintln!("its voucher of {allowed} TON is left as it is: see `channel authorize`");
             return Ok(());
         }
-        let signed = chain
-            .voucher(payer, &params.address(), state, cap, valid_for)
+        let signed = self
+            .chain
+            .voucher(&self.payer, &self.params.address(), state, cap, valid_for)
             .await?;
-        if existing.is_some() {
-            return object::store_voucher(name, &signed, cluster).await;
-        }
-        let spec = PaymentChannelSpec {
-            voucher: Some(object::voucher(&signed)),
-            ..spec.clone()
-        };
-        let params = PostParams {
-            field_manager: Some(FIELD_MANAGER.to_owned()),
-            ..PostParams::default()
-        };
-        let channels: Api<PaymentChannel> = cluster.api();
-        channels
-            .create(&params, &PaymentChannel::new(name, spec))
-            .await
-            .asked(|| {
-                format!("create PaymentChannel {name} (its contract is open: run the same command again)")
-            })?;
-        Ok(())
+        self.write(object::voucher(&signed), false, cluster).await
     }
 }
 
@@ -257,3 +298,6 @@ fn check_same(
     );
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,7 +17,7 @@ use super::object;
 use crate::{
     amount,
     chain::{self, Chain},
-    kubernetes::{Asked as _, Cluster},
+    kubernetes::{self, Asked as _},
     output::{self, Format},
     table::Table,
 };
@@ -25,7 +25,7 @@ use crate::{
 /// What to show.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// Name of the channel; otherwise all of the namespace.
+    /// Name of the channel, or address of a contract; otherwise all channels of the namespace.
     name: Option<String>,
     /// Output format.
     #[arg(long, short, value_enum, default_value_t)]
@@ -34,9 +34,13 @@ pub struct Arguments {
     chain: chain::Arguments,
 }
 
-/// Prints one channel or all of them.
-pub(super) async fn run(arguments: Arguments, cluster: &Cluster) -> Result<()> {
+/// Prints one channel or all of them. A contract named by its address needs no cluster.
+pub(super) async fn run(arguments: Arguments, cluster: kubernetes::Arguments) -> Result<()> {
     let Arguments { name, output, chain } = arguments;
+    if let Some(address) = name.as_deref().filter(|name| object::is_address(name)) {
+        return contract_alone(address, output, &chain).await;
+    }
+    let cluster = &cluster.connect().await?;
     let objects = if let Some(name) = &name {
         vec![object::read(name, cluster).await?]
     } else {
@@ -73,6 +77,43 @@ pub(super) async fn run(arguments: Arguments, cluster: &Cluster) -> Result<()> {
         }
         (Format::Table, None) => output::print(&list(&seen).to_string()),
     }
+}
+
+/// A contract as the chain shows it, whether or not an object names it.
+async fn contract_alone(text: &str, output: Format, arguments: &chain::Arguments) -> Result<()> {
+    let network = arguments.named_network()?;
+    let address = object::given_address(text, &network)?;
+    let state = arguments.connect(network).await?.channel(&address).await?;
+    match output {
+        Format::Json => output::json(&contract_json(&state)),
+        Format::Table => output::print(&contract_figures(&state).to_string()),
+    }
+}
+
+fn contract_figures(state: &ChannelState) -> Table {
+    let mut table = Table::new(&["FIGURE", "CONTRACT"]);
+    let deadline = match state.status {
+        ChannelStatus::Closing { deadline } => amount::time(deadline.into()),
+        ChannelStatus::Open | ChannelStatus::Closed => String::new(),
+    };
+    for (figure, value) in [
+        ("state", state_name(state).to_owned()),
+        ("deposit (TON)", state.available.to_ton_string()),
+        ("redeemed (TON)", state.redeemed.to_ton_string()),
+        ("epoch", state.epoch.to_string()),
+        ("window ends", deadline),
+        (
+            "challenge window",
+            amount::span(state.params.challenge_window().into()),
+        ),
+        ("payer", state.params.payer.to_string()),
+        ("provider", state.params.provider.to_string()),
+    ] {
+        if !value.is_empty() {
+            table.row([figure.to_owned(), value]);
+        }
+    }
+    table
 }
 
 /// The contract; a channel that cannot be read does not hide the others.
@@ -179,7 +220,7 @@ fn figures(object: &PaymentChannel, contract: Option<&ChannelState>) -> Table {
     row("available (TON)", status.available, None);
     if let Some(voucher) = &object.spec.voucher {
         row("voucher cap (TON)", voucher.cap_nano.to_ton_string(), None);
-        row("voucher until", amount::time(voucher.valid_until.into()), None);
+        row("voucher until", amount::voucher_end(voucher.valid_until), None);
         row(
             "epoch",
             voucher.epoch.to_string(),
@@ -197,25 +238,27 @@ fn figures(object: &PaymentChannel, contract: Option<&ChannelState>) -> Table {
             deadline,
         );
     }
-    let period = contract.map(|state| amount::span(state.params.challenge_period.into()));
+    let period = contract.map(|state| amount::span(state.params.challenge_window().into()));
     row("challenge window", String::new(), period);
     table
 }
 
+fn contract_json(state: &ChannelState) -> Value {
+    json!({
+        "state": state_name(state),
+        "closingDeadline": match state.status { ChannelStatus::Closing { deadline } => Some(deadline), _ => None },
+        "epoch": state.epoch,
+        "redeemedNano": state.redeemed,
+        "depositNano": state.available,
+        "challengePeriodSeconds": state.params.challenge_window(),
+        "payer": state.params.payer.to_string(),
+        "provider": state.params.provider.to_string(),
+        "payerPublicKey": state.params.payer_key.to_string(),
+    })
+}
+
 fn json((object, contract): &(PaymentChannel, Option<ChannelState>)) -> Value {
-    let contract = contract.as_ref().map(|state| {
-        json!({
-            "state": state_name(state),
-            "closingDeadline": match state.status { ChannelStatus::Closing { deadline } => Some(deadline), _ => None },
-            "epoch": state.epoch,
-            "redeemedNano": state.redeemed,
-            "depositNano": state.available,
-            "challengePeriodSeconds": state.params.challenge_period,
-            "payer": state.params.payer.to_string(),
-            "provider": state.params.provider.to_string(),
-            "payerPublicKey": state.params.payer_key.to_string(),
-        })
-    });
+    let contract = contract.as_ref().map(contract_json);
     json!({
         "name": object.name_any(),
         "namespace": object.namespace(),

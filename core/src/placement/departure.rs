@@ -1,6 +1,6 @@
 //! Departure: when a provider that is being deleted may go.
 
-use crate::settlement::{Candidate, has_ended, least_urgent};
+use crate::settlement::{Candidate, REDEEM_FEE, has_ended, least_urgent};
 use cocoon_api::{
     NanoTon,
     crd::{PaymentChannel, Settlement},
@@ -50,7 +50,7 @@ impl Dues {
         let mut claimable = NanoTon::ZERO;
         for channel in mine {
             let step = Candidate::of(channel, true, now)?.map(|candidate| candidate.step());
-            if let Some(step) = step.filter(|step| *step >= least_urgent()) {
+            if let Some(step) = step.filter(|step| *step >= least_urgent(REDEEM_FEE)) {
                 claimable = claimable.checked_add(step)?;
             }
         }

@@ -16,14 +16,6 @@ pub const MAX_REDEEMS: usize = 100;
 /// Jobs listed in one settlement at most: at 400 bytes each, 800 KB of etcd's 1.5 MiB.
 pub const MAX_COVERED_JOBS: usize = 2_000;
 
-/// What one claim costs the wallet with all its legs: its own transaction, the channel's, and the excess that comes
-/// back. Measured as 1,128,273 nanoTON for a message with one claim (`operator/tests/sender.rs` holds it against this
-/// figure); rounded up by a third, since the price of gas is the chain's to set.
-pub const REDEEM_FEE: NanoTon = match NanoTon::from_nano(1_500_000) {
-    Ok(fee) => fee,
-    Err(_) => panic!("a constant amount is out of range"),
-};
-
 /// First wait after a claim that the channel did not pay; doubled with each further one in a row. One poll of a
 /// quiet channel fits twice, so that what made it fail is seen first.
 const RETRY_SECONDS: i64 = 60;
@@ -147,12 +139,13 @@ pub fn is_worth_it(step: NanoTon, is_urgent: bool, policy: &Policy) -> bool {
     } else {
         policy.max_fee_ratio
     };
-    step > REDEEM_FEE && ratio.allows(REDEEM_FEE, step)
+    let fee = policy.redeem_fee;
+    step > fee && ratio.allows(fee, step)
 }
 
-/// The least amount for which an urgent claim is made.
-pub fn least_urgent() -> NanoTon {
-    URGENT_FEE_RATIO.least(REDEEM_FEE).unwrap_or(REDEEM_FEE)
+/// The least amount for which an urgent claim of this fee is made.
+pub fn least_urgent(fee: NanoTon) -> NanoTon {
+    URGENT_FEE_RATIO.least(fee).unwrap_or(fee)
 }
 
 /// Of the urgent ones, what the payer is closing comes first, and there what ends first.

@@ -8,8 +8,8 @@ use cocoon_api::{
 };
 
 use super::{
-    decide::{REDEEM_FEE, least_urgent},
-    policy::Policy,
+    decide::least_urgent,
+    policy::{Policy, REDEEM_FEE},
 };
 use crate::{funds, ledger};
 
@@ -48,9 +48,10 @@ pub fn outlook(dues: &Dues<'_>) -> Result<Observation, UnitError> {
     }
     let unpaid = accrued.saturating_sub(status.redeemed_nano);
     let claimed = funds::claim(&status, *now)?;
-    let allowed = policy.is_some_and(|policy| policy.max_fee_ratio.allows(REDEEM_FEE, unpaid));
-    if unpaid <= REDEEM_FEE || (unpaid < least_urgent() && !allowed) {
-        return Ok(below_fee(name, unpaid));
+    let fee = policy.map_or(REDEEM_FEE, |policy| policy.redeem_fee);
+    let allowed = policy.is_some_and(|policy| policy.max_fee_ratio.allows(fee, unpaid));
+    if unpaid <= fee || (unpaid < least_urgent(fee) && !allowed) {
+        return Ok(below_fee(name, unpaid, fee));
     }
     if claimed < accrued || !funds::redeemable(&status, *now) {
         return Ok(Settled::Pending.condition(uncovered(name, &status, claimed)));
@@ -61,7 +62,7 @@ pub fn outlook(dues: &Dues<'_>) -> Result<Observation, UnitError> {
             "waits until it is known when CocoonProvider {provider} settles"
         )));
     };
-    if !policy.max_fee_ratio.allows(REDEEM_FEE, unpaid) {
+    if !policy.max_fee_ratio.allows(fee, unpaid) {
         return Ok(below_ratio(name, unpaid, policy));
     }
     Ok(Settled::Pending.condition(format!(
@@ -72,17 +73,17 @@ pub fn outlook(dues: &Dues<'_>) -> Result<Observation, UnitError> {
 }
 
 /// A claim of which the fee takes more than half is never made, not even when the channel closes.
-fn below_fee(name: &str, unpaid: NanoTon) -> Observation {
+fn below_fee(name: &str, unpaid: NanoTon, fee: NanoTon) -> Observation {
     Settled::BelowFee.condition(format!(
         "{} TON are metered on channel {name} and not paid; a claim costs up to {} TON and is made only for twice as much: \
          later jobs on the channel have it paid with theirs, and if the channel is closed or deleted before, it is given up",
         unpaid.to_ton_string(),
-        REDEEM_FEE.to_ton_string()
+        fee.to_ton_string()
     ))
 }
 
 fn below_ratio(name: &str, unpaid: NanoTon, policy: &Policy) -> Observation {
-    let enough = policy.max_fee_ratio.least(REDEEM_FEE).map_or_else(
+    let enough = policy.max_fee_ratio.least(policy.redeem_fee).map_or_else(
         || "maxFeeRatio 0 allows no fee".to_owned(),
         |least| {
             format!(

@@ -1,4 +1,5 @@
-//! One signed message on its way to the chain.
+//! One signed message with claims on its way to the chain. As long as its transaction is not known, `cocoon_ton::sender`
+//! decides; from then on, the claims do.
 //!
 //! ```text
 //! Signed ── Send ──▶ Broadcast ── Send, Wait ──▶ Broadcast ──▶ Confirmed
@@ -10,29 +11,13 @@
 //! show as redeemed.
 
 use cocoon_api::{NanoTon, conditions::SettlementFailed};
+use cocoon_ton::sender::{Look, Pending, Unconfirmed, Verdict};
 
-/// For how long a message is valid after it is signed. An endpoint may need a minute to recover; every second more
-/// is a second in which a lost message cannot be replaced.
-pub const VALID_SECONDS: u32 = 90;
-
-/// How far the newest block may lie behind the operator's clock. Blocks come every 0.4 s; a minute of difference
-/// is a clock that is set wrong, or an endpoint or chain that stands still.
-pub const MAX_LAG_SECONDS: i64 = 60;
-
-/// The same bytes are sent again after this long: a dozen blocks, in any of which the message could have landed.
-pub const RESEND_SECONDS: i64 = 5;
-
-/// Chain time beyond `valid_until` after which a message is dead: the wallet's own block may be older than the
-/// newest block of the chain, by a second or two at most.
-const EXPIRY_MARGIN_SECONDS: u32 = 10;
+pub use cocoon_ton::sender::{MAX_LAG_SECONDS, RESEND_SECONDS, VALID_SECONDS, lags};
 
 /// Chain time within which claims take effect once the wallet has sent them: two hops take two blocks; a minute
 /// covers a hundred and fifty.
 const LANDING_SECONDS: u32 = 60;
-
-/// Chain time after its end within which the transaction of a message that was taken can be found, although the
-/// endpoint's index lags behind its state.
-const HISTORY_SECONDS: u32 = 60;
 
 /// A message that has not ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,6 +92,17 @@ pub enum Waiting {
     Expiry,
 }
 
+impl From<Pending> for Waiting {
+    fn from(pending: Pending) -> Self {
+        match pending {
+            Pending::Lag => Self::Lag,
+            Pending::Block => Self::Block,
+            Pending::Transaction => Self::Transaction,
+            Pending::Expiry => Self::Expiry,
+        }
+    }
+}
+
 impl Waiting {
     /// For people.
     pub fn describe(self) -> &'static str {
@@ -121,11 +117,6 @@ impl Waiting {
             Self::Expiry => "its validity is over; making sure that no block took it",
         }
     }
-}
-
-/// Whether the chain's time is too old to act on.
-pub fn lags(chain_time: u32, clock: i64) -> bool {
-    clock.saturating_sub(i64::from(chain_time)) > MAX_LAG_SECONDS
 }
 
 impl InFlight {
@@ -149,34 +140,35 @@ impl InFlight {
             let is_back = *returned >= self.claims.len();
             return self.landed(landed, paid, is_back, *chain_time);
         }
-        // From here on, what is not seen matters, and an old look does not show it.
-        if lags(*chain_time, *clock) || *seqno < self.seqno {
-            return Next::Wait(self, Waiting::Lag);
+        let unconfirmed = Unconfirmed {
+            seqno: self.seqno,
+            valid_until: self.valid_until,
+            sent_at: self.sent_at,
+        };
+        let verdict = unconfirmed.judge(&Look {
+            chain_time: *chain_time,
+            seqno: *seqno,
+            clock: *clock,
+        });
+        match verdict {
+            Verdict::Send => Next::Send(Self {
+                attempts: self.attempts.saturating_add(1),
+                sent_at: Some(*clock),
+                ..self
+            }),
+            Verdict::Wait(pending) => Next::Wait(self, pending.into()),
+            Verdict::Expired => {
+                let words = format!(
+                    "valid until {}, and the wallet had not taken it at {chain_time}",
+                    self.valid_until
+                );
+                Next::Failed(SettlementFailed::Expired, words)
+            }
+            Verdict::Superseded => {
+                let words = format!("the wallet used number {} for another message", self.seqno);
+                Next::Failed(SettlementFailed::Superseded, words)
+            }
         }
-        if *seqno > self.seqno {
-            return self.number_used(*chain_time);
-        }
-        if *chain_time > self.valid_until.saturating_add(EXPIRY_MARGIN_SECONDS) {
-            let words = format!(
-                "valid until {}, and the wallet had not taken it at {chain_time}",
-                self.valid_until
-            );
-            return Next::Failed(SettlementFailed::Expired, words);
-        }
-        if *chain_time > self.valid_until {
-            return Next::Wait(self, Waiting::Expiry);
-        }
-        if self
-            .sent_at
-            .is_some_and(|sent_at| clock.saturating_sub(sent_at) < RESEND_SECONDS)
-        {
-            return Next::Wait(self, Waiting::Block);
-        }
-        Next::Send(Self {
-            attempts: self.attempts.saturating_add(1),
-            sent_at: Some(*clock),
-            ..self
-        })
     }
 
     fn landed(self, landed: &Landed, paid: bool, is_back: bool, chain_time: u32) -> Next {
@@ -203,13 +195,5 @@ impl InFlight {
             )
         };
         Next::Failed(SettlementFailed::NotRedeemed, words)
-    }
-
-    fn number_used(self, chain_time: u32) -> Next {
-        if chain_time <= self.valid_until.saturating_add(HISTORY_SECONDS) {
-            return Next::Wait(self, Waiting::Transaction);
-        }
-        let words = format!("the wallet used number {} for another message", self.seqno);
-        Next::Failed(SettlementFailed::Superseded, words)
     }
 }

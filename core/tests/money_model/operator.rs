@@ -25,7 +25,7 @@ use cocoon_core::{
         validate::{ValidatedJob, validate},
     },
     ledger,
-    settlement::{Candidate, Decision, FeeRatio, MAX_REDEEMS, Policy, decide, least_urgent},
+    settlement::{Candidate, Decision, FeeRatio, MAX_REDEEMS, Policy, REDEEM_FEE, decide, least_urgent},
 };
 use k8s_openapi::jiff::Timestamp;
 
@@ -337,6 +337,7 @@ impl World {
             threshold: nano(2 * UNIT),
             max_age: 10 * ROUND,
             max_fee_ratio: FeeRatio::ONE,
+            redeem_fee: REDEEM_FEE,
         };
         let decided = decide(vec![candidate], &BTreeMap::new(), &policy, MAX_REDEEMS, self.now);
         let Decision::Settle(claims) = decided.map_err(|error| error.to_string())? else {
@@ -378,7 +379,7 @@ impl World {
         let claimable = Candidate::of(channel, true, self.now)
             .map_err(|error| error.to_string())?
             .map(|candidate| candidate.step())
-            .filter(|step| *step >= least_urgent())
+            .filter(|step| *step >= least_urgent(REDEEM_FEE))
             .unwrap_or_default();
         let departure = depart(Leaving {
             age: self.now - deleted_at.0.as_second(),

@@ -1,17 +1,25 @@
-//! The file that names the TON networks: `{networks: [{name, globalId, endpoints: [URL]}]}`.
+//! The file that names the TON networks: `{networks: [{name, globalId, endpoints: [URL or {url, apiKeyFile}]}]}`.
+//!
+//! It holds no keys: a key lies in a file of its own, which a Secret mounts. Keys are read at start.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{
+    collections::BTreeSet,
+    io::Read as _,
+    path::{Path, PathBuf},
+};
 
+use cocoon_ton::{ApiKey, EndpointConfig, Network, Quorum, client::ClientError, quorum::MAX_ENDPOINTS};
 use serde::Deserialize;
-
-/// Endpoints of one network at most: every read asks all of them, and three already outvote one that lies.
-const MAX_ENDPOINTS: usize = 8;
+use zeroize::Zeroizing;
 
 /// Networks at most.
 const MAX_NETWORKS: usize = 32;
 
 /// Largest file that is read: 32 networks of 8 endpoints fit many times.
 const MAX_BYTES: u64 = 256 * 1024;
+
+/// More of a key's file than this is not read: what is longer is no key, which [`ApiKey::parse`] says.
+const MAX_KEY_BYTES: u64 = 4 * 1024;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -27,8 +35,86 @@ pub struct Entry {
     pub name: String,
     /// Config parameter 19.
     pub global_id: i32,
-    /// Base addresses of toncenter v2 endpoints.
-    pub endpoints: Vec<String>,
+    /// Toncenter v2 endpoints, of which more than half must agree.
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// One endpoint as the file names it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(from = "EndpointText")]
+pub struct Endpoint {
+    /// Its base address.
+    pub url: String,
+    /// The file that holds its API key.
+    pub api_key_file: Option<PathBuf>,
+}
+
+impl Endpoint {
+    /// An endpoint that asks for no key.
+    pub fn open(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            api_key_file: None,
+        }
+    }
+}
+
+/// The address alone, or with the file of its key.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum EndpointText {
+    Url(String),
+    WithKey(WithKey),
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct WithKey {
+    url: String,
+    api_key_file: Option<PathBuf>,
+}
+
+impl From<EndpointText> for Endpoint {
+    fn from(text: EndpointText) -> Self {
+        match text {
+            EndpointText::Url(url) => Self::open(url),
+            EndpointText::WithKey(WithKey { url, api_key_file }) => Self { url, api_key_file },
+        }
+    }
+}
+
+impl Entry {
+    /// The network through its endpoints, with the keys of their files. Opens no connection.
+    pub(super) fn open(self) -> Result<Quorum, FileError> {
+        let Self {
+            name,
+            global_id,
+            endpoints,
+        } = self;
+        let mut configs = Vec::with_capacity(endpoints.len());
+        for (index, endpoint) in endpoints.into_iter().enumerate() {
+            let unusable = |source| FileError::Endpoint {
+                network: name.clone(),
+                index,
+                source,
+            };
+            let api_key = match &endpoint.api_key_file {
+                Some(path) => Some(
+                    key(path)?
+                        .and_then(|text| ApiKey::parse(&text))
+                        .map_err(unusable)?,
+                ),
+                None => None,
+            };
+            let url = endpoint.url;
+            configs.push(EndpointConfig { url, api_key });
+        }
+        let unusable = |source| FileError::Network {
+            network: name.clone(),
+            source,
+        };
+        Quorum::new(Network::new(name.clone(), global_id), &configs).map_err(unusable)
+    }
 }
 
 /// The networks file cannot be used.
@@ -50,7 +136,9 @@ pub enum FileError {
         path: String,
     },
     /// It is no YAML of the expected shape.
-    #[error("the networks file is not {{networks: [{{name, globalId, endpoints: [URL]}}]}}: {0}")]
+    #[error(
+        "the networks file is not {{networks: [{{name, globalId, endpoints: [URL or {{url, apiKeyFile}}]}}]}}: {0}"
+    )]
     Shape(String),
     /// A name occurs twice.
     #[error("networks: {0} is named twice")]
@@ -74,7 +162,16 @@ pub enum FileError {
         index: usize,
         /// The cause.
         #[source]
-        source: cocoon_ton::client::ClientError,
+        source: ClientError,
+    },
+    /// A network's endpoints cannot be used together, or one of them cannot.
+    #[error("networks: {network}: its endpoints cannot be used")]
+    Network {
+        /// Name of the network.
+        network: String,
+        /// The cause.
+        #[source]
+        source: ClientError,
     },
 }
 
@@ -85,6 +182,23 @@ pub(super) fn read(path: &Path) -> Result<Vec<Entry>, FileError> {
         return Err(FileError::TooLarge { path: name() });
     }
     parse(&std::fs::read_to_string(path).map_err(failed)?)
+}
+
+/// The text of a key's file. The outer error is the file's, the inner one the text's.
+fn key(path: &Path) -> Result<Result<Zeroizing<String>, ClientError>, FileError> {
+    let failed = |source| FileError::Read {
+        path: path.display().to_string(),
+        source,
+    };
+    let mut text = Zeroizing::new(Vec::new());
+    let file = std::fs::File::open(path).map_err(failed)?;
+    file.take(MAX_KEY_BYTES).read_to_end(&mut text).map_err(failed)?;
+    Ok(match std::str::from_utf8(&text) {
+        Ok(text) => Ok(Zeroizing::new(text.to_owned())),
+        Err(_) => Err(ClientError::InvalidEndpoint {
+            reason: "its API key is no text".to_owned(),
+        }),
+    })
 }
 
 /// Reads the text of the file.
@@ -129,7 +243,7 @@ mod tests {
         let expected = Entry {
             name: "testnet".into(),
             global_id: -3,
-            endpoints: vec!["https://testnet.toncenter.com/api/v2".into()],
+            endpoints: vec![Endpoint::open("https://testnet.toncenter.com/api/v2")],
         };
         assert_eq!(parse(text).unwrap(), [expected]);
         assert!(parse(r#"{"networks":[{"name":"a","globalId":1,"endpoints":["http://h/api/v2"]}]}"#).is_ok());
@@ -154,6 +268,61 @@ mod tests {
             let error = parse(text).unwrap_err().to_string();
             assert!(error.contains(expected), "{text}: {error}");
         }
+    }
+
+    fn entry(endpoints: Vec<Endpoint>) -> Entry {
+        Entry {
+            name: "mainnet".into(),
+            global_id: -239,
+            endpoints,
+        }
+    }
+
+    fn with_key(url: &str, path: &Path) -> Endpoint {
+        Endpoint {
+            url: url.into(),
+            api_key_file: Some(path.to_owned()),
+        }
+    }
+
+    #[test]
+    fn an_endpoints_key_is_read_from_its_file_and_never_repeated() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("toncenter");
+        let text = format!(
+            "networks: [{{name: mainnet, globalId: -239, endpoints: [{{url: 'https://a.example/api/v2', apiKeyFile: {}}}, 'https://b.example/api/v2']}}]",
+            path.display()
+        );
+        let entry = parse(&text).unwrap().remove(0);
+        assert_eq!(entry.endpoints[0].api_key_file.as_deref(), Some(path.as_path()));
+        let missing = entry.clone().open().unwrap_err();
+        assert!(missing.to_string().contains("toncenter"), "{missing}");
+        std::fs::write(&path, "top-secret\n").unwrap();
+        let quorum = entry.clone().open().unwrap();
+        assert!(!format!("{quorum:?}").contains("top-secret"));
+        for unusable in ["", "top-secret\nkey", &"top-secret".repeat(1_000)] {
+            std::fs::write(&path, unusable).unwrap();
+            let error = entry.clone().open().unwrap_err();
+            assert!(!format!("{error:?} {error}").contains("top-secret"), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn a_network_of_money_is_asked_by_https_and_each_endpoint_once() {
+        let open = |url: &str| Endpoint::open(url);
+        entry(vec![open("https://a.example/api/v2")]).open().unwrap();
+        entry(vec![open("http://127.0.0.1:1/api/v2")]).open().unwrap();
+        entry(vec![open("http://a.example/api/v2")]).open().unwrap_err();
+        entry(vec![
+            open("https://a.example/api/v2"),
+            open("https://a.example/api/v2/"),
+        ])
+        .open()
+        .unwrap_err();
+        let missing = Path::new("/nowhere/key");
+        entry(vec![with_key("https://a.example/api/v2", missing)])
+            .open()
+            .unwrap_err();
     }
 
     proptest! {

@@ -12,7 +12,7 @@ use cocoon_api::{
 use cocoon_core::{
     funds::{Clock, Departure, Leaving, depart},
     ledger,
-    settlement::{Candidate, has_ended, least_urgent, ruling},
+    settlement::{Candidate, REDEEM_FEE, has_ended, least_urgent, ruling},
 };
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
@@ -73,7 +73,7 @@ pub(super) fn departure(
     };
     let claimable = Candidate::of(channel, true, clock.now())?
         .map(|candidate| candidate.step())
-        .filter(|step| *step >= least_urgent())
+        .filter(|step| *step >= least_urgent(REDEEM_FEE))
         .unwrap_or(NanoTon::ZERO);
     let name = channel.name_any();
     let claims = |settlement: &Settlement| {

@@ -7,7 +7,7 @@ use cocoon_api::{
 };
 use cocoon_core::{
     funds::SETTLE_SECONDS,
-    settlement::{Candidate, least_urgent},
+    settlement::{Candidate, REDEEM_FEE, least_urgent},
 };
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, ResourceExt as _, api::ListParams};
@@ -79,7 +79,7 @@ async fn owes(provider: &CocoonProvider, providers: &Providers) -> Result<bool> 
             object: describe(channel),
             source,
         })?;
-        if candidate.is_some_and(|candidate| candidate.step() >= least_urgent()) {
+        if candidate.is_some_and(|candidate| candidate.step() >= least_urgent(REDEEM_FEE)) {
             return Ok(true);
         }
     }

@@ -119,8 +119,13 @@ impl Account {
                 } else {
                     "; the first settlement deploys it"
                 };
-                WalletReady::WalletFunded
-                    .condition(format!("{} TON for fees{how}", wallet.balance.to_ton_string()))
+                let troubled = self.chain.troubled();
+                let troubled =
+                    troubled.map_or(String::new(), |who| format!("; of the chain's endpoints, {who}"));
+                WalletReady::WalletFunded.condition(format!(
+                    "{} TON for fees{how}{troubled}",
+                    wallet.balance.to_ton_string()
+                ))
             }
             Err(ChainError::WrongNetwork(why)) => WalletReady::WrongNetwork.condition(why),
             Err(ChainError::Unavailable(why)) => WalletReady::EndpointUnavailable.condition(why),

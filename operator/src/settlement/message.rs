@@ -42,7 +42,10 @@ pub fn sign(
     let messages: Vec<_> = claims
         .iter()
         .map(|claim| {
-            let redeem = channel::redeem(&claim.voucher, claim.redeem.cumulative_nano, u64::from(seqno));
+            let redeem = channel::redeem(
+                &channel::Claim::new(claim.voucher, claim.redeem.cumulative_nano),
+                u64::from(seqno),
+            );
             (SendMode::ExactValue, redeem)
         })
         .collect();

@@ -12,7 +12,7 @@ use cocoon_api::{
 };
 use cocoon_core::settlement::{Candidate, InFlight, Landed, Next};
 use cocoon_operator::{
-    chain::{Chain, ChainError, Entry, Networks},
+    chain::{Chain, ChainError, Endpoint, Entry, Networks},
     metrics::Metrics,
     settlement::{Claim, look, message},
 };
@@ -42,7 +42,7 @@ pub enum Keep {
 
 pub struct World {
     pub network: LocalNetwork,
-    chain: Arc<Chain>,
+    pub chain: Arc<Chain>,
     payer: SecretKey,
     provider: SecretKey,
     params: ChannelParams,
@@ -58,7 +58,7 @@ pub fn chain(global_id: i32, endpoints: &[String]) -> Arc<Chain> {
     let entry = Entry {
         name: "testbed".into(),
         global_id,
-        endpoints: endpoints.to_vec(),
+        endpoints: endpoints.iter().map(Endpoint::open).collect(),
     };
     Networks::new(vec![entry], &Arc::new(Metrics::new().unwrap()))
         .unwrap()
@@ -73,13 +73,27 @@ impl World {
 
     /// A world whose provider holds this much for fees.
     pub async fn start_with(fees: u64) -> Self {
-        let network = tokio::task::block_in_place(|| LocalNetwork::start(Options::default())).unwrap();
+        Self::start_on(Options::default(), fees).await
+    }
+
+    /// A world in which gas and messages cost so many times as much.
+    pub async fn start_at(price_factor: u32) -> Self {
+        let options = Options {
+            price_factor,
+            ..Options::default()
+        };
+        Self::start_on(options, FEES).await
+    }
+
+    async fn start_on(options: Options, fees: u64) -> Self {
+        let network = tokio::task::block_in_place(|| LocalNetwork::start(options)).unwrap();
         let (payer, provider) = (SecretKey::from_seed(&[1; 32]), SecretKey::from_seed(&[2; 32]));
         let wallet = |key: &SecretKey| Wallet::new(key.public_key(), &Network::TESTBED);
         let params = ChannelParams {
             payer_key: payer.public_key(),
             payer: wallet(&payer).address(),
             provider: wallet(&provider).address(),
+            claimer: wallet(&provider).address(),
             challenge_period: 3_600,
             salt: 0,
         };

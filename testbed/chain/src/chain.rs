@@ -85,6 +85,16 @@ impl StateError {
 impl Chain {
     /// A new network: one account, the faucet, holding [`SUPPLY`].
     pub fn genesis(global_id: i32, utime: u32) -> Result<Self, StateError> {
+        Self::genesis_at(global_id, utime, 1)
+    }
+
+    /// As [`Chain::genesis`], at so many times the basechain's prices of gas and forwarding. They are not part of what is
+    /// stored: a network that is kept on disk has the usual ones.
+    ///
+    /// # Errors
+    ///
+    /// As [`Chain::genesis`].
+    pub fn genesis_at(global_id: i32, utime: u32, price_factor: u32) -> Result<Self, StateError> {
         let faucet = faucet::address().map_err(StateError::on("derive the faucet's address"))?;
         let account = faucet::genesis(utime).map_err(StateError::on("build the faucet's account"))?;
         let head = BlockHeader::genesis(utime, global_id);
@@ -92,7 +102,7 @@ impl Chain {
         history.push_block(head.clone());
         Ok(Self {
             global_id,
-            config: parsed_config(global_id)?,
+            config: parsed_config(global_id, price_factor)?,
             faucet: faucet.clone(),
             head,
             accounts: BTreeMap::from([(faucet, account)]),
@@ -169,9 +179,9 @@ impl Chain {
     }
 }
 
-fn parsed_config(global_id: i32) -> Result<Arc<ParsedConfig>, StateError> {
+fn parsed_config(global_id: i32, price_factor: u32) -> Result<Arc<ParsedConfig>, StateError> {
     let attempt = "build the blockchain configuration";
-    let config = blockchain_config(global_id).map_err(StateError::on(attempt))?;
+    let config = blockchain_config(global_id, price_factor).map_err(StateError::on(attempt))?;
     // Storage prices have one entry valid from the start, so that parsing does not depend on the time.
     Ok(Arc::new(
         ParsedConfig::parse(config, u32::MAX).map_err(StateError::on(attempt))?,

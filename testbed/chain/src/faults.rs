@@ -16,6 +16,9 @@ pub struct Faults {
     pub unavailable: u32,
     /// Reads answer from the state at the moment when this was switched on.
     pub stale_reads: bool,
+    /// Answers are false: see `server/lies.rs`.
+    #[serde(default)]
+    pub lies: bool,
 }
 
 /// A request to change some of the faults; what it does not name stays as it is.
@@ -32,6 +35,8 @@ pub struct FaultChange {
     pub unavailable: Option<u32>,
     /// See [`Faults::stale_reads`].
     pub stale_reads: Option<bool>,
+    /// See [`Faults::lies`].
+    pub lies: Option<bool>,
 }
 
 impl Faults {
@@ -44,6 +49,7 @@ impl Faults {
             lost_replies: change.lost_replies.unwrap_or(self.lost_replies),
             unavailable: change.unavailable.unwrap_or(self.unavailable),
             stale_reads: change.stale_reads.unwrap_or(self.stale_reads),
+            lies: change.lies.unwrap_or(self.lies),
         }
     }
 }

@@ -40,7 +40,7 @@
 //! GET  /testbed/status               block, time, mempool, totals, faults
 //! POST /testbed/blocks               {"paused": bool}: messages are let in, blocks are not made
 //! POST /testbed/advance              {"seconds": n}: moves chain time forward
-//! GET, POST /testbed/faults          {"dropSends", "duplicateSends", "lostReplies", "unavailable", "staleReads"}
+//! GET, POST /testbed/faults          {"dropSends", "duplicateSends", "lostReplies", "unavailable", "staleReads", "lies"}
 //! ```
 //!
 //! # Invariants

@@ -1,4 +1,5 @@
-//! A running network: one [`Chain`] behind a lock, the clock that moves it, the disk that remembers it, and the faults.
+//! A running network: one [`Chain`] behind a lock, the clock that moves it, the disk that remembers it, and the endpoints
+//! that answer about it, each with its own faults.
 
 mod error;
 mod status;
@@ -6,7 +7,7 @@ mod status;
 mod tests;
 
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
@@ -27,11 +28,27 @@ pub const LONGEST_ADVANCE: u32 = 10 * 366 * 24 * 3600;
 /// What the faucet keeps for its own fees, in nanoTON: 1 TON pays for more than a thousand payments.
 const FAUCET_RESERVE: u128 = 1_000_000_000;
 
-/// A network that makes blocks and answers questions.
+/// A network that makes blocks, through one of its endpoints.
 #[derive(Debug)]
 pub struct Network {
+    shared: Arc<Shared>,
+    /// Locked before the state, where both are needed.
+    endpoint: Mutex<Endpoint>,
+}
+
+/// What all endpoints of a network answer about.
+#[derive(Debug)]
+struct Shared {
     state: Mutex<State>,
     head: watch::Sender<u32>,
+}
+
+/// What one endpoint makes of it.
+#[derive(Debug, Default)]
+struct Endpoint {
+    faults: Faults,
+    /// What reads see while [`Faults::stale_reads`] is on.
+    stale: Option<Box<Chain>>,
 }
 
 #[derive(Debug)]
@@ -41,9 +58,6 @@ struct State {
     /// Seconds that chain time is ahead of the machine's clock.
     ahead: u32,
     paused: bool,
-    faults: Faults,
-    /// What reads see while [`Faults::stale_reads`] is on.
-    stale: Option<Box<Chain>>,
     nonce: u64,
 }
 
@@ -74,6 +88,21 @@ impl Network {
                 (chain, Some(store))
             }
         };
+        Ok(Self::of(chain, store, wall))
+    }
+
+    /// Starts a network that is kept in memory only, at so many times the basechain's prices of gas and forwarding.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the first state cannot be built.
+    pub fn at_prices(global_id: i32, price_factor: u32) -> Result<Self, NetworkError> {
+        let wall = wall_clock()?;
+        let chain = Chain::genesis_at(global_id, wall, price_factor)?;
+        Ok(Self::of(chain, None, wall))
+    }
+
+    fn of(chain: Chain, store: Option<Store>, wall: u32) -> Self {
         let seqno = chain.head().seqno;
         let ahead = chain.head().utime.saturating_sub(wall);
         let state = State {
@@ -81,15 +110,25 @@ impl Network {
             store,
             ahead,
             paused: false,
-            faults: Faults::default(),
-            stale: None,
             // A restarted faucet must not repeat the bytes of a request that still waits somewhere.
             nonce: u64::from(seqno) << 32,
         };
-        Ok(Self {
-            state: Mutex::new(state),
-            head: watch::Sender::new(seqno),
-        })
+        Self {
+            shared: Arc::new(Shared {
+                state: Mutex::new(state),
+                head: watch::Sender::new(seqno),
+            }),
+            endpoint: Mutex::default(),
+        }
+    }
+
+    /// The same network through one more endpoint, which has no faults yet.
+    #[must_use]
+    pub fn another_endpoint(&self) -> Self {
+        Self {
+            shared: self.shared.clone(),
+            endpoint: Mutex::default(),
+        }
     }
 
     /// Makes blocks at this interval, unless paused, until cancelled.
@@ -98,7 +137,7 @@ impl Network {
     ///
     /// Stops at the first block that cannot be stored.
     pub async fn make_blocks(
-        self: std::sync::Arc<Self>,
+        self: Arc<Self>,
         interval: Duration,
         cancelled: CancellationToken,
     ) -> Result<(), NetworkError> {
@@ -131,19 +170,22 @@ impl Network {
         state.compact_if_due()?;
         let seqno = state.chain.head().seqno;
         drop(state);
-        self.head.send_replace(seqno);
+        self.shared.head.send_replace(seqno);
         Ok(seqno)
     }
 
     /// Sequence numbers of new blocks as they are made.
     pub fn blocks(&self) -> watch::Receiver<u32> {
-        self.head.subscribe()
+        self.shared.head.subscribe()
     }
 
     /// Answers a question from the current state, or from an old one while [`Faults::stale_reads`] is on.
     pub fn read<T>(&self, question: impl FnOnce(&Chain) -> T) -> T {
-        let state = self.lock();
-        question(state.stale.as_deref().unwrap_or(&state.chain))
+        let endpoint = self.endpoint();
+        match &endpoint.stale {
+            Some(stale) => question(stale),
+            None => question(&self.lock().chain),
+        }
     }
 
     /// Answers a question from the current state, whatever the faults.
@@ -158,17 +200,18 @@ impl Network {
     /// See [`Chain::check`] and [`Chain::submit`].
     pub fn send(&self, boc: &[u8]) -> Result<ExternalMessage, SendError> {
         let message = ExternalMessage::parse(boc)?;
+        let mut endpoint = self.endpoint();
         let mut state = self.lock();
         state.chain.check(&message)?;
-        if strikes(&mut state.faults.drop_sends) {
+        if strikes(&mut endpoint.faults.drop_sends) {
             return Ok(message);
         }
-        if strikes(&mut state.faults.duplicate_sends) {
+        if strikes(&mut endpoint.faults.duplicate_sends) {
             state.chain.submit_twice(message.clone())?;
         } else {
             state.chain.submit(message.clone())?;
         }
-        if strikes(&mut state.faults.lost_replies) {
+        if strikes(&mut endpoint.faults.lost_replies) {
             return Err(SendError::ReplyLost);
         }
         Ok(message)
@@ -222,21 +265,26 @@ impl Network {
         Ok(())
     }
 
-    /// Changes some of the faults and returns all of them.
+    /// Changes some of this endpoint's faults and returns all of them.
     pub fn change_faults(&self, change: FaultChange) -> Faults {
-        let mut state = self.lock();
-        state.faults = state.faults.changed(change);
-        match (state.faults.stale_reads, state.stale.is_some()) {
-            (true, false) => state.stale = Some(Box::new(state.chain.clone())),
-            (false, true) => state.stale = None,
+        let mut endpoint = self.endpoint();
+        endpoint.faults = endpoint.faults.changed(change);
+        match (endpoint.faults.stale_reads, endpoint.stale.is_some()) {
+            (true, false) => endpoint.stale = Some(Box::new(self.lock().chain.clone())),
+            (false, true) => endpoint.stale = None,
             (true, true) | (false, false) => {}
         }
-        state.faults
+        endpoint.faults
     }
 
     /// True if the request at hand must be answered with 503.
     pub(crate) fn unavailable(&self) -> bool {
-        strikes(&mut self.lock().faults.unavailable)
+        strikes(&mut self.endpoint().faults.unavailable)
+    }
+
+    /// True if this endpoint answers falsely.
+    pub(crate) fn lies(&self) -> bool {
+        self.endpoint().faults.lies
     }
 
     /// The network's condition.
@@ -245,8 +293,9 @@ impl Network {
     ///
     /// Fails if the faucet's state cannot be read.
     pub fn status(&self) -> Result<Status, StateError> {
+        let faults = self.endpoint().faults;
         let state = self.lock();
-        Status::of(&state.chain, state.ahead, state.paused, state.faults)
+        Status::of(&state.chain, state.ahead, state.paused, faults)
     }
 
     /// Writes the whole state to disk in one piece, if the network has a disk.
@@ -263,9 +312,16 @@ impl Network {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state
+        self.shared
+            .state
             .lock()
             .expect("no thread panicked while it held the network's state")
+    }
+
+    fn endpoint(&self) -> MutexGuard<'_, Endpoint> {
+        self.endpoint
+            .lock()
+            .expect("no thread panicked while it held an endpoint's faults")
     }
 }
 

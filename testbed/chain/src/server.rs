@@ -5,6 +5,7 @@
 mod accounts;
 mod blocks;
 mod envelope;
+mod lies;
 mod methods;
 mod params;
 mod send;

@@ -67,6 +67,8 @@ pub struct Options {
     pub block_interval: Option<Duration>,
     /// Folder of the state; none keeps it in memory.
     pub state: Option<PathBuf>,
+    /// Times the usual prices of gas and forwarding; for networks without a folder.
+    pub price_factor: u32,
 }
 
 impl Default for Options {
@@ -76,6 +78,7 @@ impl Default for Options {
             global_id: TESTBED_GLOBAL_ID,
             block_interval: Some(Duration::from_millis(50)),
             state: None,
+            price_factor: 1,
         }
     }
 }
@@ -84,6 +87,31 @@ impl Default for Options {
 #[derive(Debug)]
 pub struct LocalNetwork {
     network: Arc<Network>,
+    server: Server,
+}
+
+/// One more endpoint of a [`LocalNetwork`], with faults of its own. Stops when dropped.
+#[derive(Debug)]
+pub struct LocalEndpoint {
+    network: Arc<Network>,
+    server: Server,
+}
+
+impl LocalEndpoint {
+    /// The toncenter v2 base: `http://127.0.0.1:PORT/api/v2`.
+    pub fn base_url(&self) -> String {
+        format!("http://{}/api/v2", self.server.address)
+    }
+
+    /// Changes some of this endpoint's faults and returns all of them.
+    pub fn change_faults(&self, change: FaultChange) -> Faults {
+        self.network.change_faults(change)
+    }
+}
+
+/// A listener on a free port of the loopback interface, in a thread of its own.
+#[derive(Debug)]
+struct Server {
     address: SocketAddr,
     stop: CancellationToken,
     thread: Option<JoinHandle<()>>,
@@ -100,45 +128,35 @@ impl LocalNetwork {
             global_id,
             block_interval,
             state,
+            price_factor,
         } = options;
-        let network = Arc::new(Network::open(global_id, state.as_deref())?);
-        let listener =
-            TcpListener::bind("127.0.0.1:0").map_err(failed("bind a loopback port for the network"))?;
-        let address = listener.local_addr().map_err(failed("read the network's port"))?;
-        let stop = CancellationToken::new();
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .map_err(failed("start the network's runtime"))?;
-        let thread = std::thread::Builder::new()
-            .name("testbed-chain".to_owned())
-            .spawn({
-                let (network, stop) = (network.clone(), stop.clone());
-                move || {
-                    let served = runtime.block_on(serve(network, vec![listener], block_interval, stop));
-                    if let Err(error) = served {
-                        tracing::error!(error = &error as &dyn std::error::Error, "the network stopped");
-                    }
-                }
-            });
-        let thread = thread.map_err(failed("start the network's thread"))?;
-        Ok(Self {
-            network,
-            address,
-            stop,
-            thread: Some(thread),
-        })
+        let network = Arc::new(match &state {
+            None => Network::at_prices(global_id, price_factor)?,
+            Some(state) => Network::open(global_id, Some(state))?,
+        });
+        let server = Server::start(network.clone(), block_interval)?;
+        Ok(Self { network, server })
+    }
+
+    /// Opens one more endpoint, which has no faults yet and makes no blocks of its own.
+    ///
+    /// # Errors
+    ///
+    /// Fails if no port can be bound.
+    pub fn open_endpoint(&self) -> Result<LocalEndpoint, TestingError> {
+        let network = Arc::new(self.network.another_endpoint());
+        let server = Server::start(network.clone(), None)?;
+        Ok(LocalEndpoint { network, server })
     }
 
     /// The toncenter v2 base: `http://127.0.0.1:PORT/api/v2`.
     pub fn base_url(&self) -> String {
-        format!("http://{}/api/v2", self.address)
+        format!("http://{}/api/v2", self.server.address)
     }
 
     /// The root of the server, for the faucet and the test surface: `http://127.0.0.1:PORT`.
     pub fn root_url(&self) -> String {
-        format!("http://{}", self.address)
+        format!("http://{}", self.server.address)
     }
 
     /// The network itself.
@@ -227,7 +245,38 @@ impl LocalNetwork {
     }
 }
 
-impl Drop for LocalNetwork {
+impl Server {
+    fn start(network: Arc<Network>, block_interval: Option<Duration>) -> Result<Self, TestingError> {
+        let listener =
+            TcpListener::bind("127.0.0.1:0").map_err(failed("bind a loopback port for the network"))?;
+        let address = listener.local_addr().map_err(failed("read the network's port"))?;
+        let stop = CancellationToken::new();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .map_err(failed("start the network's runtime"))?;
+        let thread = std::thread::Builder::new()
+            .name("testbed-chain".to_owned())
+            .spawn({
+                let stop = stop.clone();
+                move || {
+                    let served = runtime.block_on(serve(network, vec![listener], block_interval, stop));
+                    if let Err(error) = served {
+                        tracing::error!(error = &error as &dyn std::error::Error, "the network stopped");
+                    }
+                }
+            });
+        let thread = thread.map_err(failed("start the network's thread"))?;
+        Ok(Self {
+            address,
+            stop,
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for Server {
     fn drop(&mut self) {
         self.stop.cancel();
         if let Some(thread) = self.thread.take()

@@ -3,6 +3,7 @@
 #![no_main]
 
 use cocoon_ton::SignedMessage;
+use cocoon_ton::channel::Payout;
 use cocoon_ton::message::ParsedMessage;
 use cocoon_ton::transaction::Transaction;
 use libfuzzer_sys::fuzz_target;
@@ -16,5 +17,6 @@ fuzz_target!(|bytes: &[u8]| {
     let again = cocoon_ton::decode_boc(&encoded).expect("what was encoded can be decoded");
     assert_eq!(cocoon_ton::cell_hash(&cell).ok(), cocoon_ton::cell_hash(&again).ok());
     let _ = ParsedMessage::parse(&cell).map(|message| (message.op(), message.normalized_hash()));
+    let _ = Payout::parse(&cell);
     let _ = Transaction::parse(&cell).map(|transaction| (transaction.succeeded(), transaction.payments()));
 });

@@ -30,7 +30,7 @@ pub struct ChannelState {
     /// Paid to the provider since the first day; never falls.
     pub redeemed: NanoTon,
     /// What claims may still take: the balance without the rent reserve. Rent since the last transaction, about
-    /// 0.0011 TON a year, is not taken off yet.
+    /// 0.0015 TON a year, is not taken off yet.
     pub available: NanoTon,
     /// The two ends and the rules.
     pub params: ChannelParams,
@@ -152,6 +152,7 @@ impl ChannelState {
                 payer_key: entries.take("payerKey", StackEntry::u256).map(PublicKey)?,
                 payer: entries.take("payer", StackEntry::address)?,
                 provider: entries.take("provider", StackEntry::address)?,
+                claimer: entries.take("claimer", StackEntry::address)?,
                 challenge_period: entries.u32("challengePeriod")?,
                 salt: entries.u32("salt")?,
             },

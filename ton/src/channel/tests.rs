@@ -15,6 +15,10 @@ fn params() -> ChannelParams {
             workchain: 0,
             account: [3; 32],
         },
+        claimer: Address {
+            workchain: 0,
+            account: [5; 32],
+        },
         challenge_period: 3_600,
         salt: 4,
     }
@@ -45,6 +49,7 @@ fn reply() -> Vec<StackEntry> {
         },
         address(&params.payer),
         address(&params.provider),
+        address(&params.claimer),
         number(3_600),
         number(4),
     ]
@@ -71,6 +76,10 @@ fn every_parameter_makes_another_address() {
         ChannelParams { payer: other, ..base },
         ChannelParams {
             provider: other,
+            ..base
+        },
+        ChannelParams {
+            claimer: other,
             ..base
         },
         ChannelParams {
@@ -167,15 +176,22 @@ proptest! {
         };
         let voucher = voucher.sign(&SecretKey::from_seed(&[1; 32])).expect("signs");
         for message in [
-            redeem(&voucher, nano(claim), query_id),
+            redeem(&Claim::new(voucher, nano(claim)), query_id),
             close(voucher.voucher.channel, query_id),
             settle(voucher.voucher.channel, query_id),
-            refund(voucher.voucher.channel, query_id),
+            refund(voucher.voucher.channel, epoch, None, query_id),
+            refund(voucher.voucher.channel, epoch, Some(&Claim { receipts_root: [0xFF; 32], ..Claim::new(voucher, nano(claim)) }), query_id),
             top_up(voucher.voucher.channel, nano(cap), query_id).expect("amount"),
             deploy_and_fund(&params(), nano(cap), query_id).expect("amount"),
         ] {
             encode_boc(&message.to_cell()).expect("encodes");
         }
+    }
+
+    #[test]
+    fn no_bytes_make_reading_a_payout_panic(bytes in proptest::collection::vec(any::<u8>(), 0..64), known: bool) {
+        let op: &[u8] = if known { &[0x43, 0x54, 0x00, 0x11] } else { &[] };
+        let _ = Payout::parse(&Layout::new().bytes(op).bytes(&bytes).build());
     }
 
     #[test]

@@ -1,13 +1,15 @@
 //! JSON-RPC over HTTP: timeouts, limits and retries.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{HeaderMap, HeaderValue};
+use reqwest::header::HeaderMap;
 use reqwest::{StatusCode, Url, redirect};
 use serde_json::{Value, json};
 
-use super::ClientError;
+use super::{ApiKey, ClientError};
+use crate::Network;
 
 /// Time to open a connection. An endpoint on the other side of the world takes well under a second.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -32,11 +34,20 @@ pub const MAX_RESPONSE_BYTES: usize = 12 * 1024 * 1024;
 const MAX_REASON_CHARS: usize = 300;
 
 /// Connections to one endpoint.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Transport {
     http: reqwest::Client,
     rpc: Url,
     endpoint: Arc<str>,
+}
+
+impl fmt::Debug for Transport {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Transport")
+            .field("endpoint", &self.endpoint)
+            .finish_non_exhaustive()
+    }
 }
 
 /// One attempt did not bring a result.
@@ -50,16 +61,19 @@ enum Failure {
 }
 
 impl Transport {
-    pub(super) fn new(endpoint: &str, api_key: Option<&str>) -> Result<Self, ClientError> {
+    pub(super) fn new(network: &Network, url: &str, api_key: Option<&ApiKey>) -> Result<Self, ClientError> {
         let invalid = |reason: String| ClientError::InvalidEndpoint { reason };
-        let rpc = rpc_url(endpoint).map_err(invalid)?;
+        let rpc = rpc_url(url).map_err(invalid)?;
+        let is_open = network.global_id() == Network::TESTBED.global_id() && api_key.is_none();
+        if rpc.scheme() != "https" && !is_loopback(&rpc) && !is_open {
+            return Err(invalid(format!(
+                "{} is asked by plain http, which is for loopback addresses: use https",
+                name(&rpc)
+            )));
+        }
         let mut headers = HeaderMap::new();
         if let Some(key) = api_key {
-            let mut value = HeaderValue::from_str(key.trim()).map_err(|_| {
-                invalid("the API key holds characters that no HTTP header may hold".to_owned())
-            })?;
-            value.set_sensitive(true);
-            headers.insert("x-api-key", value);
+            headers.insert("x-api-key", key.header()?);
         }
         let mut builder = reqwest::Client::builder()
             .use_preconfigured_tls(tls()?)
@@ -74,8 +88,8 @@ impl Transport {
         let http = builder.build().map_err(|error| invalid(chain(&error)))?;
         Ok(Self {
             http,
+            endpoint: name(&rpc).into(),
             rpc,
-            endpoint: endpoint.into(),
         })
     }
 
@@ -217,6 +231,15 @@ fn rpc_url(endpoint: &str) -> Result<Url, String> {
     let path = format!("{base}/{RPC}");
     url.set_path(&path);
     Ok(url)
+}
+
+/// The host, with the port where the scheme has another one.
+fn name(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    match url.port() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    }
 }
 
 fn is_loopback(url: &Url) -> bool {

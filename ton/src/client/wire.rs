@@ -8,10 +8,12 @@ use serde_json::Value;
 use super::{Account, AccountState, ClientError, GetterResult, Head, TransactionId};
 use crate::cells::{Fields, MAX_BOC_BYTES};
 use crate::channel::StackEntry;
+#[cfg(any(test, feature = "fuzzing"))]
+use crate::prices::Prices;
 use crate::transaction::Transaction;
 use crate::{Address, Cell, cell_hash, decode_boc};
 
-/// Most values that a getter may answer. `channel_state` answers ten.
+/// Most values that a getter may answer. `channel_state` answers eleven.
 pub const MAX_STACK_ENTRIES: usize = 64;
 
 /// Hex digits of the largest number on a stack: 257 bits.
@@ -115,15 +117,21 @@ pub(super) fn head(value: &Value, seqno: u32) -> Result<Head, ClientError> {
     })
 }
 
-pub(super) fn global_id(value: &Value) -> Result<i32, ClientError> {
+pub(super) fn config_param(value: &Value) -> Result<Cell, ClientError> {
     let answer = Answer {
         method: "getConfigParam",
         value,
     };
-    let cell = answer.field("config")?.cell("bytes")?;
-    Fields::new(&cell, "config parameter 19")
+    answer.field("config")?.cell("bytes")
+}
+
+pub(super) fn global_id(cell: &Cell) -> Result<i32, ClientError> {
+    Fields::new(cell, "config parameter 19")
         .i32()
-        .map_err(|_| answer.bad("global id"))
+        .map_err(|_| ClientError::BadResponse {
+            method: "getConfigParam",
+            what: "global id",
+        })
 }
 
 pub(super) fn account(value: &Value) -> Result<Account, ClientError> {
@@ -254,7 +262,7 @@ pub(super) fn transactions(
 pub(super) fn read_all(value: &Value, address: &Address) {
     let _ = masterchain_block(value).map(drop);
     let _ = head(value, 1);
-    let _ = global_id(value);
+    let _ = config_param(value).map(|cell| (global_id(&cell).is_ok(), Prices::parse(&cell, &cell).is_ok()));
     let _ = account(value);
     let _ = getter(value);
     let _ = transactions(value, address, None, 32);

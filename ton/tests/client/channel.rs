@@ -1,22 +1,38 @@
 //! A channel's life through the endpoint, as payer and provider see it.
 
-use cocoon_ton::channel;
+use cocoon_api::NanoTon;
+use cocoon_ton::channel::{self, Claim};
+use cocoon_ton::voucher::NO_EXPIRY;
 use cocoon_ton::wallet::MAX_MESSAGES;
 use cocoon_ton::{
-    Address, ChannelOnChain, ChannelParams, ChannelState, ChannelStatus, Network, Signer, Voucher,
+    Address, ChannelOnChain, ChannelParams, ChannelState, ChannelStatus, Network, SignedVoucher, Signer,
+    Voucher,
 };
 
 use crate::network::{Local, nano};
 
 /// One wallet at both ends: the contract does not mind, and the test needs no second one.
-fn params(local: &Local) -> ChannelParams {
+pub fn params(local: &Local) -> ChannelParams {
     ChannelParams {
         payer_key: local.key.public_key(),
         payer: local.wallet.address(),
         provider: local.wallet.address(),
+        claimer: local.wallet.address(),
         challenge_period: 60,
         salt: 0,
     }
+}
+
+/// A voucher of the first epoch that does not expire.
+pub fn voucher(local: &Local, params: &ChannelParams, cap: NanoTon) -> SignedVoucher {
+    let voucher = Voucher {
+        global_id: Network::TESTBED.global_id(),
+        channel: params.address(),
+        cap,
+        valid_until: NO_EXPIRY,
+        epoch: 0,
+    };
+    voucher.sign(&local.key).expect("signature")
 }
 
 async fn channel_state(local: &Local, address: &Address) -> ChannelState {
@@ -58,7 +74,9 @@ async fn a_channel_is_opened_redeemed_closed_and_settled() {
         epoch: open.epoch,
     };
     let voucher = voucher.sign(&local.key).expect("signature");
-    let signed = local.send(channel::redeem(&voucher, nano(500_000_000), 1)).await;
+    let signed = local
+        .send(channel::redeem(&Claim::new(voucher, nano(500_000_000)), 1))
+        .await;
     let found = local
         .reader
         .find_transaction_by_message_hash(&signed.destination, &signed.hash, 0)
@@ -99,7 +117,8 @@ async fn a_settlement_of_255_redeems_is_found_behind_the_255_payouts_it_caused()
         epoch: 0,
     };
     let voucher = voucher.sign(&local.key).expect("signature");
-    let redeems = (1..=MAX_MESSAGES as u64).map(|n| channel::redeem(&voucher, nano(n * 1_000_000), n));
+    let redeems =
+        (1..=MAX_MESSAGES as u64).map(|n| channel::redeem(&Claim::new(voucher, nano(n * 1_000_000)), n));
     let signed = local.send_all(redeems.collect()).await;
 
     let found = local

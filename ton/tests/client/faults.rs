@@ -2,7 +2,7 @@
 
 use cocoon_ton::client::ATTEMPTS;
 use cocoon_ton::message::InternalMessage;
-use cocoon_ton::{ChainClient, ClientError};
+use cocoon_ton::{ChainClient, ClientError, Network};
 use testbed_chain::faults::FaultChange;
 
 use crate::network::{Local, nano, nowhere};
@@ -48,7 +48,7 @@ async fn an_endpoint_that_is_not_there_is_reported_as_unavailable() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let url = format!("http://{}/api/v2", listener.local_addr().expect("its address"));
     drop(listener);
-    let error = ChainClient::new(&url, None)
+    let error = ChainClient::new(&Network::TESTBED, &url, None)
         .expect("client")
         .head()
         .await

@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use axum::routing::post;
 use cocoon_ton::client::{MAX_RESPONSE_BYTES, MAX_STACK_ENTRIES};
 use cocoon_ton::message::InternalMessage;
-use cocoon_ton::{ChainClient, ClientError};
+use cocoon_ton::{ApiKey, ChainClient, ClientError, Network};
 use serde_json::{Value, json};
 use tycho_types::models::StdAddr;
 use tycho_types::prelude::{Boc, HashBytes};
@@ -26,7 +26,7 @@ async fn endpoint(status: StatusCode, body: impl Into<String>) -> ChainClient {
     tokio::spawn(
         async move { axum::serve(listener, Router::new().route("/api/v2/jsonRPC", post(answer))).await },
     );
-    ChainClient::new(&format!("http://{address}/api/v2"), None).expect("client")
+    ChainClient::new(&Network::TESTBED, &format!("http://{address}/api/v2"), None).expect("client")
 }
 
 async fn answering(result: Value) -> ChainClient {
@@ -214,6 +214,10 @@ async fn transactions_of_another_account_or_out_of_line_are_refused() {
     );
 }
 
+fn key() -> ApiKey {
+    ApiKey::parse("top-secret").expect("a key")
+}
+
 #[test]
 fn unusable_endpoints_are_refused_before_anything_is_sent() {
     let urls = [
@@ -221,24 +225,90 @@ fn unusable_endpoints_are_refused_before_anything_is_sent() {
         "toncenter.com",
         "ftp://toncenter.com/api/v2",
         "http://",
-        "https://toncenter.com/api/v2?api_key=x",
-        "https://user:password@toncenter.com/api/v2",
+        "https://toncenter.com/api/v2?api_key=top-secret",
+        "https://user:top-secret@toncenter.com/api/v2",
+        "http://toncenter.com/api/v2/top-secret",
+        "http://10.0.0.1/api/v2",
+        "http://127.0.0.1.example.com/api/v2",
     ];
     for url in urls {
-        let error = ChainClient::new(url, None).expect_err("unusable");
+        let error = ChainClient::new(&Network::MAINNET, url, Some(&key())).expect_err("unusable");
         assert!(
             matches!(error, ClientError::InvalidEndpoint { .. }),
             "{url}: {error}"
         );
+        assert!(!format!("{error} {error:?}").contains("top-secret"), "{error}");
     }
-    let error =
-        ChainClient::new("https://toncenter.com/api/v2", Some("secret\nkey")).expect_err("unusable key");
-    assert!(!error.to_string().contains("secret"));
     for url in [
         "https://toncenter.com/api/v2",
         "https://toncenter.com/api/v2/",
         "https://toncenter.com/api/v2/jsonRPC",
+        "http://127.0.0.1:1/api/v2",
+        "http://[::1]:1/api/v2",
+        "http://localhost:1/api/v2",
     ] {
-        ChainClient::new(url, Some("key")).expect("usable");
+        ChainClient::new(&Network::MAINNET, url, Some(&key())).expect("usable");
     }
+}
+
+#[test]
+fn plain_http_beyond_loopback_is_for_the_testbeds_network_and_carries_no_key() {
+    let url = "http://10.0.0.1:18081/api/v2";
+    ChainClient::new(&Network::TESTBED, url, None).expect("coins of nobody");
+    ChainClient::new(&Network::TESTBED, url, Some(&key())).expect_err("a key in the open");
+    for network in [Network::MAINNET, Network::TESTNET, Network::new("lab", -5)] {
+        ChainClient::new(&network, url, None).expect_err("anybody could answer");
+    }
+}
+
+#[test]
+fn a_key_that_no_header_holds_is_refused_without_being_repeated() {
+    for text in ["", " \n", "top-secret\nkey", &"top-secret".repeat(200)] {
+        let error = ApiKey::parse(text).expect_err("no key");
+        assert!(!format!("{error} {error:?}").contains("top-secret"), "{error}");
+    }
+    ApiKey::parse(" key\n").expect("as a file holds it");
+}
+
+#[test]
+fn neither_key_nor_path_is_printed() {
+    let url = "https://ton.example.org:8443/path-key/api/v2";
+    let client = ChainClient::new(&Network::MAINNET, url, Some(&key())).expect("usable");
+    assert_eq!(client.endpoint(), "ton.example.org:8443");
+    let printed = format!("{client:?} {:?}", key());
+    assert!(
+        !printed.contains("path-key") && !printed.contains("top-secret"),
+        "{printed}"
+    );
+}
+
+#[tokio::test]
+async fn the_key_goes_along_as_a_header_and_an_error_does_not_repeat_it() {
+    let heard = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let answer = {
+        let heard = heard.clone();
+        move |headers: axum::http::HeaderMap| async move {
+            let key = headers
+                .get("x-api-key")
+                .and_then(|key| key.to_str().ok())
+                .map(str::to_owned);
+            heard.lock().expect("no panic").push(key);
+            (StatusCode::FORBIDDEN, "{}")
+        }
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("a free port");
+    let address = listener.local_addr().expect("its address");
+    let routes = Router::new().route("/path-key/api/v2/jsonRPC", post(answer));
+    tokio::spawn(async move { axum::serve(listener, routes).await });
+    let url = format!("http://{address}/path-key/api/v2");
+    let client = ChainClient::new(&Network::MAINNET, &url, Some(&key())).expect("usable");
+    let error = client.head().await.expect_err("forbidden");
+    let printed = format!("{error} {error:?}");
+    assert!(
+        !printed.contains("top-secret") && !printed.contains("path-key"),
+        "{printed}"
+    );
+    assert_eq!(*heard.lock().expect("no panic"), [Some("top-secret".to_owned())]);
 }

@@ -4,4 +4,5 @@ mod channel;
 mod faults;
 mod hostile;
 mod network;
+mod quorum;
 mod wallet;

@@ -31,7 +31,7 @@ impl Local {
             ..Options::default()
         };
         let chain = LocalNetwork::start(options).expect("network");
-        let client = ChainClient::new(&chain.base_url(), None).expect("client");
+        let client = ChainClient::new(&Network::TESTBED, &chain.base_url(), None).expect("client");
         let key = SecretKey::from_seed(&[1; 32]);
         let wallet = Wallet::new(key.public_key(), &Network::TESTBED);
         chain.fund(&wallet.address().to_string(), FUNDS).expect("funds");

@@ -6,7 +6,7 @@ use cocoon_ton::message::InternalMessage;
 use cocoon_ton::transaction::Transaction;
 use cocoon_ton::{ChannelStatus, Voucher};
 
-use crate::world::{CHALLENGE, Who, World, milli, on_channel, ton};
+use crate::world::{CHALLENGE, RENT_OF_A_DAY, Who, World, milli, on_channel, ton};
 
 fn close(world: &mut World) {
     let landed = world.send(Who::Payer, &[channel::close(world.channel(), 1)]);
@@ -50,7 +50,7 @@ fn closing_starts_the_challenge_window_and_moves_no_money() {
 #[test]
 fn only_the_payer_may_close() {
     let mut world = World::with_channel(ton(5));
-    for who in [Who::Provider, Who::Stranger] {
+    for who in [Who::Provider, Who::Stranger, Who::Claimer] {
         let landed = world.send(who, &[channel::close(world.channel(), 1)]);
         assert_eq!(exit_of(&world, &landed), Some(exit_code::NOT_PAYER));
         assert_eq!(world.state().status, ChannelStatus::Open);
@@ -97,11 +97,12 @@ fn settling_pays_the_remainder_to_the_payer_whoever_sends_it() {
         assert!(landed.iter().all(Transaction::succeeded), "{landed:#?}");
         let payments = on_channel(&world, &landed).payments();
         assert_eq!(payments[0].destination, world.payer.address());
-        let fee = remainder.checked_sub(payments[0].value).expect("a fee");
+        let rent = remainder
+            .checked_sub(payments[0].value)
+            .expect("no more than there was");
         assert!(
-            fee < milli(1),
-            "the remainder less its own forward fee, got {}",
-            payments[0].value
+            rent <= RENT_OF_A_DAY,
+            "fees come out of what the sender attached, and {rent} is missing"
         );
         assert!(
             payments[1].value > milli(9),
@@ -146,7 +147,7 @@ fn close_settle_and_refund_with_too_little_value_change_nothing() {
         );
     };
     refused(&mut world, Who::Payer, channel::close(channel, 1));
-    refused(&mut world, Who::Provider, channel::refund(channel, 1));
+    refused(&mut world, Who::Provider, channel::refund(channel, 0, None, 1));
     close(&mut world);
     world.pass(CHALLENGE);
     refused(&mut world, Who::Stranger, channel::settle(channel, 1));
@@ -220,7 +221,7 @@ fn a_top_up_by_the_payer_opens_a_closed_channel_in_the_next_epoch() {
 #[test]
 fn nobody_but_the_payer_opens_a_closed_channel() {
     let mut world = settled();
-    for who in [Who::Provider, Who::Stranger] {
+    for who in [Who::Provider, Who::Stranger, Who::Claimer] {
         let top_up = channel::top_up(world.channel(), ton(3), 2).expect("amount");
         let landed = world.send(who, &[top_up]);
         let transaction = on_channel(&world, &landed);
@@ -254,11 +255,16 @@ fn sending_the_deployment_again_opens_a_closed_channel_without_resetting_it() {
 fn the_provider_may_give_the_remainder_back_at_once() {
     let mut world = World::with_channel(ton(5));
     let remainder = world.state().available;
-    let landed = world.send(Who::Provider, &[channel::refund(world.channel(), 1)]);
+    let landed = world.send(
+        Who::Provider,
+        &[channel::refund(world.channel(), world.state().epoch, None, 1)],
+    );
     assert!(landed.iter().all(Transaction::succeeded), "{landed:#?}");
     let payment = &on_channel(&world, &landed).payments()[0];
-    assert_eq!(payment.destination, world.payer.address());
-    assert!(remainder.checked_sub(payment.value).expect("a fee") < milli(1));
+    assert_eq!(
+        (payment.destination, payment.value),
+        (world.payer.address(), remainder)
+    );
     let state = world.state();
     assert_eq!((state.status, state.epoch), (ChannelStatus::Closed, 1));
 }
@@ -266,8 +272,11 @@ fn the_provider_may_give_the_remainder_back_at_once() {
 #[test]
 fn nobody_but_the_provider_may_refund() {
     let mut world = World::with_channel(ton(5));
-    for who in [Who::Payer, Who::Stranger] {
-        let landed = world.send(who, &[channel::refund(world.channel(), 1)]);
+    for who in [Who::Payer, Who::Stranger, Who::Claimer] {
+        let landed = world.send(
+            who,
+            &[channel::refund(world.channel(), world.state().epoch, None, 1)],
+        );
         assert_eq!(exit_of(&world, &landed), Some(exit_code::NOT_PROVIDER));
         assert_eq!(world.state().status, ChannelStatus::Open);
     }
@@ -276,7 +285,10 @@ fn nobody_but_the_provider_may_refund() {
 #[test]
 fn a_refund_after_the_settlement_pays_nothing() {
     let mut world = settled();
-    let landed = world.send(Who::Provider, &[channel::refund(world.channel(), 1)]);
+    let landed = world.send(
+        Who::Provider,
+        &[channel::refund(world.channel(), world.state().epoch, None, 1)],
+    );
     assert_eq!(exit_of(&world, &landed), Some(exit_code::CLOSED));
     assert_eq!(world.state().epoch, 1);
 }

@@ -6,7 +6,7 @@ use cocoon_ton::message::{ExternalMessage, InternalMessage, MessageInfo};
 use cocoon_ton::transaction::Transaction;
 use cocoon_ton::{Cell, ChannelStatus, decode_boc};
 
-use crate::world::{Who, World, milli, on_channel, ton};
+use crate::world::{CHALLENGE, Who, World, milli, on_channel, ton};
 
 #[test]
 fn a_deployed_channel_is_open_and_holds_its_deposit() {
@@ -46,7 +46,7 @@ fn deploying_twice_adds_to_the_deposit_and_resets_nothing() {
 #[test]
 fn anyone_may_add_to_an_open_channel() {
     let mut world = World::with_channel(ton(1));
-    for who in [Who::Payer, Who::Provider, Who::Stranger] {
+    for who in [Who::Payer, Who::Provider, Who::Stranger, Who::Claimer] {
         let before = world.state().available;
         let top_up = channel::top_up(world.channel(), ton(1), 2).expect("amount");
         assert!(world.send(who, &[top_up]).iter().all(Transaction::succeeded));
@@ -56,15 +56,31 @@ fn anyone_may_add_to_an_open_channel() {
 }
 
 #[test]
-fn a_top_up_while_closing_does_not_open_the_channel() {
-    let mut world = World::with_channel(ton(1));
-    world.send(Who::Payer, &[channel::close(world.channel(), 1)]);
-    let before = world.state();
-    let top_up = channel::top_up(world.channel(), ton(1), 2).expect("amount");
-    world.send(Who::Payer, &[top_up]);
-    let after = world.state();
-    assert_eq!(after.status, before.status);
-    assert!(after.available > before.available);
+fn a_top_up_by_the_payer_while_closing_opens_the_channel_in_the_same_epoch() {
+    for passed in [0, CHALLENGE - 1, CHALLENGE, 9 * CHALLENGE] {
+        let mut world = World::with_channel(ton(1));
+        let voucher = world.voucher(ton(2));
+        world.send(Who::Payer, &[channel::close(world.channel(), 1)]);
+        world.pass(passed);
+        let top_up = channel::top_up(world.channel(), ton(1), 2).expect("amount");
+        let landed = world.send(Who::Payer, &[top_up]);
+        assert!(landed.iter().all(Transaction::succeeded), "{landed:#?}");
+        let state = world.state();
+        assert_eq!((state.status, state.epoch), (ChannelStatus::Open, 0));
+        let landed = world.redeem(&voucher, milli(1_500));
+        assert!(
+            landed.iter().all(Transaction::succeeded),
+            "no promise of the epoch is lost"
+        );
+
+        world.send(Who::Payer, &[channel::close(world.channel(), 3)]);
+        let deadline = world.now + CHALLENGE;
+        assert_eq!(
+            world.state().status,
+            ChannelStatus::Closing { deadline },
+            "the next close gives a whole window"
+        );
+    }
 }
 
 #[test]
@@ -117,7 +133,10 @@ fn nothing_that_the_contract_pays_can_bounce_back() {
     let voucher = world.voucher(ton(2));
     let mut landed = world.redeem(&voucher, ton(1));
     landed.extend(world.send(Who::Payer, &[channel::close(world.channel(), 1)]));
-    landed.extend(world.send(Who::Provider, &[channel::refund(world.channel(), 1)]));
+    landed.extend(world.send(
+        Who::Provider,
+        &[channel::refund(world.channel(), world.state().epoch, None, 1)],
+    ));
     let channel = world.channel().account;
     let sent: Vec<_> = landed
         .iter()

@@ -1,18 +1,12 @@
 //! Redeeming: what is paid, and every reason for which nothing is.
 
 use cocoon_api::NanoTon;
-use cocoon_ton::channel::{self, MIN_STEP, exit_code};
+use cocoon_ton::channel::{self, Claim, MIN_STEP, exit_code};
 use cocoon_ton::message::InternalMessage;
 use cocoon_ton::transaction::Transaction;
 use cocoon_ton::{ChannelState, Network, SignedVoucher, Signer, Voucher};
 
-use crate::world::{CHALLENGE, VALID_UNTIL, Who, World, milli, on_channel, ton};
-
-/// What storage may cost within one of these tests.
-const RENT_OF_A_DAY: NanoTon = match NanoTon::from_nano(5_000) {
-    Ok(amount) => amount,
-    Err(_) => panic!("out of range"),
-};
+use crate::world::{CHALLENGE, RENT_OF_A_DAY, VALID_UNTIL, Who, World, milli, on_channel, ton};
 
 /// Asserts that a redeem was refused with `code`, that nothing moved, and that the attached value came back.
 fn assert_refused(world: &World, before: ChannelState, landed: &[Transaction], code: i32) {
@@ -129,12 +123,12 @@ fn a_step_below_the_minimum_is_refused_and_the_minimum_is_paid() {
 }
 
 #[test]
-fn only_the_provider_may_redeem() {
+fn only_the_provider_and_its_claimer_may_redeem() {
     let mut world = World::with_channel(ton(5));
     let voucher = world.voucher(ton(2));
     for who in [Who::Payer, Who::Stranger] {
         let before = world.state();
-        let landed = world.send(who, &[channel::redeem(&voucher, ton(1), 1)]);
+        let landed = world.send(who, &[channel::redeem(&Claim::new(voucher, ton(1)), 1)]);
         assert_refused(&world, before, &landed, exit_code::NOT_PROVIDER);
     }
 }
@@ -226,7 +220,7 @@ fn a_voucher_for_another_channel_of_the_same_pair_is_refused() {
     });
     let message = InternalMessage {
         destination: world.channel(),
-        ..channel::redeem(&voucher, ton(1), 1)
+        ..channel::redeem(&Claim::new(voucher, ton(1)), 1)
     };
     let before = world.state();
     let landed = world.send(Who::Provider, &[message]);
@@ -306,7 +300,7 @@ fn a_redeem_that_attaches_too_little_is_refused_and_pays_nobody() {
     let too_little = NanoTon::from_nano(500_000).expect("in range");
     let message = InternalMessage {
         value: too_little,
-        ..channel::redeem(&voucher, ton(1), 1)
+        ..channel::redeem(&Claim::new(voucher, ton(1)), 1)
     };
     let before = world.state();
     let landed = world.send(Who::Provider, &[message]);

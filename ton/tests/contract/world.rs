@@ -1,7 +1,7 @@
-//! A network with a payer, a provider and a stranger, each with a funded wallet.
+//! A network with a payer, a provider, the provider's claimer and a stranger, each with a funded wallet.
 
 use cocoon_api::NanoTon;
-use cocoon_ton::channel::{self, StackEntry};
+use cocoon_ton::channel::{self, Claim, StackEntry};
 use cocoon_ton::message::InternalMessage;
 use cocoon_ton::transaction::Transaction;
 use cocoon_ton::wallet::SendMode;
@@ -23,6 +23,12 @@ pub const VALID_UNTIL: u32 = START + 86_400;
 pub const FUNDS: NanoTon = ton(100);
 /// Blocks within which a message and all that it causes must be over: wallet, channel, receiver, and as many bounces.
 const BLOCKS_PER_MESSAGE: usize = 8;
+
+/// What storage may cost within one of these tests.
+pub const RENT_OF_A_DAY: NanoTon = match NanoTon::from_nano(5_000) {
+    Ok(amount) => amount,
+    Err(_) => panic!("out of range"),
+};
 
 /// Whole TON.
 pub const fn ton(whole: u64) -> NanoTon {
@@ -61,11 +67,13 @@ impl Party {
 }
 
 /// Who sends.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Who {
     Payer,
     Provider,
     Stranger,
+    /// The provider's key for claims.
+    Claimer,
 }
 
 pub struct World {
@@ -74,17 +82,20 @@ pub struct World {
     pub payer: Party,
     pub provider: Party,
     pub stranger: Party,
+    pub claimer: Party,
     nonce: u64,
     network: Network,
+    /// Of the channel that is deployed next.
+    pub challenge_period: u32,
 }
 
 impl World {
-    /// Three funded wallets and no channel, on the testbed's network.
+    /// Funded wallets and no channel, on the testbed's network.
     pub fn new() -> Self {
         Self::on(Network::TESTBED)
     }
 
-    /// Three funded wallets and no channel, on a network of this global id.
+    /// Funded wallets and no channel, on a network of this global id.
     pub fn on(network: Network) -> Self {
         let mut world = Self {
             chain: Chain::genesis(network.global_id(), START).expect("genesis"),
@@ -92,13 +103,16 @@ impl World {
             payer: Party::new(1, &network),
             provider: Party::new(2, &network),
             stranger: Party::new(3, &network),
+            claimer: Party::new(4, &network),
             nonce: 0,
             network,
+            challenge_period: CHALLENGE,
         };
         for address in [
             world.payer.address(),
             world.provider.address(),
             world.stranger.address(),
+            world.claimer.address(),
         ] {
             world.fund(address, FUNDS);
         }
@@ -127,7 +141,8 @@ impl World {
             payer_key: self.payer.key.public_key(),
             payer: self.payer.address(),
             provider: self.provider.address(),
-            challenge_period: CHALLENGE,
+            claimer: self.claimer.address(),
+            challenge_period: self.challenge_period,
             salt: 7,
         }
     }
@@ -152,6 +167,7 @@ impl World {
             Who::Payer => &mut self.payer,
             Who::Provider => &mut self.provider,
             Who::Stranger => &mut self.stranger,
+            Who::Claimer => &mut self.claimer,
         }
     }
 
@@ -259,7 +275,7 @@ impl World {
 
     /// Redeems from the provider's wallet.
     pub fn redeem(&mut self, voucher: &SignedVoucher, claim: NanoTon) -> Vec<Transaction> {
-        self.send(Who::Provider, &[channel::redeem(voucher, claim, 1)])
+        self.send(Who::Provider, &[channel::redeem(&Claim::new(*voucher, claim), 1)])
     }
 }
 

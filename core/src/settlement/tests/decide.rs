@@ -79,6 +79,7 @@ pub(super) fn policy(threshold: u64, max_age: i64, ratio: &str) -> Policy {
         threshold: nano(threshold),
         max_age,
         max_fee_ratio: FeeRatio::parse(ratio).unwrap(),
+        redeem_fee: REDEEM_FEE,
     }
 }
 
@@ -160,13 +161,13 @@ fn age_makes_an_amount_due_and_the_fee_ratio_holds_it_back() {
 
 #[test]
 fn a_closing_channel_is_redeemed_at_once_whatever_the_ratio_but_not_for_the_fees_alone() {
-    let mut closing = channel("a", &[least_urgent().nano()], 0, TON, TON);
+    let mut closing = channel("a", &[least_urgent(REDEEM_FEE).nano()], 0, TON, TON);
     let status = closing.status.as_mut().unwrap();
     (status.state, status.challenge_ends_at) = (Some(ChannelState::Closing), Some(NOW + 300));
     assert_eq!(candidate(&closing).urgency, Some(Urgency::Closing));
     let strict = policy(9 * TON, 86_400, "0.000001");
     assert_eq!(settled(run(&[closing.clone()], &strict, NOW)), ["a"]);
-    closing.status.as_mut().unwrap().counters[0].nano = nano(least_urgent().nano() - 1);
+    closing.status.as_mut().unwrap().counters[0].nano = nano(least_urgent(REDEEM_FEE).nano() - 1);
     assert_eq!(settled(run(&[closing.clone()], &strict, NOW)), [""; 0]);
     closing.status.as_mut().unwrap().counters[0].nano = nano(TON);
     assert_eq!(
@@ -297,6 +298,16 @@ fn a_wallet_that_affords_one_claim_makes_the_most_urgent() {
     assert_eq!(chosen(2), ["b", "a"]);
     assert_eq!(chosen(1), ["b"]);
     assert_eq!(chosen(0), [""; 0]);
+}
+
+#[test]
+fn a_claim_is_worth_its_fee_at_the_chains_prices() {
+    let step = 4 * REDEEM_FEE.nano();
+    let channels = [channel("a", &[step], 0, TON, TON)];
+    let cheap = policy(1, 1, "0.5");
+    assert_eq!(settled(run(&channels, &cheap, NOW)), ["a"]);
+    let dear = cheap.at_fee(nano(step / 2 + 1));
+    assert!(matches!(run(&channels, &dear, NOW), Decision::Wait(wait) if wait.too_small == nano(step)));
 }
 
 proptest! {

@@ -2,7 +2,10 @@ use cocoon_ton::{Network, SecretKey, Signer as _};
 use serde_json::json;
 
 use super::*;
-use crate::{chain::Entry, metrics::Metrics};
+use crate::{
+    chain::{Endpoint, Entry},
+    metrics::Metrics,
+};
 
 const ADDRESS: Address = Address {
     workchain: 0,
@@ -18,7 +21,7 @@ fn contracts() -> Contracts {
     let entry = |name: &str, global_id| Entry {
         name: name.into(),
         global_id,
-        endpoints: vec!["http://127.0.0.1:9".into()],
+        endpoints: vec![Endpoint::open("http://127.0.0.1:9")],
     };
     let entries = vec![entry("testbed", 42), entry("alias", 42), entry("other", 43)];
     let metrics = Arc::new(Metrics::new().unwrap());

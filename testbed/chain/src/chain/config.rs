@@ -77,12 +77,14 @@ pub const STORAGE: StoragePrices = StoragePrices {
     mc_cell_price_ps: 500_000,
 };
 
-/// Builds the whole configuration of a network with this global id.
+/// Builds the whole configuration of a network with this global id, at `price_factor` times the basechain's prices of gas and
+/// forwarding.
 ///
 /// # Errors
 ///
 /// Fails only if a value above does not fit its cell, which the tests of this module rule out.
-pub fn blockchain_config(global_id: i32) -> Result<BlockchainConfig, Error> {
+pub fn blockchain_config(global_id: i32, price_factor: u32) -> Result<BlockchainConfig, Error> {
+    let (gas, forwarding) = basechain_prices(price_factor);
     let mut config = BlockchainConfig::new_empty(CONFIG_ADDRESS);
     config.set_global_version(&GlobalVersion {
         version: GLOBAL_VERSION,
@@ -97,12 +99,28 @@ pub fn blockchain_config(global_id: i32) -> Result<BlockchainConfig, Error> {
     config.set_storage_prices(&[STORAGE])?;
     config.set_global_id(global_id)?;
     config.set_gas_prices(true, &MASTERCHAIN_GAS)?;
-    config.set_gas_prices(false, &BASECHAIN_GAS)?;
+    config.set_gas_prices(false, &gas)?;
     config.set_msg_forward_prices(true, &MASTERCHAIN_FORWARDING)?;
-    config.set_msg_forward_prices(false, &BASECHAIN_FORWARDING)?;
+    config.set_msg_forward_prices(false, &forwarding)?;
     config.set_fundamental_addresses(&[CONFIG_ADDRESS])?;
     config.set_size_limits(&size_limits())?;
     Ok(config)
+}
+
+fn basechain_prices(factor: u32) -> (GasLimitsPrices, MsgForwardPrices) {
+    let times = |price: u64| price.saturating_mul(u64::from(factor));
+    let gas = GasLimitsPrices {
+        gas_price: times(BASECHAIN_GAS.gas_price),
+        flat_gas_price: times(BASECHAIN_GAS.flat_gas_price),
+        ..BASECHAIN_GAS
+    };
+    let forwarding = MsgForwardPrices {
+        lump_price: times(BASECHAIN_FORWARDING.lump_price),
+        bit_price: times(BASECHAIN_FORWARDING.bit_price),
+        cell_price: times(BASECHAIN_FORWARDING.cell_price),
+        ..BASECHAIN_FORWARDING
+    };
+    (gas, forwarding)
 }
 
 /// Limits of messages and accounts; the external message limits are the ones that the network's nodes enforce.
@@ -140,7 +158,7 @@ mod tests {
 
     #[test]
     fn the_configuration_parses_and_holds_one_storage_price_and_the_global_id() {
-        let config = blockchain_config(TESTBED_GLOBAL_ID).unwrap();
+        let config = blockchain_config(TESTBED_GLOBAL_ID, 1).unwrap();
         let parsed = ParsedConfig::parse(config, 1_792_000_000).unwrap();
         assert_eq!(parsed.global_id, TESTBED_GLOBAL_ID);
         assert_eq!(parsed.storage_prices, vec![STORAGE]);

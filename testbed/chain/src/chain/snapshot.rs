@@ -93,7 +93,7 @@ impl Chain {
         }
         Ok(Self {
             global_id: snapshot.global_id,
-            config: parsed_config(snapshot.global_id)?,
+            config: parsed_config(snapshot.global_id, 1)?,
             faucet: faucet::address().map_err(StateError::on("derive the faucet's address"))?,
             head,
             accounts,

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::envelope::{self, ApiError};
 use super::params::Params;
-use super::{accounts, blocks, send, transactions};
+use super::{accounts, blocks, lies, send, transactions};
 use crate::network::Network;
 
 type Handler = fn(&Network, &Params) -> Result<Value, ApiError>;
@@ -69,7 +69,11 @@ fn call(network: &Network, method: &str, params: &Params) -> Result<Value, ApiEr
     if network.unavailable() {
         return Err(ApiError::unavailable());
     }
-    handler(network, params)
+    let mut answer = handler(network, params)?;
+    if network.lies() {
+        lies::distort(method, &mut answer);
+    }
+    Ok(answer)
 }
 
 /// `POST /api/v2/jsonRPC`

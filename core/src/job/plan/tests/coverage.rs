@@ -4,7 +4,7 @@ use super::*;
 
 fn free() -> ValidatedJob {
     ValidatedJob {
-        billing: crate::job::validate::Billing::Free,
+        billing: Billing::Free,
         ..job(false, None)
     }
 }
