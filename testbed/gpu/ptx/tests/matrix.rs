@@ -12,6 +12,7 @@ use support::Argument::Pointer;
 use support::{Card, Numbers};
 
 /// A kernel that loads registers a, b and c of each lane, executes one product and stores d.
+#[expect(clippy::format_push_string, reason = "the text of one test's kernel")]
 fn product(name: &str, a: usize, b: usize, c: usize) -> Card {
     let list = |prefix: &str, count: usize| {
         (0..count)
@@ -27,24 +28,24 @@ fn product(name: &str, a: usize, b: usize, c: usize) -> Card {
         list("d", c)
     );
     text += "ld.param.u64 %in, [in]; ld.param.u64 %out, [out]; mov.u32 %t, %laneid;\n";
-    text += &format!(
+    text.push_str(&format!(
         "mad.wide.u32 %in, %t, {}, %in; mad.wide.u32 %out, %t, {}, %out;\n",
         4 * (a + b + c),
         4 * c
-    );
+    ));
     let registers = list("a", a) + "," + &list("b", b) + "," + &list("c", c);
     for (i, register) in registers.split(',').enumerate() {
-        text += &format!("ld.global.b32 {register}, [%in+{}];\n", 4 * i);
+        text.push_str(&format!("ld.global.b32 {register}, [%in+{}];\n", 4 * i));
     }
-    text += &format!(
+    text.push_str(&format!(
         "{name} {{{}}}, {{{}}}, {{{}}}, {{{}}};\n",
         list("d", c),
         list("a", a),
         list("b", b),
         list("c", c)
-    );
+    ));
     for i in 0..c {
-        text += &format!("st.global.b32 [%out+{}], d{i};\n", 4 * i);
+        text.push_str(&format!("st.global.b32 [%out+{}], d{i};\n", 4 * i));
     }
     Card::new(&(text + "ret; }\n"))
 }
