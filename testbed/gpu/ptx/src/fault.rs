@@ -24,8 +24,6 @@ pub enum FaultKind {
     Barrier,
     /// A warp-wide operation whose mask names lanes that do not take part.
     Mask,
-    /// Threads wait for each other for ever.
-    Deadlock,
     /// The kernel executed `trap`.
     Trap,
     /// The kernel executed `brkpt`.

@@ -3,7 +3,7 @@
 mod support;
 
 use proptest::prelude::*;
-use testbed_ptx::{Capability, Module, ParseError, ParseErrorKind};
+use testbed_ptx::{Capability, Launch, Limits, Memory, Module, ParseError, ParseErrorKind, run};
 
 const DEVICE: Capability = Capability { major: 9, minor: 0 };
 const HEAD: &str = ".version 8.0\n.target sm_80\n.address_size 64\n";
@@ -298,8 +298,87 @@ fn word() -> impl Strategy<Value = String> {
     prop_oneof![8 => prop::sample::select(WORDS).prop_map(str::to_owned), 1 => ".{0,6}"]
 }
 
+/// Parses, and runs the kernels of what is a module, for a bounded number of instructions: an answer, whatever it is.
+fn run_all(text: &str) {
+    let Ok(module) = Module::parse(text, DEVICE) else {
+        return;
+    };
+    let memory = Memory::new(1 << 20);
+    let Ok(globals) = module.place(&memory) else {
+        return;
+    };
+    let limits = Limits {
+        instructions: 10_000,
+        ..Limits::of(DEVICE)
+    };
+    for kernel in module.kernels() {
+        let parameters = vec![0; kernel.parameter_bytes()];
+        let (grid, block) = ([1; 3], [33, 1, 1]);
+        let launch = Launch {
+            module: &module,
+            kernel,
+            globals: &globals,
+            grid,
+            block,
+            shared_bytes: 0,
+            parameters: &parameters,
+        };
+        let _outcome = run(&launch, &memory, &limits, 1);
+    }
+}
+
+/// Whole instructions, some of them wrong, so that random bodies run.
+const INSTRUCTIONS: &[&str] = &[
+    "add.u32 %r1, %r2, 3",
+    "mov.u32 %r2, %tid.x",
+    "mov.u64 %d1, 0x780000000000",
+    "ld.u32 %r1, [%d1]",
+    "st.shared.u8 [%r2], %r1",
+    "setp.lt.s32 %p1, %r2, 7",
+    "@%p1 bra L1",
+    "L1: mov.u32 %r3, 1",
+    "L2: add.u32 %r4, %r3, %r2",
+    "@!%p1 bra L2",
+    "bar.sync 0",
+    "bar.sync 1, 64",
+    "barrier.arrive 1, 64",
+    "bar.warp.sync -1",
+    "shfl.sync.bfly.b32 %r1, %r2, 1, 31, -1",
+    "@%p1 exit",
+    "ret",
+    "vote.sync.ballot.b32 %r3, %p1, 0x3ff",
+    "st.shared.v2.u32 [0], {%r2, %r3}",
+    "ld.shared.u64 %d1, [8]",
+    "cvta.shared.u64 %d2, %d1",
+    "atom.shared.cas.b32 %r1, [0], %r2, 5",
+    "div.s32 %r1, %r2, 0",
+    "cvt.rni.u8.f32 %r1, 0fFF800000",
+    "shl.b32 %r1, %r2, 99",
+    "bfe.s32 %r1, %r2, 255, 255",
+    "bfi.b64 %d1, %d2, 9, 200, 255",
+    "mov.b64 {%r1, %r2}, %d1",
+    "cp.async.ca.shared.global [0], [%d1], 16",
+    "cp.async.commit_group",
+    "cp.async.wait_group 0",
+    "fma.rz.f32 %f1, 0f7F7FFFFF, 0f7F7FFFFF, 0f00000001",
+    "sqrt.rm.f32 %f1, 0f00000001",
+    "T: .branchtargets L1, L2",
+    "brx.idx %r2, T",
+    "mov.u64 %d2, -1",
+    "ld.global.v4.u32 {%r1,%r2,%r3,%r4}, [%d2]",
+    "trap",
+    "match.any.sync.b32 %r1, %r2, -1",
+    "ex2.approx.f32 %f1, 0f7F800000",
+    "prmt.b32 %r1, %r2, %r3, 0xffff",
+    "activemask.b32 %r1",
+    "bmsk.clamp.b32 %r1, 77, 99",
+    "fns.b32 %r1, %r2, 40, -3",
+    "mad.lo.cc.u32 %r1, %r2, %r3, 1",
+    "madc.hi.s32 %r1, %r2, %r3, 0",
+];
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
 
     #[test]
     fn any_text_gives_a_module_or_an_error(text in ".{0,300}") {
@@ -310,7 +389,12 @@ proptest! {
     fn any_words_give_a_module_or_an_error(words in prop::collection::vec(word(), 0..60), inside in any::<bool>()) {
         let text = words.join(" ");
         let text = if inside { body(&text) } else { format!("{HEAD}{text}") };
-        let _answer = Module::parse(&text, DEVICE);
+        run_all(&text);
+    }
+
+    #[test]
+    fn any_instructions_end_in_an_answer(picked in prop::collection::vec(prop::sample::select(INSTRUCTIONS), 0..40)) {
+        run_all(&body(&format!(".shared .align 16 .b8 tile[64];\n{};", picked.join(";\n"))));
     }
 
     #[test]

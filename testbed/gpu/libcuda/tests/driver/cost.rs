@@ -46,7 +46,7 @@ fn a_launch_of_an_empty_kernel() {
         let launch = || {
             unsafe { stream.launch_builder(&function).launch(shape) }
                 .map(|_| ())
-                .expect("launched")
+                .expect("launched");
         };
         println!("launch of an empty kernel: {:?}", least(&stream, launch));
         let data = (0..500)

@@ -264,6 +264,11 @@ fn shared_memory_beyond_the_default_wants_an_opt_in() {
     });
 }
 
+/// The dynamic shared memory of a block of any size.
+extern "C" fn none(_threads: std::ffi::c_int) -> usize {
+    0
+}
+
 #[test]
 fn occupancy_follows_from_threads_and_shared_memory() {
     machine!("occupancy_follows_from_threads_and_shared_memory").run(|| {
@@ -284,9 +289,6 @@ fn occupancy_follows_from_threads_and_shared_memory() {
             ),
             (Ok(4), Ok(1), Ok(0))
         );
-        extern "C" fn none(_threads: std::ffi::c_int) -> usize {
-            0
-        }
         let (grid, block) = function
             .occupancy_max_potential_block_size(none, 0, 0, None)
             .expect("suggested");

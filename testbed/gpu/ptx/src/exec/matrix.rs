@@ -81,11 +81,18 @@ impl Core<'_> {
                 sum[g + 8 * (at / 2)][2 * t + at % 2] = value;
             })?;
         }
+        let is_double = product.inputs.0 == Element::F64;
         for row in 0..rows {
             for column in 0..columns {
                 let mut total = sum[row][column];
                 for k in 0..depth {
-                    total = left[row][k].mul_add(right[column][k], total);
+                    let (x, y) = (left[row][k], right[column][k]);
+                    // Of all inputs but double precision the product is exact, and fusing it changes nothing.
+                    total = if is_double {
+                        x.mul_add(y, total)
+                    } else {
+                        x * y + total
+                    };
                 }
                 sum[row][column] = total;
             }

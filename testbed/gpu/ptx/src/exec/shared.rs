@@ -173,24 +173,38 @@ pub fn count_wavefronts(tally: &mut Tally, addresses: &[u64; 32], size: usize, m
     tally.shared.conflicts += passes - fewest as u64;
 }
 
+/// Passes for lanes that go together: one, unless a bank is asked for several words.
+#[inline]
 fn passes_of(addresses: &[u64; 32], size: usize, mask: u32) -> u64 {
     let mut first = [u64::MAX; 32];
-    let mut others: [(u64, usize); 128] = [(0, 0); 128];
-    let (mut count, mut depth, mut most) = (0, [0_u64; 32], 1);
     for lane in lanes(mask) {
         for step in 0..size / 4 {
             let word = (addresses[lane] >> 2) + step as u64;
-            let bank = (word & 31) as usize;
-            if first[bank] == u64::MAX {
-                first[bank] = word;
-                depth[bank] = 1;
-            } else if first[bank] != word && !others[..count].contains(&(word, bank)) {
-                others[count] = (word, bank);
-                count += 1;
-                depth[bank] += 1;
-                most = most.max(depth[bank]);
+            let held = &mut first[(word & 31) as usize];
+            if *held == u64::MAX {
+                *held = word;
+            } else if *held != word {
+                return passes_with_conflicts(addresses, size, mask);
             }
         }
     }
-    most
+    1
+}
+
+/// The most words that one bank is asked for.
+fn passes_with_conflicts(addresses: &[u64; 32], size: usize, mask: u32) -> u64 {
+    // Lanes times words of the widest access of a part: 32 of one word, 16 of two, 8 of four.
+    let mut words = [u64::MAX; 32];
+    let (mut count, mut depth) = (0, [0_u64; 32]);
+    for lane in lanes(mask) {
+        for step in 0..size / 4 {
+            let word = (addresses[lane] >> 2) + step as u64;
+            if !words[..count].contains(&word) {
+                words[count] = word;
+                count += 1;
+                depth[(word & 31) as usize] += 1;
+            }
+        }
+    }
+    depth.into_iter().max().unwrap_or(1)
 }
