@@ -1,6 +1,16 @@
-//! NVIDIA GPUs: how weights lie in device memory, and how kernels are launched.
+//! NVIDIA GPUs: the operations of a forward pass on a card, by our own kernels through the driver alone.
 //!
-//! The kernels are in `gpu-agent/kernels`, compiled ahead to PTX; see the README there.
+//! ```text
+//! error ◀ layout ◀ launch, modules ◀ device ◀ memory ◀ staging ◀ ops
+//! ```
+//!
+//! The kernels are in `gpu-agent/kernels`, compiled ahead to PTX; see the README there. `launch` and `layout` are pure: the
+//! tests of the kernels use them with a card in software.
 
+pub mod device;
+pub mod error;
 pub mod launch;
 pub mod layout;
+pub mod modules;
+pub mod ops;
+mod staging;

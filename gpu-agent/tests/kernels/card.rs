@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use gpu_agent::backend::cuda::launch::{Activations, Shape, Spec, Target};
+use gpu_agent::backend::cuda::launch::{Argument, Shape};
 use testbed_ptx::{Capability, Counters, Fault, Launch, Limits, Memory, Module, RunError, run};
 
 /// More than the largest case needs.
@@ -36,69 +36,10 @@ macro_rules! plain {
 
 plain!(u8, i8, u16, i32, u32, u64, f32);
 
-/// One argument of a kernel, as C lays it.
-#[derive(Debug, Clone)]
-pub struct Argument(Vec<u8>);
-
-impl<P: Plain> From<P> for Argument {
-    fn from(value: P) -> Self {
-        let mut bytes = Vec::new();
-        value.put(&mut bytes);
-        Self(bytes)
-    }
-}
-
-impl From<Target> for Argument {
-    fn from(target: Target) -> Self {
-        let mut bytes = Vec::new();
-        for address in [target.weights, target.out, target.bias, target.residual] {
-            address.put(&mut bytes);
-        }
-        target.columns.put(&mut bytes);
-        target.fine.put(&mut bytes);
-        Self(bytes)
-    }
-}
-
-impl From<Activations> for Argument {
-    fn from(x: Activations) -> Self {
-        let mut bytes = Vec::new();
-        for address in [x.quants, x.residuals, x.scales, x.totals, x.fine_totals] {
-            address.put(&mut bytes);
-        }
-        Self(bytes)
-    }
-}
-
-impl From<Spec> for Argument {
-    fn from(spec: Spec) -> Self {
-        let mut bytes = Vec::new();
-        spec.inverse_temperature.put(&mut bytes);
-        spec.top_p.put(&mut bytes);
-        spec.min_p.put(&mut bytes);
-        spec.random.put(&mut bytes);
-        for number in [spec.top_k, spec.mask, spec.seen_start, spec.seen_count] {
-            number.put(&mut bytes);
-        }
-        for penalty in [spec.repetition, spec.presence, spec.frequency] {
-            penalty.put(&mut bytes);
-        }
-        spec.all_p.put(&mut bytes);
-        Self(bytes)
-    }
-}
-
-impl Argument {
-    /// The bytes.
-    pub fn bytes(self) -> Vec<u8> {
-        self.0
-    }
-}
-
 /// A list of arguments of any types.
 #[macro_export]
 macro_rules! arguments {
-    ($($value:expr),* $(,)?) => { &[$($crate::card::Argument::from($value)),*][..] };
+    ($($value:expr),* $(,)?) => { &[$(gpu_agent::backend::cuda::launch::Argument::from($value)),*][..] };
 }
 
 /// A card of one compute capability.
@@ -173,7 +114,11 @@ impl Card {
             .unwrap_or_else(|| panic!("the module has no kernel {kernel}"));
         let mut parameters = vec![0; kernel.parameter_bytes()];
         assert_eq!(kernel.parameters().len(), arguments.len(), "{}", kernel.name());
-        for (parameter, Argument(bytes)) in kernel.parameters().iter().zip(arguments) {
+        for (parameter, bytes) in kernel
+            .parameters()
+            .iter()
+            .zip(arguments.iter().map(Argument::bytes))
+        {
             assert_eq!(bytes.len(), parameter.size, "{}", parameter.name);
             parameters[parameter.offset..][..parameter.size].copy_from_slice(bytes);
         }

@@ -6,7 +6,7 @@ use gpu_agent::backend::sampling::{self, Scratch, random};
 use gpu_agent::backend::{Penalties, SampleSpec, Sampling, Seen, TokenMask};
 
 use crate::arguments;
-use crate::card::{Argument, Card, assert_bits, ptx};
+use crate::card::{Card, assert_bits, ptx};
 use crate::product::int;
 use crate::random::Random;
 
@@ -98,10 +98,7 @@ fn on_card(cases: &[Case]) -> Vec<Sample> {
         seen.extend(case.seen.iter().flat_map(|seen| [seen.token, seen.completion]));
     }
     let logits: Vec<f32> = cases.iter().flat_map(|case| case.logits.clone()).collect();
-    let specs: Vec<u8> = specs
-        .into_iter()
-        .flat_map(|spec| Argument::from(spec).bytes())
-        .collect();
+    let specs: Vec<u32> = specs.iter().flat_map(Spec::words).collect();
     let out = card.reserve::<u32>(cases.len() * SAMPLE_WORDS);
     let arguments = arguments![
         card.upload(&logits),

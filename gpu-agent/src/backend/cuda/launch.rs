@@ -187,7 +187,6 @@ pub const fn attend_chunk_kernel(group: usize) -> &'static str {
 
 /// One matrix of a product, as `Target` in `kernels/product.cuh`. Addresses are the device's; 0 is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[repr(C)]
 pub struct Target {
     /// Weights; none: there is no such target.
     pub weights: u64,
@@ -205,7 +204,6 @@ pub struct Target {
 
 /// Quantised rows, as `Activations` and `ActivationsOut` in `kernels/arithmetic.cuh`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[repr(C)]
 pub struct Activations {
     /// `[rows, columns]` signed bytes.
     pub quants: u64,
@@ -221,7 +219,6 @@ pub struct Activations {
 
 /// How one row is sampled, as `Spec` in `kernels/sampling.cu`.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-#[repr(C)]
 pub struct Spec {
     /// 0: the likeliest token.
     pub inverse_temperature: f32,
@@ -250,6 +247,31 @@ pub struct Spec {
 }
 
 impl Spec {
+    /// Words of a specification.
+    pub const WORDS: usize = 14;
+
+    /// Its words, as C lays them on a little-endian card.
+    pub fn words(&self) -> [u32; Self::WORDS] {
+        let halves = |value: u64| [value & u64::from(u32::MAX), value >> 32].map(low);
+        let ([min_p, min_p_high], [random, random_high]) = (halves(self.min_p), halves(self.random));
+        [
+            self.inverse_temperature.to_bits(),
+            self.top_p,
+            min_p,
+            min_p_high,
+            random,
+            random_high,
+            self.top_k,
+            self.mask,
+            self.seen_start,
+            self.seen_count,
+            self.repetition.to_bits(),
+            self.presence.to_bits(),
+            self.frequency.to_bits(),
+            self.all_p,
+        ]
+    }
+
     /// Of a request's settings and this token's random number, with every token allowed and none seen.
     #[expect(
         clippy::cast_possible_truncation,
@@ -282,5 +304,73 @@ impl Spec {
             frequency: sampling.penalties.frequency,
             all_p: all_p.into(),
         }
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the caller leaves 32 bits")]
+fn low(value: u64) -> u32 {
+    value as u32
+}
+
+/// One argument of a kernel, as C lays it.
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(8))]
+pub struct Argument {
+    bytes: [u8; Self::MOST_BYTES],
+    size: usize,
+}
+
+impl Argument {
+    /// The largest one is a structure of five addresses.
+    const MOST_BYTES: usize = 40;
+
+    fn new(parts: &[&[u8]]) -> Self {
+        let mut argument = Self {
+            bytes: [0; Self::MOST_BYTES],
+            size: 0,
+        };
+        for part in parts {
+            argument.bytes[argument.size..][..part.len()].copy_from_slice(part);
+            argument.size += part.len();
+        }
+        argument
+    }
+
+    /// Its bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.size]
+    }
+}
+
+macro_rules! plain_arguments {
+    ($($kind:ty),*) => { $(
+        impl From<$kind> for Argument {
+            fn from(value: $kind) -> Self {
+                Self::new(&[&value.to_le_bytes()])
+            }
+        }
+    )* };
+}
+
+plain_arguments!(u64, i32, f32);
+
+impl From<Target> for Argument {
+    fn from(target: Target) -> Self {
+        Self::new(&[
+            &target.weights.to_le_bytes(),
+            &target.out.to_le_bytes(),
+            &target.bias.to_le_bytes(),
+            &target.residual.to_le_bytes(),
+            &target.columns.to_le_bytes(),
+            &target.fine.to_le_bytes(),
+        ])
+    }
+}
+
+impl From<Activations> for Argument {
+    fn from(x: Activations) -> Self {
+        let [a, b, c, d, e] =
+            [x.quants, x.residuals, x.scales, x.totals, x.fine_totals].map(u64::to_le_bytes);
+        Self::new(&[&a, &b, &c, &d, &e])
     }
 }

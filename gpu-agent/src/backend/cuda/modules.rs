@@ -1,0 +1,160 @@
+//! The kernels' PTX, which `cargo xtask kernels` compiled.
+
+use super::layout::Format;
+
+/// Every module with its name.
+macro_rules! modules {
+    ($($name:literal)*) => {
+        &[$( ($name, include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/kernels/ptx/", $name, ".ptx"))) ),*]
+    };
+}
+
+const MODULES: &[(&str, &str)] = modules! {
+    "attention.sm_61"
+    "embed.sm_61"
+    "product-fixed-dp2a.sm_61"
+    "product-fixed-dp4a.sm_61"
+    "product-fixed-mad.sm_61"
+    "product-q4_0-dp2a.sm_61"
+    "product-q4_0-dp4a.sm_61"
+    "product-q4_0-mad.sm_61"
+    "product-q4_1-dp2a.sm_61"
+    "product-q4_1-dp4a.sm_61"
+    "product-q4_1-mad.sm_61"
+    "product-q4_k-dp2a.sm_61"
+    "product-q4_k-dp4a.sm_61"
+    "product-q4_k-mad.sm_61"
+    "product-q5_0-dp2a.sm_61"
+    "product-q5_0-dp4a.sm_61"
+    "product-q5_0-mad.sm_61"
+    "product-q5_1-dp2a.sm_61"
+    "product-q5_1-dp4a.sm_61"
+    "product-q5_1-mad.sm_61"
+    "product-q5_k-dp2a.sm_61"
+    "product-q5_k-dp4a.sm_61"
+    "product-q5_k-mad.sm_61"
+    "product-q6_k-dp2a.sm_61"
+    "product-q6_k-dp4a.sm_61"
+    "product-q6_k-mad.sm_61"
+    "product-q8_0-dp2a.sm_61"
+    "product-q8_0-dp4a.sm_61"
+    "product-q8_0-mad.sm_61"
+    "rows.sm_61"
+    "sampling.sm_61"
+    "tensor-fixed.sm_75"
+    "tensor-fixed.sm_80"
+    "tensor-q4_0.sm_75"
+    "tensor-q4_0.sm_80"
+    "tensor-q4_1.sm_75"
+    "tensor-q4_1.sm_80"
+    "tensor-q4_k.sm_75"
+    "tensor-q4_k.sm_80"
+    "tensor-q5_0.sm_75"
+    "tensor-q5_0.sm_80"
+    "tensor-q5_1.sm_75"
+    "tensor-q5_1.sm_80"
+    "tensor-q5_k.sm_75"
+    "tensor-q5_k.sm_80"
+    "tensor-q6_k.sm_75"
+    "tensor-q6_k.sm_80"
+    "tensor-q8_0.sm_75"
+    "tensor-q8_0.sm_80"
+};
+
+/// Attention and the cache.
+pub const ATTENTION: &str = "attention.sm_61";
+/// Rows of embeddings.
+pub const EMBED: &str = "embed.sm_61";
+/// Norms and quantisation.
+pub const ROWS: &str = "rows.sm_61";
+/// The choice of tokens.
+pub const SAMPLING: &str = "sampling.sm_61";
+
+/// The text of a module.
+pub fn text(name: &str) -> Option<&'static str> {
+    MODULES
+        .iter()
+        .find(|(known, _)| *known == name)
+        .map(|(_, text)| *text)
+}
+
+/// What computes integer dot products outside of tensor cores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dot {
+    /// Four products an instruction.
+    Dp4a,
+    /// Two products an instruction.
+    Dp2a,
+    /// One product, and a sum.
+    Mad,
+}
+
+impl Dot {
+    /// The module of products with weights of a format.
+    pub fn module(self, format: Format) -> String {
+        let dot = match self {
+            Self::Dp4a => "dp4a",
+            Self::Dp2a => "dp2a",
+            Self::Mad => "mad",
+        };
+        format!("product-{}-{dot}.sm_61", format.name())
+    }
+}
+
+/// Integer tensor cores, by their shapes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tensor {
+    /// Turing's, 8 × 8 × 16.
+    Turing,
+    /// Ampere's and newer ones, 16 × 8 × 32.
+    Ampere,
+}
+
+impl Tensor {
+    /// Those of a compute capability.
+    pub fn of(capability: (i32, i32)) -> Option<Self> {
+        match capability {
+            (7, 5) => Some(Self::Turing),
+            (8.., _) => Some(Self::Ampere),
+            _ => None,
+        }
+    }
+
+    /// The module of products with weights of a format.
+    pub fn module(self, format: Format) -> String {
+        let target = match self {
+            Self::Turing => 75,
+            Self::Ampere => 80,
+        };
+        format!("tensor-{}.sm_{target}", format.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_compiled_module_is_in_the_program() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels/ptx");
+        let mut files: Vec<String> = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+            .collect();
+        files.sort();
+        let known: Vec<String> = MODULES.iter().map(|(name, _)| format!("{name}.ptx")).collect();
+        assert_eq!(files, known);
+    }
+
+    #[test]
+    fn every_format_has_a_module_for_every_unit() {
+        for format in Format::ALL {
+            for dot in [Dot::Dp4a, Dot::Dp2a, Dot::Mad] {
+                assert!(text(&dot.module(format)).is_some(), "{format:?} {dot:?}");
+            }
+            for tensor in [Tensor::Turing, Tensor::Ampere] {
+                assert!(text(&tensor.module(format)).is_some(), "{format:?} {tensor:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,451 @@
+//! The operations of a forward pass on a card.
+
+mod attention;
+mod memory;
+mod products;
+
+pub use memory::{Cache, Matrix, Tensor, Vector};
+use memory::{Form, Scratch};
+
+use super::device::Device;
+use super::error::OpenError;
+use super::launch::{Shape, Target};
+use super::layout::Layout;
+use super::modules::{self, Dot};
+use super::staging::Staged;
+use crate::backend::Logits;
+use crate::backend::batch::Batch;
+use crate::backend::error::{AllocationError, DeviceError, DeviceFault, ForwardError, NumberError};
+use crate::backend::limits::Limits;
+use crate::backend::ops::{
+    Activation, Attention, CacheShape, Care, Gated, Norm, Ops, Output, Product, ProductAdd, RopePairs,
+    RotateStore,
+};
+use crate::backend::sample::{SampleSpec, Sampled};
+use crate::weights::file::RawMatrix;
+
+/// Tokens of one block of the cache: what the kernels are written for.
+const BLOCK_TOKENS: usize = 16;
+/// Words of what the sampler answers for one row, as `Sample` in `kernels/sampling.cu`.
+const SAMPLE_WORDS: usize = 6;
+/// The smallest magnitude that makes an activation no finite number.
+const FINITE: f32 = f32::INFINITY;
+
+/// The operations on one card.
+pub struct CudaOps {
+    device: Device,
+    dot: Dot,
+    tensor: Option<modules::Tensor>,
+    reserved: Option<Reserved>,
+    sampled: Sampled,
+    /// Logits that were asked for, on the host.
+    logits: Vec<f32>,
+}
+
+/// Buffers that [`Ops::reserve`] makes.
+struct Reserved {
+    vocabulary: usize,
+    staged: Staged,
+    scratch: Scratch,
+}
+
+impl CudaOps {
+    /// Opens card `ordinal` of those that `CUDA_VISIBLE_DEVICES` leaves.
+    ///
+    /// # Errors
+    /// There is no driver or card that the kernels run on.
+    pub fn open(ordinal: usize) -> Result<Self, OpenError> {
+        let device = Device::open(ordinal)?;
+        let tensor = modules::Tensor::of(device.capability());
+        Ok(Self {
+            device,
+            dot: Dot::Dp4a,
+            tensor,
+            reserved: None,
+            sampled: Sampled::default(),
+            logits: Vec::new(),
+        })
+    }
+
+    /// Uses these units, whose results have the same bits. Tensor cores that the card lacks are not used.
+    pub fn use_units(&mut self, dot: Dot, tensor: bool) {
+        self.dot = dot;
+        self.tensor = modules::Tensor::of(self.device.capability()).filter(|_| tensor);
+    }
+
+    fn reserved(&mut self) -> Result<&mut Reserved, DeviceError> {
+        self.reserved.as_mut().ok_or_else(|| DeviceError {
+            fault: DeviceFault::Failed,
+            what: "a step before memory was reserved".to_owned(),
+        })
+    }
+
+    /// Device, staged batch and scratch memory of a step.
+    fn parts(&mut self) -> Result<(&mut Device, &Staged, &Scratch), DeviceError> {
+        self.reserved()?;
+        let Self {
+            device,
+            reserved: Some(reserved),
+            ..
+        } = self
+        else {
+            return Err(DeviceError {
+                fault: DeviceFault::Failed,
+                what: "a step before memory was reserved".to_owned(),
+            });
+        };
+        Ok((device, &reserved.staged, &reserved.scratch))
+    }
+
+    fn read_samples(&mut self) -> Result<Vec<u32>, DeviceError> {
+        let (device, staged, scratch) = self.parts()?;
+        let outputs = staged.batch().outputs.clone();
+        let mut bytes = vec![0; outputs.len() * SAMPLE_WORDS * 4];
+        device.download(&scratch.samples, 0, &mut bytes)?;
+        let mut bad = Vec::new();
+        self.sampled.clear();
+        for (sample, row) in bytes.as_chunks::<{ SAMPLE_WORDS * 4 }>().0.iter().zip(outputs) {
+            let word = |index: usize| {
+                let bytes = &sample[index * 4..][..4];
+                u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
+            };
+            if word(1) != 0 {
+                bad.push(row);
+            }
+            let mass = u64::from(word(4)) | u64::from(word(5)) << 32;
+            self.sampled.ids.push(word(0));
+            self.sampled.logprobs.push(log_probability(
+                f32::from_bits(word(2)),
+                f32::from_bits(word(3)),
+                mass,
+            ));
+        }
+        Ok(bad)
+    }
+}
+
+/// `(logit − largest) − ln(mass / 2⁴⁰)`, the logarithm in double precision: docs/arithmetic.md, "Sampling".
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    reason = "log-probabilities are small; the sum is rounded once"
+)]
+fn log_probability(logit: f32, largest: f32, mass: u64) -> f32 {
+    let total = mass as f64 / (1u64 << 40) as f64;
+    (f64::from(logit) - f64::from(largest) - libm::log(total)) as f32
+}
+
+/// Kernels take extents as 32-bit numbers.
+fn int(value: usize) -> i32 {
+    i32::try_from(value).unwrap_or(i32::MAX)
+}
+
+/// A list of arguments of any types.
+macro_rules! arguments {
+    ($($value:expr),* $(,)?) => { &[$($crate::backend::cuda::launch::Argument::from($value)),*][..] };
+}
+use arguments;
+
+/// What the squares of a row may reach without overflow, as on every machine.
+#[expect(clippy::cast_precision_loss, reason = "widths are far below 2^24")]
+fn square_limit(width: usize) -> f32 {
+    (f32::MAX / width as f32).sqrt()
+}
+
+impl Ops for CudaOps {
+    type Matrix = Matrix;
+    type Vector = Vector;
+    type Tensor = Tensor;
+    type Cache = Cache;
+
+    fn describe(&self) -> String {
+        let (major, minor) = self.device.capability();
+        format!("{}, compute capability {major}.{minor}", self.device.name())
+    }
+
+    fn block_tokens(&self) -> usize {
+        BLOCK_TOKENS
+    }
+
+    fn available(&self) -> u64 {
+        self.device.memory().0
+    }
+
+    fn tensor_bytes(&self, rows: usize, width: usize) -> u64 {
+        (rows * width * size_of::<f32>()) as u64
+    }
+
+    fn cache_bytes(&self, shape: CacheShape) -> u64 {
+        2 * Cache::plane_bytes(shape) as u64
+    }
+
+    fn reserve_bytes(&self, limits: &Limits, width: usize) -> u64 {
+        (Scratch::bytes(limits, width) + 4 * Staged::words(limits)) as u64
+    }
+
+    fn matrix(&mut self, raw: RawMatrix, care: Care) -> Result<Matrix, AllocationError> {
+        let layout = Layout::of(raw.kind, raw.rows, raw.columns);
+        let mut weights = self.device.allocate(layout.bytes(), "a weight matrix")?;
+        let refused = |error: DeviceError| AllocationError {
+            what: format!("a weight matrix ({error})"),
+            bytes: layout.bytes() as u64,
+            available: self.device.memory().0,
+        };
+        memory::copy_matrix(&self.device, &raw, layout, &mut weights).map_err(refused)?;
+        Ok(Matrix {
+            layout,
+            weights,
+            fine: care == Care::Fine,
+        })
+    }
+
+    fn vector(&mut self, values: Vec<f32>) -> Result<Vector, AllocationError> {
+        Vector::new(&self.device, &values)
+    }
+
+    fn tensor(&mut self, rows: usize, width: usize) -> Result<Tensor, AllocationError> {
+        Tensor::new(&self.device, rows, width)
+    }
+
+    fn cache(&mut self, shape: CacheShape) -> Result<Cache, AllocationError> {
+        Cache::new(&self.device, shape)
+    }
+
+    fn reserve(&mut self, limits: &Limits, width: usize) -> Result<(), AllocationError> {
+        self.reserved = Some(Reserved {
+            vocabulary: limits.vocabulary,
+            staged: Staged::new(&self.device, limits)?,
+            scratch: Scratch::new(&self.device, limits, width)?,
+        });
+        Ok(())
+    }
+
+    fn stage(&mut self, batch: &Batch, specs: &[SampleSpec<'_>]) -> Result<(), DeviceError> {
+        self.reserved()?;
+        if let Some(reserved) = &mut self.reserved {
+            reserved
+                .staged
+                .stage(&self.device, batch, specs, reserved.vocabulary)?;
+        }
+        Ok(())
+    }
+
+    fn embed(&mut self, table: &Matrix, scale: f32, out: &mut Tensor) -> Result<(), DeviceError> {
+        let (device, staged, _) = self.parts()?;
+        let rows = staged.batch().rows();
+        let layout = table.layout;
+        let arguments = arguments![
+            table.weights.address(),
+            int(layout.rows),
+            int(layout.blocks),
+            staged.tokens,
+            int(out.width),
+            scale,
+            out.address()
+        ];
+        device.launch(
+            modules::EMBED,
+            products::embed_kernel(layout.format),
+            Shape::rows(rows),
+            arguments,
+        )?;
+        out.hold(rows, Form::Floats)
+    }
+
+    fn receive(&mut self, from: &Self, x: &Tensor, out: &mut Tensor) -> Result<(), DeviceError> {
+        let mut bytes = vec![0; x.rows * x.width * size_of::<f32>()];
+        from.device.download(&x.values, 0, &mut bytes)?;
+        self.device.upload(&mut out.values, 0, &bytes)?;
+        out.hold(x.rows, Form::Floats)
+    }
+
+    fn norm_products<const N: usize>(
+        &mut self,
+        x: &Tensor,
+        norm: Norm<'_, Self>,
+        products: [Product<'_, Self>; N],
+    ) -> Result<(), DeviceError> {
+        self.normalise(x, Some(&norm), None)?;
+        let mut targets = Vec::with_capacity(N);
+        for Product { matrix, bias, out } in products {
+            out.hold(x.rows, Form::Floats)?;
+            let bias = bias.map_or(0, |bias| bias.values.address());
+            targets.push((
+                matrix,
+                Target {
+                    bias,
+                    ..matrix.target(out.address())
+                },
+            ));
+        }
+        let activations = self.parts()?.2.normed.activations();
+        self.products(activations, x.rows, &targets)
+    }
+
+    fn rotate_store(
+        &mut self,
+        what: RotateStore<'_, Self>,
+        queries: &mut Tensor,
+        keys: &mut Tensor,
+        values: &Tensor,
+        cache: &mut Cache,
+    ) -> Result<(), DeviceError> {
+        let (device, staged, _) = self.parts()?;
+        let size = what.rotation.head_size;
+        let (heads, kv_heads) = (queries.width / size, keys.width / size);
+        let weights = what.norms.as_ref();
+        let norm = |index: usize| weights.map_or(0, |norms| norms[index].weight.values.address());
+        let (key_plane, value_plane) = cache.layer(what.layer);
+        let arguments = arguments![
+            queries.address(),
+            keys.address(),
+            values.address(),
+            int(heads),
+            int(kv_heads),
+            int(size),
+            norm(0),
+            norm(1),
+            weights.map_or(0.0, |norms| norms[0].epsilon),
+            what.table.values.address(),
+            int(what.rotation.size),
+            i32::from(what.rotation.pairs == RopePairs::Halves),
+            staged.positions,
+            staged.slots,
+            key_plane,
+            value_plane,
+            staged.faults
+        ];
+        let shape = Shape::rotate(queries.rows, heads + 2 * kv_heads, size);
+        device.launch(modules::ATTENTION, "rotate_store", shape, arguments)
+    }
+
+    fn attend(
+        &mut self,
+        attention: Attention,
+        cache: &Cache,
+        layer: usize,
+        queries: &Tensor,
+        out: &mut Tensor,
+    ) -> Result<(), DeviceError> {
+        self.attend_all(attention, cache.layer(layer), queries, out)
+    }
+
+    fn product_add(
+        &mut self,
+        x: &Tensor,
+        what: ProductAdd<'_, Self>,
+        sum: &mut Tensor,
+    ) -> Result<(), DeviceError> {
+        let activations = match x.form {
+            Form::Floats => {
+                self.normalise(x, None, None)?;
+                self.parts()?.2.normed.activations()
+            }
+            Form::Quantised => self.parts()?.2.between.activations(),
+        };
+        let Some(norm) = what.norm else {
+            let target = Target {
+                residual: sum.address(),
+                ..what.matrix.target(sum.address())
+            };
+            return self.products(activations, x.rows, &[(what.matrix, target)]);
+        };
+        let between = self.parts()?.2.floats.address();
+        self.products(activations, x.rows, &[(what.matrix, what.matrix.target(between))])?;
+        let (device, staged, _) = self.parts()?;
+        let arguments = arguments![
+            between,
+            norm.weight.values.address(),
+            norm.epsilon,
+            square_limit(sum.width),
+            int(sum.width),
+            sum.address(),
+            staged.faults
+        ];
+        device.launch(modules::ROWS, "norm_add", Shape::rows(x.rows), arguments)
+    }
+
+    fn gated(&mut self, x: &Tensor, what: Gated<'_, Self>, out: &mut Tensor) -> Result<(), DeviceError> {
+        self.normalise(x, Some(&what.norm), None)?;
+        let activation = match what.activation {
+            Activation::Silu => 0,
+            Activation::Gelu => 1,
+        };
+        self.gated_product(what.gate, what.up, activation, x.rows, out)?;
+        out.hold(x.rows, Form::Quantised)
+    }
+
+    fn logits(&mut self, x: &Tensor, what: Output<'_, Self>, out: &mut Tensor) -> Result<(), DeviceError> {
+        let (_, staged, _) = self.parts()?;
+        let (outputs, rows) = (staged.outputs, staged.batch().outputs.len());
+        out.hold(rows, Form::Floats)?;
+        if rows == 0 {
+            return Ok(());
+        }
+        self.normalise(x, Some(&what.norm), Some((outputs, rows)))?;
+        let activations = self.parts()?.2.normed.activations();
+        let target = what.matrix.target(out.address());
+        self.products(activations, rows, &[(what.matrix, target)])?;
+        if let Some(cap) = what.soft_cap {
+            let count = rows * out.width;
+            let arguments = arguments![out.address(), cap, count as u64];
+            self.device
+                .launch(modules::SAMPLING, "soft_cap", Shape::values(count), arguments)?;
+        }
+        Ok(())
+    }
+
+    fn sample(&mut self, logits: &Tensor) -> Result<(), DeviceError> {
+        let (device, staged, scratch) = self.parts()?;
+        if logits.rows == 0 {
+            return Ok(());
+        }
+        let arguments = arguments![
+            logits.address(),
+            scratch.penalised.address(),
+            int(logits.width),
+            staged.specs,
+            staged.seen,
+            staged.masks,
+            scratch.samples.address()
+        ];
+        device.launch(modules::SAMPLING, "sample", Shape::sample(logits.rows), arguments)
+    }
+
+    fn finish(&mut self) -> Result<&Sampled, ForwardError> {
+        let mut bad = self.read_samples()?;
+        let (device, staged, _) = self.parts()?;
+        bad.extend(staged.read_faults(device)?);
+        finite(bad)?;
+        Ok(&self.sampled)
+    }
+
+    fn read<'a>(&'a mut self, logits: &'a Tensor) -> Result<Logits<'a>, ForwardError> {
+        let mut bytes = vec![0; logits.rows * logits.width * size_of::<f32>()];
+        self.device.download(&logits.values, 0, &mut bytes)?;
+        self.logits.clear();
+        let floats = bytes.as_chunks::<4>().0.iter();
+        self.logits.extend(floats.map(|bytes| f32::from_le_bytes(*bytes)));
+        let (device, staged, _) = self.parts()?;
+        let mut bad = staged.read_faults(device)?;
+        let outputs = staged.batch().outputs.clone();
+        for (row, values) in outputs.iter().zip(self.logits.chunks_exact(logits.width)) {
+            if values.iter().any(|value| !value.is_finite()) {
+                bad.push(*row);
+            }
+        }
+        finite(bad)?;
+        Ok(Logits::new(&self.logits, logits.width))
+    }
+}
+
+/// An error that names these rows, if there are any.
+fn finite(mut bad: Vec<u32>) -> Result<(), NumberError> {
+    bad.sort_unstable();
+    bad.dedup();
+    if bad.is_empty() {
+        Ok(())
+    } else {
+        Err(NumberError { rows: bad })
+    }
+}

@@ -1,0 +1,167 @@
+//! Products: which kernel computes which matrices in one launch.
+
+use crate::backend::cuda::launch::{Activations, Batch, Shape, TENSOR_ROWS, Target, tensor};
+use crate::backend::cuda::layout::{Format, Layout};
+use crate::backend::cuda::modules::{self, Dot};
+use crate::backend::error::DeviceError;
+use crate::backend::ops::Norm;
+
+use super::{CudaOps, FINITE, Matrix, Tensor, arguments, int, square_limit};
+
+/// Matrices of one launch.
+const MOST_TARGETS: usize = 3;
+/// Warps of a block where there are many rows.
+const WARPS_OF_MANY: usize = 2;
+/// No activation: plain products.
+const NOT_GATED: i32 = -1;
+
+/// The kernel that embeds from a table of a format.
+pub(super) const fn embed_kernel(format: Format) -> &'static str {
+    match format {
+        Format::Q4_0 => "embed_Q4_0",
+        Format::Q4_1 => "embed_Q4_1",
+        Format::Q5_0 => "embed_Q5_0",
+        Format::Q5_1 => "embed_Q5_1",
+        Format::Q8_0 => "embed_Q8_0",
+        Format::Q4_K => "embed_Q4_K",
+        Format::Q5_K => "embed_Q5_K",
+        Format::Q6_K => "embed_Q6_K",
+        Format::Fixed => "embed_FIXED",
+    }
+}
+
+impl CudaOps {
+    /// Quantises rows of `x`, normalised if asked for, into the scratch memory for normalised input. `some`: an array of
+    /// rows on the card, and how many; else all.
+    pub(super) fn normalise(
+        &mut self,
+        x: &Tensor,
+        norm: Option<&Norm<'_, Self>>,
+        some: Option<(u64, usize)>,
+    ) -> Result<(), DeviceError> {
+        let (device, staged, scratch) = self.parts()?;
+        let (rows, count) = some.unwrap_or((0, x.rows));
+        let arguments = arguments![
+            x.address(),
+            rows,
+            norm.map_or(0, |norm| norm.weight.values.address()),
+            norm.map_or(0.0, |norm| norm.epsilon),
+            if norm.is_some() {
+                square_limit(x.width)
+            } else {
+                FINITE
+            },
+            int(x.width),
+            0u64,
+            scratch.normed.activations(),
+            staged.faults
+        ];
+        device.launch(modules::ROWS, "norm_quantise", Shape::rows(count), arguments)
+    }
+
+    /// Products of one input; neighbours of one format share launches.
+    pub(super) fn products(
+        &mut self,
+        x: Activations,
+        rows: usize,
+        products: &[(&Matrix, Target)],
+    ) -> Result<(), DeviceError> {
+        for same in products.chunk_by(|(a, _), (b, _)| a.layout.format == b.layout.format) {
+            for few in same.chunks(MOST_TARGETS) {
+                self.launch_products(x, rows, few)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn launch_products(
+        &mut self,
+        x: Activations,
+        rows: usize,
+        products: &[(&Matrix, Target)],
+    ) -> Result<(), DeviceError> {
+        let layouts: Vec<Layout> = products.iter().map(|(matrix, _)| matrix.layout).collect();
+        let mut targets = [Target::default(); MOST_TARGETS];
+        for (to, (_, target)) in targets.iter_mut().zip(products) {
+            *to = *target;
+        }
+        let [a, b, c] = targets;
+        let (Some(first), [blocks, count]) = (layouts.first(), [layouts[0].blocks, rows].map(int)) else {
+            return Ok(());
+        };
+        if let Some(cores) = self.tensor.filter(|_| rows >= TENSOR_ROWS) {
+            let fine = targets.iter().any(|target| target.fine != 0);
+            let shape = tensor(rows, &layouts, fine);
+            let module = cores.module(first.format);
+            return self
+                .device
+                .launch(&module, "tensor", shape, arguments![a, b, c, blocks, x, count]);
+        }
+        let batch = self.batch_of(rows);
+        let groups = layouts.iter().map(Layout::groups).sum();
+        let shape = batch.product(rows, groups, first.segments(), most_warps(rows));
+        let arguments = arguments![a, b, c, blocks, x, count, NOT_GATED, Activations::default(), 0u64];
+        let module = self.dot.module(first.format);
+        self.device.launch(&module, batch.kernel(), shape, arguments)
+    }
+
+    /// `activation(gate · x) · (up · x)` of the normalised input, quantised into the memory between two products.
+    pub(super) fn gated_product(
+        &mut self,
+        gate: &Matrix,
+        up: &Matrix,
+        activation: i32,
+        rows: usize,
+        floats: &Tensor,
+    ) -> Result<(), DeviceError> {
+        let (_, staged, scratch) = self.parts()?;
+        let (faults, x, out) = (
+            staged.faults,
+            scratch.normed.activations(),
+            scratch.between.activations(),
+        );
+        let other = scratch.floats.address();
+        let layout = gate.layout;
+        let by_tiles = self.tensor.is_some() && rows >= TENSOR_ROWS;
+        if layout == up.layout && !by_tiles {
+            let batch = self.batch_of(rows);
+            let shape = batch.product(rows, layout.groups(), layout.segments(), most_warps(rows));
+            let (a, b) = (gate.target(0), up.target(0));
+            let (blocks, count) = (int(layout.blocks), int(rows));
+            let arguments = arguments![a, b, Target::default(), blocks, x, count, activation, out, faults];
+            let module = self.dot.module(layout.format);
+            return self.device.launch(&module, batch.kernel(), shape, arguments);
+        }
+        let targets = [(gate, gate.target(floats.address())), (up, up.target(other))];
+        self.products(x, rows, &targets)?;
+        let width = layout.rows;
+        let arguments = arguments![
+            floats.address(),
+            other,
+            int(width),
+            int(width),
+            activation,
+            out,
+            faults
+        ];
+        self.device.launch(
+            modules::ROWS,
+            "gate_quantise",
+            Shape::gate(rows, width),
+            arguments,
+        )
+    }
+
+    fn batch_of(&self, rows: usize) -> Batch {
+        Batch::of(rows, self.dot == Dot::Dp4a)
+    }
+}
+
+/// With few rows the segments are computed side by side; with many the rows fill the card.
+fn most_warps(rows: usize) -> usize {
+    if rows <= Batch::Eight.rows() {
+        usize::MAX
+    } else {
+        WARPS_OF_MANY
+    }
+}

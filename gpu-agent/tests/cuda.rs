@@ -1,0 +1,232 @@
+//! The CUDA backend on a driver in software: the same tokens and log-probabilities as the CPU, to the bit, and what it says
+//! where there is no card to use.
+
+#[path = "support/machine.rs"]
+mod machine;
+#[allow(dead_code, reason = "other tests use more of it")]
+#[path = "support/tiny.rs"]
+mod tiny;
+
+use std::num::NonZeroUsize;
+
+use gpu_agent::backend::cpu::{CpuOps, Precision};
+use gpu_agent::backend::cuda::error::OpenError;
+use gpu_agent::backend::cuda::modules::Dot;
+use gpu_agent::backend::cuda::ops::CudaOps;
+use gpu_agent::backend::ops::Ops;
+use gpu_agent::backend::{
+    Backend, Batch, Budget, DeviceFault, ForwardError, Penalties, ReserveError, SampleSpec, Sampling, Seen,
+};
+use gpu_agent::model::architectures;
+use gpu_agent::model::decoder::{Decoder, Loaded};
+use gpu_agent::weights::file::ModelFile;
+use machine::machine;
+
+/// Prompts: one token, more than a chunk of positions, and a few.
+const PROMPTS: [usize; 3] = [1, 70, 9];
+/// Tokens that follow each.
+const TOKENS: usize = 4;
+
+fn budget() -> Budget {
+    Budget {
+        bytes: u64::MAX,
+        rows: 96,
+        outputs: PROMPTS.len(),
+        context: 128,
+        cache_tokens: 128 * PROMPTS.len(),
+    }
+}
+
+fn decoder<O: Ops>(file: &ModelFile, ops: O) -> Decoder<O> {
+    let spec = architectures::read(file).expect("a supported architecture");
+    let loaded = Loaded::load(file, spec, ops).expect("the model loads");
+    loaded.reserve(budget()).expect("memory for a cache")
+}
+
+/// Tokens of each prompt's completion with the bits of their log-probabilities: all prompts at once, then one token each.
+fn generate(backend: &mut dyn Backend) -> Result<Vec<Vec<(u32, u32)>>, ForwardError> {
+    let mut random = tiny::Random(5);
+    let mut texts: Vec<Vec<u32>> = PROMPTS
+        .iter()
+        .map(|length| (0..*length).map(|_| token(&mut random)).collect())
+        .collect();
+    let blocks = backend.limits().blocks_for(128);
+    let mut results = vec![Vec::new(); PROMPTS.len()];
+    let mut cached = [0; PROMPTS.len()];
+    for index in 0..TOKENS as u64 {
+        let mut batch = Batch::new(backend.limits().block_tokens);
+        let seen: Vec<Seen> = (0..20)
+            .map(|token| Seen {
+                token,
+                completion: token % 2,
+            })
+            .collect();
+        let mut specs = Vec::new();
+        for (sequence, text) in texts.iter().enumerate() {
+            // Blocks of the sequences alternate, from the last one of the cache down.
+            let last = blocks * PROMPTS.len() - 1 - sequence;
+            let table: Vec<u32> = (0..blocks)
+                .map(|block| u32::try_from(last - block * PROMPTS.len()).expect("small"))
+                .collect();
+            let row = batch.push(&text[cached[sequence]..], cached[sequence], &table);
+            batch.want(row + text.len() - cached[sequence] - 1);
+            cached[sequence] = text.len();
+            specs.push(SampleSpec {
+                sampling: SAMPLINGS[sequence],
+                index,
+                seen: &seen,
+                allowed: None,
+            });
+        }
+        let sampled = backend.step(&batch, &specs)?;
+        for (sequence, (token, logprob)) in sampled.ids.iter().zip(&sampled.logprobs).enumerate() {
+            texts[sequence].push(*token);
+            results[sequence].push((*token, logprob.to_bits()));
+        }
+    }
+    Ok(results)
+}
+
+const SAMPLINGS: [Sampling; PROMPTS.len()] = [
+    Sampling::GREEDY,
+    Sampling {
+        temperature: 1.0,
+        top_p: 0.9,
+        seed: 3,
+        ..Sampling::GREEDY
+    },
+    Sampling {
+        temperature: 0.8,
+        top_k: 20,
+        min_p: 0.01,
+        penalties: Penalties {
+            repetition: 1.1,
+            presence: 0.2,
+            frequency: 0.1,
+        },
+        seed: 4,
+        ..Sampling::GREEDY
+    },
+];
+
+fn token(random: &mut tiny::Random) -> u32 {
+    u32::try_from(random.below(tiny::VOCABULARY)).expect("small")
+}
+
+fn model(first: usize) -> ModelFile {
+    let folder = tempfile::tempdir().expect("a folder");
+    tiny::model(&folder, first)
+}
+
+fn same_as_the_cpu(first: usize, dot: Dot, tensor: bool) {
+    let file = model(first);
+    let cpu = CpuOps::new(Precision::Fast, NonZeroUsize::MIN).expect("no thread is needed");
+    let expected = generate(&mut decoder(&file, cpu)).expect("the CPU computes");
+    let mut card = CudaOps::open(0).expect("a card");
+    card.use_units(dot, tensor);
+    let got = generate(&mut decoder(&file, card)).expect("the card computes");
+    assert_eq!(got, expected, "{dot:?}, tensor cores: {tensor}");
+}
+
+#[test]
+fn a_card_with_tensor_cores_gives_the_bits_of_the_cpu() {
+    machine!("a_card_with_tensor_cores_gives_the_bits_of_the_cpu").run(|| {
+        // Three beginnings put every type in several places.
+        for first in [0, 4, 8] {
+            same_as_the_cpu(first, Dot::Dp4a, true);
+        }
+    });
+}
+
+#[test]
+fn a_mining_card_without_them_gives_the_bits_of_the_cpu() {
+    machine!("a_mining_card_without_them_gives_the_bits_of_the_cpu")
+        .cards("p104-100")
+        .run(|| {
+            for dot in [Dot::Dp4a, Dot::Dp2a, Dot::Mad] {
+                same_as_the_cpu(4, dot, true);
+            }
+        });
+}
+
+#[test]
+fn a_machine_without_a_driver_says_so() {
+    machine!("a_machine_without_a_driver_says_so")
+        .without_driver()
+        .run(|| {
+            let Err(error) = CudaOps::open(0) else {
+                // A real driver stands where the loader finds it without being told.
+                println!("skipped: this machine has a driver");
+                return;
+            };
+            assert_eq!(error.to_string(), "no NVIDIA driver: libcuda.so.1 not found");
+        });
+}
+
+#[test]
+fn a_card_that_is_not_visible_is_named() {
+    for visible in ["", "0"] {
+        machine!("a_card_that_is_not_visible_is_named")
+            .set("CUDA_VISIBLE_DEVICES", visible)
+            .run(|| {
+                // The first number that the variable does not name.
+                let ordinal = std::env::var("CUDA_VISIBLE_DEVICES").map_or(0, |visible| visible.len());
+                let error = CudaOps::open(ordinal).err().expect("no such card");
+                assert!(matches!(error, OpenError::NoDevice { .. }), "{error}");
+            });
+    }
+}
+
+#[test]
+fn a_card_that_is_too_old_is_named() {
+    machine!("a_card_that_is_too_old_is_named")
+        .cards("p104-100:cc=5.2")
+        .run(|| {
+            let error = CudaOps::open(0).err().expect("too old");
+            assert!(
+                error
+                    .to_string()
+                    .contains("compute capability 5.2, and 6.1 is needed"),
+                "{error}"
+            );
+        });
+}
+
+#[test]
+fn a_model_that_does_not_fit_is_refused_with_what_would() {
+    machine!("a_model_that_does_not_fit_is_refused_with_what_would")
+        .cards("rtx-3090:memory=16MiB")
+        .run(|| {
+            let file = model(0);
+            let spec = architectures::read(&file).expect("a supported architecture");
+            let card = CudaOps::open(0).expect("a card");
+            let loaded = Loaded::load(&file, spec, card).expect("the weights fit");
+            let large = Budget {
+                bytes: 1 << 16,
+                context: 512,
+                cache_tokens: 1 << 20,
+                ..budget()
+            };
+            let error = loaded.reserve(large).err().expect("it does not fit");
+            assert!(matches!(error, ReserveError::Budget { .. }), "{error}");
+        });
+}
+
+#[test]
+fn a_card_that_falls_off_its_bus_is_lost() {
+    machine!("a_card_that_falls_off_its_bus_is_lost")
+        .cards("rtx-3090:lost-after=40")
+        .run(|| {
+            let file = model(0);
+            let mut backend = decoder(&file, CudaOps::open(0).expect("a card"));
+            let error = loop {
+                if let Err(error) = generate(&mut backend) {
+                    break error;
+                }
+            };
+            let ForwardError::Device(error) = error else {
+                panic!("{error}");
+            };
+            assert_eq!(error.fault, DeviceFault::Lost, "{error}");
+        });
+}
