@@ -144,6 +144,9 @@ impl<'a> Farm<'a> {
                     "network": self.stack.description.network,
                     "address": self.wallet.friendly(&self.stack.network(), false),
                     "walletSecretRef": {"name": "farm-wallet"},
+                    // The least that the operator takes, so that tests need not move the chain's time far.
+                    "minChallenge": "5m",
+                    "minVoucherValidity": "5m",
                     "settle": {"thresholdNano": offer.threshold, "maxAge": "1h", "maxFeeRatio": "1"},
                 },
             },

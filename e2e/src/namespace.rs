@@ -98,22 +98,21 @@ async fn delete_all<K: Kind>(stack: &Stack, namespace: &str) -> Result<()> {
     .await
 }
 
+/// The farm gives up what its channels owe: nobody else can.
 async fn abandon_all(stack: &Stack, namespace: &str) {
-    abandon::<PaymentChannel>(stack, namespace).await;
-    abandon::<CocoonProvider>(stack, namespace).await;
-    abandon::<InferenceJob>(stack, namespace).await;
-}
-
-async fn abandon<K: Kind>(stack: &Stack, namespace: &str) {
-    let api: Api<K> = Api::namespaced(stack.client.clone(), namespace);
+    let api: Api<CocoonProvider> = Api::namespaced(stack.client.clone(), namespace);
     let Ok(list) = api.list(&ListParams::default()).await else {
         return;
     };
     let patch = json!({"metadata": {"annotations": {cocoon_api::names::ABANDON_ANNOTATION: "true"}}});
-    for object in list {
+    for provider in list {
         // The test has failed already; what cannot be abandoned shows when the namespace does not go.
         let _ = api
-            .patch(&object.name_any(), &PatchParams::default(), &Patch::Merge(&patch))
+            .patch(
+                &provider.name_any(),
+                &PatchParams::default(),
+                &Patch::Merge(&patch),
+            )
             .await;
     }
 }

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::{on_stack, receipts::assert_paid_once};
 
 /// The shortest challenge window that a provider accepts, as the command line takes it.
-const CHALLENGE: (&str, u32) = ("60s", 60);
+const CHALLENGE: (&str, u32) = ("300s", 300);
 /// The most that the payer's messages of one test cost in fees.
 const FEES: u64 = 20_000_000;
 
