@@ -1,4 +1,4 @@
-//! What hostile objects at full size cost in memory: the rows of `docs/decisions/0008-memory-of-the-operator.md`.
+//! What hostile objects at full size cost in memory: the rows of `docs/decisions/0011-memory-of-the-operator.md`.
 //!
 //! One test, because the allocator counts for the whole process.
 
