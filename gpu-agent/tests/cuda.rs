@@ -3,7 +3,6 @@
 
 #[path = "support/machine.rs"]
 mod machine;
-#[allow(dead_code, reason = "other tests use more of it")]
 #[path = "support/tiny.rs"]
 mod tiny;
 

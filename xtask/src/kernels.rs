@@ -78,10 +78,10 @@ pub(crate) fn check() -> Result<()> {
 type Compiled = BTreeMap<PathBuf, String>;
 
 fn compile() -> Result<Compiled> {
-    let compiler = nvrtc::fetch()?;
+    let libraries = nvrtc::fetch()?;
     let folder = workspace::root().join(SOURCES);
     let modules = modules::all();
-    let results = nvrtc::compile(&compiler, &folder, &modules)?;
+    let results = nvrtc::compile(&libraries, &folder, &modules)?;
     let mut compiled = Compiled::new();
     for (module, ptx) in modules.iter().zip(results) {
         let ptx = rules::tidy(&ptx);

@@ -1,7 +1,7 @@
 //! Rotation, the paged cache, and attention over it.
 
 use gpu_agent::backend::arithmetic::{self, Attention, rms_norm, rotate_pair};
-use gpu_agent::backend::cuda::launch::{CHUNK, QUERY_TILE, Shape, attend_chunk_kernel};
+use gpu_agent::backend::cuda::launch::{Activations, CHUNK, QUERY_TILE, Shape, attend_chunk_kernel};
 use half::f16;
 use testbed_ptx::{Fault, Module};
 
@@ -202,7 +202,7 @@ impl Scene {
         card.try_run(module, attend_chunk_kernel(self.group()), shape, arguments)?;
         let out = card.reserve::<f32>(items * self.heads * self.size);
         let faults = card.upload(&vec![0u32; items]);
-        let combine = |out: u64, to: gpu_agent::backend::cuda::launch::Activations| {
+        let combine = |out: u64, to: Activations| {
             let arguments = arguments![
                 int(self.heads),
                 int(self.size),
@@ -219,7 +219,7 @@ impl Scene {
             let shape = Shape::attend_combine(items, self.heads, self.size);
             card.try_run(module, "attend_combine", shape, arguments)
         };
-        combine(out, Default::default())?;
+        combine(out, Activations::default())?;
         let floats: Vec<f32> = card.download(out, items * self.heads * self.size);
         if self.size.is_multiple_of(32) {
             let to = reserve(card, floats.len() / 32, true);

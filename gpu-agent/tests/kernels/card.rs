@@ -63,7 +63,9 @@ impl Card {
     /// Copies values to the card.
     pub fn upload<P: Plain>(&self, values: &[P]) -> u64 {
         let mut bytes = Vec::new();
-        values.iter().for_each(|value| value.put(&mut bytes));
+        for value in values {
+            value.put(&mut bytes);
+        }
         let address = self.memory.allocate(bytes.len() as u64).expect("memory is left");
         self.memory.write(address, &bytes).expect("just allocated");
         address

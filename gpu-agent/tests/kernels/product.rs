@@ -66,7 +66,7 @@ impl Rows {
             .map(|row| {
                 let mut blocks = Vec::new();
                 each_block(matrix.kind, matrix.row(row), |_, block| {
-                    blocks.push(block.clone())
+                    blocks.push(block.clone());
                 });
                 blocks
             })

@@ -13,7 +13,7 @@ use super::modules::Module;
 use crate::cache::{self, Expected};
 use crate::pypi::Wheel;
 
-/// The compiler of CUDA 12.0: its PTX 8.0 is read by every driver from 525 on, and it knows sm_61 to sm_90.
+/// The compiler of CUDA 12.0: its PTX 8.0 is read by every driver from 525 on, and it knows `sm_61` to `sm_90`.
 const WHEEL: Wheel = Wheel {
     project: "nvidia-cuda-nvrtc-cu12",
     version: "12.0.140",

@@ -154,7 +154,7 @@ impl Device {
             .ok_or_else(|| too_small("a copy to the card", end))?;
         self.stream
             .memcpy_htod(bytes, &mut part)
-            .map_err(|error| device_error("a copy to the card", &error))
+            .map_err(|error| device_error("a copy to the card", error))
     }
 
     /// Waits for all work, and copies bytes from the card.
@@ -162,7 +162,7 @@ impl Device {
     /// # Errors
     /// The device failed, in this or in earlier work.
     pub fn download(&self, from: &Buffer, offset: usize, bytes: &mut [u8]) -> Result<(), DeviceError> {
-        let failed = |error| device_error("a copy from the card", &error);
+        let failed = |error| device_error("a copy from the card", error);
         if !bytes.is_empty() {
             let end = offset + bytes.len();
             let part = from
@@ -190,7 +190,7 @@ impl Device {
         let loaded = self
             .context
             .load_module(Ptx::from_src(text))
-            .map_err(|error| device_error(&what, &error))?;
+            .map_err(|error| device_error(&what, error))?;
         self.loaded.insert(module.to_owned(), loaded);
         Ok(())
     }
@@ -206,7 +206,7 @@ impl Device {
         shape: Shape,
         arguments: &[Argument],
     ) -> Result<(), DeviceError> {
-        let failed = |error| device_error(kernel, &error);
+        let failed = |error| device_error(kernel, error);
         let key = (module.to_owned(), kernel);
         if !self.kernels.contains_key(&key) {
             self.load(module)?;

@@ -61,7 +61,7 @@ pub enum OpenError {
 }
 
 /// What a failed call of the driver means for the device.
-pub(super) fn device_error(what: &str, error: &DriverError) -> DeviceError {
+pub(super) fn device_error(what: &str, error: DriverError) -> DeviceError {
     let fault = match error.0 {
         CUresult::CUDA_ERROR_OUT_OF_MEMORY => DeviceFault::OutOfMemory,
         CUresult::CUDA_ERROR_NO_DEVICE

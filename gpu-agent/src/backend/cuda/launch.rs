@@ -275,8 +275,9 @@ impl Spec {
     /// Of a request's settings and this token's random number, with every token allowed and none seen.
     #[expect(
         clippy::cast_possible_truncation,
+        clippy::cast_precision_loss,
         clippy::cast_sign_loss,
-        reason = "shares are from 0 to 1, and top-p below 1 is at most 2^32 - 2^8"
+        reason = "powers of two are exact, shares from 0 to 1, and top-p below 1 is at most 2^32 - 2^8"
     )]
     pub fn of(sampling: &Sampling, random: u64) -> Self {
         /// The lowest temperatures count as 2⁻⁶⁴, whose reciprocal is finite.
@@ -369,8 +370,12 @@ impl From<Target> for Argument {
 
 impl From<Activations> for Argument {
     fn from(x: Activations) -> Self {
-        let [a, b, c, d, e] =
-            [x.quants, x.residuals, x.scales, x.totals, x.fine_totals].map(u64::to_le_bytes);
-        Self::new(&[&a, &b, &c, &d, &e])
+        Self::new(&[
+            &x.quants.to_le_bytes(),
+            &x.residuals.to_le_bytes(),
+            &x.scales.to_le_bytes(),
+            &x.totals.to_le_bytes(),
+            &x.fine_totals.to_le_bytes(),
+        ])
     }
 }
