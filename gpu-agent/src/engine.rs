@@ -14,94 +14,34 @@
 
 pub mod blocks;
 mod fault;
+mod figures;
 mod measure;
 mod prefix;
+mod request;
 mod runner;
 pub mod scheduler;
 pub mod sequence;
 pub mod text;
 
-use std::sync::{
-    Arc, OnceLock,
-    atomic::{AtomicU64, Ordering},
-};
+use std::sync::{Arc, OnceLock};
 
-use cocoon_api::{TokenCount, Usage};
 use tokio::sync::mpsc;
 
 use crate::{
-    backend::{Backend, Limits, Sampling},
+    backend::{Backend, Limits},
     model::tokenizer::Tokenizer,
 };
 use runner::{Runner, Submission};
 
 pub use fault::{EngineFault, Failure};
+pub use figures::Figures;
 pub use measure::measure;
+pub use request::{Event, FinishReason, GenerationRequest};
+pub use scheduler::Options;
 
 /// Requests on their way to the engine's thread. It takes them between two batches, a few milliseconds apart; the rest
 /// of the waiting happens in the scheduler's queue and, beyond that, with the submitter.
 const SUBMISSIONS: usize = 64;
-
-/// What to generate.
-#[derive(Debug, Clone, PartialEq)]
-pub struct GenerationRequest {
-    /// Tokens to continue, at least one.
-    pub prompt: Vec<u32>,
-    /// Tokens to sample at most, at least one; fits the context together with the prompt.
-    pub max_tokens: usize,
-    /// How to sample.
-    pub sampling: Sampling,
-    /// Texts at which the completion ends; none is empty.
-    pub stop: Vec<String>,
-    /// Goes on after an end-of-sequence token, which is counted like any other.
-    pub ignore_eos: bool,
-}
-
-/// Why a sequence ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FinishReason {
-    /// The model ended it, or a stop text appeared.
-    Stop,
-    /// It has as many tokens as were asked for.
-    Length,
-}
-
-/// What happens to a request, in order: `Prefilled`, `Tokens` until all are sampled, `Finished`.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Event {
-    /// The prompt was computed.
-    Prefilled {
-        /// Tokens of the prompt that came from the prefix cache.
-        cached: TokenCount,
-    },
-    /// Tokens were sampled.
-    Tokens {
-        /// The tokens, at least one.
-        ids: Vec<u32>,
-        /// Text that is certain to be part of the answer; it may lag behind the tokens, and has caught up with the last.
-        text: String,
-        /// Log-probabilities of the tokens by the model's logits as they were, before temperature and penalties.
-        logprobs: Vec<f32>,
-    },
-    /// Nothing follows.
-    Finished {
-        /// Why.
-        reason: FinishReason,
-        /// Tokens of the whole request: what is billed.
-        usage: Usage,
-    },
-    /// The request has no answer; nothing follows, and nothing is billed.
-    Failed(Failure),
-}
-
-/// How an engine runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Options {
-    /// Sequences that are computed at once, as far as the backend's limits allow.
-    pub max_sequences: usize,
-    /// Whether sequences that begin alike share what is computed of their beginnings.
-    pub prefix_cache: bool,
-}
 
 /// Whether an engine takes requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,46 +62,6 @@ impl Health {
             Self::Failed(fault) => fault.reason(),
             Self::Stopped => "EngineStopped",
         }
-    }
-}
-
-/// Figures of a running engine, for metrics.
-#[derive(Debug, Default)]
-pub struct Figures {
-    /// Prompt tokens computed, each request's once.
-    pub prompt_tokens: AtomicU64,
-    /// Prompt tokens that came from the prefix cache.
-    pub cached_prompt_tokens: AtomicU64,
-    /// Tokens sampled.
-    pub completion_tokens: AtomicU64,
-    /// Batches computed.
-    pub batches: AtomicU64,
-    /// Microseconds spent in the backend.
-    pub busy_micros: AtomicU64,
-    /// Times that a sequence lost its blocks to an older one.
-    pub preemptions: AtomicU64,
-    /// Sequences that are being computed.
-    pub running: AtomicU64,
-    /// Sequences that wait for a place or for blocks.
-    pub waiting: AtomicU64,
-    /// Cache blocks in use.
-    pub blocks_used: AtomicU64,
-}
-
-impl Figures {
-    fn add(counter: &AtomicU64, value: usize) {
-        counter.fetch_add(value as u64, Ordering::Relaxed);
-    }
-
-    fn add_prompt(&self, usage: Usage) {
-        self.prompt_tokens
-            .fetch_add(usage.prompt_tokens.get(), Ordering::Relaxed);
-        self.cached_prompt_tokens
-            .fetch_add(usage.cached_prompt_tokens.get(), Ordering::Relaxed);
-    }
-
-    fn set(gauge: &AtomicU64, value: usize) {
-        gauge.store(value as u64, Ordering::Relaxed);
     }
 }
 

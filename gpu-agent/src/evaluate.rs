@@ -61,7 +61,7 @@ pub fn evaluate(
         }
         Precision::Fast => {
             check_against_peer(&golden.peer_deviation, &deviations, &mut report);
-            report.failing = deviations.undecided;
+            report.failing = deviations.other_token;
         }
     }
     Ok(report)

@@ -57,7 +57,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         rows: arguments.prefill.max(most),
         outputs: most,
         context,
-        cache_tokens: context * most,
+        cache_tokens: context.next_multiple_of(loaded.block_tokens()) * most,
     };
     let backend = Box::new(loaded.reserve(budget)?);
     let per_sequence = backend.limits().blocks_for(context);

@@ -126,7 +126,7 @@ fn load(arguments: &Arguments) -> anyhow::Result<Arc<Service>> {
         rows: BATCH_ROWS.max(max_sequences),
         outputs: max_sequences,
         context,
-        cache_tokens: context * max_sequences,
+        cache_tokens: context.next_multiple_of(loaded.block_tokens()) * max_sequences,
     };
     let mut backend: Box<dyn Backend> = Box::new(loaded.reserve(budget)?);
     let machine = backend.describe();

@@ -9,9 +9,10 @@ use std::{
 use tokio::sync::mpsc::{Receiver, UnboundedSender, error::TryRecvError};
 
 use super::{
-    Event, Figures, GenerationRequest, Options,
     fault::{EngineFault, Failure, rows_at_fault},
-    scheduler::{Scheduler, Step},
+    figures::Figures,
+    request::{Event, GenerationRequest},
+    scheduler::{Options, Scheduler, Step},
     sequence::{Sequence, SequenceId},
 };
 use crate::{
@@ -62,7 +63,7 @@ impl Runner {
         Self {
             backend,
             tokenizer,
-            scheduler: Scheduler::new(limits, options.max_sequences, options.prefix_cache),
+            scheduler: Scheduler::new(limits, options),
             batch: Batch::new(limits.block_tokens),
             submissions,
             events: BTreeMap::new(),

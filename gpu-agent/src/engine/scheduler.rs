@@ -19,6 +19,15 @@ use crate::backend::{Batch, Limits};
 /// Sequences that wait for a place: four full batches of the largest engine. Beyond it the submitters wait.
 pub const MAX_WAITING: usize = 256;
 
+/// How an engine runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// Sequences that are computed at once, as far as the backend's limits allow.
+    pub max_sequences: usize,
+    /// Whether sequences that begin alike share what is computed of their beginnings.
+    pub prefix_cache: bool,
+}
+
 /// One sequence's part of a planned batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Step {
@@ -45,9 +54,12 @@ pub struct Scheduler {
 }
 
 impl Scheduler {
-    /// An idle scheduler for a backend of these limits that runs at most `max_sequences` at once. With a prefix cache,
-    /// sequences that begin alike share blocks, also with those that have ended.
-    pub fn new(limits: Limits, max_sequences: usize, prefix_cache: bool) -> Self {
+    /// An idle scheduler for a backend of these limits.
+    pub fn new(limits: Limits, options: Options) -> Self {
+        let Options {
+            max_sequences,
+            prefix_cache,
+        } = options;
         Self {
             limits,
             max_sequences: max_sequences.clamp(1, limits.outputs.min(limits.rows)),

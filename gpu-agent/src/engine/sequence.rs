@@ -2,7 +2,11 @@
 
 use cocoon_api::{TokenCount, Usage};
 
-use super::{FinishReason, GenerationRequest, prefix::BlockName, text::TextStream};
+use super::{
+    prefix::BlockName,
+    request::{FinishReason, GenerationRequest},
+    text::TextStream,
+};
 use crate::{
     backend::{Penalties, SampleSpec, Sampling, Seen},
     model::tokenizer::Tokenizer,

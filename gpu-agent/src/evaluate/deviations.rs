@@ -23,7 +23,7 @@ pub(super) struct Deviations {
     pub(super) decided: usize,
     pub(super) decided_alike: usize,
     /// Decided steps with another token.
-    pub(super) undecided: Vec<FailingStep>,
+    pub(super) other_token: Vec<FailingStep>,
     /// Steps with a log-probability beyond [`EXACT_TOLERANCE`].
     pub(super) inexact: Vec<FailingStep>,
 }
@@ -67,7 +67,7 @@ impl Deviations {
                 if argmax(computed) == Some(*best) {
                     self.decided_alike += 1;
                 } else {
-                    self.undecided.push(compared.failing(largest, tokenizer));
+                    self.other_token.push(compared.failing(largest, tokenizer));
                 }
             }
         }
@@ -162,13 +162,13 @@ mod tests {
         deviations.add(4, &completion(), &computed, &tokenizer);
         assert_eq!((deviations.decided, deviations.decided_alike), (1, 0));
         assert_eq!(deviations.inexact.len(), 2);
-        let [step] = deviations.undecided.as_slice() else {
-            panic!("{:?}", deviations.undecided)
+        let [step] = deviations.other_token.as_slice() else {
+            panic!("{:?}", deviations.other_token)
         };
         let line = step.to_string();
         for part in [
             "completion 4",
-            "\"abab and so on, for more than forty chara…\"",
+            "\"abab and so on, for more than forty char…\"",
             "position 3",
             "reference 0 \"a\"",
             "computed 1 \"b\"",
@@ -186,6 +186,6 @@ mod tests {
         let computed = [vec![-0.501, -1.5], vec![-1.001, -0.9]];
         deviations.add(0, &completion(), &computed, &tokenizer);
         assert_eq!((deviations.decided, deviations.decided_alike), (1, 1));
-        assert!(deviations.undecided.is_empty() && deviations.inexact.is_empty());
+        assert!(deviations.other_token.is_empty() && deviations.inexact.is_empty());
     }
 }

@@ -6,7 +6,7 @@ use crate::{
     backend::{
         DeviceError, DeviceFault, ForwardError, Limits, Logits, Penalties, Sampled, Sampling, cpu::CpuOps,
     },
-    engine::FinishReason,
+    engine::request::FinishReason,
     model::{decoder::Decoder, tiny},
 };
 

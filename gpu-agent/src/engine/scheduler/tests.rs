@@ -1,5 +1,10 @@
 use super::*;
-use crate::{backend::Sampling, engine::GenerationRequest};
+use crate::{backend::Sampling, engine::request::GenerationRequest};
+
+const OPTIONS: Options = Options {
+    max_sequences: 3,
+    prefix_cache: false,
+};
 
 const LIMITS: Limits = Limits {
     rows: 8,
@@ -22,7 +27,7 @@ fn sequence(id: u64, prompt: usize, max_tokens: usize) -> Sequence {
 }
 
 fn scheduler(sequences: impl IntoIterator<Item = Sequence>) -> Scheduler {
-    let mut scheduler = Scheduler::new(LIMITS, 3, false);
+    let mut scheduler = Scheduler::new(LIMITS, OPTIONS);
     sequences
         .into_iter()
         .for_each(|sequence| scheduler.submit(sequence));

@@ -1,37 +1,11 @@
 //! From a file's tensors to weights on one device or several.
 
-use super::tensors::Tensors;
+use super::tensors::{LoadError, Tensors};
 use crate::{
-    backend::{
-        AllocationError,
-        ops::{Care, Ops},
-    },
+    backend::ops::{Care, Ops},
     model::spec::{DecoderSpec, LayerSpec},
-    weights::file::{ModelError, ModelFile},
+    weights::file::ModelFile,
 };
-
-/// Why a model cannot be loaded.
-#[derive(Debug, thiserror::Error)]
-pub enum LoadError {
-    /// The file is not what the architecture needs.
-    #[error(transparent)]
-    Model(#[from] ModelError),
-    /// A device has no memory for the weights.
-    #[error("cannot load tensor {tensor}; use a smaller model, or provide more memory")]
-    Allocation {
-        /// The tensor.
-        tensor: String,
-        /// The cause.
-        source: AllocationError,
-    },
-}
-
-impl LoadError {
-    pub(super) fn allocation(tensor: &str, source: AllocationError) -> Self {
-        let tensor = tensor.to_owned();
-        Self::Allocation { tensor, source }
-    }
-}
 
 /// Weights of one layer.
 pub(super) struct Layer<O: Ops> {
@@ -147,6 +121,12 @@ impl<O: Ops> Loaded<O> {
             .map(|segment| segment.ops.describe())
             .collect();
         machines.join("; ")
+    }
+
+    /// Tokens of one block of the cache.
+    pub fn block_tokens(&self) -> usize {
+        let blocks = self.segments.iter().map(|segment| segment.ops.block_tokens());
+        blocks.max().unwrap_or(1)
     }
 
     /// Bytes that the device with the least has left for working memory and cache.

@@ -1,58 +1,11 @@
-//! Working memory and cache, sized by what the weights leave.
+//! From a budget to limits, and from weights to a decoder.
 
 use super::{
-    Decoder, Stage,
-    load::{Loaded, Segment},
+    forward::{Decoder, Stage},
+    load::Loaded,
+    room::{Need, Room, need},
 };
-use crate::{
-    backend::{
-        AllocationError, Budget, Limits, ReserveError,
-        ops::{CacheShape, Ops},
-    },
-    model::spec::{DecoderSpec, Rope},
-};
-
-/// Activations, tables and cache of one device, allocated once.
-pub(super) struct Room<O: Ops> {
-    /// Residual stream, `[T, D]`
-    pub(super) residual: O::Tensor,
-    /// `[T, Q]`
-    pub(super) query: O::Tensor,
-    /// `[T, K]`
-    pub(super) key: O::Tensor,
-    /// `[T, K]`
-    pub(super) value: O::Tensor,
-    /// Weighted values of all heads, `[T, Q]`
-    pub(super) attended: O::Tensor,
-    /// `[T, F]`
-    pub(super) gate: O::Tensor,
-    /// `[outputs, V]`; empty but on the last device.
-    pub(super) logits: O::Tensor,
-    /// Rotation tables, one for each way that layers rotate.
-    pub(super) tables: Vec<O::Vector>,
-    /// Which table each layer uses.
-    pub(super) table_of: Vec<usize>,
-    pub(super) cache: O::Cache,
-}
-
-/// What one device needs.
-struct Need {
-    /// Bytes that do not depend on the context.
-    fixed: u64,
-    /// Bytes of tables for each token of the context.
-    token: u64,
-    /// Bytes of one block of keys and values.
-    block: u64,
-}
-
-impl Need {
-    /// Bytes for a context of one sequence, which fills `blocks` blocks.
-    fn bytes(&self, context: usize, blocks: usize) -> u64 {
-        self.fixed
-            .saturating_add(self.token.saturating_mul(context as u64))
-            .saturating_add(self.block.saturating_mul(blocks as u64))
-    }
-}
+use crate::backend::{AllocationError, Budget, Limits, ReserveError, ops::Ops};
 
 impl<O: Ops> Loaded<O> {
     /// Allocates working memory and a cache within a budget.
@@ -81,17 +34,12 @@ impl<O: Ops> Loaded<O> {
 
     /// What the budget allows.
     fn limits(&self, budget: Budget) -> Result<Limits, ReserveError> {
-        let block_tokens = self
-            .segments
-            .iter()
-            .map(|segment| segment.ops.block_tokens())
-            .max();
         let mut limits = Limits {
             rows: budget.rows.max(1),
             outputs: budget.outputs.clamp(1, budget.rows.max(1)),
             context: budget.context.clamp(1, self.spec.context),
             blocks: 0,
-            block_tokens: block_tokens.unwrap_or(1),
+            block_tokens: self.block_tokens(),
             vocabulary: self.spec.vocabulary,
         };
         let least = limits.blocks_for(limits.context);
@@ -123,92 +71,5 @@ fn refusal(limits: &Limits, bytes: u64, need: &Need) -> ReserveError {
             .saturating_mul(block_tokens)
             .min(limits.context),
         smallest: need.fixed.saturating_add(one),
-    }
-}
-
-fn need<O: Ops>(segment: &Segment<O>, spec: &DecoderSpec, limits: &Limits) -> Need {
-    let ops = &segment.ops;
-    let Limits { rows, outputs, .. } = *limits;
-    let widths = [
-        spec.width,
-        spec.query_width(),
-        spec.kv_width(),
-        spec.kv_width(),
-        spec.query_width(),
-        spec.hidden,
-    ];
-    let activations: u64 = widths.iter().map(|width| ops.tensor_bytes(rows, *width)).sum();
-    let logits = segment
-        .head
-        .as_ref()
-        .map_or(0, |_| ops.tensor_bytes(outputs, spec.vocabulary));
-    let (ropes, _) = ropes(segment);
-    Need {
-        fixed: activations + logits + ops.reserve_bytes(limits, widest(spec)),
-        token: ropes
-            .iter()
-            .map(|rope| (rope.size * size_of::<f32>()) as u64)
-            .sum(),
-        block: ops.cache_bytes(cache_shape(segment, spec, 1)),
-    }
-}
-
-/// The widest activations that stand between two operations.
-fn widest(spec: &DecoderSpec) -> usize {
-    spec.width.max(spec.hidden).max(spec.query_width())
-}
-
-fn cache_shape<O: Ops>(segment: &Segment<O>, spec: &DecoderSpec, blocks: usize) -> CacheShape {
-    CacheShape {
-        layers: segment.layers.len(),
-        blocks,
-        heads: spec.kv_heads,
-        head_size: spec.head_size,
-    }
-}
-
-/// The ways that a device's layers rotate, and which of them each layer has.
-fn ropes<O: Ops>(segment: &Segment<O>) -> (Vec<Rope>, Vec<usize>) {
-    let mut ropes: Vec<Rope> = Vec::new();
-    let index_of = |layer: &super::load::Layer<O>| {
-        let rope = layer.spec.rope;
-        let known = ropes.iter().position(|known| *known == rope);
-        known.unwrap_or_else(|| {
-            ropes.push(rope);
-            ropes.len() - 1
-        })
-    };
-    let of = segment.layers.iter().map(index_of).collect();
-    (ropes, of)
-}
-
-impl<O: Ops> Room<O> {
-    fn new(
-        segment: &mut Segment<O>,
-        spec: &DecoderSpec,
-        limits: &Limits,
-        rope_factors: Option<&[f32]>,
-    ) -> Result<Self, AllocationError> {
-        let Limits { rows, outputs, .. } = *limits;
-        let (ropes, table_of) = ropes(segment);
-        let shape = cache_shape(segment, spec, limits.blocks);
-        let outputs = if segment.head.is_some() { outputs } else { 0 };
-        let ops = &mut segment.ops;
-        ops.reserve(limits, widest(spec))?;
-        Ok(Self {
-            residual: ops.tensor(rows, spec.width)?,
-            query: ops.tensor(rows, spec.query_width())?,
-            key: ops.tensor(rows, spec.kv_width())?,
-            value: ops.tensor(rows, spec.kv_width())?,
-            attended: ops.tensor(rows, spec.query_width())?,
-            gate: ops.tensor(rows, spec.hidden)?,
-            logits: ops.tensor(outputs, spec.vocabulary)?,
-            tables: ropes
-                .iter()
-                .map(|rope| ops.vector(rope.table(limits.context, rope_factors)))
-                .collect::<Result<_, _>>()?,
-            table_of,
-            cache: ops.cache(shape)?,
-        })
     }
 }

@@ -2,11 +2,36 @@
 
 use std::collections::BTreeSet;
 
-use super::load::LoadError;
 use crate::{
-    backend::ops::{Care, Ops},
+    backend::{
+        AllocationError,
+        ops::{Care, Ops},
+    },
     weights::file::{ModelError, ModelFile},
 };
+
+/// Why a model cannot be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The file is not what the architecture needs.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// A device has no memory for the weights.
+    #[error("cannot load tensor {tensor}; use a smaller model, or provide more memory")]
+    Allocation {
+        /// The tensor.
+        tensor: String,
+        /// The cause.
+        source: AllocationError,
+    },
+}
+
+impl LoadError {
+    fn allocation(tensor: &str, source: AllocationError) -> Self {
+        let tensor = tensor.to_owned();
+        Self::Allocation { tensor, source }
+    }
+}
 
 /// A file's tensors.
 pub(super) struct Tensors<'a> {

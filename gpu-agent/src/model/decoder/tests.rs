@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    backend::{Budget, ReserveError, cpu::CpuOps},
+    backend::{Backend, Batch, Budget, ForwardError, ReserveError, SampleSpec, cpu::CpuOps},
     model::{architectures, tiny},
 };
 

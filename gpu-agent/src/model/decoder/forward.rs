@@ -1,0 +1,200 @@
+//! One step: from a batch to logits or tokens.
+
+use super::{
+    load::{Layer, Segment},
+    room::Room,
+};
+use crate::{
+    backend::{
+        Backend, Batch, DeviceError, ForwardError, Limits, Logits, SampleSpec, Sampled,
+        ops::{Gated, Norm, Ops, Output, Product, ProductAdd, RotateStore},
+    },
+    model::spec::DecoderSpec,
+};
+
+/// A model with a cache, on one device or several.
+pub struct Decoder<O: Ops> {
+    pub(super) spec: DecoderSpec,
+    pub(super) limits: Limits,
+    /// At least one, in order of layers.
+    pub(super) stages: Vec<Stage<O>>,
+}
+
+/// A range of layers on one device.
+pub(super) struct Stage<O: Ops> {
+    pub(super) segment: Segment<O>,
+    pub(super) room: Room<O>,
+}
+
+impl<O: Ops> Backend for Decoder<O> {
+    fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    fn describe(&self) -> String {
+        let machines: Vec<String> = self
+            .stages
+            .iter()
+            .map(|stage| stage.segment.ops.describe())
+            .collect();
+        machines.join("; ")
+    }
+
+    fn step(&mut self, batch: &Batch, specs: &[SampleSpec<'_>]) -> Result<&Sampled, ForwardError> {
+        batch.check(&self.limits)?;
+        batch.check_specs(specs, &self.limits)?;
+        self.forward(batch, specs)?;
+        let (last, before) = split_last(&mut self.stages);
+        last.segment.ops.sample(&last.room.logits)?;
+        for stage in before {
+            stage.segment.ops.finish()?;
+        }
+        last.segment.ops.finish()
+    }
+
+    fn logits(&mut self, batch: &Batch) -> Result<Logits<'_>, ForwardError> {
+        batch.check(&self.limits)?;
+        self.forward(batch, &[])?;
+        let (last, before) = split_last(&mut self.stages);
+        for stage in before {
+            stage.segment.ops.finish()?;
+        }
+        last.segment.ops.read(&last.room.logits)
+    }
+}
+
+/// The last device, and those before it. There is at least one.
+fn split_last<O: Ops>(stages: &mut [Stage<O>]) -> (&mut Stage<O>, &mut [Stage<O>]) {
+    match stages.split_last_mut() {
+        Some(split) => split,
+        None => unreachable!("a decoder has at least one stage"),
+    }
+}
+
+impl<O: Ops> Decoder<O> {
+    /// Computes a batch up to its logits.
+    fn forward(&mut self, batch: &Batch, specs: &[SampleSpec<'_>]) -> Result<(), DeviceError> {
+        let (spec, count) = (&self.spec, self.stages.len());
+        for index in 0..count {
+            let (before, rest) = self.stages.split_at_mut(index);
+            let stage = &mut rest[0];
+            let chosen_here = if index + 1 == count { specs } else { &[] };
+            stage.segment.ops.stage(batch, chosen_here)?;
+            match before.last() {
+                None => stage.embed(spec)?,
+                Some(previous) => stage.receive(previous)?,
+            }
+            for layer in 0..stage.segment.layers.len() {
+                stage.attention(spec, layer)?;
+                stage.feed_forward(spec, layer)?;
+            }
+            if index + 1 == count && !batch.outputs.is_empty() {
+                stage.output(spec)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<O: Ops> Stage<O> {
+    fn embed(&mut self, spec: &DecoderSpec) -> Result<(), DeviceError> {
+        let Some(embedding) = &self.segment.embedding else {
+            unreachable!("the first stage has the embedding")
+        };
+        self.segment
+            .ops
+            .embed(embedding, spec.embedding_scale, &mut self.room.residual)
+    }
+
+    fn receive(&mut self, previous: &Self) -> Result<(), DeviceError> {
+        self.segment.ops.receive(
+            &previous.segment.ops,
+            &previous.room.residual,
+            &mut self.room.residual,
+        )
+    }
+
+    /// `residual += output · attention(norm(residual))`
+    fn attention(&mut self, spec: &DecoderSpec, index: usize) -> Result<(), DeviceError> {
+        let (Segment { ops, layers, .. }, b) = (&mut self.segment, &mut self.room);
+        let Layer { spec: kind, .. } = &layers[index];
+        let (layer, attention) = (&layers[index], spec.attention(kind));
+        let norm = |weight| Norm {
+            weight,
+            epsilon: spec.epsilon,
+        };
+        let product = |matrix, bias, out| Product { matrix, bias, out };
+        ops.norm_products(
+            &b.residual,
+            norm(&layer.attention_norm),
+            [
+                product(&layer.query, layer.query_bias.as_ref(), &mut b.query),
+                product(&layer.key, layer.key_bias.as_ref(), &mut b.key),
+                product(&layer.value, layer.value_bias.as_ref(), &mut b.value),
+            ],
+        )?;
+        let rotate = RotateStore {
+            norms: layer
+                .query_key_norms
+                .as_ref()
+                .map(|norms| norms.each_ref().map(norm)),
+            rotation: spec.rotation(kind),
+            table: &b.tables[b.table_of[index]],
+            layer: index,
+        };
+        ops.rotate_store(rotate, &mut b.query, &mut b.key, &b.value, &mut b.cache)?;
+        ops.attend(attention, &b.cache, index, &b.query, &mut b.attended)?;
+        let add = ProductAdd {
+            matrix: &layer.attention_output,
+            norm: layer.attention_post_norm.as_ref().map(norm),
+        };
+        ops.product_add(&b.attended, add, &mut b.residual)
+    }
+
+    /// `residual += down · (activation(gate · x) · (up · x))` with `x = norm(residual)`
+    fn feed_forward(&mut self, spec: &DecoderSpec, index: usize) -> Result<(), DeviceError> {
+        let (Segment { ops, layers, .. }, b) = (&mut self.segment, &mut self.room);
+        let layer = &layers[index];
+        let norm = |weight| Norm {
+            weight,
+            epsilon: spec.epsilon,
+        };
+        let gated = Gated {
+            norm: norm(&layer.feed_forward_norm),
+            gate: &layer.gate,
+            up: &layer.up,
+            activation: layer.spec.activation,
+        };
+        ops.gated(&b.residual, gated, &mut b.gate)?;
+        let add = ProductAdd {
+            matrix: &layer.down,
+            norm: layer.feed_forward_post_norm.as_ref().map(norm),
+        };
+        ops.product_add(&b.gate, add, &mut b.residual)
+    }
+
+    /// `output · norm(residual)` of the rows that are wanted
+    fn output(&mut self, spec: &DecoderSpec) -> Result<(), DeviceError> {
+        let (
+            Segment {
+                ops, head, embedding, ..
+            },
+            b,
+        ) = (&mut self.segment, &mut self.room);
+        let Some(head) = head else {
+            unreachable!("the last stage has the output layer")
+        };
+        let Some(matrix) = head.matrix.as_ref().or(embedding.as_ref()) else {
+            unreachable!("a stage with a tied output has the embedding")
+        };
+        let output = Output {
+            norm: Norm {
+                weight: &head.norm,
+                epsilon: spec.epsilon,
+            },
+            matrix,
+            soft_cap: spec.output_soft_cap,
+        };
+        ops.logits(&b.residual, output, &mut b.logits)
+    }
+}
