@@ -6,6 +6,10 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use cocoon_api::panics;
+use gpu_agent::backend::cuda::error::OpenError;
+
+/// Exit status where the GPU that was asked for cannot be used, whatever the model: `EX_UNAVAILABLE` of `sysexits.h`.
+const NO_GPU: u8 = 69;
 
 /// The agent of a farm: loads one model, serves it, meters it.
 #[derive(Debug, Parser)]
@@ -33,7 +37,11 @@ fn main() -> ExitCode {
         Err(error) => {
             // One line: Kubernetes repeats it as the reason why the container ended.
             eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+            if error.downcast_ref::<OpenError>().is_some() {
+                ExitCode::from(NO_GPU)
+            } else {
+                ExitCode::FAILURE
+            }
         }
     }
 }

@@ -3,10 +3,12 @@
 
 #[path = "support/machine.rs"]
 mod machine;
+mod support;
 #[path = "support/tiny.rs"]
 mod tiny;
 
 use std::num::NonZeroUsize;
+use std::process::Command;
 
 use gpu_agent::backend::cpu::{CpuOps, Precision};
 use gpu_agent::backend::cuda::error::OpenError;
@@ -149,6 +151,52 @@ fn a_mining_card_without_them_gives_the_bits_of_the_cpu() {
 }
 
 #[test]
+fn two_cards_with_half_of_the_layers_each_give_the_bits_of_the_cpu() {
+    machine!("two_cards_with_half_of_the_layers_each_give_the_bits_of_the_cpu")
+        .cards("rtx-3090, p104-100")
+        .run(|| {
+            let file = model(0);
+            let cpu = CpuOps::new(Precision::Fast, NonZeroUsize::MIN).expect("no thread is needed");
+            let expected = generate(&mut decoder(&file, cpu)).expect("the CPU computes");
+            let cards = [0, 1].map(|ordinal| (CudaOps::open(ordinal).expect("a card"), 1));
+            let spec = architectures::read(&file).expect("a supported architecture");
+            let loaded = Loaded::load_split(&file, spec, cards.into()).expect("the model loads");
+            let mut backend = loaded.reserve(budget()).expect("memory for a cache");
+            assert_eq!(generate(&mut backend).expect("the cards compute"), expected);
+        });
+}
+
+#[test]
+fn the_demo_model_gives_the_bits_of_the_cpu() {
+    machine!("the_demo_model_gives_the_bits_of_the_cpu").run(|| {
+        let file = support::model_file();
+        let cpu = CpuOps::new(Precision::Fast, NonZeroUsize::MIN).expect("no thread is needed");
+        let expected = continue_text(&mut decoder(&file, cpu));
+        let card = CudaOps::open(0).expect("a card");
+        assert_eq!(continue_text(&mut decoder(&file, card)), expected);
+    });
+}
+
+/// A few tokens after the beginning of a chat.
+fn continue_text(backend: &mut dyn Backend) -> Vec<(u32, u32)> {
+    let mut text = vec![1, 9690, 198, 2683, 359, 253];
+    let mut cached = 0;
+    let mut found = Vec::new();
+    for _ in 0..2 {
+        let mut batch = Batch::new(backend.limits().block_tokens);
+        let row = batch.push(&text[cached..], cached, &[1]);
+        batch.want(row + text.len() - cached - 1);
+        cached = text.len();
+        let sampled = backend
+            .step(&batch, &[SampleSpec::GREEDY])
+            .expect("a valid batch");
+        text.push(sampled.ids[0]);
+        found.push((sampled.ids[0], sampled.logprobs[0].to_bits()));
+    }
+    found
+}
+
+#[test]
 fn a_machine_without_a_driver_says_so() {
     machine!("a_machine_without_a_driver_says_so")
         .without_driver()
@@ -160,6 +208,26 @@ fn a_machine_without_a_driver_says_so() {
             };
             assert_eq!(error.to_string(), "no NVIDIA driver: libcuda.so.1 not found");
         });
+}
+
+#[test]
+fn an_agent_that_is_to_serve_on_a_card_says_why_it_cannot_and_exits_with_a_status_of_its_own() {
+    let digest = support::golden().file_sha256;
+    let output = Command::new(env!("CARGO_BIN_EXE_gpu-agent"))
+        .args(["serve", "--backend", "CUDA", "--model-name", "demo", "--model"])
+        .arg(support::model_path())
+        .args(["--model-sha256", &digest, "--tls-cert", "-", "--tls-key", "-"])
+        .args(["--client-ca", "-"])
+        .env("CUDA_VISIBLE_DEVICES", "")
+        .output()
+        .expect("the agent starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    // Without a driver it is missing; with one, no card is visible.
+    assert!(
+        said.contains("no NVIDIA driver: libcuda.so.1 not found") || said.contains("there is no GPU 0"),
+        "{said}"
+    );
+    assert_eq!(output.status.code(), Some(69), "{said}");
 }
 
 #[test]

@@ -11,10 +11,12 @@ use gpu_agent::{
         Backend, Budget,
         arithmetic::ARITHMETIC,
         cpu::{CpuOps, Precision},
+        cuda::ops::CudaOps,
+        ops::Ops,
     },
     engine::{Engine, Options, measure},
     http::{Listeners, TlsFiles, serve, service::Service},
-    model::{architectures, chat::ChatTemplate, decoder::Loaded, tokenizer::Tokenizer},
+    model::{architectures, chat::ChatTemplate, decoder::Loaded, spec::DecoderSpec, tokenizer::Tokenizer},
     weights::file::ModelFile,
 };
 use tokio::{
@@ -33,6 +35,18 @@ const MAX_SEQUENCES: u16 = 256;
 enum BackendKind {
     /// The processor's cores.
     Cpu,
+    /// The first of the GPUs that `CUDA_VISIBLE_DEVICES` leaves.
+    Cuda,
+}
+
+impl BackendKind {
+    /// As the agent's status names it.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Cpu => "CPU",
+            Self::Cuda => "CUDA",
+        }
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -118,18 +132,20 @@ fn load(arguments: &Arguments) -> anyhow::Result<Arc<Service>> {
     } else {
         Precision::Fast
     };
-    let BackendKind::Cpu = arguments.backend;
-    let ops = CpuOps::new(precision, super::threads(arguments.threads)?)
-        .context("cannot start the compute threads")?;
-    let loaded = Loaded::load(&file, spec, ops)?;
-    let budget = Budget {
-        bytes: arguments.cache_bytes.unwrap_or_else(|| loaded.available()),
-        rows: BATCH_ROWS.max(max_sequences),
-        outputs: max_sequences,
-        context,
-        cache_tokens: context.next_multiple_of(loaded.block_tokens()) * max_sequences,
+    let mut backend = match arguments.backend {
+        BackendKind::Cpu => {
+            let ops = CpuOps::new(precision, super::threads(arguments.threads)?)
+                .context("cannot start the compute threads")?;
+            reserve(arguments, &file, spec, ops)?
+        }
+        BackendKind::Cuda => {
+            anyhow::ensure!(
+                !arguments.exact,
+                "--exact is a mode of the CPU backend: leave it out, or ask for --backend cpu"
+            );
+            reserve(arguments, &file, spec, CudaOps::open(0)?)?
+        }
     };
-    let mut backend: Box<dyn Backend> = Box::new(loaded.reserve(budget)?);
     let machine = backend.describe();
     let tokens_per_second = measure(&mut *backend).context("cannot measure the backend")?;
     tracing::info!(
@@ -152,12 +168,32 @@ fn load(arguments: &Arguments) -> anyhow::Result<Arc<Service>> {
         tokenizer,
         chat,
         context,
-        backend: "CPU".to_owned(),
-        arithmetic: (precision == Precision::Fast).then(|| ARITHMETIC.to_string()),
+        backend: arguments.backend.name().to_owned(),
+        arithmetic: (!arguments.exact).then(|| ARITHMETIC.to_string()),
         tokens_per_second,
     };
     let signer = ReceiptSigner::from_seed(rand::random());
     Ok(Service::new(model, engine, signer)?)
+}
+
+/// The model on a machine, with its cache.
+fn reserve<O: Ops + 'static>(
+    arguments: &Arguments,
+    file: &ModelFile,
+    spec: DecoderSpec,
+    ops: O,
+) -> anyhow::Result<Box<dyn Backend>> {
+    let context = spec.context.min(arguments.context_length as usize);
+    let max_sequences = usize::from(arguments.max_sequences);
+    let loaded = Loaded::load(file, spec, ops)?;
+    let budget = Budget {
+        bytes: arguments.cache_bytes.unwrap_or_else(|| loaded.available()),
+        rows: BATCH_ROWS.max(max_sequences),
+        outputs: max_sequences,
+        context,
+        cache_tokens: context.next_multiple_of(loaded.block_tokens()) * max_sequences,
+    };
+    Ok(Box::new(loaded.reserve(budget)?))
 }
 
 async fn listen(arguments: &Arguments, service: Arc<Service>) -> anyhow::Result<()> {
