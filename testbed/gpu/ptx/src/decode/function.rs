@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use super::Unit;
 use super::reach::Reached;
 use super::scope::{Scope, Symbol, labels};
+use super::unit::Unit;
 use crate::counters::Class;
 use crate::parse::tree::{
     Formal, Function, Instruction, Registers, Statement, Type, Variable, VariableSpace,
