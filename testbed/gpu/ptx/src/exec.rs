@@ -24,7 +24,6 @@ mod tally;
 mod warp;
 
 pub use machine::Machine;
-pub use scalar::FloatTest;
 
 use crate::FaultKind;
 

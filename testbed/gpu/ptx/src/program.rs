@@ -3,7 +3,7 @@
 //! Registers lie in three banks: predicates (a mask of lanes each), narrow rows (32 lanes of 32 bits) and wide rows
 //! (32 lanes of 64). Immediates and addresses of variables are rows of a pool that all warps share.
 
-use crate::arith::{Combine, Compare, Function};
+use crate::arith::{Combine, Compare, FloatTest, Function};
 use crate::counters::Class;
 
 /// A register's row in the bank that its instruction implies; with [`POOL`] set, a row of the constants' pool.
@@ -402,7 +402,7 @@ pub enum Operation {
     Test {
         to: Row,
         from: Register,
-        test: crate::exec::FloatTest,
+        test: FloatTest,
     },
     /// `selp`
     Select {

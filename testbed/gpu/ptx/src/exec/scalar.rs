@@ -4,39 +4,9 @@ use super::block::Core;
 use super::group::Frame;
 use super::warp::Warp;
 use super::{Step, lanes};
-use crate::arith::{Compare, Function, Narrow, Wide, high_halves};
+use crate::arith::{Compare, FloatTest, Function, Narrow, Wide, high_halves};
 use crate::exec::address::{space_of, window};
 use crate::program::{AddressSpace, Carry, CarryKind, Comparison, NONE, Predicate, Register, Row, Special};
-
-/// What `testp` asks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FloatTest {
-    Finite,
-    Infinite,
-    Number,
-    NotANumber,
-    Normal,
-    Subnormal,
-}
-
-impl FloatTest {
-    fn holds(self, value: f64, single: bool) -> bool {
-        let least = if single {
-            f64::from(f32::MIN_POSITIVE)
-        } else {
-            f64::MIN_POSITIVE
-        };
-        match self {
-            Self::Finite => value.is_finite(),
-            Self::Infinite => value.is_infinite(),
-            Self::Number => !value.is_nan(),
-            Self::NotANumber => value.is_nan(),
-            // PTX counts zero as normal.
-            Self::Normal => value.is_finite() && (value == 0.0 || value.abs() >= least),
-            Self::Subnormal => value != 0.0 && value.abs() < least,
-        }
-    }
-}
 
 impl Core<'_> {
     /// Arithmetic from rows to a row.
