@@ -2,9 +2,10 @@
 
 use super::block::Core;
 use super::group::{Frame, Group, Waiting};
+use super::mask::lanes;
 use super::registers::Window;
+use super::stop::{Step, Stop};
 use super::warp::Warp;
-use super::{Step, Stop, lanes};
 use crate::program::{Call, NONE, Operation, Passed, Predicate, Register};
 use crate::{Fault, FaultKind};
 

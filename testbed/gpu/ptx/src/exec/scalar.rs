@@ -2,8 +2,9 @@
 
 use super::block::Core;
 use super::group::Frame;
+use super::mask::lanes;
+use super::stop::Step;
 use super::warp::Warp;
-use super::{Step, lanes};
 use crate::arith::{Compare, FloatTest, Function, Narrow, Wide, high_halves};
 use crate::exec::address::{space_of, window};
 use crate::program::{AddressSpace, Carry, CarryKind, Comparison, NONE, Predicate, Register, Row, Special};
