@@ -3,9 +3,12 @@
 //! Each kernel is decoded together with the functions it can reach, so that the addresses of its shared variables are
 //! known: they depend on which of them it uses.
 
+mod address;
 mod atomic;
 mod compare;
+mod constant;
 mod control;
+mod declaration;
 mod function;
 mod instruction;
 mod matrix;
@@ -14,6 +17,7 @@ mod moves;
 mod operand;
 mod reach;
 mod scope;
+mod special;
 mod unit;
 mod warp;
 
