@@ -12,6 +12,7 @@ use crate::program::{Call, Operation, Passed, Register};
 /// Calls within calls that a thread may make: a recursion that ends stays below, and one that does not is stopped before
 /// its registers fill the host's memory.
 const DEEPEST: u32 = 1_000;
+
 /// Where a passed value is.
 #[derive(Clone, Copy)]
 enum Place {

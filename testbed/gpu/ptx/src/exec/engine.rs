@@ -6,7 +6,7 @@ use super::group::{Frame, Group, Waiting};
 use super::mask::lanes;
 use super::stop::{Step, Stop};
 use super::warp::Warp;
-use crate::program::{NONE, Operation, Predicate};
+use crate::program::{Collective, NONE, Operation, Predicate};
 use crate::{Fault, FaultKind};
 
 /// Steps of a divided warp before the lanes that are furthest ahead have their turn, for those behind may wait in a loop
@@ -309,7 +309,7 @@ impl Core<'_> {
         warp: &mut Warp,
         group: &Group,
         row: u32,
-        collective: &crate::program::Collective,
+        collective: &Collective,
         mask: u32,
     ) -> Step<After> {
         let mut came = mask;
