@@ -11,6 +11,7 @@ mod base;
 mod context;
 mod copy;
 mod device;
+mod entry_points;
 mod events;
 mod graph;
 mod graph_nodes;
@@ -22,23 +23,3 @@ mod module;
 mod peer;
 mod pool;
 mod stream;
-
-/// Names and addresses of all exported functions.
-fn symbols() -> impl Iterator<Item = (&'static str, usize)> {
-    let parts = [
-        base::symbols(),
-        context::symbols(),
-        copy::symbols(),
-        device::symbols(),
-        events::symbols(),
-        graph::symbols(),
-        graph_nodes::symbols(),
-        launch::symbols(),
-        memory::symbols(),
-        module::symbols(),
-        peer::symbols(),
-        pool::symbols(),
-        stream::symbols(),
-    ];
-    parts.into_iter().flatten()
-}

@@ -43,7 +43,7 @@ pub struct Driver {
     /// Memory pools by handle.
     pub pools: Table<Pool>,
     /// What is allocated.
-    pub allocations: Allocations,
+    pub allocations: Arc<Allocations>,
 }
 
 static DRIVER: OnceLock<Driver> = OnceLock::new();
@@ -77,9 +77,11 @@ impl Driver {
         let devices: std::result::Result<Vec<_>, _> = (0..config.cards.len())
             .map(|place| Device::new(&config, place).map(Arc::new))
             .collect();
+        let devices = devices?;
+        let allocations = Arc::new(Allocations::new(devices.clone()));
         let driver = Self {
             config,
-            devices: devices?,
+            devices,
             contexts: Table::new(0x51, Code::INVALID_CONTEXT),
             streams: Table::new(0x52, Code::INVALID_HANDLE),
             events: Table::new(0x53, Code::INVALID_HANDLE),
@@ -89,7 +91,7 @@ impl Driver {
             nodes: Table::new(0x57, Code::INVALID_VALUE),
             execs: Table::new(0x58, Code::INVALID_VALUE),
             pools: Table::new(0x59, Code::INVALID_VALUE),
-            allocations: Allocations::default(),
+            allocations,
         };
         for device in &driver.devices {
             let pool = driver.pools.add(Pool::new(device.ordinal, true, 0));

@@ -1,11 +1,9 @@
 //! Graphs: work with an order, recorded once and launched often.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::driver::Driver;
 use crate::error::{Code, Result};
-use crate::stream::Stream;
 use crate::stream::work::Work;
 
 /// Nodes with what each depends on. A node is named by its place.
@@ -86,7 +84,7 @@ pub fn node_type(work: &Work) -> i32 {
         Work::Empty => 5,
         Work::Wait(_) => 6,
         Work::Record(_) => 7,
-        Work::Free(_) => 11,
+        Work::Free(..) => 11,
     }
 }
 
@@ -162,15 +160,6 @@ impl Exec {
     /// Its nodes.
     pub fn nodes(&self) -> MutexGuard<'_, Nodes> {
         self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Submits all its work to a stream. A stream keeps one order, so dependencies hold as they stand.
-    pub fn launch(&self, driver: &Driver, stream: &Arc<Stream>) -> Result<()> {
-        let work: Vec<_> = self.nodes().list().iter().map(|node| node.work.clone()).collect();
-        for work in work {
-            driver.submit(stream, work)?;
-        }
-        Ok(())
     }
 
     /// Takes over the parameters of a graph of the same shape.

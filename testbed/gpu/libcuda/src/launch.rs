@@ -2,18 +2,16 @@
 
 mod estimate;
 pub mod occupancy;
-pub mod record;
+mod record;
+mod run;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use testbed_ptx::{FaultKind, Launch, RunError};
-
 use crate::config::presets::limits;
-use crate::driver::Driver;
 use crate::error::{Code, Result};
 use crate::log;
-use crate::memory::mirror::Mirror;
+use crate::memory::Allocations;
 use crate::module::Function;
 
 /// Blocks, threads and dynamic shared memory of a launch.
@@ -40,6 +38,10 @@ pub struct Launching {
     pub cooperative: bool,
     /// The stream's handle, for the record.
     pub stream: u64,
+    /// What the process has allocated, of which the kernel may use the host's.
+    pub allocations: Arc<Allocations>,
+    /// Host threads that run its blocks.
+    pub workers: usize,
 }
 
 impl Launching {
@@ -114,55 +116,5 @@ impl Launching {
             code,
             &format!("launch of {}: {what}", self.function.kernel().name()),
         )
-    }
-
-    /// Runs the kernel to its end.
-    pub fn run(&self, driver: &Driver) -> Result<()> {
-        let (module, device) = (&self.function.module, &self.function.module.device);
-        let launch = Launch {
-            module: &module.ptx,
-            kernel: self.function.kernel(),
-            globals: &module.variables,
-            grid: self.shape.grid,
-            block: self.shape.block,
-            shared_bytes: self.shape.shared,
-            parameters: &self.parameters,
-        };
-        let mirror = Mirror::begin(driver, device, &self.parameters);
-        let ran = testbed_ptx::run(&launch, &device.memory, &device.limits, driver.config.workers);
-        mirror.end(device);
-        match ran {
-            Ok(counters) => {
-                device.launched();
-                record::completed(self, &counters);
-                Ok(())
-            }
-            Err(RunError::Fault(mut fault)) => {
-                let mut code = code_of(fault.kind);
-                if let Some(said) = module.assertion(&fault) {
-                    code = Code::ASSERT;
-                    fault.message = said;
-                }
-                record::stopped(self, &fault, code);
-                Err(code)
-            }
-            Err(RunError::Launch(problem)) => {
-                Err(log::refuse(Code::LAUNCH_OUT_OF_RESOURCES, &problem.to_string()))
-            }
-        }
-    }
-}
-
-/// The code that a card gives for what a checker found. What a card would not notice at all, such as races and reads of
-/// memory that nothing wrote, is `CUDA_ERROR_LAUNCH_FAILED`.
-fn code_of(kind: FaultKind) -> Code {
-    match kind {
-        FaultKind::OutOfBounds | FaultKind::Freed | FaultKind::Null => Code::ILLEGAL_ADDRESS,
-        FaultKind::Misaligned => Code::MISALIGNED_ADDRESS,
-        FaultKind::WrongSpace => Code::INVALID_ADDRESS_SPACE,
-        FaultKind::StackOverflow => Code::HARDWARE_STACK_ERROR,
-        FaultKind::Jump => Code::INVALID_PC,
-        FaultKind::Timeout => Code::LAUNCH_TIMEOUT,
-        _ => Code::LAUNCH_FAILED,
     }
 }

@@ -13,10 +13,10 @@ use std::sync::{Arc, RwLock};
 
 use crate::abi::host::HostBlock;
 use crate::device::Device;
-use crate::driver::Driver;
 use crate::error::{Code, Result};
 use crate::log;
 use copy::Place;
+use pool::Pool;
 
 /// One allocation.
 #[derive(Debug)]
@@ -40,8 +40,8 @@ pub struct Allocation {
 pub enum Kind {
     /// In the card's memory.
     Device,
-    /// In the card's memory, taken from the pool of this handle.
-    Pool(u64),
+    /// In the card's memory, taken from this pool, which has this handle.
+    Pool(Arc<Pool>, u64),
     /// In the card's memory, a variable of a module: it goes with the module.
     Variable,
     /// On the host, for both sides to use.
@@ -56,7 +56,7 @@ impl Allocation {
     /// Where its bytes lie on the host, if they do.
     pub fn host(&self) -> Option<usize> {
         match &self.kind {
-            Kind::Device | Kind::Pool(_) | Kind::Variable => None,
+            Kind::Device | Kind::Pool(..) | Kind::Variable => None,
             Kind::Managed(block) | Kind::Pinned(block, _) => Some(block.address()),
             Kind::Registered(address, _) => Some(*address),
         }
@@ -71,8 +71,10 @@ impl Allocation {
 }
 
 /// All allocations of the process, by address.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Allocations {
+    /// The cards of the process, all of which reach the host's memory.
+    devices: Vec<Arc<Device>>,
     live: RwLock<BTreeMap<u64, Arc<Allocation>>>,
     /// Those of `live` that lie on the host, which every launch looks through.
     hosts: RwLock<Vec<Arc<Allocation>>>,
@@ -85,6 +87,17 @@ pub struct Allocations {
 const ALIASES: u64 = 0x6800_0000_0000;
 
 impl Allocations {
+    /// Nothing is allocated on these cards or for them.
+    pub fn new(devices: Vec<Arc<Device>>) -> Self {
+        Self {
+            devices,
+            live: RwLock::default(),
+            hosts: RwLock::default(),
+            ids: AtomicU64::new(0),
+            aliases: AtomicU64::new(0),
+        }
+    }
+
     /// Allocates on a card, from a pool if one is named.
     pub fn on_device(
         &self,
@@ -104,10 +117,9 @@ impl Allocations {
         Ok(self.add(address, size, context, device, kind))
     }
 
-    /// Makes host memory reachable for the cards of `driver`.
+    /// Makes host memory reachable for all cards.
     pub fn on_host(
         &self,
-        driver: &Driver,
         context: u64,
         device: &Arc<Device>,
         size: u64,
@@ -122,7 +134,7 @@ impl Allocations {
                         .fetch_add(size.next_multiple_of(1 << 20) + (1 << 20), Ordering::Relaxed)
             }
         };
-        for card in &driver.devices {
+        for card in &self.devices {
             if !card.memory.map(address, size) {
                 return Err(Code::OUT_OF_MEMORY);
             }
@@ -178,7 +190,7 @@ impl Allocations {
     }
 
     /// Where `bytes` bytes from a device address lie. `what` says what they are wanted for.
-    pub fn place(&self, driver: &Driver, address: u64, bytes: u64, what: &str) -> Result<Place> {
+    pub fn place(&self, address: u64, bytes: u64, what: &str) -> Result<Place> {
         let holder = self
             .read()
             .range(..=address)
@@ -192,19 +204,19 @@ impl Allocations {
         }
         Err(log::refuse(
             Code::INVALID_VALUE,
-            &format!("{what}: {}", self.astray(driver, address, bytes)),
+            &format!("{what}: {}", self.astray(address, bytes)),
         ))
     }
 
     /// What is wrong with a range that no allocation holds.
-    fn astray(&self, driver: &Driver, address: u64, bytes: u64) -> String {
+    fn astray(&self, address: u64, bytes: u64) -> String {
         if let Some(found) = self.holder(address) {
             let (start, size) = (found.address, found.size);
             return format!(
                 "{bytes} bytes at {address:#x} reach beyond the {size} bytes allocated at {start:#x}"
             );
         }
-        match driver
+        match self
             .devices
             .iter()
             .find_map(|card| card.memory.is_written(address, 1).err().filter(is_freed))
@@ -215,13 +227,7 @@ impl Allocations {
     }
 
     /// Takes the allocation of that address back, if its kind is a wanted one.
-    pub fn release(
-        &self,
-        driver: &Driver,
-        address: u64,
-        wanted: fn(&Kind) -> bool,
-        what: &str,
-    ) -> Result<()> {
+    pub fn release(&self, address: u64, wanted: fn(&Kind) -> bool, what: &str) -> Result<()> {
         let found = {
             let mut live = self.write();
             match live.get(&address) {
@@ -230,24 +236,57 @@ impl Allocations {
             }
         };
         let Some(found) = found else {
-            let astray = self.astray(driver, address, 1);
+            let astray = self.astray(address, 1);
             return Err(log::refuse(
                 Code::INVALID_VALUE,
                 &format!("{what}: not the start of an allocation: {astray}"),
             ));
         };
-        dispose(driver, &found);
+        self.dispose(&found);
         Ok(())
     }
 
     /// Takes back all that a context allocated.
-    pub fn release_context(&self, driver: &Driver, context: u64) {
+    pub fn release_context(&self, context: u64) {
         let gone: Vec<_> = self
             .write()
             .extract_if(.., |_, found| found.context == context)
             .collect();
         for (_, found) in gone {
-            dispose(driver, &found);
+            self.dispose(&found);
+        }
+    }
+
+    /// Gives an allocation's bytes back to where they came from.
+    fn dispose(&self, gone: &Allocation) {
+        if gone.host().is_some() {
+            let mut hosts = self
+                .hosts
+                .write()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            hosts.retain(|found| found.id != gone.id);
+            drop(hosts);
+            for card in &self.devices {
+                card.memory.unmap(gone.address);
+            }
+            return;
+        }
+        for card in self
+            .devices
+            .iter()
+            .filter(|card| card.ordinal != gone.device.ordinal)
+        {
+            card.memory.unmap(gone.address);
+        }
+        if let Err(problem) = gone.device.memory.free(gone.address) {
+            log::say(&format!(
+                "memory at {:#x} was not there to be freed: {problem}",
+                gone.address
+            ));
+        }
+        gone.device.give(gone.size);
+        if let Kind::Pool(pool, _) = &gone.kind {
+            pool.gave(gone.size);
         }
     }
 
@@ -284,40 +323,4 @@ impl Allocations {
 
 fn is_freed(problem: &testbed_ptx::AccessError) -> bool {
     matches!(problem, testbed_ptx::AccessError::Freed { .. })
-}
-
-/// Gives an allocation's bytes back to where they came from.
-fn dispose(driver: &Driver, gone: &Allocation) {
-    if gone.host().is_some() {
-        let mut hosts = driver
-            .allocations
-            .hosts
-            .write()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        hosts.retain(|found| found.id != gone.id);
-        drop(hosts);
-        for card in &driver.devices {
-            card.memory.unmap(gone.address);
-        }
-        return;
-    }
-    for card in driver
-        .devices
-        .iter()
-        .filter(|card| card.ordinal != gone.device.ordinal)
-    {
-        card.memory.unmap(gone.address);
-    }
-    if let Err(problem) = gone.device.memory.free(gone.address) {
-        log::say(&format!(
-            "memory at {:#x} was not there to be freed: {problem}",
-            gone.address
-        ));
-    }
-    gone.device.give(gone.size);
-    if let Kind::Pool(pool) = gone.kind
-        && let Ok(pool) = driver.pools.get(pool)
-    {
-        pool.gave(gone.size);
-    }
 }

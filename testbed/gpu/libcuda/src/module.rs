@@ -9,12 +9,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use testbed_ptx::{ParseErrorKind, Space};
 
 use crate::config::presets::SHARED_PER_BLOCK;
-use crate::context::Context;
 use crate::device::Device;
-use crate::driver::Driver;
 use crate::error::{Code, Result};
+use crate::handle::Table;
 use crate::log;
-use crate::memory::Kind;
+use crate::memory::{Allocations, Kind};
 
 /// A loaded module.
 #[derive(Debug)]
@@ -57,9 +56,13 @@ pub struct Unloadable {
 }
 
 impl Module {
-    /// Loads PTX into a context.
-    pub fn load(driver: &Driver, context: &Context, text: &str) -> std::result::Result<Self, Unloadable> {
-        let device = context.device();
+    /// Loads PTX into a context, which is on this card.
+    pub fn load(
+        allocations: &Allocations,
+        context: u64,
+        device: &Arc<Device>,
+        text: &str,
+    ) -> std::result::Result<Self, Unloadable> {
         let (text, assertion_line) = assertion::provide(text);
         let ptx = testbed_ptx::Module::parse(&text, device.capability()).map_err(|problem| Unloadable {
             code: match problem.kind {
@@ -89,13 +92,11 @@ impl Module {
             return Err(full(Code::OUT_OF_MEMORY));
         };
         for (variable, address) in ptx.globals().iter().zip(&variables) {
-            driver
-                .allocations
-                .add(*address, bytes(variable), context.handle, device, Kind::Variable);
+            allocations.add(*address, bytes(variable), context, device, Kind::Variable);
         }
         let functions = Mutex::default();
         Ok(Self {
-            context: context.handle,
+            context,
             device: Arc::clone(device),
             ptx,
             variables,
@@ -104,8 +105,8 @@ impl Module {
         })
     }
 
-    /// The handle of a kernel.
-    pub fn function(self: &Arc<Self>, driver: &Driver, name: &str) -> Result<u64> {
+    /// The handle of a kernel in the table of all kernels.
+    pub fn function(self: &Arc<Self>, all: &Table<Function>, name: &str) -> Result<u64> {
         let mut functions = self.functions.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(handle) = functions.get(name) {
             return Ok(*handle);
@@ -118,7 +119,7 @@ impl Module {
             .ok_or(Code::NOT_FOUND)?;
         let fixed = i32::try_from(self.ptx.kernels()[place].shared_bytes()).unwrap_or(i32::MAX);
         let default = i32::try_from(SHARED_PER_BLOCK).unwrap_or(i32::MAX);
-        let handle = driver.functions.add(Function {
+        let handle = all.add(Function {
             context: self.context,
             module: Arc::clone(self),
             place,
@@ -139,16 +140,11 @@ impl Module {
     }
 
     /// Unloads it with its functions and variables.
-    pub fn unload(self: &Arc<Self>, driver: &Driver) {
-        driver
-            .functions
-            .remove_all(|function| Arc::ptr_eq(&function.module, self));
+    pub fn unload(self: &Arc<Self>, all: &Table<Function>, allocations: &Allocations) {
+        all.remove_all(|function| Arc::ptr_eq(&function.module, self));
         for address in &self.variables {
             let variable = |kind: &Kind| matches!(kind, Kind::Variable);
-            if let Err(code) = driver
-                .allocations
-                .release(driver, *address, variable, "cuModuleUnload")
-            {
+            if let Err(code) = allocations.release(*address, variable, "cuModuleUnload") {
                 log::say(&format!(
                     "a variable of a module was gone before the module: {code}"
                 ));

@@ -11,6 +11,7 @@
 //! A host function, and what is queued behind one, runs on a thread of its own.
 
 pub mod capture;
+pub mod mark;
 pub mod submit;
 pub mod work;
 
@@ -19,11 +20,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use crate::context::Health;
+use crate::context::health::Health;
 use crate::error::Code;
-use crate::event::Mark;
 use crate::log;
-use capture::Capture;
+use capture::{Capture, Participant, Slot};
+use mark::Mark;
 use work::Work;
 
 /// Streams of the process that are at work: while there is none, nobody has to wait for another stream.
@@ -44,7 +45,7 @@ pub struct Stream {
     pub priority: i32,
     queue: Mutex<Queue>,
     idle: Condvar,
-    capture: Mutex<Option<Arc<Capture>>>,
+    capture: Slot,
 }
 
 #[derive(Debug, Default)]
@@ -65,7 +66,7 @@ impl Stream {
             priority,
             queue: Mutex::default(),
             idle: Condvar::new(),
-            capture: Mutex::default(),
+            capture: Slot::default(),
         }
     }
 
@@ -76,15 +77,17 @@ impl Stream {
 
     /// The capture that it takes part in.
     pub fn capture(&self) -> Option<Arc<Capture>> {
-        self.capture
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.capture.get()
     }
 
-    /// Joins a capture or leaves it.
-    pub fn set_capture(&self, capture: Option<Arc<Capture>>) {
-        *self.capture.lock().unwrap_or_else(PoisonError::into_inner) = capture;
+    /// The stream as captures know it.
+    pub fn participant(&self) -> Participant {
+        Participant {
+            handle: self.handle,
+            context: self.context,
+            non_blocking: self.non_blocking,
+            capture: self.capture.clone(),
+        }
     }
 
     /// Does the work now, or queues it behind what is pending.

@@ -1,7 +1,6 @@
-//! A launch: what is asked for, what a device allows, and the run.
+//! A launch: what is asked for, and what a device allows.
 
-use crate::exec::Machine;
-use crate::{Capability, Counters, Fault, Kernel, Memory, Module};
+use crate::{Capability, Kernel, Module};
 
 /// Warp-wide instructions of one block after which it counts as hung: at the slowest this machine runs, a quarter of an
 /// hour; no kernel that is meant for a card of the market takes a minute there.
@@ -142,35 +141,8 @@ pub enum LaunchError {
     },
 }
 
-/// Why a run ended without counters.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RunError {
-    /// It could not begin.
-    #[error(transparent)]
-    Launch(#[from] LaunchError),
-    /// A checker stopped it.
-    #[error(transparent)]
-    Fault(Box<Fault>),
-}
-
-/// Runs a kernel to its end, its blocks on up to `cores` host threads.
-///
-/// # Errors
-/// [`RunError::Launch`] when the launch cannot begin on a device with these limits, [`RunError::Fault`] when a checker
-/// stopped it; what the kernel wrote before that stays written.
-pub fn run(
-    launch: &Launch<'_>,
-    memory: &Memory,
-    limits: &Limits,
-    cores: usize,
-) -> Result<Counters, RunError> {
-    check(launch, limits)?;
-    Machine::new(launch, memory, limits)
-        .run(cores)
-        .map_err(RunError::Fault)
-}
-
-fn check(launch: &Launch<'_>, limits: &Limits) -> Result<(), LaunchError> {
+/// Refuses a launch that cannot begin on a device with these limits.
+pub(crate) fn check(launch: &Launch<'_>, limits: &Limits) -> Result<(), LaunchError> {
     let kernel = || launch.kernel.name.clone();
     let outside = |sizes: [u32; 3], most: [u32; 3]| {
         sizes

@@ -54,11 +54,13 @@ mod modifiers;
 mod module;
 mod parse;
 mod program;
+mod run;
 
 pub use cost::{CARDS, Card, Estimate, Rates};
 pub use counters::{Class, Classes, Counters, SharedTraffic, Traffic};
 pub use error::{ParseError, ParseErrorKind};
 pub use fault::{Fault, FaultKind};
-pub use launch::{Launch, LaunchError, Limits, RunError, run};
+pub use launch::{Launch, LaunchError, Limits};
 pub use memory::{ALIGNMENT, AccessError, GLOBAL_BASE, GLOBAL_END, Memory, OutOfMemory};
 pub use module::{Capability, Kernel, Module, Parameter, Space, Variable};
+pub use run::{RunError, run};

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::arith::soft::{self, Round};
-use crate::decode::Unit;
+use crate::decode::{self, Unit};
 use crate::parse::tree::{self, Formal, Initial, Operand, Tree, Type, VariableSpace};
 use crate::program::{FUNCTION_BASE, Program};
 use crate::{Memory, OutOfMemory, ParseError, ParseErrorKind};
@@ -172,7 +172,7 @@ impl Module {
             .iter()
             .filter(|function| function.is_entry && function.body.is_some())
         {
-            let program = unit.kernel(function)?;
+            let program = decode::kernel(&unit, function)?;
             let parameters = parameters(function)?;
             kernels.push(Kernel {
                 name: function.name.to_owned(),

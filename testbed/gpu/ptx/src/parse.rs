@@ -3,6 +3,7 @@
 mod body;
 mod cursor;
 mod declaration;
+mod directive;
 mod function;
 mod lexer;
 mod operand;
@@ -10,6 +11,7 @@ pub(crate) mod tree;
 
 use crate::{ParseError, ParseErrorKind};
 use cursor::Cursor;
+use directive::unknown_directive;
 use lexer::Kind;
 use tree::Tree;
 
@@ -151,24 +153,4 @@ fn section(cursor: &mut Cursor<'_, '_>) -> Result<(), ParseError> {
         }
     }
     Ok(())
-}
-
-/// The refusal of a directive: ones that PTX has and this machine has not, and all others.
-fn unknown_directive(name: &str, line: u32) -> ParseError {
-    let known = matches!(
-        name,
-        "tex" | "texref" | "samplerref" | "surfref" | "alias" | "sreg"
-    );
-    let (kind, message) = if known {
-        (
-            ParseErrorKind::NotImplemented,
-            format!("directive `.{name}` is not implemented"),
-        )
-    } else {
-        (
-            ParseErrorKind::UnknownDirective,
-            format!("unknown directive `.{name}`"),
-        )
-    };
-    ParseError::new(kind, line, message)
 }

@@ -36,7 +36,7 @@ pub fn host_place(driver: &Driver, address: usize, bytes: usize, what: &str) -> 
 /// A place by its address alone: memory that the driver knows, or any memory of the host.
 fn any_place(driver: &Driver, address: u64, bytes: usize, what: &str) -> Result<Place> {
     if driver.allocations.holder(address).is_some() || looks_like_a_card(driver, address) {
-        return driver.allocations.place(driver, address, bytes as u64, what);
+        return driver.allocations.place(address, bytes as u64, what);
     }
     host_place(
         driver,
@@ -95,7 +95,7 @@ fn to_card(driver: &Driver, to: u64, from: usize, bytes: usize, what: &str) -> R
     if bytes == 0 {
         return Ok(Copy::linear(Place::Host(0), Place::Host(0), 0));
     }
-    let to = driver.allocations.place(driver, to, bytes as u64, what)?;
+    let to = driver.allocations.place(to, bytes as u64, what)?;
     Ok(Copy::linear(to, host_place(driver, from, bytes, what)?, bytes))
 }
 
@@ -104,7 +104,7 @@ fn to_host(driver: &Driver, to: usize, from: u64, bytes: usize, what: &str) -> R
     if bytes == 0 {
         return Ok(Copy::linear(Place::Host(0), Place::Host(0), 0));
     }
-    let from = driver.allocations.place(driver, from, bytes as u64, what)?;
+    let from = driver.allocations.place(from, bytes as u64, what)?;
     Ok(Copy::linear(host_place(driver, to, bytes, what)?, from, bytes))
 }
 
@@ -113,7 +113,7 @@ fn between_cards(driver: &Driver, to: u64, from: u64, bytes: usize, what: &str) 
     if bytes == 0 {
         return Ok(Copy::linear(Place::Host(0), Place::Host(0), 0));
     }
-    let place = |address| driver.allocations.place(driver, address, bytes as u64, what);
+    let place = |address| driver.allocations.place(address, bytes as u64, what);
     Ok(Copy::linear(place(to)?, place(from)?, bytes))
 }
 
@@ -196,11 +196,9 @@ impl Copy2d {
         let bytes = rows.ok_or(Code::INVALID_VALUE)?;
         match end.kind {
             HOST => host_place(driver, end.host.wrapping_add(start), bytes, what),
-            DEVICE => {
-                driver
-                    .allocations
-                    .place(driver, end.device.wrapping_add(start as u64), bytes as u64, what)
-            }
+            DEVICE => driver
+                .allocations
+                .place(end.device.wrapping_add(start as u64), bytes as u64, what),
             UNIFIED => any_place(driver, end.device.wrapping_add(start as u64), bytes, what),
             _ => Err(log::refuse(
                 Code::NOT_SUPPORTED,
@@ -237,7 +235,7 @@ pub fn fill(
         .checked_mul(pitch)
         .and_then(|rows| rows.checked_add(row))
         .ok_or(Code::INVALID_VALUE)?;
-    let to = driver.allocations.place(driver, to, bytes as u64, "memset")?;
+    let to = driver.allocations.place(to, bytes as u64, "memset")?;
     Ok(Fill {
         to,
         value: value.to_vec(),

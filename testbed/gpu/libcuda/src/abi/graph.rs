@@ -146,7 +146,7 @@ export! {
 
     enter cuGraphLaunch(exec: u64, stream: u64) |driver| {
         let (exec, stream) = (driver.execs.get(exec)?, driver.stream(stream)?);
-        exec.launch(driver, &stream)
+        driver.launch_graph(&exec, &stream)
     }
 
     enter cuGraphExecUpdate_v2(exec: u64, graph: u64, result: Out<UpdateResult>) |driver| {

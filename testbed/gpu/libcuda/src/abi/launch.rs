@@ -119,6 +119,8 @@ pub fn prepare(
         parameters,
         cooperative,
         stream,
+        allocations: Arc::clone(&driver.allocations),
+        workers: driver.config.workers,
     };
     launching.check()?;
     Ok(Arc::new(launching))

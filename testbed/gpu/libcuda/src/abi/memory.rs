@@ -42,7 +42,6 @@ fn pinned(driver: &Driver, pointer: Out<usize>, bytes: usize, flags: u32) -> Res
     let block = HostBlock::new(bytes).ok_or(Code::OUT_OF_MEMORY)?;
     let address = block.address();
     driver.allocations.on_host(
-        driver,
         context.handle,
         context.device(),
         bytes as u64,
@@ -66,7 +65,7 @@ fn host_memory(driver: &Driver, address: usize) -> Result<Arc<Allocation>> {
 
 /// Waits for the work of all streams of a context, as freeing does.
 fn settle(driver: &Driver, context: &Context) {
-    for stream in context.streams(driver) {
+    for stream in context.streams(&driver.streams) {
         stream.drain();
     }
 }
@@ -90,8 +89,8 @@ export! {
             return Ok(());
         }
         settle(driver, &context);
-        let freed = |kind: &Kind| matches!(kind, Kind::Device | Kind::Pool(_) | Kind::Managed(_));
-        driver.allocations.release(driver, pointer, freed, "cuMemFree")
+        let freed = |kind: &Kind| matches!(kind, Kind::Device | Kind::Pool(..) | Kind::Managed(_));
+        driver.allocations.release(pointer, freed, "cuMemFree")
     }
 
     enter cuMemGetInfo_v2(free: Out<usize>, total: Out<usize>) |driver| {
@@ -116,7 +115,7 @@ export! {
     enter cuMemFreeHost(address: usize) |driver| {
         let context = outside_capture(driver, "cuMemFreeHost")?;
         settle(driver, &context);
-        driver.allocations.release(driver, address as u64, |kind| matches!(kind, Kind::Pinned(..)), "cuMemFreeHost")
+        driver.allocations.release(address as u64, |kind| matches!(kind, Kind::Pinned(..)), "cuMemFreeHost")
     }
 
     enter cuMemHostRegister_v2(address: usize, bytes: usize, flags: u32) |driver| {
@@ -132,7 +131,7 @@ export! {
             return Err(Code::HOST_MEMORY_ALREADY_REGISTERED);
         }
         let kind = Kind::Registered(address, flags);
-        driver.allocations.on_host(driver, context.handle, context.device(), bytes as u64, kind).map(|_| ())
+        driver.allocations.on_host(context.handle, context.device(), bytes as u64, kind).map(|_| ())
     }
 
     enter cuMemHostUnregister(address: usize) |driver| {
@@ -141,7 +140,7 @@ export! {
         let found = found.ok_or(Code::HOST_MEMORY_NOT_REGISTERED)?;
         settle(driver, &context);
         let registered = |kind: &Kind| matches!(kind, Kind::Registered(..));
-        driver.allocations.release(driver, found.address, registered, "cuMemHostUnregister")
+        driver.allocations.release(found.address, registered, "cuMemHostUnregister")
     }
 
     enter cuMemHostGetDevicePointer_v2(pointer: Out<u64>, address: usize, flags: u32) |driver| {
@@ -171,7 +170,7 @@ export! {
         let context = outside_capture(driver, "cuMemAllocManaged")?;
         let block = HostBlock::new(bytes).ok_or(Code::OUT_OF_MEMORY)?;
         let kind = Kind::Managed(block);
-        let made = driver.allocations.on_host(driver, context.handle, context.device(), bytes as u64, kind)?;
+        let made = driver.allocations.on_host(context.handle, context.device(), bytes as u64, kind)?;
         pointer.set(made.address)
     }
 
@@ -307,7 +306,7 @@ fn attribute_of(found: &Allocation, pointer: u64, attribute: i32, data: Out<u64>
         12 => found.size,
         16 => 3,
         17 => {
-            if let Kind::Pool(pool) = found.kind {
+            if let Kind::Pool(_, pool) = found.kind {
                 pool
             } else {
                 0

@@ -89,7 +89,7 @@ fn load(driver: &Driver, module: Out<u64>, image: Text, jit: &Jit) -> Result<()>
     }
     let begun = Instant::now();
     let text = String::from_utf8_lossy(image);
-    match Module::load(driver, &context, &text) {
+    match Module::load(&driver.allocations, context.handle, context.device(), &text) {
         Ok(loaded) => {
             jit.info.write("info: decoded for the interpreter");
             jit.error.write("");
@@ -113,7 +113,7 @@ fn function(driver: &Driver, function: Out<u64>, module: u64, name: Text) -> Res
     function.wanted()?;
     driver.current()?;
     let (module, name) = (driver.modules.get(module)?, name.utf8()?);
-    function.set(module.function(driver, name).map_err(|code| {
+    function.set(module.function(&driver.functions, name).map_err(|code| {
         let known: Vec<_> = module
             .ptx
             .kernels()
@@ -200,10 +200,10 @@ export! {
     enter cuModuleUnload(module: u64) |driver| {
         let context = driver.current()?;
         capture::forbid_unsafe("cuModuleUnload")?;
-        for stream in context.streams(driver) {
+        for stream in context.streams(&driver.streams) {
             stream.drain();
         }
-        driver.modules.remove(module)?.unload(driver);
+        driver.modules.remove(module)?.unload(&driver.functions, &driver.allocations);
         Ok(())
     }
 

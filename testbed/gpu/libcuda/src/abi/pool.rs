@@ -1,5 +1,6 @@
 //! Memory in stream order, and the pools that it comes from.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::guard::{In, Out, export};
@@ -45,9 +46,12 @@ fn allocate(driver: &Driver, pointer: Out<u64>, bytes: usize, pool: u64, stream:
     if !pool.allows(size) {
         return Err(Code::OUT_OF_MEMORY);
     }
-    let made = driver
-        .allocations
-        .on_device(stream.context, device, size, Kind::Pool(pool_handle))?;
+    let made = driver.allocations.on_device(
+        stream.context,
+        device,
+        size,
+        Kind::Pool(Arc::clone(&pool), pool_handle),
+    )?;
     pool.took(size);
     super::peer::lend(driver, &made);
     pointer.set(made.address)
@@ -72,7 +76,7 @@ export! {
         }
         // A mistake is reported to who makes it, not to who synchronises later.
         let found = driver.allocations.holder(pointer).filter(|found| {
-            found.address == pointer && matches!(found.kind, Kind::Device | Kind::Pool(_))
+            found.address == pointer && matches!(found.kind, Kind::Device | Kind::Pool(..))
         });
         if found.is_none() {
             let what = format!("cuMemFreeAsync: {pointer:#x} is not the start of a live allocation of device memory");
@@ -81,7 +85,7 @@ export! {
         if stream.capture().is_some() {
             return stream.refuse_while_capturing();
         }
-        driver.submit(&stream, Work::Free(pointer))
+        driver.submit(&stream, Work::Free(Arc::clone(&driver.allocations), pointer))
     }
 
     enter cuDeviceGetDefaultMemPool(pool: Out<u64>, device: i32) |driver| {

@@ -117,13 +117,13 @@ export! {
     }
 
     enter cuStreamBeginCapture_v2(stream: u64, mode: i32) |driver| {
-        Capture::begin(&driver.stream(stream)?, Mode::of(mode)?)
+        Capture::begin(&driver.stream(stream)?.participant(), Mode::of(mode)?)
     }
 
     enter cuStreamEndCapture(stream: u64, graph: Out<u64>) |driver| {
         graph.wanted()?;
         graph.set(0)?;
-        let nodes = Capture::end(&driver.stream(stream)?)?;
+        let nodes = Capture::end(&driver.stream(stream)?.participant())?;
         graph.set(driver.graphs.add(Graph::new(nodes)))
     }
 

@@ -7,10 +7,9 @@
 
 use std::sync::Arc;
 
-use super::{Allocation, Kind};
+use super::{Allocation, Allocations, Kind};
 use crate::abi::host;
 use crate::device::Device;
-use crate::driver::Driver;
 
 /// Bytes that are compared at a time when results go back.
 const LINE: usize = 64;
@@ -22,7 +21,7 @@ pub struct Mirror {
 
 impl Mirror {
     /// Brings the host's memory to the card.
-    pub fn begin(driver: &Driver, device: &Device, parameters: &[u8]) -> Self {
+    pub fn begin(allocations: &Allocations, device: &Device, parameters: &[u8]) -> Self {
         let pointers: Vec<u64> = parameters
             .chunks_exact(8)
             .map(|word| {
@@ -32,22 +31,18 @@ impl Mirror {
             })
             .collect();
         let concerned = |found: &Allocation| match found.kind {
-            Kind::Device | Kind::Pool(_) | Kind::Variable => false,
+            Kind::Device | Kind::Pool(..) | Kind::Variable => false,
             Kind::Managed(_) => true,
             Kind::Pinned(..) | Kind::Registered(..) => {
                 pointers.iter().any(|pointer| found.covers(*pointer, 1))
             }
         };
-        let parts = driver
-            .allocations
-            .on_hosts(concerned)
-            .into_iter()
-            .filter_map(|found| {
-                let mut bytes = vec![0; usize::try_from(found.size).ok()?];
-                host::read(found.host()?, &mut bytes);
-                device.memory.write(found.address, &bytes).ok()?;
-                Some((found, bytes))
-            });
+        let parts = allocations.on_hosts(concerned).into_iter().filter_map(|found| {
+            let mut bytes = vec![0; usize::try_from(found.size).ok()?];
+            host::read(found.host()?, &mut bytes);
+            device.memory.write(found.address, &bytes).ok()?;
+            Some((found, bytes))
+        });
         Self {
             parts: parts.collect(),
         }

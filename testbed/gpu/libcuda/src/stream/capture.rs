@@ -12,7 +12,6 @@ use std::thread::ThreadId;
 use crate::error::{Code, Result};
 use crate::graph::Nodes;
 use crate::log;
-use crate::stream::Stream;
 use crate::stream::work::Work;
 
 /// Which calls that might spoil a capture are refused, and for whom. The order is that of `CUstreamCaptureMode`.
@@ -53,6 +52,42 @@ static ACTIVE: Mutex<Vec<Arc<Capture>>> = Mutex::new(Vec::new());
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 static IDS: AtomicU64 = AtomicU64::new(1);
 
+/// The capture that a stream takes part in, if it does.
+#[derive(Clone, Debug, Default)]
+pub struct Slot(Arc<Mutex<Option<Arc<Capture>>>>);
+
+impl Slot {
+    /// The capture.
+    pub fn get(&self) -> Option<Arc<Capture>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Joins a capture or leaves it.
+    fn set(&self, capture: Option<Arc<Capture>>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = capture;
+    }
+}
+
+/// A stream as captures know it.
+#[derive(Clone, Debug)]
+pub struct Participant {
+    /// The stream's handle.
+    pub handle: u64,
+    /// Its context.
+    pub context: u64,
+    /// Whether the legacy stream and this one do not wait for each other.
+    pub non_blocking: bool,
+    /// What it takes part in.
+    pub capture: Slot,
+}
+
+impl Participant {
+    /// Whether it is the legacy stream.
+    fn is_legacy(&self) -> bool {
+        self.handle == 0
+    }
+}
+
 /// A capture.
 #[derive(Debug)]
 pub struct Capture {
@@ -71,18 +106,18 @@ struct State {
     nodes: Nodes,
     /// For each stream that takes part, the nodes that its next one depends on.
     tails: BTreeMap<u64, Vec<usize>>,
-    streams: Vec<Arc<Stream>>,
+    streams: Vec<Participant>,
     invalid: bool,
     ended: bool,
 }
 
 impl Capture {
     /// Makes a stream capture.
-    pub fn begin(stream: &Arc<Stream>, mode: Mode) -> Result<()> {
+    pub fn begin(stream: &Participant, mode: Mode) -> Result<()> {
         if stream.is_legacy() {
             return Err(Code::STREAM_CAPTURE_UNSUPPORTED);
         }
-        if stream.capture().is_some() {
+        if stream.capture.get().is_some() {
             return Err(Code::ILLEGAL_STATE);
         }
         let capture = Arc::new(Self {
@@ -101,8 +136,8 @@ impl Capture {
     }
 
     /// Ends the capture that began in this stream, and gives its graph.
-    pub fn end(stream: &Arc<Stream>) -> Result<Nodes> {
-        let capture = stream.capture().ok_or(Code::ILLEGAL_STATE)?;
+    pub fn end(stream: &Participant) -> Result<Nodes> {
+        let capture = stream.capture.get().ok_or(Code::ILLEGAL_STATE)?;
         if capture.origin != stream.handle {
             capture.invalidate();
             return Err(Code::STREAM_CAPTURE_UNMATCHED);
@@ -122,7 +157,7 @@ impl Capture {
             },
         );
         for stream in &state.streams {
-            stream.set_capture(None);
+            stream.capture.set(None);
         }
         if state.invalid {
             return Err(Code::STREAM_CAPTURE_INVALIDATED);
@@ -160,33 +195,33 @@ impl Capture {
         self.lock().invalid = true;
     }
 
-    /// Adds a node behind what the stream captured last.
-    pub fn add(&self, stream: &Stream, work: Work) -> Result<()> {
+    /// Adds a node behind what the stream of this handle captured last.
+    pub fn add(&self, stream: u64, work: Work) -> Result<()> {
         let mut state = self.lock();
         if state.invalid {
             return Err(Code::STREAM_CAPTURE_INVALIDATED);
         }
-        let behind = state.tails.get(&stream.handle).cloned().unwrap_or_default();
+        let behind = state.tails.get(&stream).cloned().unwrap_or_default();
         let node = state.nodes.add(work, behind);
-        state.tails.insert(stream.handle, vec![node]);
+        state.tails.insert(stream, vec![node]);
         Ok(())
     }
 
-    /// The nodes that the stream captured last, for an event to stand for.
-    pub fn tail(&self, stream: &Stream) -> Result<Vec<usize>> {
+    /// The nodes that the stream of this handle captured last, for an event to stand for.
+    pub fn tail(&self, stream: u64) -> Result<Vec<usize>> {
         let state = self.lock();
         if state.invalid {
             return Err(Code::STREAM_CAPTURE_INVALIDATED);
         }
-        Ok(state.tails.get(&stream.handle).cloned().unwrap_or_default())
+        Ok(state.tails.get(&stream).cloned().unwrap_or_default())
     }
 
     /// Makes the stream's next node depend on these too; a stream that does not capture yet takes part from here on.
-    pub fn join(self: &Arc<Self>, stream: &Arc<Stream>, nodes: Vec<usize>) {
+    pub fn join(self: &Arc<Self>, stream: &Participant, nodes: Vec<usize>) {
         let mut state = self.lock();
-        if stream.capture().is_none() {
-            stream.set_capture(Some(Arc::clone(self)));
-            state.streams.push(Arc::clone(stream));
+        if stream.capture.get().is_none() {
+            stream.capture.set(Some(Arc::clone(self)));
+            state.streams.push(stream.clone());
         }
         let tail = state.tails.entry(stream.handle).or_default();
         for node in nodes {
@@ -244,14 +279,14 @@ pub fn forbid_waiting(context: u64) -> Result<()> {
     spoil(context, Code::STREAM_CAPTURE_UNSUPPORTED, |_| true)
 }
 
-fn spoil(context: u64, code: Code, concerned: fn(&Stream) -> bool) -> Result<()> {
+fn spoil(context: u64, code: Code, concerned: fn(&Participant) -> bool) -> Result<()> {
     if COUNT.load(Ordering::Acquire) == 0 {
         return Ok(());
     }
     let mut refused = Ok(());
     for capture in active().iter().filter(|capture| capture.context == context) {
         let mut state = capture.lock();
-        if state.streams.iter().any(|stream| concerned(stream)) {
+        if state.streams.iter().any(concerned) {
             state.invalid = true;
             refused = Err(code);
         }

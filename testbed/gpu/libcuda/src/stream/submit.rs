@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use super::Stream;
 use super::capture::{self, Capture};
+use super::mark::Mark;
 use super::work::Work;
 use crate::context::Context;
 use crate::driver::Driver;
 use crate::error::{Code, Result};
-use crate::event::{Event, Mark, Recorded};
+use crate::event::{Event, Recorded};
+use crate::graph::Exec;
 
 /// The legacy stream by its other name, and the calling thread's own stream.
 const LEGACY: u64 = 1;
@@ -32,10 +34,19 @@ impl Driver {
     pub fn submit(&self, stream: &Arc<Stream>, work: Work) -> Result<()> {
         stream.health.check()?;
         if let Some(capture) = stream.capture() {
-            return capture.add(stream, work);
+            return capture.add(stream.handle, work);
         }
         self.order(stream)?;
         stream.enqueue(work);
+        Ok(())
+    }
+
+    /// Submits all work of a graph to a stream. A stream keeps one order, so dependencies hold as they stand.
+    pub fn launch_graph(&self, exec: &Exec, stream: &Arc<Stream>) -> Result<()> {
+        let work: Vec<_> = exec.nodes().list().iter().map(|node| node.work.clone()).collect();
+        for work in work {
+            self.submit(stream, work)?;
+        }
         Ok(())
     }
 
@@ -63,7 +74,7 @@ impl Driver {
         if super::BUSY.load(std::sync::atomic::Ordering::Acquire) == 0 {
             return Vec::new();
         }
-        let mut streams = context.streams(self);
+        let mut streams = context.streams(&self.streams);
         streams.retain(|stream| !stream.non_blocking && !stream.is_legacy());
         streams
     }
@@ -79,7 +90,7 @@ impl Driver {
     /// Waits until all streams of a context are done.
     pub fn synchronize_context(&self, context: &Context) -> Result<()> {
         capture::forbid_waiting(context.handle)?;
-        for stream in context.streams(self) {
+        for stream in context.streams(&self.streams) {
             stream.drain();
         }
         context.health.check()
@@ -91,7 +102,7 @@ impl Driver {
             return Err(Code::INVALID_HANDLE);
         }
         if let Some(capture) = stream.capture() {
-            let tail = capture.tail(stream)?;
+            let tail = capture.tail(stream.handle)?;
             event.record(Recorded::Captured(capture, tail));
             return Ok(());
         }
@@ -151,6 +162,6 @@ fn wait_captured(
         capture.invalidate();
         return Err(Code::STREAM_CAPTURE_ISOLATION);
     }
-    capture.join(stream, nodes);
+    capture.join(&stream.participant(), nodes);
     Ok(())
 }

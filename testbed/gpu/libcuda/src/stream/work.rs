@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
+use super::mark::Mark;
 use crate::abi::host::HostCall;
-use crate::context::Health;
-use crate::driver;
+use crate::context::health::Health;
 use crate::error::{Code, Result};
-use crate::event::Mark;
 use crate::launch::Launching;
-use crate::memory::Kind;
 use crate::memory::copy::{Copy, Fill};
+use crate::memory::{Allocations, Kind};
 
 /// One piece of work.
 #[derive(Clone, Debug)]
@@ -24,8 +23,8 @@ pub enum Work {
     Fill(Fill),
     /// A function of the program's.
     Host(HostCall),
-    /// A free of memory that was allocated in stream order.
-    Free(u64),
+    /// A free, in stream order, of what was allocated at this address.
+    Free(Arc<Allocations>, u64),
     /// An event is reached.
     Record(Arc<Mark>),
     /// An event of another stream is waited for.
@@ -61,18 +60,14 @@ impl Work {
 
     fn act(&self) -> Result<()> {
         match self {
-            Self::Kernel(launching) => launching.run(driver::get()?),
+            Self::Kernel(launching) => launching.run(),
             Self::Copy(copy) => copy.run(),
             Self::Fill(fill) => fill.run(),
-            Self::Free(address) => {
-                let driver = driver::get()?;
-                driver.allocations.release(
-                    driver,
-                    *address,
-                    |kind| matches!(kind, Kind::Device | Kind::Pool(_)),
-                    "cuMemFreeAsync",
-                )
-            }
+            Self::Free(allocations, address) => allocations.release(
+                *address,
+                |kind| matches!(kind, Kind::Device | Kind::Pool(..)),
+                "cuMemFreeAsync",
+            ),
             Self::Empty | Self::Host(_) | Self::Record(_) | Self::Wait(_) => Ok(()),
         }
     }

@@ -1,8 +1,8 @@
 //! Logic, shifts, bit fields and bytes (PTX ISA 9.7.7 and parts of 9.7.1).
 
-use super::integer::same;
+use super::chosen::{Chosen, same};
 use super::lane::lanes;
-use super::{Chosen, Function};
+use super::row::Function;
 use crate::ParseError;
 use crate::counters::Class;
 use crate::modifiers::Modifiers;

@@ -1,6 +1,9 @@
 //! Comparisons (PTX ISA 9.7.5, 9.7.6): from rows to a mask of lanes.
 
-use super::{Lane, Narrow, Wide};
+use super::half::flushed as flushed_half;
+use super::lane::Lane;
+use super::row::{Narrow, Wide};
+use super::single;
 use crate::ParseError;
 use crate::modifiers::Modifiers;
 use crate::parse::tree::Type;
@@ -147,10 +150,10 @@ pub fn compare(
         Type::S32 => integers!(W, i32, relation),
         Type::B64 | Type::U64 => integers!(D, u64, relation),
         Type::S64 => integers!(D, i64, relation),
-        Type::F32 if flush => floats!(W, |bits| super::float::flushed(f32::of(bits)), relation),
+        Type::F32 if flush => floats!(W, |bits| single::flushed(f32::of(bits)), relation),
         Type::F32 => floats!(W, f32::of, relation),
         Type::F64 => floats!(D, f64::of, relation),
-        Type::F16 | Type::F16x2 if flush => floats!(W, |bits| super::half::flushed(f16::of(bits)), relation),
+        Type::F16 | Type::F16x2 if flush => floats!(W, |bits| flushed_half(f16::of(bits)), relation),
         Type::F16 | Type::F16x2 => floats!(W, f16::of, relation),
         Type::Bf16 | Type::Bf16x2 => floats!(W, bf16::of, relation),
         other => return Err(modifiers.bad_type(other)),

@@ -1,27 +1,15 @@
 //! `cvt` (PTX ISA 9.7.8.20): what kind of conversion it is, and the ones between integers.
 
+use super::chosen::Chosen;
+use super::convert_float;
+use super::convert_modes::Modes;
 use super::lane::lanes;
+use super::rounding::rounding;
 use super::soft::Round;
-use super::{Chosen, convert_float};
 use crate::ParseError;
 use crate::counters::Class;
 use crate::modifiers::Modifiers;
 use crate::parse::tree::Type;
-
-/// The modes of a conversion.
-#[derive(Clone, Copy, Debug)]
-pub struct Modes {
-    /// `.rn` and its kin.
-    pub round: Option<Round>,
-    /// `.rni` and its kin: to an integer.
-    pub whole: Option<Round>,
-    /// `.ftz`
-    pub flush: bool,
-    /// `.sat`
-    pub saturate: bool,
-    /// `.relu`
-    pub relu: bool,
-}
 
 /// Chooses the function of a `cvt` with this many operands, the result among them.
 pub fn choose(modifiers: &mut Modifiers<'_>, operands: usize) -> Result<Chosen, ParseError> {
@@ -34,7 +22,7 @@ pub fn choose(modifiers: &mut Modifiers<'_>, operands: usize) -> Result<Chosen, 
         ("rmi", Round::Down),
         ("rpi", Round::Up),
     ]);
-    let round = super::float::rounding(modifiers);
+    let round = rounding(modifiers);
     if modifiers.flag("satfinite") {
         return convert_float::to_eighths(modifiers);
     }

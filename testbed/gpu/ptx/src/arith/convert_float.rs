@@ -1,10 +1,11 @@
 //! Conversions to and from floating point (PTX ISA 9.7.8.20).
 
-use super::convert::Modes;
-use super::float::{finish, flushed};
+use super::chosen::Chosen;
+use super::convert_modes::Modes;
 use super::lane::lanes;
+use super::row::Function;
+use super::single::{finish, flushed};
 use super::soft::{self, CANONICAL_NAN, Format, Round};
-use super::{Chosen, Function};
 use crate::ParseError;
 use crate::counters::Class;
 use crate::modifiers::Modifiers;

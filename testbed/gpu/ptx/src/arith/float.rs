@@ -1,25 +1,16 @@
 //! Sums, products and quotients in floating point (PTX ISA 9.7.3 and 9.7.4).
 
-use super::integer::same;
+use super::chosen::{Chosen, same};
+use super::half;
 use super::lane::{Lane, lanes};
+use super::rounding::{instantiate, rounding};
+use super::row::{Function, Narrow};
+use super::single::{finish, flush_if, rounded};
 use super::soft::{self, CANONICAL_NAN, Round};
-use super::{Chosen, Function, Narrow, half, instantiate};
 use crate::ParseError;
 use crate::counters::Class;
 use crate::modifiers::Modifiers;
 use crate::parse::tree::Type;
-
-const ROUNDINGS: [(&str, Round); 4] = [
-    ("rn", Round::Nearest),
-    ("rz", Round::Zero),
-    ("rm", Round::Down),
-    ("rp", Round::Up),
-];
-
-/// Takes a rounding mode if there is one.
-pub fn rounding(modifiers: &mut Modifiers<'_>) -> Option<Round> {
-    modifiers.one_of(&ROUNDINGS)
-}
 
 /// Finds the function of an instruction of this family.
 pub fn choose(name: &str, modifiers: &mut Modifiers<'_>) -> Result<Option<Chosen>, ParseError> {
@@ -49,41 +40,6 @@ pub fn choose(name: &str, modifiers: &mut Modifiers<'_>) -> Result<Option<Chosen
         other => return Err(modifiers.bad_type(other)),
     };
     Ok(Some(chosen))
-}
-
-/// Subnormal numbers become zero of their sign.
-#[inline]
-pub fn flushed(value: f32) -> f32 {
-    let bits = value.to_bits();
-    f32::from_bits(if bits & 0x7f80_0000 == 0 {
-        bits & 0x8000_0000
-    } else {
-        bits
-    })
-}
-
-#[inline]
-pub(super) fn flush_if<const FLUSH: bool>(value: f32) -> f32 {
-    if FLUSH { flushed(value) } else { value }
-}
-
-/// Ends an operation: flush, then clamp to [0, 1] with NaN as zero.
-#[inline]
-pub(super) fn finish<const FLUSH: bool, const SATURATE: bool>(value: f32) -> f32 {
-    let value = flush_if::<FLUSH>(value);
-    if SATURATE {
-        if value > 0.0 { value.min(1.0) } else { 0.0 }
-    } else {
-        value
-    }
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "the bits of a single-precision number fill 32"
-)]
-pub(super) fn rounded(bits: u64) -> f32 {
-    f32::from_bits(bits as u32)
 }
 
 fn add32<const R: u8, const F: bool, const S: bool>(to: &mut Narrow, x: &Narrow, y: &Narrow) {

@@ -3,11 +3,13 @@
 //! Approximate functions are computed in double precision with `libm`, whose bits are the same on every host, and rounded
 //! once: that is the correctly rounded result but for one case in some hundred millions.
 
-use super::float::{finish, flush_if, rounded, rounding};
-use super::integer::same;
+use super::chosen::{Chosen, same};
+use super::half;
 use super::lane::{Lane, lanes};
+use super::rounding::{instantiate, rounding};
+use super::row::{Function, Narrow};
+use super::single::{finish, flush_if, pick, rounded};
 use super::soft::{self, Round};
-use super::{Chosen, Function, Narrow, half, instantiate};
 use crate::ParseError;
 use crate::counters::Class;
 use crate::modifiers::Modifiers;
@@ -62,16 +64,6 @@ fn sign(negate: bool, modifiers: &mut Modifiers<'_>) -> Result<Chosen, ParseErro
             Class::Single
         },
     ))
-}
-
-/// `min` and `max`: a NaN gives way to a number, unless `.NaN` is there; -0 is less than +0.
-pub(super) fn pick<const MOST: bool, const NAN: bool>(a: f32, b: f32) -> f32 {
-    if a.is_nan() || b.is_nan() {
-        let number = if a.is_nan() { b } else { a };
-        return if NAN || number.is_nan() { f32::NAN } else { number };
-    }
-    let first_is_less = a < b || (a == b && a.is_sign_negative());
-    if first_is_less == MOST { b } else { a }
 }
 
 fn extreme32<const F: bool, const MOST: bool, const NAN: bool>(to: &mut Narrow, x: &Narrow, y: &Narrow) {

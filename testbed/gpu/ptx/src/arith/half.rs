@@ -3,11 +3,11 @@
 //! A sum or product of two halves is exact, or rounds without harm, in single precision, which has more than twice their
 //! bits and two; the fused operation is rounded once by [`soft::fma`].
 
-use super::float_unary::pick;
-use super::integer::same;
-use super::lane::{Lane, lanes};
+use super::chosen::{Chosen, same};
+use super::lane::{Lane, lanes, narrow};
+use super::row::Function;
+use super::single::pick;
 use super::soft::{self, Round};
-use super::{Chosen, Function};
 use crate::ParseError;
 use crate::counters::Class;
 use crate::modifiers::Modifiers;
@@ -34,7 +34,7 @@ impl Half for f16 {
     }
     fn fused(a: Self, b: Self, c: Self) -> Self {
         let bits = soft::fma(a.to_f64(), b.to_f64(), c.to_f64(), soft::F16, Round::Nearest);
-        Self::from_bits(super::narrow(u32::try_from(bits).unwrap_or(0)))
+        Self::from_bits(narrow(u32::try_from(bits).unwrap_or(0)))
     }
     fn flush(self) -> Self {
         flushed(self)
@@ -50,7 +50,7 @@ impl Half for bf16 {
     }
     fn fused(a: Self, b: Self, c: Self) -> Self {
         let bits = soft::fma(a.to_f64(), b.to_f64(), c.to_f64(), soft::BF16, Round::Nearest);
-        Self::from_bits(super::narrow(u32::try_from(bits).unwrap_or(0)))
+        Self::from_bits(narrow(u32::try_from(bits).unwrap_or(0)))
     }
     fn flush(self) -> Self {
         self

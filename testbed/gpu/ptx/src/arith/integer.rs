@@ -1,7 +1,7 @@
 //! Integer arithmetic (PTX ISA 9.7.1).
 
-use super::lane::lanes;
-use super::{Chosen, Function};
+use super::chosen::{Chosen, same};
+use super::lane::{Lane, lanes};
 use crate::ParseError;
 use crate::counters::Class;
 use crate::modifiers::Modifiers;
@@ -72,15 +72,6 @@ pub fn choose(name: &str, modifiers: &mut Modifiers<'_>) -> Result<Option<Chosen
         _ => return Ok(None),
     };
     Ok(Some(chosen))
-}
-
-/// An instruction whose result and operands have one type.
-pub fn same(function: Function, kind: Type, operands: usize, class: Class) -> Chosen {
-    Chosen {
-        function,
-        types: vec![kind; operands + 1],
-        class,
-    }
 }
 
 fn sum(add: bool, modifiers: &mut Modifiers<'_>) -> Result<Chosen, ParseError> {
@@ -288,13 +279,11 @@ fn packed_extreme(
     macro_rules! halves {
         ($t:ty, $pick:ident, $least:expr) => {
             lanes!(W2, |a: u32, b: u32| {
-                let low = <$t as super::Lane>::of(a)
-                    .$pick(<$t as super::Lane>::of(b))
+                let low = <$t as Lane>::of(a).$pick(<$t as Lane>::of(b)).max($least);
+                let high = <$t as Lane>::of(a >> 16)
+                    .$pick(<$t as Lane>::of(b >> 16))
                     .max($least);
-                let high = <$t as super::Lane>::of(a >> 16)
-                    .$pick(<$t as super::Lane>::of(b >> 16))
-                    .max($least);
-                super::Lane::bits(low) & 0xffff | super::Lane::bits(high) << 16
+                Lane::bits(low) & 0xffff | Lane::bits(high) << 16
             })
         };
     }

@@ -1,6 +1,6 @@
 //! Values in lanes.
 
-use crate::arith::soft::CANONICAL_NAN;
+use super::soft::CANONICAL_NAN;
 use half::{bf16, f16};
 
 /// A value that a lane of a row can hold.
@@ -101,10 +101,10 @@ pub fn narrow(bits: u32) -> u16 {
     bits as u16
 }
 
-/// Makes a [`crate::arith::Function`] from an expression over lanes.
+/// Makes a [`crate::arith::row::Function`] from an expression over lanes.
 macro_rules! lanes {
     ($shape:ident, |$a:ident: $at:ty| $e:expr) => {
-        $crate::arith::Function::$shape(|to, x| {
+        $crate::arith::row::Function::$shape(|to, x| {
             for i in 0..32 {
                 let $a = <$at as $crate::arith::lane::Lane>::of(x[i]);
                 to[i] = $crate::arith::lane::Lane::bits($e);
@@ -112,7 +112,7 @@ macro_rules! lanes {
         })
     };
     ($shape:ident, |$a:ident: $at:ty, $b:ident: $bt:ty| $e:expr) => {
-        $crate::arith::Function::$shape(|to, x, y| {
+        $crate::arith::row::Function::$shape(|to, x, y| {
             for i in 0..32 {
                 let $a = <$at as $crate::arith::lane::Lane>::of(x[i]);
                 let $b = <$bt as $crate::arith::lane::Lane>::of(y[i]);
@@ -121,7 +121,7 @@ macro_rules! lanes {
         })
     };
     ($shape:ident, |$a:ident: $at:ty, $b:ident: $bt:ty, $c:ident: $ct:ty| $e:expr) => {
-        $crate::arith::Function::$shape(|to, x, y, z| {
+        $crate::arith::row::Function::$shape(|to, x, y, z| {
             for i in 0..32 {
                 let $a = <$at as $crate::arith::lane::Lane>::of(x[i]);
                 let $b = <$bt as $crate::arith::lane::Lane>::of(y[i]);
@@ -131,7 +131,7 @@ macro_rules! lanes {
         })
     };
     ($shape:ident, |$a:ident: $at:ty, $b:ident: $bt:ty, $c:ident: $ct:ty, $d:ident: $dt:ty| $e:expr) => {
-        $crate::arith::Function::$shape(|to, x, y, z, w| {
+        $crate::arith::row::Function::$shape(|to, x, y, z, w| {
             for i in 0..32 {
                 let $a = <$at as $crate::arith::lane::Lane>::of(x[i]);
                 let $b = <$bt as $crate::arith::lane::Lane>::of(y[i]);

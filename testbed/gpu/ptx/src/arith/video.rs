@@ -1,6 +1,6 @@
 //! Dot products of packed integers (PTX ISA 9.7.1.23 and 24).
 
-use super::Chosen;
+use super::chosen::Chosen;
 use super::lane::lanes;
 use crate::ParseError;
 use crate::counters::Class;

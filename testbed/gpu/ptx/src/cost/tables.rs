@@ -2,7 +2,7 @@
 //! Instructions", by compute capability; multiprocessors, clocks and bandwidth are from the makers' data sheets. What mining
 //! cards are slowed down in is from public measurements, named with each.
 
-use super::{Card, Rates};
+use super::card::{Card, Rates};
 
 /// `sm_61`: GP104.
 const PASCAL: Rates = Rates {

@@ -2,9 +2,8 @@
 
 use super::function::Decoder;
 use super::operand::Width;
-use crate::arith::{Combine, Relation};
+use crate::arith::{Combine, FloatTest, Relation};
 use crate::counters::Class;
-use crate::exec::FloatTest;
 use crate::modifiers::Modifiers;
 use crate::parse::tree::{Operand, Type};
 use crate::program::{Comparison, Operation, Register};

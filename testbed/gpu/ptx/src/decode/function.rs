@@ -2,20 +2,14 @@
 
 use std::collections::HashMap;
 
-use super::Unit;
 use super::reach::Reached;
-use super::scope::{Scope, Symbol, labels};
+use super::scope::{Scope, labels};
+use super::unit::Unit;
 use crate::counters::Class;
-use crate::parse::tree::{
-    Formal, Function, Instruction, Registers, Statement, Type, Variable, VariableSpace,
-};
+use crate::parse::tree::{Function, Instruction, Statement, Type};
 use crate::program::{FunctionLayout, NONE, Operation, Place, Program, Register, Step};
 use crate::{ParseError, ParseErrorKind};
 
-/// The most registers of one declaration: what a compiler emits stays far below.
-const MOST_REGISTERS: u64 = 1 << 20;
-/// The most local memory of a thread, as on cards.
-const MOST_LOCAL: u64 = 512 << 10;
 /// A jump whose label is not placed yet carries the label's number with this bit.
 pub const UNPLACED: u32 = 1 << 31;
 
@@ -49,9 +43,11 @@ pub struct Decoder<'d, 'a> {
     /// The function's number; what follows belongs to it.
     pub(super) number: usize,
     pub(super) rows: [u32; 3],
-    frame: u64,
+    /// Bytes of the frame so far.
+    pub(super) frame: u64,
     places: Vec<u32>,
-    shared_seen: usize,
+    /// Shared variables of the function that were declared so far.
+    pub(super) shared_seen: usize,
     pub(super) is_entry: bool,
     pub(super) guard: u32,
     pub(super) place: Place,
@@ -209,133 +205,6 @@ impl<'d, 'a> Decoder<'d, 'a> {
         }
     }
 
-    /// Declares parameters and results; a kernel's lie in the parameter block, a function's in its frame.
-    fn formals(&mut self, function: &Function<'a>) -> Result<Signature, ParseError> {
-        let mut block = 0;
-        let mut signature = Signature::default();
-        let all = function
-            .parameters
-            .iter()
-            .map(|f| (f, true))
-            .chain(function.returns.iter().map(|f| (f, false)));
-        for (formal, is_parameter) in all {
-            let place = match formal {
-                Formal::Register(registers) => {
-                    let register = self.new_register(registers.kind);
-                    self.declare(
-                        registers.name,
-                        Symbol::Register(register, registers.kind),
-                        registers.line,
-                    )?;
-                    FormalPlace::Register(register)
-                }
-                Formal::Variable(variable) => {
-                    let size = variable.count.unwrap_or(0) * variable.element.size() as u64;
-                    if function.is_entry {
-                        block = place(&mut block, variable.align, size).ok_or_else(|| {
-                            self.error(ParseErrorKind::TooLarge, "parameters are too large")
-                        })?;
-                        let offset = block;
-                        block += u32::try_from(size).unwrap_or(0);
-                        self.declare(variable.name, Symbol::Parameter(offset), variable.line)?;
-                        continue;
-                    }
-                    let (offset, size) = self.in_frame(variable)?;
-                    FormalPlace::Memory { offset, size }
-                }
-            };
-            if is_parameter {
-                signature.parameters.push(place);
-            } else {
-                signature.returns.push(place);
-            }
-        }
-        Ok(signature)
-    }
-
-    fn in_frame(&mut self, variable: &Variable<'a>) -> Result<(u32, u32), ParseError> {
-        let size = variable
-            .count
-            .unwrap_or(0)
-            .saturating_mul(variable.element.size() as u64);
-        let offset = self.frame.next_multiple_of(variable.align);
-        let end = offset.checked_add(size).filter(|&end| end <= MOST_LOCAL);
-        self.frame = end.ok_or_else(|| {
-            self.error(
-                ParseErrorKind::TooLarge,
-                "local memory of a thread is more than 512 KiB",
-            )
-        })?;
-        let (offset, size) = (
-            u32::try_from(offset).unwrap_or(0),
-            u32::try_from(size).unwrap_or(0),
-        );
-        self.declare(variable.name, Symbol::Frame { offset, size }, variable.line)?;
-        Ok((offset, size))
-    }
-
-    fn variable(&mut self, variable: &Variable<'a>) -> Result<(), ParseError> {
-        match variable.space {
-            VariableSpace::Local | VariableSpace::Param => drop(self.in_frame(variable)?),
-            VariableSpace::Shared => {
-                let offset = self.reached.function_shared[self.number][self.shared_seen];
-                self.shared_seen += 1;
-                self.declare(variable.name, Symbol::Shared(offset), variable.line)?;
-            }
-            VariableSpace::Global | VariableSpace::Const => {
-                let message = "`.global` and `.const` variables within a function are not implemented";
-                return Err(ParseError::new(
-                    ParseErrorKind::NotImplemented,
-                    variable.line,
-                    message,
-                ));
-            }
-        }
-        Ok(())
-    }
-
-    fn registers(&mut self, registers: &Registers<'a>) -> Result<(), ParseError> {
-        let Registers {
-            kind,
-            name,
-            count,
-            line,
-        } = *registers;
-        let Some(count) = count else {
-            let register = self.new_register(kind);
-            return self.declare(name, Symbol::Register(register, kind), line);
-        };
-        if count > MOST_REGISTERS {
-            return Err(ParseError::new(
-                ParseErrorKind::TooLarge,
-                line,
-                format!("{count} registers are too many"),
-            ));
-        }
-        let scope = self.scopes.last_mut().expect("a body has a scope");
-        if scope.ranges.iter().any(|&(prefix, ..)| prefix == name) {
-            return Err(ParseError::new(
-                ParseErrorKind::Redefinition,
-                line,
-                format!("registers `{name}` are declared twice"),
-            ));
-        }
-        scope.ranges.push((name, count, kind));
-        Ok(())
-    }
-
-    fn declare(&mut self, name: &'a str, symbol: Symbol, line: u32) -> Result<(), ParseError> {
-        let scope = self.scopes.last_mut().expect("a body has a scope");
-        if scope.names.insert(name, symbol).is_some() {
-            return Err(ParseError::new(
-                ParseErrorKind::Redefinition,
-                line,
-                format!("`{name}` is declared twice"),
-            ));
-        }
-        Ok(())
-    }
-
     /// A register that no name stands for.
     pub fn new_register(&mut self, kind: Type) -> Register {
         let (bank, register): (usize, fn(u32) -> Register) = match kind {
@@ -351,11 +220,4 @@ impl<'d, 'a> Decoder<'d, 'a> {
     pub fn error(&self, kind: ParseErrorKind, message: impl Into<String>) -> ParseError {
         ParseError::new(kind, self.place.line, message)
     }
-}
-
-/// The offset of a parameter of this size and alignment at the end of a block.
-fn place(end: &mut u32, align: u64, size: u64) -> Option<u32> {
-    let offset = u64::from(*end).checked_next_multiple_of(align)?;
-    offset.checked_add(size).filter(|&end| end <= 1 << 16)?;
-    u32::try_from(offset).ok()
 }

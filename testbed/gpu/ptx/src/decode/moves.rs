@@ -1,8 +1,9 @@
 //! Moves, selections, logic of three operands, and sums with carry.
 
 use super::function::Decoder;
-use super::operand::{Width, special};
+use super::operand::Width;
 use super::scope::Symbol;
+use super::special::special;
 use crate::arith::Combine;
 use crate::counters::Class;
 use crate::modifiers::Modifiers;

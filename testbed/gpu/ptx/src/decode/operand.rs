@@ -1,13 +1,12 @@
 //! Operands: registers, constants and the addresses that names stand for.
 
+use super::constant::cut;
 use super::function::Decoder;
 use super::scope::Symbol;
-use crate::arith::soft::{self, Round};
+use super::special::special;
 use crate::counters::Class;
 use crate::parse::tree::{Operand, Type};
-use crate::program::{
-    Address, AddressSpace, Base, FUNCTION_BASE, NONE, Operation, POOL, Predicate, Register, Row, Special,
-};
+use crate::program::{Base, NONE, Operation, Predicate, Register, Row, Special};
 use crate::{ParseError, ParseErrorKind};
 
 /// How far a register's width may differ from the instruction's type.
@@ -35,7 +34,7 @@ impl<'a> Decoder<'_, 'a> {
         None
     }
 
-    fn undefined(&self, name: &str) -> ParseError {
+    pub(super) fn undefined(&self, name: &str) -> ParseError {
         self.error(
             ParseErrorKind::UndefinedSymbol,
             format!("`{name}` is not declared"),
@@ -272,127 +271,6 @@ impl<'a> Decoder<'_, 'a> {
         to
     }
 
-    /// The bits of a constant as this type.
-    pub fn constant(&self, operand: &Operand<'a>, kind: Type) -> Result<u64, ParseError> {
-        let bits = match (operand, kind) {
-            (Operand::Int(_), Type::F32 | Type::F64) => None,
-            (Operand::Int(value), _) => Some(*value),
-            (Operand::Single(bits), Type::F64) => Some(f64::from(f32::from_bits(*bits)).to_bits()),
-            (Operand::Single(bits), _) => Some(u64::from(*bits)),
-            (Operand::Double(bits), Type::F32) => {
-                Some(soft::convert(f64::from_bits(*bits), soft::F32, Round::Nearest))
-            }
-            (Operand::Double(bits), _) if kind.size() == 8 => Some(*bits),
-            _ => None,
-        };
-        bits.ok_or_else(|| {
-            self.error(
-                ParseErrorKind::Operand,
-                format!(
-                    "an operand of type .{} is expected",
-                    format!("{kind:?}").to_lowercase()
-                ),
-            )
-        })
-    }
-
-    /// A row of the pool that holds this in every lane.
-    pub fn narrow_constant(&mut self, bits: u32) -> Row {
-        let pool = &mut self.program.narrow;
-        POOL | *self.narrow_pool.entry(bits).or_insert_with(|| {
-            pool.push(bits);
-            cut(pool.len() as u64 - 1)
-        })
-    }
-
-    /// A row of the pool that holds this in every lane, plus the address of a variable unless that is [`NONE`].
-    pub fn wide_constant(&mut self, bits: u64, variable: u32) -> Row {
-        let (pool, relocations) = (&mut self.program.wide, &mut self.program.relocations);
-        POOL | *self.wide_pool.entry((bits, variable)).or_insert_with(|| {
-            pool.push(bits);
-            let row = cut(pool.len() as u64 - 1);
-            if variable != NONE {
-                relocations.push((row, variable));
-            }
-            row
-        })
-    }
-
-    /// What the name of a variable or function is worth: an absolute value, an offset in the frame, or a relocated row.
-    fn address_value(&mut self, operand: &Operand<'a>) -> Result<(Base, u64), ParseError> {
-        let (name, offset) = match operand {
-            Operand::Name(name, None) => (*name, 0),
-            Operand::Sum(name, offset) => (*name, *offset),
-            _ => return Err(self.error(ParseErrorKind::Operand, "an operand is expected")),
-        };
-        let plus = |base: u32| u64::from(base).wrapping_add(offset.cast_unsigned());
-        match self.symbol(name) {
-            Some(Symbol::Frame { offset: base, .. }) => return Ok((Base::Frame, plus(base))),
-            Some(Symbol::Shared(base) | Symbol::Parameter(base)) => return Ok((Base::Zero, plus(base))),
-            Some(Symbol::Register(..)) => {
-                return Err(self.error(ParseErrorKind::Operand, format!("`{name}` is a register")));
-            }
-            None => {}
-        }
-        if let Some(&base) = self.reached.module_shared.get(name) {
-            return Ok((Base::Zero, plus(base)));
-        }
-        if let Some(&variable) = self.unit.globals.get(name) {
-            return Ok((Base::D(self.wide_constant(offset.cast_unsigned(), variable)), 0));
-        }
-        match self.unit.functions.get(name) {
-            Some(&place) => Ok((Base::Zero, FUNCTION_BASE + place as u64 * 16)),
-            None => Err(self.undefined(name)),
-        }
-    }
-
-    /// What stands between brackets, and the space it is in when the name says so.
-    pub fn address(&mut self, operand: &Operand<'a>) -> Result<(Address, Option<AddressSpace>), ParseError> {
-        let (name, offset) = match operand {
-            Operand::Address(None, offset) => {
-                return Ok((
-                    Address {
-                        base: Base::Zero,
-                        offset: *offset,
-                    },
-                    None,
-                ));
-            }
-            Operand::Address(Some(name), offset) => (*name, *offset),
-            // Parameters of calls may stand without brackets in old code; everything else may not.
-            _ => return Err(self.error(ParseErrorKind::Operand, "an address in brackets is expected")),
-        };
-        let at = |base, known: i64| Address {
-            base,
-            offset: offset.wrapping_add(known),
-        };
-        match self.symbol(name) {
-            Some(Symbol::Register(Register::W(row), _)) => return Ok((at(Base::W(row), 0), None)),
-            Some(Symbol::Register(Register::D(row), _)) => return Ok((at(Base::D(row), 0), None)),
-            Some(Symbol::Register(Register::P(_), _)) => {
-                return Err(self.error(ParseErrorKind::Operand, format!("`{name}` is a predicate")));
-            }
-            Some(Symbol::Frame { offset, .. }) => {
-                return Ok((at(Base::Frame, offset.into()), Some(AddressSpace::Local)));
-            }
-            Some(Symbol::Shared(offset)) => {
-                return Ok((at(Base::Zero, offset.into()), Some(AddressSpace::Shared)));
-            }
-            Some(Symbol::Parameter(offset)) => {
-                return Ok((at(Base::Zero, offset.into()), Some(AddressSpace::Param)));
-            }
-            None => {}
-        }
-        if let Some(&offset) = self.reached.module_shared.get(name) {
-            return Ok((at(Base::Zero, offset.into()), Some(AddressSpace::Shared)));
-        }
-        if let Some(&variable) = self.unit.globals.get(name) {
-            let row = self.wide_constant(0, variable);
-            return Ok((at(Base::D(row), 0), Some(AddressSpace::Global)));
-        }
-        Err(self.undefined(name))
-    }
-
     /// Refuses an instruction with another number of operands.
     pub fn expect_operands(
         &self,
@@ -413,63 +291,4 @@ impl<'a> Decoder<'_, 'a> {
             format!("{} operands where {wanted} are expected", operands.len()),
         ))
     }
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "the low bits are what is asked for"
-)]
-pub(super) fn cut(bits: u64) -> u32 {
-    bits as u32
-}
-
-/// The special register of this name, and whether it has 64 bits.
-pub fn special(name: &str, component: Option<&str>) -> Option<(Special, bool)> {
-    let axis = |make: fn(u8) -> Special| {
-        Some(match component? {
-            "x" => make(0),
-            "y" => make(1),
-            "z" => make(2),
-            _ => Special::Zero,
-        })
-    };
-    let which = match (name, component) {
-        ("%tid", _) => axis(Special::Tid)?,
-        ("%ntid", _) => axis(Special::Ntid)?,
-        ("%ctaid", _) => axis(Special::Ctaid)?,
-        ("%nctaid", _) => axis(Special::Nctaid)?,
-        ("%clusterid", Some(_)) => axis(Special::Ctaid)?,
-        ("%nclusterid", Some(_)) => axis(Special::Nctaid)?,
-        ("%cluster_ctaid", Some(_)) => Special::Zero,
-        ("%cluster_nctaid", Some(_)) => Special::One,
-        (_, Some(_)) => return None,
-        ("%laneid", _) => Special::Laneid,
-        ("%warpid", _) => Special::Warpid,
-        ("%nwarpid", _) => Special::Nwarpid,
-        ("%smid", _) => Special::Smid,
-        ("%nsmid", _) => Special::Nsmid,
-        ("%gridid", _) => Special::Gridid,
-        ("%lanemask_eq", _) => Special::LanemaskEq,
-        ("%lanemask_le", _) => Special::LanemaskLe,
-        ("%lanemask_lt", _) => Special::LanemaskLt,
-        ("%lanemask_ge", _) => Special::LanemaskGe,
-        ("%lanemask_gt", _) => Special::LanemaskGt,
-        ("%clock" | "%clock64", _) => Special::Clock,
-        ("%clock_hi", _) => Special::ClockHi,
-        ("%globaltimer", _) => Special::Globaltimer,
-        ("%globaltimer_lo", _) => Special::GlobaltimerLo,
-        ("%globaltimer_hi", _) => Special::GlobaltimerHi,
-        ("%dynamic_smem_size", _) => Special::DynamicSharedSize,
-        ("%total_smem_size" | "%aggr_smem_size", _) => Special::TotalSharedSize,
-        ("%is_explicit_cluster" | "%cluster_ctarank" | "%reserved_smem_offset_begin", _) => Special::Zero,
-        ("%cluster_nctarank", _) => Special::One,
-        _ => {
-            let environment = name
-                .strip_prefix("%envreg")
-                .or_else(|| name.strip_prefix("%pm"))?;
-            environment.parse::<u8>().ok().filter(|&number| number < 32)?;
-            Special::Zero
-        }
-    };
-    Some((which, matches!(name, "%clock64" | "%globaltimer" | "%gridid")))
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::Unit;
+use super::unit::Unit;
 use crate::parse::tree::{Function, Instruction, Operand, Statement, Variable, VariableSpace};
 use crate::{ParseError, ParseErrorKind};
 

@@ -1,7 +1,7 @@
 //! Addresses of a request, and the windows of the generic address space.
 
-use super::Step;
 use super::registers::{Pool, Registers};
+use super::stop::Step;
 use crate::program::{Address, AddressSpace, Base};
 
 /// Generic addresses of shared memory begin here.

@@ -1,39 +1,15 @@
 //! Barriers of a block.
 
+pub mod state;
+
 use super::block::Core;
 use super::group::{Group, Waiting};
+use super::mask::lanes;
+use super::stop::{Step, Stop};
 use super::warp::Warp;
-use super::{Step, Stop, lanes};
 use crate::program::{Barrier, BarrierKind, Operation};
 use crate::{Fault, FaultKind};
-
-/// How many barriers a block has.
-pub const BARRIERS: usize = 16;
-
-/// One barrier while threads arrive.
-#[derive(Debug, Default)]
-pub struct BarrierState {
-    /// Lanes that arrived, by warp.
-    arrived: Vec<u32>,
-    /// How many threads it is for; all of the block without a number.
-    threads: Option<u32>,
-    /// What its members will have seen of each other.
-    joined: Vec<u32>,
-    /// Lanes whose predicate held, over the block, and lanes that gave one.
-    held: (u32, u32),
-    busy: bool,
-}
-
-impl BarrierState {
-    /// Nobody has arrived.
-    pub fn reset(&mut self) {
-        self.arrived.clear();
-        self.joined.clear();
-        self.threads = None;
-        self.held = (0, 0);
-        self.busy = false;
-    }
-}
+use state::{BARRIERS, BarrierState};
 
 impl Core<'_> {
     /// Lanes arrive at a barrier: the number that they wait at, or none when they go on.

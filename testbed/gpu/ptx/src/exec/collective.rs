@@ -1,8 +1,9 @@
 //! What the lanes of a warp do together, once all that the mask names have come.
 
 use super::block::Core;
+use super::mask::lanes;
+use super::stop::{Step, Stop};
 use super::warp::Warp;
-use super::{Step, Stop, lanes};
 use crate::FaultKind;
 use crate::arith::Narrow;
 use crate::program::{Collective, Reduce, Register, Row, Shuffle, ShuffleMode};

@@ -1,5 +1,9 @@
 //! `cp.async`: copies from global to shared memory that arrive when they are waited for, and not before.
 
+use super::mask::lanes;
+use super::stop::{Step, Stop};
+pub mod pending;
+
 use super::address::addresses;
 use super::block::Core;
 use super::global::unwritten;
@@ -8,40 +12,9 @@ use super::memory::get;
 use super::shared::{accessor, count_wavefronts};
 use super::tally::sectors;
 use super::warp::Warp;
-use super::{Step, Stop, lanes};
 use crate::FaultKind;
 use crate::program::AsyncCopy;
-
-/// A copy under way.
-#[derive(Clone, Copy, Debug)]
-struct Copy {
-    lane: u32,
-    group: u32,
-    at: usize,
-    size: usize,
-    bytes: [u8; 16],
-}
-
-/// A warp's copies under way.
-#[derive(Debug, Default)]
-pub struct Copies {
-    pending: Vec<Copy>,
-    /// For each lane the number of the group that its next copy belongs to.
-    group: [u32; 32],
-}
-
-impl Copies {
-    /// Begins a warp without copies.
-    pub fn reset(&mut self) {
-        self.pending.clear();
-        self.group = [0; 32];
-    }
-
-    /// Ends the groups of these lanes.
-    pub fn commit(&mut self, mask: u32) {
-        lanes(mask).for_each(|lane| self.group[lane] += 1);
-    }
-}
+use pending::{Copies, Copy};
 
 impl Core<'_> {
     /// `cp.async`

@@ -1,8 +1,9 @@
 //! Global and constant memory: which allocation an address lies in, and what is wrong when it lies in none.
 
+use super::mask::lanes;
+use super::stop::{Step, Stop};
 use std::sync::Arc;
 
-use super::{Step, Stop, lanes};
 use crate::memory::{Allocation, GLOBAL_BASE};
 use crate::{FaultKind, Memory};
 

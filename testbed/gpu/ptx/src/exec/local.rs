@@ -1,6 +1,7 @@
 //! Local memory: each lane's own bytes, and which of them were written.
 
-use super::{Step, Stop};
+use super::mask;
+use super::stop::{Step, Stop};
 use crate::FaultKind;
 
 /// The most bytes of local memory of a thread, as cards have it.
@@ -100,7 +101,7 @@ impl Local {
     pub fn pass(&mut self, from: u32, to: u32, size: u32, lanes: u32) {
         for byte in 0..size {
             let (from, to) = ((from + byte) as usize, (to + byte) as usize);
-            for lane in super::lanes(lanes) {
+            for lane in mask::lanes(lanes) {
                 let value = self.words[from / 4][lane] >> (from % 4 * 8) & 0xff;
                 let word = &mut self.words[to / 4][lane];
                 *word = *word & !(0xff << (to % 4 * 8)) | value << (to % 4 * 8);

@@ -7,9 +7,10 @@
 use super::address::addresses;
 use super::block::Core;
 use super::group::Frame;
+use super::mask::lanes;
 use super::shared::{accessor, count_wavefronts};
+use super::stop::{Step, Stop};
 use super::warp::Warp;
-use super::{Step, Stop, lanes};
 use crate::FaultKind;
 use crate::exec::address::SHARED_WINDOW;
 use crate::program::{AddressSpace, Element, MatrixMove, MatrixProduct, Register, Row};

@@ -1,6 +1,6 @@
 //! The registers of a warp: rows of lanes, and for each the lanes that were ever written.
 
-use super::{Step, Stop};
+use super::stop::{Step, Stop};
 use crate::FaultKind;
 use crate::arith::{Narrow, Wide};
 use crate::program::{NONE, POOL, Predicate, Register, Row};

@@ -1,7 +1,8 @@
 //! Shared memory of a block: bytes, the record of who touched them, and conflicts of banks.
 
+use super::mask::lanes;
+use super::stop::{Step, Stop};
 use super::tally::Tally;
-use super::{Step, Stop, lanes};
 use crate::FaultKind;
 use crate::check::order::Order;
 use crate::check::shared::{Accessor, Hazard, Record, Touch};

@@ -1,5 +1,6 @@
 //! Counters of one host thread.
 
+use super::mask;
 use crate::counters::{Class, Classes, Counters, SharedTraffic, Traffic};
 
 /// What was counted so far.
@@ -59,7 +60,7 @@ impl Tally {
 pub fn sectors(addresses: &[u64; 32], lanes: u32) -> u64 {
     let mut seen = [0_u64; 32];
     let (mut count, mut last, mut greatest) = (0, u64::MAX, 0);
-    for lane in super::lanes(lanes) {
+    for lane in mask::lanes(lanes) {
         let sector = addresses[lane] >> 5;
         if sector == last {
             continue;

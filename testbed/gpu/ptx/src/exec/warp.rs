@@ -1,6 +1,6 @@
 //! A warp: its registers, its groups, its local memory and its copies under way.
 
-use super::copy::Copies;
+use super::copy::pending::Copies;
 use super::group::Groups;
 use super::local::Local;
 use super::registers::Registers;

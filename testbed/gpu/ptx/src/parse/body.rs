@@ -1,9 +1,10 @@
 //! Bodies: instructions, labels, declarations and nested scopes.
 
 use super::cursor::Cursor;
+use super::directive::unknown_directive;
 use super::lexer::Kind;
 use super::tree::{Instruction, Statement};
-use super::{declaration, operand, unknown_directive};
+use super::{declaration, operand};
 use crate::{ParseError, ParseErrorKind};
 
 /// A body behind its `{`, up to the `}` that ends it.

@@ -1,6 +1,7 @@
 //! Declarations of variables and registers.
 
 use super::cursor::Cursor;
+use super::directive::unknown_directive;
 use super::lexer::Kind;
 use super::operand;
 use super::tree::{Initial, Operand, Registers, Type, Variable, VariableSpace};
@@ -140,7 +141,7 @@ impl Head {
                 _ => match Type::named(name) {
                     Some(found) if found != Type::Pred => element = Some(found),
                     _ if matches!(name, "texref" | "samplerref" | "surfref") => {
-                        return Err(super::unknown_directive(name, line));
+                        return Err(unknown_directive(name, line));
                     }
                     _ => {
                         let message = format!("`.{name}` is no type of a variable");

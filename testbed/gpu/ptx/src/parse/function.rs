@@ -1,9 +1,10 @@
 //! Heads of kernels and functions.
 
 use super::cursor::Cursor;
+use super::directive::unknown_directive;
 use super::lexer::Kind;
 use super::tree::{Formal, Function};
-use super::{body, declaration, unknown_directive};
+use super::{body, declaration};
 use crate::ParseError;
 
 /// `.entry name (…) .maxntid 128, 1, 1 { … }` or `.func (…) name (…) { … }`.

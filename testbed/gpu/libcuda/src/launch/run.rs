@@ -1,0 +1,61 @@
+//! The run of a launch, and the code of what stopped it.
+
+use testbed_ptx::{FaultKind, Launch, RunError};
+
+use super::Launching;
+use super::record;
+use crate::error::{Code, Result};
+use crate::log;
+use crate::memory::mirror::Mirror;
+
+impl Launching {
+    /// Runs the kernel to its end.
+    pub fn run(&self) -> Result<()> {
+        let (module, device) = (&self.function.module, &self.function.module.device);
+        let launch = Launch {
+            module: &module.ptx,
+            kernel: self.function.kernel(),
+            globals: &module.variables,
+            grid: self.shape.grid,
+            block: self.shape.block,
+            shared_bytes: self.shape.shared,
+            parameters: &self.parameters,
+        };
+        let mirror = Mirror::begin(&self.allocations, device, &self.parameters);
+        let ran = testbed_ptx::run(&launch, &device.memory, &device.limits, self.workers);
+        mirror.end(device);
+        match ran {
+            Ok(counters) => {
+                device.launched();
+                record::completed(self, &counters);
+                Ok(())
+            }
+            Err(RunError::Fault(mut fault)) => {
+                let mut code = code_of(fault.kind);
+                if let Some(said) = module.assertion(&fault) {
+                    code = Code::ASSERT;
+                    fault.message = said;
+                }
+                record::stopped(self, &fault, code);
+                Err(code)
+            }
+            Err(RunError::Launch(problem)) => {
+                Err(log::refuse(Code::LAUNCH_OUT_OF_RESOURCES, &problem.to_string()))
+            }
+        }
+    }
+}
+
+/// The code that a card gives for what a checker found. What a card would not notice at all, such as races and reads of
+/// memory that nothing wrote, is `CUDA_ERROR_LAUNCH_FAILED`.
+fn code_of(kind: FaultKind) -> Code {
+    match kind {
+        FaultKind::OutOfBounds | FaultKind::Freed | FaultKind::Null => Code::ILLEGAL_ADDRESS,
+        FaultKind::Misaligned => Code::MISALIGNED_ADDRESS,
+        FaultKind::WrongSpace => Code::INVALID_ADDRESS_SPACE,
+        FaultKind::StackOverflow => Code::HARDWARE_STACK_ERROR,
+        FaultKind::Jump => Code::INVALID_PC,
+        FaultKind::Timeout => Code::LAUNCH_TIMEOUT,
+        _ => Code::LAUNCH_FAILED,
+    }
+}
