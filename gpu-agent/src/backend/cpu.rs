@@ -14,6 +14,7 @@ mod memory;
 mod numbers;
 mod packed;
 mod pool;
+mod precision;
 mod rows;
 mod staged;
 mod tensor;
@@ -26,6 +27,7 @@ pub use isa::Isa;
 use matrix::Matrix;
 use numbers::{Bound, Faults};
 use pool::Pool;
+pub use precision::Precision;
 use rows::each_row;
 use staged::Staged;
 pub use tensor::Tensor;
@@ -42,15 +44,6 @@ use super::{
     sample::{SampleSpec, Sampled},
 };
 use crate::weights::file::RawMatrix;
-
-/// How activations meet quantised weights.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Precision {
-    /// 32-bit float activations: follows the definition of the formats.
-    Exact,
-    /// 8-bit activations and integer products: as every fast engine does.
-    Fast,
-}
 
 /// The operations on this processor.
 pub struct CpuOps {

@@ -6,101 +6,11 @@
 mod affine;
 mod blocks;
 mod fixed;
+mod tensor_type;
 
-pub use blocks::{Block, Factors, each_block};
-
-/// Encoding of a tensor's elements.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[expect(non_camel_case_types, reason = "the format's own names")]
-pub enum TensorType {
-    /// 32-bit float.
-    F32,
-    /// 16-bit float.
-    F16,
-    /// 16-bit float with the exponent of a 32-bit one.
-    BF16,
-    /// 32 × 4 bits, one scale; values are `d · (q − 8)`.
-    Q4_0,
-    /// 32 × 4 bits, scale and minimum; values are `d · q + m`.
-    Q4_1,
-    /// 32 × 5 bits, one scale; values are `d · (q − 16)`.
-    Q5_0,
-    /// 32 × 5 bits, scale and minimum; values are `d · q + m`.
-    Q5_1,
-    /// 32 × 8 bits, one scale; values are `d · q`, `q` signed.
-    Q8_0,
-    /// 8 × 32 × 4 bits, each group with a 6-bit scale and minimum.
-    Q4_K,
-    /// 8 × 32 × 5 bits, each group with a 6-bit scale and minimum.
-    Q5_K,
-    /// 16 × 16 × 6 bits, each group with an 8-bit scale.
-    Q6_K,
-}
-
-impl TensorType {
-    /// Every type, in the order of the numbers that GGUF stores.
-    pub const ALL: [Self; 11] = [
-        Self::F32,
-        Self::F16,
-        Self::Q4_0,
-        Self::Q4_1,
-        Self::Q5_0,
-        Self::Q5_1,
-        Self::Q8_0,
-        Self::Q4_K,
-        Self::Q5_K,
-        Self::Q6_K,
-        Self::BF16,
-    ];
-
-    /// From the number that GGUF stores.
-    pub fn from_code(code: u32) -> Option<Self> {
-        Some(match code {
-            0 => Self::F32,
-            1 => Self::F16,
-            2 => Self::Q4_0,
-            3 => Self::Q4_1,
-            6 => Self::Q5_0,
-            7 => Self::Q5_1,
-            8 => Self::Q8_0,
-            12 => Self::Q4_K,
-            13 => Self::Q5_K,
-            14 => Self::Q6_K,
-            30 => Self::BF16,
-            _ => return None,
-        })
-    }
-
-    /// Elements of one block.
-    pub const fn block_elements(self) -> usize {
-        match self {
-            Self::F32 | Self::F16 | Self::BF16 => 1,
-            Self::Q4_0 | Self::Q4_1 | Self::Q5_0 | Self::Q5_1 | Self::Q8_0 => 32,
-            Self::Q4_K | Self::Q5_K | Self::Q6_K => 256,
-        }
-    }
-
-    /// Bytes of one block.
-    pub const fn block_bytes(self) -> usize {
-        match self {
-            Self::F32 => 4,
-            Self::F16 | Self::BF16 => 2,
-            Self::Q4_0 => 18,
-            Self::Q4_1 => 20,
-            Self::Q5_0 => 22,
-            Self::Q5_1 => 24,
-            Self::Q8_0 => 34,
-            Self::Q4_K => 144,
-            Self::Q5_K => 176,
-            Self::Q6_K => 210,
-        }
-    }
-
-    /// Bytes of a row of `columns` elements, which must be a whole number of blocks.
-    pub const fn row_bytes(self, columns: usize) -> usize {
-        columns / self.block_elements() * self.block_bytes()
-    }
-}
+use blocks::COLUMNS;
+pub use blocks::{Block, Factors};
+pub use tensor_type::TensorType;
 
 /// Decodes whole blocks to what the format defines: `bytes` holds exactly the blocks of `out`.
 ///
@@ -120,6 +30,37 @@ pub fn dequantise(kind: TensorType, bytes: &[u8], out: &mut [f32]) {
                 *value = step;
             }
         }),
+    }
+}
+
+/// Calls `take` with every block of a row in order; columns beyond the row's end are zeros.
+///
+/// # Panics
+/// `bytes` is no whole number of the type's blocks.
+pub fn each_block(kind: TensorType, bytes: &[u8], mut take: impl FnMut(usize, &Block)) {
+    assert!(bytes.len().is_multiple_of(kind.block_bytes()), "{kind:?}");
+    match kind {
+        TensorType::F32 | TensorType::F16 | TensorType::BF16 => {
+            let columns = bytes.len() / kind.block_bytes();
+            for first in (0..columns).step_by(COLUMNS) {
+                let count = COLUMNS.min(columns - first);
+                let mut values = [0.0; COLUMNS];
+                fixed::floats(
+                    kind,
+                    &bytes[first * kind.block_bytes()..][..count * kind.block_bytes()],
+                    &mut values[..count],
+                );
+                take(first / COLUMNS, &fixed::block(&values));
+            }
+        }
+        _ => {
+            let per_block = kind.block_elements() / COLUMNS;
+            for (index, block) in bytes.chunks_exact(kind.block_bytes()).enumerate() {
+                for group in 0..per_block {
+                    take(index * per_block + group, &affine::block(kind, block, group));
+                }
+            }
+        }
     }
 }
 

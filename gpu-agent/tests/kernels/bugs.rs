@@ -130,10 +130,7 @@ fn a_missing_barrier_is_a_race() {
 #[test]
 fn a_barrier_that_half_of_a_block_reaches_is_divergent() {
     let caught = norm(|ptx| plant::divergent_barrier(ptx, "norm_quantise"));
-    assert!(
-        matches!(caught, Caught::By(FaultKind::Barrier)),
-        "{caught:?}"
-    );
+    assert!(matches!(caught, Caught::By(FaultKind::Barrier)), "{caught:?}");
 }
 
 #[test]

@@ -313,6 +313,11 @@ fn low(value: u64) -> u32 {
     value as u32
 }
 
+/// Kernels take extents as 32-bit numbers.
+pub(super) fn int(value: usize) -> i32 {
+    i32::try_from(value).unwrap_or(i32::MAX)
+}
+
 /// One argument of a kernel, as C lays it.
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(8))]

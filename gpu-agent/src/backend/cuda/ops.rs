@@ -4,12 +4,12 @@ mod attention;
 mod memory;
 mod products;
 
+use memory::{BLOCK_TOKENS, Form, SAMPLE_WORDS, Scratch};
 pub use memory::{Cache, Matrix, Tensor, Vector};
-use memory::{Form, Scratch};
 
 use super::device::Device;
 use super::error::OpenError;
-use super::launch::{Shape, Target};
+use super::launch::{Shape, Target, int};
 use super::layout::Layout;
 use super::modules::{self, Dot};
 use super::staging::Staged;
@@ -24,10 +24,6 @@ use crate::backend::ops::{
 use crate::backend::sample::{SampleSpec, Sampled};
 use crate::weights::file::RawMatrix;
 
-/// Tokens of one block of the cache: what the kernels are written for.
-const BLOCK_TOKENS: usize = 16;
-/// Words of what the sampler answers for one row, as `Sample` in `kernels/sampling.cu`.
-const SAMPLE_WORDS: usize = 6;
 /// The smallest magnitude that makes an activation no finite number.
 const FINITE: f32 = f32::INFINITY;
 
@@ -133,11 +129,6 @@ impl CudaOps {
 fn log_probability(logit: f32, largest: f32, mass: u64) -> f32 {
     let total = mass as f64 / (1u64 << 40) as f64;
     (f64::from(logit) - f64::from(largest) - libm::log(total)) as f32
-}
-
-/// Kernels take extents as 32-bit numbers.
-fn int(value: usize) -> i32 {
-    i32::try_from(value).unwrap_or(i32::MAX)
 }
 
 /// A list of arguments of any types.

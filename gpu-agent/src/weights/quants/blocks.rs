@@ -2,10 +2,8 @@
 
 use half::f16;
 
-use super::{TensorType, affine, fixed};
-
 /// Columns of a [`Block`].
-const COLUMNS: usize = 32;
+pub(super) const COLUMNS: usize = 32;
 
 /// The factors of a block as the file stores them, for layouts that keep them small.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -59,36 +57,5 @@ impl Block {
             let product = self.scale * integer as f32;
             self.minimum.map_or(product, |minimum| product + minimum)
         })
-    }
-}
-
-/// Calls `take` with every block of a row in order; columns beyond the row's end are zeros.
-///
-/// # Panics
-/// `bytes` is no whole number of the type's blocks.
-pub fn each_block(kind: TensorType, bytes: &[u8], mut take: impl FnMut(usize, &Block)) {
-    assert!(bytes.len().is_multiple_of(kind.block_bytes()), "{kind:?}");
-    match kind {
-        TensorType::F32 | TensorType::F16 | TensorType::BF16 => {
-            let columns = bytes.len() / kind.block_bytes();
-            for first in (0..columns).step_by(COLUMNS) {
-                let count = COLUMNS.min(columns - first);
-                let mut values = [0.0; COLUMNS];
-                fixed::floats(
-                    kind,
-                    &bytes[first * kind.block_bytes()..][..count * kind.block_bytes()],
-                    &mut values[..count],
-                );
-                take(first / COLUMNS, &fixed::block(&values));
-            }
-        }
-        _ => {
-            let per_block = kind.block_elements() / COLUMNS;
-            for (index, block) in bytes.chunks_exact(kind.block_bytes()).enumerate() {
-                for group in 0..per_block {
-                    take(index * per_block + group, &affine::block(kind, block, group));
-                }
-            }
-        }
     }
 }

@@ -1,15 +1,17 @@
 //! What lies in the card's memory: weights, vectors, activations, keys and values, and scratch.
 
 use crate::backend::cuda::device::{Buffer, Device};
-use crate::backend::cuda::launch::{Activations, CHUNK, Target};
+use crate::backend::cuda::launch::{Activations, CHUNK, Target, int};
 use crate::backend::cuda::layout::{LANES, Layout};
 use crate::backend::error::{AllocationError, DeviceError, DeviceFault};
 use crate::backend::limits::Limits;
 use crate::backend::ops::CacheShape;
 use crate::weights::file::RawMatrix;
 
-use super::{BLOCK_TOKENS, SAMPLE_WORDS, int};
-
+/// Tokens of one block of the cache: what the kernels are written for.
+pub(super) const BLOCK_TOKENS: usize = 16;
+/// Words of what the sampler answers for one row, as `Sample` in `kernels/sampling.cu`.
+pub(super) const SAMPLE_WORDS: usize = 6;
 /// Bytes of a float.
 const FLOAT: usize = size_of::<f32>();
 /// The most that partial results of attention take. Batches that need more are computed by tiles, which need none.
