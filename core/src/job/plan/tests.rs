@@ -129,7 +129,7 @@ fn agreed() -> Agreement {
     Agreement {
         provider: "farm".into(),
         model_sha256: "00".repeat(32),
-        prices: Prices::default(),
+        prices: offer().prices,
         terms: AgreedTerms {
             contract_address: Some("EQ".into()),
             receipt_version: RECEIPT_VERSION,
