@@ -21,8 +21,10 @@ pub use coverage::{
     CLAIM_SECONDS, Cover, Coverage, MAX_LOOK_SECONDS, claim, consents_to_free, is_behind, redeemable,
 };
 pub use departure::{Departure, Leaving, SETTLE_SECONDS, depart};
-pub use evidence::{MAX_KEPT, MIN_VOUCHER_SECONDS, Signature, evidence};
-pub use facts::{Clock, Escrow, Facts, MAX_SKEW_SECONDS, MIN_CHALLENGE_SECONDS, Sight, Stage, Terms};
+pub use evidence::{MAX_KEPT, MIN_VOUCHER_SECONDS, evidence};
+pub use facts::{
+    Clock, Escrow, Facts, MAX_SKEW_SECONDS, MIN_CHALLENGE_SECONDS, Sight, Signature, Stage, Terms,
+};
 pub use standing::{Standing, judge};
 
 #[cfg(test)]

@@ -2,20 +2,22 @@
 //!
 //! Read from nodes and pods alone, so that it is right beside any device plugin and any other user of the GPUs.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use cocoon_api::{
     conditions::{InventoryReady, Observation, Reason as _},
     crd::provider::{GpuCounts, InventorySource, NodeCounts, ProductCount},
 };
-use k8s_openapi::api::core::v1::{Node, Pod, PodSpec, Toleration};
+use k8s_openapi::api::core::v1::{Node, Pod, PodSpec};
 
 pub mod labels;
 mod node;
 pub mod quantity;
+mod requirements;
 
-use labels::{ComputeCapability, GpuLabels};
+use labels::GpuLabels;
 use node::{Member, Rejection};
+pub use requirements::Requirements;
 
 /// Product name of GPUs whose node has no product label.
 const UNLABELLED: &str = "unknown";
@@ -23,25 +25,6 @@ const UNLABELLED: &str = "unknown";
 const MAX_DRIVER_CHARS: usize = 32;
 /// Kinds of GPUs that a status lists at most.
 const MAX_PRODUCTS: usize = 64;
-
-/// Which nodes an offer takes.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Requirements {
-    /// Labels that a node must carry.
-    pub node_selector: BTreeMap<String, String>,
-    /// Taints that agents tolerate.
-    pub tolerations: Vec<Toleration>,
-    /// Extended resource of the GPUs.
-    pub resource_name: String,
-    /// Accepted products; empty accepts any.
-    pub products: BTreeSet<String>,
-    /// Least memory of a GPU, in MiB.
-    pub min_memory_mib: Option<u64>,
-    /// Least compute capability.
-    pub min_compute_capability: Option<ComputeCapability>,
-    /// Some model needs no GPU, so nodes without a matching GPU take part too.
-    pub without_gpu: bool,
-}
 
 /// The nodes and GPUs of an offer.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -18,6 +18,7 @@ mod sender;
 pub use candidate::{Candidate, Urgency};
 pub use decide::{
     Decision, MAX_COVERED_JOBS, MAX_REDEEMS, Setback, Wait, decide, is_worth_it, least_urgent, retry_at,
+    still_claimable,
 };
 pub use earnings::{confirmed, earnings, health, steps};
 pub use history::{ended_at, has_ended, next_name, setbacks, state};

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use cocoon_api::{
     NanoTon,
-    conditions::{self, Complete, Failed, Reason as _, Settled},
+    conditions::{Complete, Reason as _, Settled},
     crd::{CocoonProvider, InferenceJob, PaymentChannel},
 };
 use cocoon_ton::{SecretKey, Signer as _, Wallet};
@@ -159,12 +159,4 @@ async fn channel(farm: &Farm<'_>) -> Result<()> {
     };
     wait::object(&channels, CHANNEL, "the channel has room", has_room).await?;
     Ok(())
-}
-
-/// Whether the job has failed, and why.
-fn failure(job: &InferenceJob) -> Option<&str> {
-    let conditions = &job.status.as_ref()?.conditions;
-    conditions::find(conditions, Failed::TYPE)
-        .filter(|failed| failed.status == "True")
-        .map(|failed| failed.message.as_str())
 }

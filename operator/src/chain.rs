@@ -14,9 +14,11 @@ use std::{
 };
 
 use cocoon_api::NanoTon;
+use cocoon_core::settlement::REDEEM_FEE;
 use cocoon_ton::{
     Address, Network, Prices, Quorum, QuorumError, Reading,
     on_chain::{ChannelOnChain, Found, WalletOnChain},
+    prices::MAX_REDEEM_FEE,
     quorum::Dissent,
 };
 use tokio::time::timeout;
@@ -77,6 +79,13 @@ impl Networks {
                 known.join(", ")
             ))
         })
+    }
+
+    /// What one claim cost on the network of this name when its prices were last read; see [`Chain::last_redeem_fee`].
+    pub fn last_redeem_fee(&self, name: &str) -> NanoTon {
+        self.chains
+            .get(name)
+            .map_or(REDEEM_FEE, |chain| chain.last_redeem_fee())
     }
 }
 
@@ -185,6 +194,15 @@ impl Chain {
         let network = self.network().name();
         let fee = prices.redeem_fee();
         Ok(fee.inspect_err(|error| tracing::error!(network, "{error}")).ok())
+    }
+
+    /// What one claim cost when the prices were last read, however long ago: asks nobody. The settlement controller reads them
+    /// whenever it looks at a provider, and until then the usual fee counts. Where a claim costs more than it may, this
+    /// is the most that it may: nothing is claimed, and what would be worth that much is still waited for.
+    pub fn last_redeem_fee(&self) -> NanoTon {
+        self.known_prices().map_or(REDEEM_FEE, |(_, prices)| {
+            prices.redeem_fee().unwrap_or(MAX_REDEEM_FEE)
+        })
     }
 
     /// Hands a signed message to every endpoint. What they answer says nothing about payment, so that an error only tells

@@ -6,6 +6,7 @@ mod world;
 use cocoon_api::conditions::SettlementFailed;
 use cocoon_core::settlement::{MAX_REDEEMS, Next, REDEEM_FEE, Waiting};
 use cocoon_operator::chain::ChainError;
+use cocoon_ton::prices::MAX_REDEEM_FEE;
 use testbed_chain::faults::FaultChange;
 use testbed_chain::testing::{LocalNetwork, Options};
 use world::{CLAIM, DEPOSIT, Keep, World};
@@ -31,6 +32,11 @@ async fn a_claim_costs_the_wallet_no_more_than_the_fee_that_decisions_count_with
             .unwrap();
         world.blocks(4).await;
         let before = world.balance();
+        assert_eq!(
+            world.chain.last_redeem_fee(),
+            REDEEM_FEE,
+            "no prices were read yet"
+        );
         let spec = world.sign(2 * CLAIM).await.unwrap();
         world.drive(&spec, Keep::Memory).await.unwrap();
         let cost = before + CLAIM - world.balance();
@@ -44,6 +50,11 @@ async fn a_claim_costs_the_wallet_no_more_than_the_fee_that_decisions_count_with
         assert!(
             cost <= fee && fee < cost + cost / 4,
             "a claim cost {cost} nanoTON of {fee}"
+        );
+        assert_eq!(
+            world.chain.last_redeem_fee().nano(),
+            fee,
+            "departures count with it too"
         );
         if price_factor == 1 {
             assert!(
@@ -71,6 +82,11 @@ async fn where_a_claim_costs_more_than_goes_along_with_it_none_is_worth_making()
     let dear = dear.unwrap();
     let chain = world::chain(-217, &[dear.base_url()]);
     assert_eq!(chain.redeem_fee().await.unwrap(), None);
+    assert_eq!(
+        chain.last_redeem_fee(),
+        MAX_REDEEM_FEE,
+        "what is worth more is waited for"
+    );
     assert!(world.chain.redeem_fee().await.unwrap().is_some());
 }
 

@@ -4,6 +4,7 @@
 //! are taken from their bags of cells, whose hashes must link up. Which of two endpoints tells the truth is the
 //! caller's question.
 
+mod answers;
 mod api_key;
 mod error;
 mod transport;
@@ -11,15 +12,14 @@ mod wire;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use cocoon_api::NanoTon;
 use serde_json::{Value, json};
 
+pub use answers::{Account, AccountState, GetterResult, Head, TransactionId};
 pub use api_key::ApiKey;
 pub use error::ClientError;
 pub use transport::{ATTEMPTS, CONNECT_TIMEOUT, MAX_RESPONSE_BYTES, REQUEST_TIMEOUT};
 pub use wire::MAX_STACK_ENTRIES;
 
-use crate::channel::StackEntry;
 use crate::prices::{FORWARD_PARAM, GAS_PARAM, Prices};
 use crate::transaction::Transaction;
 use crate::{Address, Cell, Network};
@@ -32,62 +32,6 @@ pub const MAX_TRANSACTIONS_PER_PAGE: u32 = 32;
 #[derive(Debug, Clone)]
 pub struct ChainClient {
     transport: transport::Transport,
-}
-
-/// The newest masterchain block that the endpoint knows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Head {
-    /// Its number.
-    pub seqno: u32,
-    /// When it was made, unix seconds: the time that contracts see.
-    pub time: u32,
-    /// The network that it belongs to.
-    pub global_id: i32,
-}
-
-/// An account as of one block.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Account {
-    /// Its balance.
-    pub balance: NanoTon,
-    /// Whether it has code.
-    pub state: AccountState,
-    /// Its last transaction; none where it never had one.
-    pub last_transaction: Option<TransactionId>,
-    /// Masterchain block of this answer.
-    pub block_seqno: u32,
-}
-
-/// Whether an account has code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AccountState {
-    /// It may hold coins but no contract.
-    Uninitialized,
-    /// It runs the code of this hash.
-    Active {
-        /// Hash of the code cell.
-        code_hash: [u8; 32],
-    },
-    /// It owes rent; only its state's hash is left.
-    Frozen,
-}
-
-/// Names one transaction of one account.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TransactionId {
-    /// Logical time.
-    pub lt: u64,
-    /// Hash.
-    pub hash: [u8; 32],
-}
-
-/// What a getter answered.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GetterResult {
-    /// 0 and 1 are success; -13 and -256 tell that there is no code.
-    pub exit_code: i32,
-    /// The values it left, first one first.
-    pub stack: Vec<StackEntry>,
 }
 
 /// Reads bytes as the answer to every method; what it finds does not matter.

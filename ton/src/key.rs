@@ -1,5 +1,7 @@
 //! Ed25519 keys: who signs, and how a secret gets in without ever getting out.
 
+mod error;
+
 use std::fmt;
 use std::str::FromStr;
 
@@ -8,29 +10,14 @@ use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
 use zeroize::Zeroizing;
 
+pub use error::KeyError;
+
 use crate::mnemonic;
 
 const SEED_HEX_CHARS: usize = 64;
 
 /// Longest text that is read as a secret: 24 words of at most 8 letters and generous white space.
 const MAX_SECRET_CHARS: usize = 512;
-
-/// A text holds no key, or no signature. Never contains any of the text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum KeyError {
-    /// Neither of the two forms of a secret.
-    #[error("secret must be 24 mnemonic words or 64 hex digits")]
-    SecretForm,
-    /// 24 words whose version check fails: mistyped, in the wrong order, or of another kind of wallet.
-    #[error("the 24 words are no TON mnemonic: one is mistyped, or they belong to another kind of wallet")]
-    Mnemonic,
-    /// Not 64 hex digits of a point on the curve, or one of small order, for which anybody can sign.
-    #[error("public key must be the 64 hex digits of an Ed25519 key")]
-    PublicKey,
-    /// Not the base64 of 64 bytes.
-    #[error("signature must be the base64 of 64 bytes")]
-    Signature,
-}
 
 /// A signature could not be made.
 #[derive(Debug, thiserror::Error)]

@@ -18,16 +18,17 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 pub use answer::Answer;
+pub use ask::{SEND_WAIT, STRAGGLER_WAIT};
 pub use endpoint::{EndpointConfig, MAX_CALLS, PROBE_INTERVAL};
 pub use error::{Dissent, QuorumError, Trouble};
 
 use crate::client::{ClientError, Head};
 use crate::on_chain::{ChannelOnChain, Found, WalletOnChain};
 use crate::prices::Prices;
-use crate::reader::Dated;
+use crate::reader::{ChannelReader, Dated};
 use crate::transaction::Transaction;
 use crate::{Address, Network};
-use ask::{Said, Until};
+use ask::{Said, Until, ask_all, majority};
 use endpoint::Endpoint;
 
 /// Endpoints of one network at most: every read asks all of them, and five already outvote two that lie.
@@ -40,13 +41,6 @@ pub const READ_TIMEOUT: Duration = Duration::from_secs(75);
 /// How long a search through an account's transactions waits for a majority: at most 64 pages, of which a good endpoint
 /// sends two a second.
 pub const SEARCH_TIMEOUT: Duration = Duration::from_mins(2);
-
-/// How long a read that has its majority waits for the other endpoints, so that they are named where they differ. A good
-/// endpoint answers in a tenth of it; one that is in trouble is waited for once in [`PROBE_INTERVAL`].
-pub const STRAGGLER_WAIT: Duration = Duration::from_secs(1);
-
-/// How long the other endpoints have to take a message when one has taken it: a message is sent again after five seconds.
-pub const SEND_WAIT: Duration = Duration::from_secs(3);
 
 /// Reads one after another where endpoints answer and no majority agrees: each saw another block, which a moment later
 /// is over. What still differs after two more blocks is a disagreement.
@@ -129,7 +123,7 @@ impl Quorum {
 
     /// Endpoints that must agree: more than half of those configured.
     pub fn needed(&self) -> usize {
-        self.endpoints.len() / 2 + 1
+        majority(self.endpoints.len())
     }
 
     /// Names of the endpoints, in the order in which they were configured.
@@ -163,11 +157,15 @@ impl Quorum {
     ///
     /// A minority can neither hold this time back nor run ahead with it.
     pub async fn head(&self) -> Result<Reading<Head>, QuorumError> {
-        let said = self
-            .ask(READ_TIMEOUT, Until::Majority, |reader| async move {
-                reader.client().head().await
-            })
-            .await;
+        let question = |reader: ChannelReader| async move { reader.client().head().await };
+        let said = ask_all(
+            &self.network,
+            &self.endpoints,
+            READ_TIMEOUT,
+            Until::Majority,
+            question,
+        )
+        .await;
         let reading = self.judge_heads(said)?;
         self.raise_floor(reading.value.seqno);
         Ok(reading)
@@ -257,12 +255,18 @@ impl Quorum {
     /// the message, which tells people why it may not have arrived.
     pub async fn send(&self, boc: &[u8]) -> Result<Sent, QuorumError> {
         let boc: Arc<[u8]> = boc.into();
-        let said: Vec<Said<()>> = self
-            .ask(READ_TIMEOUT, Until::Everybody, move |reader| {
-                let boc = boc.clone();
-                async move { reader.client().send_boc(&boc).await }
-            })
-            .await;
+        let question = move |reader: ChannelReader| {
+            let boc = boc.clone();
+            async move { reader.client().send_boc(&boc).await }
+        };
+        let said: Vec<Said<()>> = ask_all(
+            &self.network,
+            &self.endpoints,
+            READ_TIMEOUT,
+            Until::Everybody,
+            question,
+        )
+        .await;
         let taken = said.iter().filter(|said| said.answer.is_ok()).count();
         let dissent: Vec<Dissent> = said.into_iter().filter_map(Said::into_dissent).collect();
         if taken == 0 {

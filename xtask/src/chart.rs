@@ -45,7 +45,7 @@ pub(crate) fn check() -> Result<Vec<Check>> {
         checks.push((format!("{name}: lint"), chart.lint(file.as_deref())));
         let rendered = chart.render(file.as_deref());
         match rendered {
-            Ok(rendered) => checks.extend(chart.check_rendered(&name, &rendered)),
+            Ok(rendered) => checks.extend(chart.check_rendered(&name, file.as_deref(), &rendered)),
             Err(error) => checks.push((format!("{name}: render"), Err(error))),
         }
     }
@@ -98,7 +98,7 @@ impl Chart {
         Rendered::parse(text)
     }
 
-    fn check_rendered(&self, name: &str, rendered: &Rendered) -> Vec<Check> {
+    fn check_rendered(&self, name: &str, values: Option<&Path>, rendered: &Rendered) -> Vec<Check> {
         let mut checks = vec![
             (
                 format!("{name}: Kubernetes' own schemas"),
@@ -123,6 +123,11 @@ impl Chart {
         ];
         let admitted = read(POLICIES).and_then(|source| rendered.agents_admit_the_operator_of(&source));
         checks.push((format!("{name}: agents admit the operator"), admitted));
+        let keys = given(values).and_then(|values| rendered.api_keys_are_files_of_the_secrets_in(&values));
+        checks.push((
+            format!("{name}: API keys are files of the Secrets that the values name"),
+            keys,
+        ));
         if let Some(rules) = rendered.prometheus_rules() {
             let tests = workspace::root().join(CHART).join("tests/alerts.yaml");
             checks.push((
@@ -158,6 +163,20 @@ impl Chart {
             ("images.pullPolicy=Sometimes", "pullPolicy"),
             ("watchNamespace=Not_A_Namespace", "watchNamespace"),
             ("ton.networks[0].name=testnet", "globalId"),
+            (
+                "ton.networks[0].endpoints[0]=https://a.example/?api_key=k",
+                "/endpoints/0'",
+            ),
+            ("ton.networks[0].endpoints[0].apiKey=k", "'apiKey' not allowed"),
+            (
+                "ton.networks[0].endpoints[0].url=https://a.example/",
+                "apiKeySecretRef",
+            ),
+            (
+                "ton.networks[0].endpoints[0].url=http://a.example/",
+                "'http://a.example/' does not match",
+            ),
+            ("ton.networks[0].endpoints[0].apiKeySecretRef.name=s", "'key'"),
             ("networkPolicy.apiServer.ports[0]=70000", "ports"),
         ] {
             let arguments = [&["template"], &RELEASE[..], &["--set", wrong]].concat();
@@ -199,6 +218,15 @@ fn output(command: &mut Command) -> Result<String> {
 /// Reads a file of the workspace.
 fn read(path: &str) -> Result<String> {
     fs::read_to_string(workspace::root().join(path)).with_context(|| format!("read {path}"))
+}
+
+/// What a set of values gives; the chart's own where it is the defaults.
+fn given(values: Option<&Path>) -> Result<Value> {
+    let Some(path) = values else {
+        return read_yaml("values.yaml");
+    };
+    let text = fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
+    serde_saphyr::from_str(&text).with_context(|| format!("read {} as YAML", path.display()))
 }
 
 /// Reads a YAML file of the chart.

@@ -3,6 +3,7 @@
 //! A step runs to its end whether or not an earlier one failed. What it prints is shown only when it fails. The last
 //! line is always `N passed, N failed, N skipped`, where tests count one by one and every other step counts once.
 
+mod capture;
 mod circles;
 mod deny;
 mod outcome;

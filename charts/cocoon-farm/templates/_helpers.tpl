@@ -35,12 +35,54 @@ app.kubernetes.io/part-of: cocoon
 {{- default (printf "cocoon.local/gpu-agent:%s" .Chart.AppVersion) .Values.images.agent }}
 {{- end }}
 
+{{- /* The URL of an endpoint, which is that alone or has a key as well. */}}
+{{- define "cocoon-farm.endpointUrl" -}}
+{{- if kindIs "string" . }}{{ . }}{{ else }}{{ .url }}{{ end }}
+{{- end }}
+
+{{- /* Folder with the endpoints' API keys. */}}
+{{- define "cocoon-farm.apiKeyFolder" -}}
+/etc/cocoon-api-keys
+{{- end }}
+
+{{- /* The networks file: endpoints with a key name its file, and never the key. */}}
+{{- define "cocoon-farm.networks" -}}
+{{- $networks := list }}
+{{- range $network := .Values.ton.networks }}
+{{- $endpoints := list }}
+{{- range $index, $endpoint := $network.endpoints }}
+{{- if kindIs "string" $endpoint }}
+{{- $endpoints = append $endpoints $endpoint }}
+{{- else }}
+{{- $file := printf "%s/%s/%d" (include "cocoon-farm.apiKeyFolder" $) $network.name $index }}
+{{- $endpoints = append $endpoints (dict "url" $endpoint.url "apiKeyFile" $file) }}
+{{- end }}
+{{- end }}
+{{- $networks = append $networks (dict "name" $network.name "globalId" (int $network.globalId) "endpoints" $endpoints) }}
+{{- end }}
+{{- dict "networks" $networks | toYaml }}
+{{- end }}
+
+{{- /* Sources of the volume with the API keys, each in the file that the networks file names, as a JSON list. */}}
+{{- define "cocoon-farm.apiKeySources" -}}
+{{- $sources := list }}
+{{- range $network := .Values.ton.networks }}
+{{- range $index, $endpoint := $network.endpoints }}
+{{- if kindIs "map" $endpoint }}
+{{- $item := dict "key" $endpoint.apiKeySecretRef.key "path" (printf "%s/%d" $network.name $index) }}
+{{- $sources = append $sources (dict "secret" (dict "name" $endpoint.apiKeySecretRef.name "items" (list $item))) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- $sources | toJson }}
+{{- end }}
+
 {{- /* The ports of all endpoints, each once, as a JSON list. */}}
 {{- define "cocoon-farm.tonPorts" -}}
 {{- $ports := list }}
 {{- range .Values.ton.networks }}
 {{- range .endpoints }}
-{{- $url := urlParse . }}
+{{- $url := urlParse (include "cocoon-farm.endpointUrl" .) }}
 {{- $port := regexFind ":[0-9]+$" $url.host | trimPrefix ":" }}
 {{- $ports = append $ports (int (default (ternary "443" "80" (eq $url.scheme "https")) $port)) }}
 {{- end }}

@@ -9,7 +9,7 @@ use cocoon_api::{
     crd::{PaymentChannelSpec, PaymentChannelStatus, channel::Voucher},
 };
 
-use super::facts::Terms;
+use super::facts::{Signature, Terms};
 
 /// Vouchers kept of one channel, one an epoch. An epoch lasts at least a challenge window, and only the present one can be
 /// claimed: the others bridge readings that are late or false. `status.vouchers` takes as many.
@@ -18,17 +18,6 @@ pub const MAX_KEPT: usize = 8;
 /// How long a voucher must still last to be claimed with: the 90 s for which a settlement's message is valid, and 30 s until
 /// the chain shows its effect.
 pub const MIN_VOUCHER_SECONDS: i64 = 120;
-
-/// What checking the voucher's signature gave.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Signature {
-    /// There is no voucher.
-    Missing,
-    /// The payer's, over this network, contract, cap, validity and epoch.
-    Genuine,
-    /// Anything else.
-    Forged,
-}
 
 /// The kept vouchers with the present one, if that is genuine and no worse than what is kept of its epoch. `epoch` is the
 /// contract's, as far as it is known; where there are too many, those farthest from it go.

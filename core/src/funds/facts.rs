@@ -2,8 +2,6 @@
 
 use cocoon_api::NanoTon;
 
-use super::evidence::Signature;
-
 /// The shortest challenge window that any provider can work with, and the least validity of a voucher: a close may go unseen for
 /// 120 s, and work ends 180 s before claims do (`MAX_LOOK_SECONDS` and `CLAIM_SECONDS` in `coverage`).
 pub const MIN_CHALLENGE_SECONDS: u32 = 300;
@@ -64,6 +62,17 @@ pub enum Sight {
     InUse(String),
     /// The payer did not sign that this object stands for the contract, so that it was not looked at.
     Unbound,
+}
+
+/// What checking the voucher's signature gave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signature {
+    /// There is no voucher.
+    Missing,
+    /// The payer's, over this network, contract, cap, validity and epoch.
+    Genuine,
+    /// Anything else.
+    Forged,
 }
 
 /// What the provider asks of channels.

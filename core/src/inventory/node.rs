@@ -7,7 +7,7 @@ use k8s_openapi::{
     apimachinery::pkg::api::resource::Quantity,
 };
 
-use super::{Requirements, labels::GpuLabels, quantity};
+use super::{labels::GpuLabels, quantity, requirements::Requirements};
 
 /// Taints that Kubernetes sets by itself, while something is wrong with a node.
 const TRANSIENT_TAINTS: &str = "node.kubernetes.io/";

@@ -1,6 +1,6 @@
 //! Departure: when a provider that is being deleted may go.
 
-use crate::settlement::{Candidate, REDEEM_FEE, has_ended, least_urgent};
+use crate::settlement::{has_ended, still_claimable};
 use cocoon_api::{
     NanoTon,
     crd::{PaymentChannel, Settlement},
@@ -30,12 +30,13 @@ pub struct Dues {
 }
 
 impl Dues {
-    /// Adds up what the channels toward `provider` say. Fails where amounts leave their range.
+    /// Adds up what the channels toward `provider` say, where a claim costs `redeem_fee`. Fails where amounts leave their range.
     pub fn of<'a>(
         provider: &str,
         channels: impl IntoIterator<Item = &'a PaymentChannel>,
         settlements: impl IntoIterator<Item = &'a Settlement>,
         running: usize,
+        redeem_fee: NanoTon,
         now: i64,
     ) -> Result<Self, UnitError> {
         let owed = |channel: &PaymentChannel| {
@@ -49,10 +50,7 @@ impl Dues {
         let unsettled = NanoTon::sum(mine.iter().copied().filter_map(owed))?;
         let mut claimable = NanoTon::ZERO;
         for channel in mine {
-            let step = Candidate::of(channel, true, now)?.map(|candidate| candidate.step());
-            if let Some(step) = step.filter(|step| *step >= least_urgent(REDEEM_FEE)) {
-                claimable = claimable.checked_add(step)?;
-            }
+            claimable = claimable.checked_add(still_claimable(channel, redeem_fee, now)?)?;
         }
         let in_flight = settlements
             .into_iter()

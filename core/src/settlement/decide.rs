@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cocoon_api::{NanoTon, units::UnitError};
+use cocoon_api::{NanoTon, crd::PaymentChannel, units::UnitError};
 
 use super::{
     candidate::{Candidate, Urgency},
@@ -146,6 +146,19 @@ pub fn is_worth_it(step: NanoTon, is_urgent: bool, policy: &Policy) -> bool {
 /// The least amount for which an urgent claim of this fee is made.
 pub fn least_urgent(fee: NanoTon) -> NanoTon {
     URGENT_FEE_RATIO.least(fee).unwrap_or(fee)
+}
+
+/// What a departing channel can still claim at `now` (Unix seconds of the chain), if that is worth a claim's fee; zero
+/// otherwise. A departure waits for this, and for nothing that no settlement would claim.
+pub fn still_claimable(
+    channel: &PaymentChannel,
+    redeem_fee: NanoTon,
+    now: i64,
+) -> Result<NanoTon, UnitError> {
+    let step = Candidate::of(channel, true, now)?.map(|candidate| candidate.step());
+    Ok(step
+        .filter(|step| *step >= least_urgent(redeem_fee))
+        .unwrap_or(NanoTon::ZERO))
 }
 
 /// Of the urgent ones, what the payer is closing comes first, and there what ends first.

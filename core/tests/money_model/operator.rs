@@ -25,7 +25,7 @@ use cocoon_core::{
         validate::{ValidatedJob, validate},
     },
     ledger,
-    settlement::{Candidate, Decision, FeeRatio, MAX_REDEEMS, Policy, REDEEM_FEE, decide, least_urgent},
+    settlement::{Candidate, Decision, FeeRatio, MAX_REDEEMS, Policy, REDEEM_FEE, decide, still_claimable},
 };
 use k8s_openapi::jiff::Timestamp;
 
@@ -376,11 +376,7 @@ impl World {
         };
         let status = channel.status.clone().unwrap_or_default();
         let accrued = ledger::accrued(&status).map_err(|error| error.to_string())?;
-        let claimable = Candidate::of(channel, true, self.now)
-            .map_err(|error| error.to_string())?
-            .map(|candidate| candidate.step())
-            .filter(|step| *step >= least_urgent(REDEEM_FEE))
-            .unwrap_or_default();
+        let claimable = still_claimable(channel, REDEEM_FEE, self.now).map_err(|error| error.to_string())?;
         let departure = depart(Leaving {
             age: self.now - deleted_at.0.as_second(),
             abandoned: false,

@@ -4,7 +4,7 @@ use std::{io::IsTerminal as _, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 use cocoon_api::{
-    conditions,
+    conditions::{self, Failed, Reason as _},
     crd::{InferenceJob, InferenceJobStatus},
 };
 use futures::TryStreamExt as _;
@@ -14,7 +14,6 @@ use kube::{
     runtime::{WatchStreamExt as _, watcher},
 };
 
-use super::failure;
 use crate::wait;
 
 /// Between two frames of the spinner.
@@ -119,4 +118,12 @@ impl Progress {
     pub(super) fn finish(&self) {
         self.bar.finish_and_clear();
     }
+}
+
+/// Whether the job has failed, and why.
+fn failure(job: &InferenceJob) -> Option<&str> {
+    let conditions = &job.status.as_ref()?.conditions;
+    conditions::find(conditions, Failed::TYPE)
+        .filter(|failed| failed.status == "True")
+        .map(|failed| failed.message.as_str())
 }

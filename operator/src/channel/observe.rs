@@ -1,10 +1,14 @@
 //! Reads everything that a channel's standing depends on.
 
 use cocoon_api::{
+    NanoTon,
     crd::{CocoonProvider, PaymentChannel},
     names::is_object_name,
 };
-use cocoon_core::funds::{Escrow, Sight, Stage};
+use cocoon_core::{
+    funds::{Escrow, Sight, Stage},
+    settlement::REDEEM_FEE,
+};
 use cocoon_ton::{Address, ChannelStatus, reader::ChannelOnChain};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, ResourceExt as _};
@@ -23,6 +27,8 @@ pub(super) struct Seen {
     pub(super) sight: Sight,
     /// Time of the chain, where it was read.
     pub(super) chain_time: Option<u32>,
+    /// What one claim costs, as it was last read.
+    pub(super) redeem_fee: NanoTon,
 }
 
 pub(super) async fn observe(channel: &PaymentChannel, tenure: &Tenure, ctx: &Context) -> Result<Seen> {
@@ -43,6 +49,7 @@ pub(super) async fn observe(channel: &PaymentChannel, tenure: &Tenure, ctx: &Con
             has_wallet: false,
             sight: in_use(channel, tenure).unwrap_or(Sight::ProviderNotFound),
             chain_time: None,
+            redeem_fee: REDEEM_FEE,
         });
     };
     let secret = &provider.spec.payout.wallet_secret_ref.name;
@@ -61,6 +68,7 @@ pub(super) async fn observe(channel: &PaymentChannel, tenure: &Tenure, ctx: &Con
         },
     };
     Ok(Seen {
+        redeem_fee: ctx.networks.last_redeem_fee(&provider.spec.payout.network),
         provider: Some(provider),
         has_wallet,
         sight,

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use cocoon_api::{
-    NanoTon,
     conditions::{self, Ready, Reason as _},
     crd::{PaymentChannel, PaymentChannelStatus, Settlement, channel::ChannelState},
     names::ABANDON_ANNOTATION,
@@ -12,7 +11,7 @@ use cocoon_api::{
 use cocoon_core::{
     funds::{Clock, Departure, Leaving, depart},
     ledger,
-    settlement::{Candidate, REDEEM_FEE, has_ended, least_urgent, ruling},
+    settlement::{has_ended, ruling, still_claimable},
 };
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
@@ -71,10 +70,6 @@ pub(super) fn departure(
         own: now.as_second(),
         chain: seen.chain_time.map(i64::from),
     };
-    let claimable = Candidate::of(channel, true, clock.now())?
-        .map(|candidate| candidate.step())
-        .filter(|step| *step >= least_urgent(REDEEM_FEE))
-        .unwrap_or(NanoTon::ZERO);
     let name = channel.name_any();
     let claims = |settlement: &Settlement| {
         settlement
@@ -93,7 +88,7 @@ pub(super) fn departure(
         has_provider: seen.provider.is_some(),
         has_wallet: seen.has_wallet,
         outstanding: ledger::accrued(&status)?.saturating_sub(status.redeemed_nano),
-        claimable,
+        claimable: still_claimable(channel, seen.redeem_fee, clock.now())?,
     })))
 }
 
@@ -117,6 +112,8 @@ pub(super) fn is_written_off(channel: &PaymentChannel, seen: &Seen) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use cocoon_api::NanoTon;
+    use cocoon_core::{funds::Sight, settlement::REDEEM_FEE};
     use serde_json::json;
 
     use super::*;
@@ -129,6 +126,53 @@ mod tests {
         .unwrap();
         let status = serde_json::from_value(status.clone()).unwrap();
         next_look(&channel, Some(&status), now.parse().unwrap()).as_secs()
+    }
+
+    /// Deleted a second before `now`, and owing so much.
+    fn leaving(owed: u64) -> (PaymentChannel, Timestamp) {
+        let channel = json!({
+            "apiVersion": "cocoon.farm/v1alpha1", "kind": "PaymentChannel",
+            "metadata": {"name": "payer", "deletionTimestamp": "2026-01-01T00:00:00Z"},
+            "spec": {"provider": {"name": "farm"}, "network": "testbed", "contractAddress": "0:00", "payerPublicKey": "00"},
+            "status": {
+                "state": "Open", "epoch": 0, "depositNano": 1_000_000_000, "capNano": 1_000_000_000,
+                "vouchers": [{"capNano": 1_000_000_000, "validUntil": 4_000_000_000_u32, "epoch": 0, "signature": ""}],
+                "accruedNano": owed,
+                "counters": [{"agent": "a", "job": "uid", "name": "job", "attempt": 1, "count": 1, "usage": {},
+                              "nano": owed, "head": ""}],
+            },
+        });
+        (
+            serde_json::from_value(channel).unwrap(),
+            "2026-01-01T00:00:01Z".parse().unwrap(),
+        )
+    }
+
+    fn seen(redeem_fee: NanoTon) -> Seen {
+        let provider = json!({
+            "apiVersion": "cocoon.farm/v1alpha1", "kind": "CocoonProvider", "metadata": {"name": "farm"},
+            "spec": {
+                "backend": "CPU",
+                "models": [],
+                "payout": {"network": "testbed", "address": "0:00", "walletSecretRef": {"name": "wallet"}},
+            },
+        });
+        Seen {
+            provider: Some(serde_json::from_value(provider).unwrap()),
+            has_wallet: true,
+            sight: Sight::Unavailable(String::new()),
+            chain_time: None,
+            redeem_fee,
+        }
+    }
+
+    #[test]
+    fn a_deleted_channel_waits_for_no_claim_that_costs_too_much_at_the_chains_fee() {
+        let (channel, now) = leaving(2 * REDEEM_FEE.nano());
+        let departs = |fee| departure(&channel, &seen(fee), &[], now).unwrap();
+        assert!(matches!(departs(REDEEM_FEE), Some(Departure::Wait(_))));
+        let risen = NanoTon::from_nano(2 * REDEEM_FEE.nano()).unwrap();
+        assert!(matches!(departs(risen), Some(Departure::WriteOff { .. })));
     }
 
     #[test]

@@ -120,11 +120,14 @@ async fn departing(
         .ctx
         .looks
         .later_of(providers.ctx.now().as_second(), &channels);
-    let dues =
-        Dues::of(name, &channels, &settlements, running, chain_now).map_err(|source| Error::Money {
+    let network = &provider.spec.payout.network;
+    let redeem_fee = providers.ctx.networks.last_redeem_fee(network);
+    let dues = Dues::of(name, &channels, &settlements, running, redeem_fee, chain_now).map_err(|source| {
+        Error::Money {
             object: describe(provider),
             source,
-        })?;
+        }
+    })?;
     Ok(Departing {
         since,
         abandoned: false,

@@ -2,13 +2,11 @@
 //! Secrets first.
 
 use cocoon_api::{
+    NanoTon,
     crd::{CocoonProvider, PaymentChannel},
     names::is_object_name,
 };
-use cocoon_core::{
-    funds::SETTLE_SECONDS,
-    settlement::{Candidate, REDEEM_FEE, least_urgent},
-};
+use cocoon_core::{funds::SETTLE_SECONDS, settlement::still_claimable};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, ResourceExt as _, api::ListParams};
 
@@ -74,12 +72,14 @@ async fn owes(provider: &CocoonProvider, providers: &Providers) -> Result<bool> 
         .attempt("list channels in", &namespace)?;
     let own = providers.ctx.now().as_second();
     let now = providers.ctx.looks.later_of(own, &channels.items);
+    let network = &provider.spec.payout.network;
+    let redeem_fee = providers.ctx.networks.last_redeem_fee(network);
     for channel in &channels.items {
-        let candidate = Candidate::of(channel, true, now).map_err(|source| Error::Money {
+        let claimable = still_claimable(channel, redeem_fee, now).map_err(|source| Error::Money {
             object: describe(channel),
             source,
         })?;
-        if candidate.is_some_and(|candidate| candidate.step() >= least_urgent(REDEEM_FEE)) {
+        if claimable > NanoTon::ZERO {
             return Ok(true);
         }
     }

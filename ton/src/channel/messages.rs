@@ -3,7 +3,8 @@
 use cocoon_api::NanoTon;
 use cocoon_api::units::UnitError;
 
-use super::{ChannelParams, RENT_RESERVE, nano};
+use super::fees::{RENT_RESERVE, nano};
+use super::params::ChannelParams;
 use crate::cells::{Fields, Layout};
 use crate::message::InternalMessage;
 use crate::{Address, Cell, SignedVoucher};

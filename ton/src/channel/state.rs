@@ -2,7 +2,7 @@
 
 use cocoon_api::NanoTon;
 
-use super::ChannelParams;
+use super::params::ChannelParams;
 use crate::cells::Fields;
 use crate::{Address, Cell, PublicKey};
 

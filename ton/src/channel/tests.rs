@@ -1,8 +1,9 @@
 use proptest::prelude::*;
 
+use super::fees::nano;
 use super::*;
-use crate::cells::encode_boc;
-use crate::{Network, SecretKey, Signer, Voucher};
+use crate::cells::{Layout, encode_boc};
+use crate::{Address, Network, SecretKey, Signer, Voucher, cell_hash};
 
 fn params() -> ChannelParams {
     ChannelParams {
@@ -57,7 +58,7 @@ fn reply() -> Vec<StackEntry> {
 
 #[test]
 fn the_embedded_code_is_the_one_of_its_hash() {
-    assert_eq!(cell_hash(&CODE.cell).expect("hash"), code_hash());
+    assert_eq!(cell_hash(&params().state_init().code).expect("hash"), code_hash());
 }
 
 #[test]

@@ -5,7 +5,8 @@ use base64::engine::general_purpose::STANDARD;
 use cocoon_api::NanoTon;
 use serde_json::Value;
 
-use super::{Account, AccountState, ClientError, GetterResult, Head, TransactionId};
+use super::answers::{Account, AccountState, GetterResult, Head, TransactionId};
+use super::error::ClientError;
 use crate::cells::{Fields, MAX_BOC_BYTES};
 use crate::channel::StackEntry;
 #[cfg(any(test, feature = "fuzzing"))]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use super::answer::Answer;
-use super::ask::{Said, Until};
+use super::ask::{Said, Until, ask_all};
 use super::endpoint::Endpoint;
 use super::error::{Dissent, QuorumError, Trouble};
 use super::tally::{Tally, tally};
@@ -32,7 +32,14 @@ impl Quorum {
     {
         let mut round = 1;
         loop {
-            let said = self.ask(limit, Until::Majority, question.clone()).await;
+            let said = ask_all(
+                &self.network,
+                &self.endpoints,
+                limit,
+                Until::Majority,
+                question.clone(),
+            )
+            .await;
             let answered = said.iter().filter(|said| said.answer.is_ok()).count();
             match self.judge(about, said) {
                 Err(_) if answered >= self.needed() && self.endpoints.len() > 1 && round < ROUNDS => {}

@@ -1,5 +1,7 @@
 //! What the chart renders, and what must hold of it.
 
+mod api_keys;
+
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 
+use super::capture::capture;
 use super::outcome::Outcome;
-use super::steps::capture;
 use crate::cache::{self, Expected};
 use crate::pypi::Wheel;
 use crate::workspace;

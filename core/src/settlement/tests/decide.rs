@@ -14,9 +14,10 @@ use proptest::prelude::*;
 use super::nano;
 use crate::{
     ledger,
+    placement::departure::Dues,
     settlement::{
         Candidate, Decision, FeeRatio, MAX_REDEEMS, Policy, REDEEM_FEE, Setback, Urgency, decide,
-        least_urgent, retry_at,
+        least_urgent, retry_at, still_claimable,
     },
 };
 
@@ -308,6 +309,24 @@ fn a_claim_is_worth_its_fee_at_the_chains_prices() {
     assert_eq!(settled(run(&channels, &cheap, NOW)), ["a"]);
     let dear = cheap.at_fee(nano(step / 2 + 1));
     assert!(matches!(run(&channels, &dear, NOW), Decision::Wait(wait) if wait.too_small == nano(step)));
+}
+
+#[test]
+fn a_departure_waits_for_what_a_settlement_at_the_chains_fee_claims_and_for_nothing_else() {
+    let step = 4 * REDEEM_FEE.nano();
+    let owing = channel("a", &[step], 0, TON, TON);
+    for fee in [1, REDEEM_FEE.nano(), step / 2, step / 2 + 1, step, TON] {
+        let fee = nano(fee);
+        let leaving = Candidate::of(&owing, true, NOW).unwrap().into_iter().collect();
+        let policy = policy(TON, 86_400, "0.01").at_fee(fee);
+        let decision = decide(leaving, &BTreeMap::new(), &policy, MAX_REDEEMS, NOW).unwrap();
+        let claimed = matches!(decision, Decision::Settle(_));
+        let expected = if claimed { nano(step) } else { NanoTon::ZERO };
+        assert_eq!(still_claimable(&owing, fee, NOW), Ok(expected), "a fee of {fee}");
+        let dues = Dues::of("farm", [&owing], [], 0, fee, NOW).unwrap();
+        assert_eq!((dues.unsettled, dues.claimable), (nano(step), expected));
+        assert_eq!(claimed, fee.nano() <= step / 2, "a fee of {fee}");
+    }
 }
 
 proptest! {
