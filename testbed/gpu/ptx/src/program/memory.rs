@@ -15,7 +15,7 @@ pub struct Access {
     pub count: u8,
     /// A loaded element is extended by its sign.
     pub signed: bool,
-    /// The registers; [`Register::W`] of [`NONE`] for `_`.
+    /// The registers; [`Register::W`] of [`NONE`](super::operand::NONE) for `_`.
     pub registers: [Register; 4],
 }
 
