@@ -9,6 +9,7 @@ mod attention;
 mod cache;
 mod elementwise;
 mod isa;
+mod masses;
 mod matrix;
 mod memory;
 mod numbers;
@@ -371,9 +372,13 @@ impl Ops for CpuOps {
 
     fn sample(&mut self, logits: &Tensor) -> Result<(), DeviceError> {
         let Self {
-            staged, faults, pool, ..
+            staged,
+            faults,
+            pool,
+            isa,
+            ..
         } = self;
-        staged.sample(pool, logits.values(), logits.width, |row| faults.note(row));
+        staged.sample(pool, *isa, logits.values(), logits.width, |row| faults.note(row));
         Ok(())
     }
 

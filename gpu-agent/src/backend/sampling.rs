@@ -42,16 +42,63 @@ pub struct Scratch {
     best: Vec<Candidate>,
 }
 
+/// What the softmax of a row of logits takes of all of them.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Softmax {
+    /// Largest logit; finite.
+    pub largest: f32,
+    /// The first token that has it.
+    pub likeliest: u32,
+    /// Sum of the masses relative to it, in multiples of 2⁻⁴⁰.
+    pub total: u64,
+}
+
+impl Softmax {
+    /// Of logits as they are, or `None` where one is NaN or +∞, or where none is finite.
+    pub fn of(logits: &[f32]) -> Option<Self> {
+        let (largest, likeliest) = logits
+            .iter()
+            .copied()
+            .zip(0u32..)
+            .reduce(|a, b| if b.0 > a.0 { b } else { a })?;
+        if !largest.is_finite() || logits.iter().any(|logit| logit.is_nan()) {
+            return None;
+        }
+        let masses = logits
+            .iter()
+            .map(|logit| logit - largest)
+            .filter(|x| *x >= NO_MASS)
+            .map(mass);
+        Some(Self {
+            largest,
+            likeliest,
+            total: masses.sum(),
+        })
+    }
+}
+
 /// The next token and its log-probability by the logits as they are, or `None` where a logit is NaN or +∞.
 ///
 /// Equal logits are decided for the lower id. The specification has passed [`SampleSpec::check`].
 pub fn sample(spec: &SampleSpec<'_>, logits: &[f32], scratch: &mut Scratch) -> Option<(u32, f32)> {
-    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    if !largest.is_finite() || logits.iter().any(|logit| logit.is_nan()) {
-        return None;
-    }
-    let token = choose(spec, logits, scratch)?;
-    Some((token, log_probability(logits, largest, token)))
+    sample_with(spec, logits, &Softmax::of(logits)?, scratch)
+}
+
+/// As [`sample`] with the softmax of the logits, for machines that compute it faster.
+pub fn sample_with(
+    spec: &SampleSpec<'_>,
+    logits: &[f32],
+    softmax: &Softmax,
+    scratch: &mut Scratch,
+) -> Option<(u32, f32)> {
+    let is_plain = spec.seen.is_empty() || spec.sampling.penalties == Penalties::NONE;
+    let is_greedy = spec.sampling.temperature <= 0.0;
+    let token = if is_plain && is_greedy && spec.allowed.is_none() {
+        softmax.likeliest
+    } else {
+        choose(spec, logits, scratch)?
+    };
+    Some((token, log_probability(logits, softmax, token)))
 }
 
 fn choose(spec: &SampleSpec<'_>, logits: &[f32], scratch: &mut Scratch) -> Option<u32> {
@@ -202,15 +249,10 @@ fn draw(spec: &SampleSpec<'_>, candidates: &mut [Candidate]) -> Option<u32> {
     clippy::cast_precision_loss,
     reason = "log-probabilities are small; the sum is rounded once"
 )]
-fn log_probability(logits: &[f32], largest: f32, token: u32) -> f32 {
-    let masses = logits
-        .iter()
-        .map(|logit| logit - largest)
-        .filter(|x| *x >= NO_MASS)
-        .map(mass);
-    let total = masses.sum::<u64>() as f64 / f64::from(ONE);
+fn log_probability(logits: &[f32], softmax: &Softmax, token: u32) -> f32 {
+    let total = softmax.total as f64 / f64::from(ONE);
     let logit = logits.get(token as usize).copied().unwrap_or(f32::NEG_INFINITY);
-    (f64::from(logit) - f64::from(largest) - libm::log(total)) as f32
+    (f64::from(logit) - f64::from(softmax.largest) - libm::log(total)) as f32
 }
 
 /// The `index`-th number of `SplitMix64` (Steele, Lea and Flood 2014), which is tiny, and the same on every machine.

@@ -6,11 +6,15 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use super::pool::{Parts, Pool};
+use super::{
+    Isa,
+    masses::softmax,
+    pool::{Parts, Pool},
+};
 use crate::backend::{
     batch::Batch,
     sample::{SampleSpec, Sampled, Sampling, Seen, TokenMask},
-    sampling::{Scratch, sample},
+    sampling::{Scratch, sample_with},
 };
 
 /// The staged batch and specifications, and what was chosen.
@@ -70,6 +74,7 @@ impl Staged {
     pub(super) fn sample(
         &mut self,
         pool: &Pool,
+        isa: Isa,
         logits: &[f32],
         vocabulary: usize,
         mut fault: impl FnMut(usize),
@@ -87,7 +92,8 @@ impl Staged {
                 allowed: spec.allowed.as_ref(),
             };
             let room = &mut *scratch[thread].lock().unwrap_or_else(PoisonError::into_inner);
-            let token = sample(&whole, &logits[index * vocabulary..][..vocabulary], room);
+            let logits = &logits[index * vocabulary..][..vocabulary];
+            let token = softmax(isa, logits).and_then(|softmax| sample_with(&whole, logits, &softmax, room));
             // SAFETY: every output is one chunk, and has one element of its own.
             let place = unsafe { chosen.part(index, 1) };
             place.fill(token);

@@ -124,6 +124,25 @@ proptest! {
     }
 
     #[test]
+    fn the_likeliest_of_the_softmax_is_what_greedy_choosing_finds(
+        logits in prop::collection::vec(
+            prop_oneof![(-4i8..4).prop_map(f32::from), Just(-0.0f32), Just(f32::NEG_INFINITY), any::<f32>()],
+            1..40,
+        ),
+        completion in 0u32..3,
+        repetition in prop_oneof![Just(1.0f32), 0.5f32..2.0],
+    ) {
+        let mut sampling = Sampling::GREEDY;
+        sampling.penalties.repetition = repetition;
+        let seen = [Seen { token: 0, completion }];
+        let spec = SampleSpec { sampling, seen: &seen, ..SampleSpec::GREEDY };
+        let mut scratch = Scratch::default();
+        let got = sample(&spec, &logits, &mut scratch).map(|(token, _)| token);
+        let expected = Softmax::of(&logits).and_then(|_| choose(&spec, &logits, &mut scratch));
+        prop_assert_eq!(got, expected);
+    }
+
+    #[test]
     fn any_bits_are_sampled_or_refused_and_no_nan_is_taken(
         bits in prop::collection::vec(any::<u32>(), 1..30),
         sampling in samplings(),
