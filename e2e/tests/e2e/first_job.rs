@@ -11,7 +11,7 @@ use e2e::{
     farm::{CHANNEL, Farm, MODEL, Offer, prices},
     golden::{Completion, Golden},
 };
-use gpu_agent::model::{file::ModelFile, tokenizer::Tokenizer};
+use gpu_agent::{model::tokenizer::Tokenizer, weights::file::ModelFile};
 use serde_json::{Value, json};
 
 use super::{
