@@ -187,9 +187,7 @@ fn destroyed_contexts_are_told_from_invalid_ones() {
 }
 
 /// Allocates what its input says, line by line, and answers with what came of it.
-#[test]
-#[ignore = "the other process of two_processes_together_cannot_exceed_a_card"]
-fn another_process() {
+fn hold_what_is_asked() {
     let context = CudaContext::new(0).expect("a card");
     let mut held = Vec::new();
     println!("ready");
@@ -207,8 +205,20 @@ fn another_process() {
 }
 
 #[test]
+fn a_process_that_is_asked_for_nothing_ends() {
+    let machine = machine!("a_process_that_is_asked_for_nothing_ends");
+    if let Some(outcome) = machine.run(hold_what_is_asked) {
+        assert!(
+            outcome.said.contains("ready") && !outcome.said.contains("held"),
+            "{}",
+            outcome.said
+        );
+    }
+}
+
+#[test]
 fn two_processes_together_cannot_exceed_a_card() {
-    let machine = machine!("another_process").cards("rtx-3090:memory=96MiB");
+    let machine = machine!("a_process_that_is_asked_for_nothing_ends").cards("rtx-3090:memory=96MiB");
     let command: &mut Command = &mut machine.command();
     let mut start = || {
         let mut child = command
