@@ -75,6 +75,12 @@ mod tests {
         };
         let signature = binding.sign(&payer).unwrap();
         assert!(binding.verify(&payer.public_key(), &signature));
+        let text = signature.to_string();
+        assert_eq!(
+            (text.len(), text.parse().ok()),
+            (128, Some(signature)),
+            "as the API has it"
+        );
         let other = |binding: Binding<'_>| !binding.verify(&payer.public_key(), &signature);
         assert!(other(Binding {
             global_id: -239,

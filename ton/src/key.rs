@@ -5,8 +5,6 @@ mod error;
 use std::fmt;
 use std::str::FromStr;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
 use zeroize::Zeroizing;
 
@@ -119,21 +117,22 @@ impl fmt::Debug for PublicKey {
     }
 }
 
-/// An Ed25519 signature. Printed and parsed as standard base64.
+/// An Ed25519 signature. Printed and parsed as 128 hexadecimal digits, as the API has them.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Signature(pub [u8; 64]);
 
 impl FromStr for Signature {
     type Err = KeyError;
     fn from_str(text: &str) -> Result<Self, KeyError> {
-        let bytes = STANDARD.decode(text).map_err(|_| KeyError::Signature)?;
-        bytes.try_into().map(Self).map_err(|_| KeyError::Signature)
+        let mut bytes = [0; 64];
+        hex::decode_to_slice(text, &mut bytes).map_err(|_| KeyError::Signature)?;
+        Ok(Self(bytes))
     }
 }
 
 impl fmt::Display for Signature {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&STANDARD.encode(self.0))
+        f.write_str(&hex::encode(self.0))
     }
 }
 

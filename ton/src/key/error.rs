@@ -12,7 +12,7 @@ pub enum KeyError {
     /// Not 64 hex digits of a point on the curve, or one of small order, for which anybody can sign.
     #[error("public key must be the 64 hex digits of an Ed25519 key")]
     PublicKey,
-    /// Not the base64 of 64 bytes.
-    #[error("signature must be the base64 of 64 bytes")]
+    /// Not 128 hexadecimal digits.
+    #[error("signature must be 128 hexadecimal digits")]
     Signature,
 }
