@@ -21,7 +21,7 @@ use super::{on_stack, receipts::assert_all_paid};
 /// minutes and two seconds at most; then they start as any other.
 const FOUND_LIMIT: Duration = Duration::from_mins(4);
 
-/// One file, and what the agent must say of it.
+/// One file, and what the agent must say of it: words that are no part of the model's name, which names the pods.
 struct Case {
     model: &'static str,
     path: String,
@@ -97,7 +97,7 @@ fn cases(good: &Path) -> Result<(Vec<Case>, [NamedTempFile; 2])> {
         says,
     };
     let cases = vec![
-        case("truncated", files[0].path(), sha256(half), "truncated"),
+        case("half", files[0].path(), sha256(half), "truncated"),
         case("text", files[1].path(), sha256(&words), "GGUF"),
         case("digest", good, "ab".repeat(32), "sha256"),
     ];
