@@ -145,10 +145,16 @@ async fn submit_unreadable(farm: &Farm<'_>) -> Result<()> {
         ("unmarked", json!({})),
         ("marked", json!({"cocoon.farm/input": "true"})),
     ] {
-        let secret = json!({"metadata": {"name": name, "labels": labels}, "stringData": {"key": CANARY}});
+        // The job's results take the job's own name.
+        let of_secret = format!("{name}-key");
+        let secret =
+            json!({"metadata": {"name": of_secret, "labels": labels}, "stringData": {"key": CANARY}});
         farm.create::<Secret>(&secret).await?;
-        farm.create::<InferenceJob>(&job(name, &json!({"secretRef": {"name": name, "key": "key"}})))
-            .await?;
+        farm.create::<InferenceJob>(&job(
+            name,
+            &json!({"secretRef": {"name": of_secret, "key": "key"}}),
+        ))
+        .await?;
     }
     Ok(())
 }

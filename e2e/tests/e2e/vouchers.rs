@@ -5,7 +5,7 @@ use cocoon_api::{
     NanoTon, conditions,
     crd::{InferenceJob, PaymentChannel},
 };
-use cocoon_ton::{Address, Binding, ChannelOnChain, Network, SecretKey, Voucher};
+use cocoon_ton::{Address, Binding, ChannelOnChain, Network, SecretKey, Voucher, voucher::NO_EXPIRY};
 use e2e::{
     farm::{CHANNEL, Farm, Offer, ton},
     wait,
@@ -24,8 +24,6 @@ use super::{
 const STRANGER: &str = "stranger";
 /// Another object of the channel's contract.
 const SECOND: &str = "second";
-/// For how long the test's vouchers are valid: forty days, where the command line's are valid for thirty.
-const VALID_SECONDS: u32 = 40 * 86_400;
 /// What each voucher's cap exceeds the one before by: the API server takes no lower one.
 const STEP: u64 = 1_000_000;
 
@@ -49,15 +47,14 @@ impl<'a> Applied<'a> {
         })
     }
 
-    /// What the payer would sign: for this channel, up to `cap`, for longer than what the command line signed, since the API
+    /// What the payer would sign: for this channel, up to `cap`, without an end, as the command line signs, since the API
     /// server takes none that ends earlier.
     fn voucher(&self, cap: NanoTon) -> Result<Voucher> {
-        let now = u32::try_from(Timestamp::now().as_second())?;
         Ok(Voucher {
             global_id: self.farm.stack.network().global_id(),
             channel: self.contract,
             cap,
-            valid_until: now + VALID_SECONDS,
+            valid_until: NO_EXPIRY,
             epoch: 0,
         })
     }
@@ -175,7 +172,7 @@ fn a_voucher_that_the_payer_did_not_sign_for_this_channel_and_now_is_worth_nothi
         channel.delete().await?;
         let ended = Voucher {
             cap: NanoTon::from_nano(cap.nano() + STEP)?,
-            valid_until: genuine.valid_until - VALID_SECONDS - 1,
+            valid_until: u32::try_from(Timestamp::now().as_second())? - 1,
             ..genuine
         };
         channel.apply(ended, &channel.payer).await?;
