@@ -75,7 +75,7 @@ pub(super) fn judge(
     if escrow.redeemed > ceiling {
         let why = format!(
             "an endpoint shows {} nanoTON redeemed, and the payer never allowed nor this ledger claimed more than {ceiling}: \
-             it is not believed",
+             it is not believed; if the payer signed a higher voucher before, the channel needs that one",
             escrow.redeemed
         );
         let ledger = LedgerCurrent::ReadingRefused.condition(why.clone());
