@@ -120,6 +120,27 @@ impl Receipt {
             })
     }
 
+    /// Whether it is the agent's, of the known version, and costs what its prices and tokens give. Its place in a chain is
+    /// for [`ReceiptChain::push`] to check.
+    pub fn verify(&self) -> Result<(), ReceiptError> {
+        self.check()?;
+        verify(self.chain.agent, self.digest(), self.signature)
+    }
+
+    fn check(&self) -> Result<(), ReceiptError> {
+        if self.version != RECEIPT_VERSION {
+            let found = self.version;
+            return Err(ReceiptError::Version { found });
+        }
+        if !self.is_canonical() {
+            return Err(ReceiptError::Form);
+        }
+        if self.nano != charge(&self.chain, &self.prices, self.usage)? {
+            return Err(ReceiptError::Amount);
+        }
+        Ok(())
+    }
+
     /// What is signed, and what the next receipt names as `previous`.
     pub fn digest(&self) -> Sha256Digest {
         let mut encoder = Encoder::new(RECEIPT_TAG);
@@ -247,13 +268,7 @@ impl ReceiptChain {
     /// Verifies the next receipt and adds it; the chain is unchanged on an error.
     pub fn push(&mut self, receipt: &Receipt) -> Result<(), ReceiptError> {
         let expected = self.count.checked_add(1).ok_or(UnitError::Overflow)?;
-        if receipt.version != RECEIPT_VERSION {
-            let found = receipt.version;
-            return Err(ReceiptError::Version { found });
-        }
-        if !receipt.is_canonical() {
-            return Err(ReceiptError::Form);
-        }
+        receipt.check()?;
         if receipt.chain != self.chain {
             return Err(ReceiptError::Chain);
         }
@@ -262,9 +277,6 @@ impl ReceiptChain {
         }
         if receipt.previous != self.head {
             return Err(ReceiptError::Previous);
-        }
-        if receipt.nano != charge(&receipt.chain, &receipt.prices, receipt.usage)? {
-            return Err(ReceiptError::Amount);
         }
         let digest = receipt.digest();
         verify(self.chain.agent, digest, receipt.signature)?;

@@ -4,6 +4,7 @@ mod authorize;
 mod close;
 mod object;
 mod open;
+mod rebuild;
 mod show;
 mod top_up;
 
@@ -26,6 +27,8 @@ pub enum Command {
     Close(close::Arguments),
     /// Show channels as the cluster and as the chain know them, or a contract by its address.
     Show(show::Arguments),
+    /// For the farm: prove from receipts what a ledger lost that is behind its contract, so that its operator goes on.
+    Rebuild(rebuild::Arguments),
 }
 
 /// Who pays, and where.
@@ -45,5 +48,6 @@ pub async fn run(command: Command, cluster: kubernetes::Arguments) -> Result<()>
         Command::Authorize(arguments) => authorize::run(arguments, &cluster.connect().await?).await,
         Command::Close(arguments) => close::run(arguments, cluster).await,
         Command::Show(arguments) => show::run(arguments, cluster).await,
+        Command::Rebuild(arguments) => rebuild::run(arguments, &cluster.connect().await?).await,
     }
 }

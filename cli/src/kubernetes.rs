@@ -7,8 +7,10 @@ use clap::Args;
 use k8s_openapi::NamespaceResourceScope;
 use kube::{
     Api, Client, Config, Resource,
+    api::ListParams,
     config::{KubeConfigOptions, Kubeconfig},
 };
+use serde::de::DeserializeOwned;
 
 /// Who wrote a field, in the objects' managed fields.
 pub const FIELD_MANAGER: &str = "kubectl-cocoon";
@@ -91,5 +93,21 @@ impl Cluster {
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
     {
         Api::namespaced(self.client.clone(), &self.namespace)
+    }
+}
+
+/// All objects of a kind, page by page. `params` has the size of a page.
+pub async fn list<K>(api: &Api<K>, mut params: ListParams, what: &str) -> Result<Vec<K>>
+where
+    K: Clone + std::fmt::Debug + DeserializeOwned,
+{
+    let mut items = Vec::new();
+    loop {
+        let page = api.list(&params).await.asked(|| format!("list {what}"))?;
+        items.extend(page.items);
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => params = params.continue_token(&token),
+            None => return Ok(items),
+        }
     }
 }

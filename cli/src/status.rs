@@ -12,7 +12,7 @@ use kube::{Api, Resource, api::ListParams};
 use serde::de::DeserializeOwned;
 
 use crate::{
-    kubernetes::{Asked as _, Cluster},
+    kubernetes::{self, Cluster},
     output::{self, Format},
 };
 use report::Report;
@@ -68,14 +68,5 @@ where
     } else {
         cluster.api()
     };
-    let mut params = ListParams::default().limit(PAGE);
-    let mut items = Vec::new();
-    loop {
-        let page = api.list(&params).await.asked(|| format!("list {what}"))?;
-        items.extend(page.items);
-        match page.metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(token) => params = params.continue_token(&token),
-            None => return Ok(items),
-        }
-    }
+    kubernetes::list(&api, ListParams::default().limit(PAGE), what).await
 }

@@ -5,6 +5,7 @@
 //! - reservations and usage together never exceed what voucher and deposit cover at the moment of reserving;
 //! - folding a finished job changes no total.
 
+pub mod rebuild;
 use std::collections::BTreeMap;
 
 use cocoon_api::{

@@ -11,7 +11,7 @@ mod payout;
 mod status;
 
 pub use model::{ModelOffer, ModelSource, PvcSource};
-pub use payout::{Earnings, Payout, Ruling, SettlePolicy};
+pub use payout::{Earnings, Payout, Rebuilt, Ruling, SettlePolicy};
 pub use status::{
     CocoonProviderStatus, GpuCounts, InventorySource, ModelPhase, ModelStatus, NodeCounts, ProductCount,
 };

@@ -101,7 +101,8 @@ impl Delivered {
     }
 }
 
-fn lines<T: for<'a> Deserialize<'a>>(text: &str, key: &str) -> Result<Vec<T>> {
+/// One JSON object a line; `key` names the text in errors.
+pub fn lines<T: for<'a> Deserialize<'a>>(text: &str, key: &str) -> Result<Vec<T>> {
     let parse =
         |(index, line)| serde_json::from_str(line).with_context(|| format!("{key} line {}", index + 1));
     text.lines().enumerate().map(parse).collect()

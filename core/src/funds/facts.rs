@@ -1,6 +1,6 @@
 //! What is known of a channel from outside its object.
 
-use cocoon_api::NanoTon;
+use cocoon_api::{NanoTon, crd::provider::Rebuilt};
 
 /// The shortest challenge window that any provider can work with, and the least validity of a voucher: a close may go unseen for
 /// 120 s, and work ends 180 s before claims do (`MAX_LOOK_SECONDS` and `CLAIM_SECONDS` in `coverage`).
@@ -120,6 +120,8 @@ pub struct Facts {
     pub terms: Terms,
     /// How much the provider acknowledged as redeemed on account of other ledgers.
     pub acknowledged: NanoTon,
+    /// What the provider proved of the work that the ledger lost.
+    pub rebuilt: Option<Rebuilt>,
     /// Whether the object is being deleted.
     pub leaving: bool,
     /// The time.

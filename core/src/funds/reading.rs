@@ -13,8 +13,8 @@ use cocoon_api::{
     units::UnitError,
 };
 
-use super::facts::{Clock, Escrow, MAX_SKEW_SECONDS, Sight};
-use crate::ledger;
+use super::facts::{Escrow, Facts, MAX_SKEW_SECONDS, Sight};
+use crate::ledger::{self, rebuild};
 
 /// What the ledger makes of the contract's `redeemed`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub(super) struct Books {
     pub(super) claimed: NanoTon,
     /// To be booked as redeemed on account of other ledgers.
     pub(super) foreign: NanoTon,
+    /// To be booked as metered for jobs that are gone: the provider proved it.
+    pub(super) rebuilt: NanoTon,
     pub(super) unexplained: Option<NanoTon>,
 }
 
@@ -35,16 +37,16 @@ pub(super) struct Reading {
 }
 
 pub(super) fn judge(
-    sight: &Sight,
     before: &PaymentChannelStatus,
     kept: &[Voucher],
-    acknowledged: NanoTon,
-    clock: Clock,
+    facts: &Facts,
 ) -> Result<Reading, UnitError> {
+    let Facts { sight, clock, .. } = facts;
     let unchanged = Books {
         redeemed: before.redeemed_nano,
         claimed: before.claimed_nano,
         foreign: NanoTon::ZERO,
+        rebuilt: NanoTon::ZERO,
         unexplained: before.unexplained_nano,
     };
     let escrow = match sight {
@@ -84,7 +86,7 @@ pub(super) fn judge(
             ..disbelieved(why, unchanged, before)
         });
     }
-    let books = book(escrow, before, acknowledged)?;
+    let books = book(escrow, before, facts)?;
     let ledger = match books.unexplained {
         Some(shown) => behind(shown, before.claimed_nano),
         None => LedgerCurrent::UpToDate.condition("everything that was redeemed is accounted for"),
@@ -97,7 +99,7 @@ pub(super) fn judge(
 }
 
 /// Takes a believable `redeemed` into the books.
-fn book(escrow: &Escrow, before: &PaymentChannelStatus, acknowledged: NanoTon) -> Result<Books, UnitError> {
+fn book(escrow: &Escrow, before: &PaymentChannelStatus, facts: &Facts) -> Result<Books, UnitError> {
     let redeemed = escrow.redeemed;
     let is_first = before.epoch.is_none();
     if !is_first && redeemed <= before.claimed_nano {
@@ -105,10 +107,22 @@ fn book(escrow: &Escrow, before: &PaymentChannelStatus, acknowledged: NanoTon) -
             redeemed,
             claimed: before.claimed_nano,
             foreign: NanoTon::ZERO,
+            rebuilt: NanoTon::ZERO,
             unexplained: None,
         });
     }
-    if is_first || redeemed <= acknowledged {
+    if let Some(proven) = facts.rebuilt.filter(|_| !is_first)
+        && let Ok(rebuilt) = rebuild::explain(before, proven, redeemed)?
+    {
+        return Ok(Books {
+            redeemed,
+            claimed: before.claimed_nano.max(redeemed),
+            foreign: NanoTon::ZERO,
+            rebuilt,
+            unexplained: None,
+        });
+    }
+    if is_first || redeemed <= facts.acknowledged {
         // What this ledger metered, and what its running jobs may hand over once more after a restore, counts as paid first: that is
         // to the provider's disadvantage, never to the payer's.
         let at_this_reading = PaymentChannelStatus {
@@ -119,6 +133,7 @@ fn book(escrow: &Escrow, before: &PaymentChannelStatus, acknowledged: NanoTon) -
             redeemed,
             claimed: before.claimed_nano.max(redeemed),
             foreign: redeemed.saturating_sub(ledger::exposed(&at_this_reading)?),
+            rebuilt: NanoTon::ZERO,
             unexplained: None,
         });
     }
@@ -126,6 +141,7 @@ fn book(escrow: &Escrow, before: &PaymentChannelStatus, acknowledged: NanoTon) -
         redeemed: before.redeemed_nano,
         claimed: before.claimed_nano,
         foreign: NanoTon::ZERO,
+        rebuilt: NanoTon::ZERO,
         unexplained: Some(redeemed),
     })
 }
@@ -152,8 +168,8 @@ fn standing(unexplained: Option<NanoTon>, before: &PaymentChannelStatus) -> Obse
 fn behind(shown: NanoTon, claimed: NanoTon) -> Observation {
     LedgerCurrent::LedgerBehind.condition(format!(
         "the contract shows {shown} nanoTON redeemed, and this ledger claimed {claimed} at most: another operator claims from \
-         it, or this object was restored from a backup; nothing is reserved, metered or claimed until the ledger is rebuilt or \
-         the provider sets acknowledgedNano: {} for this channel's UID in spec.payout.rulings",
+         it, or this object was restored from a backup; nothing is reserved, metered or claimed until `kubectl cocoon \
+         channel rebuild` proves from receipts what was lost, or the provider sets acknowledgedNano: {} for this channel's UID in spec.payout.rulings",
         shown.nano()
     ))
 }

@@ -51,8 +51,7 @@ pub fn judge(
     let shown = escrow(&facts.sight);
     let epoch = shown.map_or(before.epoch.unwrap_or_default(), |escrow| escrow.epoch);
     let kept = evidence::keep(spec, before, facts.signature, epoch, now);
-    let Reading { sight, books, ledger } =
-        reading::judge(&facts.sight, before, &kept, facts.acknowledged, facts.clock)?;
+    let Reading { sight, books, ledger } = reading::judge(before, &kept, facts)?;
     let believed = escrow(&sight);
     let funded = words::funded(spec, facts, &sight);
     let first = shown.filter(|_| before.epoch.is_none());
@@ -140,11 +139,12 @@ impl Standing {
                     redeemed,
                     claimed,
                     foreign,
+                    rebuilt,
                     unexplained,
                 },
             conditions,
         } = self;
-        status.finished_nano = status.finished_nano.checked_add(foreign)?;
+        status.finished_nano = status.finished_nano.checked_add(foreign)?.checked_add(rebuilt)?;
         status.earlier_nano = status.earlier_nano.checked_add(foreign)?;
         status.observed_generation = generation;
         status.state = state;

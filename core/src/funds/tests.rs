@@ -7,6 +7,7 @@ use cocoon_api::{
     crd::{
         LocalReference, PaymentChannelSpec, PaymentChannelStatus,
         channel::{ChannelState, Voucher},
+        provider::Rebuilt,
     },
 };
 use k8s_openapi::jiff::Timestamp;
@@ -59,6 +60,7 @@ fn facts(sight: Sight) -> Facts {
             min_voucher_seconds: 3_600,
         },
         acknowledged: NanoTon::ZERO,
+        rebuilt: None,
         leaving: false,
         clock: Clock {
             own: NOW,

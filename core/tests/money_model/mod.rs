@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 
 use cocoon_api::{
     NanoTon,
-    crd::{LocalReference, PaymentChannel, PaymentChannelSpec, channel::Voucher},
+    crd::{LocalReference, PaymentChannel, PaymentChannelSpec, channel::Voucher, provider::Rebuilt},
 };
-use cocoon_core::funds;
+use cocoon_core::{funds, ledger};
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 
 use contract::Contract;
@@ -38,6 +38,7 @@ pub struct Did {
     behind: u64,
     replaced: u64,
     closed: u64,
+    rebuilt: u64,
 }
 
 impl Did {
@@ -49,6 +50,7 @@ impl Did {
         self.behind += other.behind;
         self.replaced += other.replaced;
         self.closed += other.closed;
+        self.rebuilt += other.rebuilt;
     }
 
     /// Whether every rule was put to the test a good number of times.
@@ -60,6 +62,7 @@ impl Did {
             self.behind,
             self.replaced,
             self.closed,
+            self.rebuilt,
         ]
         .into_iter()
         .all(|count| count >= 100)
@@ -102,6 +105,8 @@ pub struct World {
     /// Chain time of the last believed look since the operator started.
     seen_at: Option<i64>,
     acknowledged: u64,
+    /// What the provider proved last from the receipts that were kept.
+    rebuilt: Option<Rebuilt>,
     /// Redeemed by somebody else with the wallet's key.
     foreign: u64,
     lying: bool,
@@ -130,6 +135,7 @@ impl World {
             objects: 0,
             seen_at: None,
             acknowledged: 0,
+            rebuilt: None,
             foreign: 0,
             lying,
             lie: None,
@@ -151,7 +157,7 @@ impl World {
     pub fn run(&mut self) -> Result<(), String> {
         self.round()?;
         for _ in 0..EVENTS {
-            let event = self.random.below(if self.lying { 17 } else { 15 });
+            let event = self.random.below(if self.lying { 18 } else { 16 });
             self.event(event);
             self.check()?;
             for _ in 0..=self.random.below(3) {
@@ -197,9 +203,10 @@ impl World {
             }
             13 => self.claim_elsewhere(amount * UNIT),
             14 => self.finish_one(),
+            15 => self.rebuild(),
             _ => {
                 let shift = i64::try_from(amount * UNIT).unwrap_or(1);
-                let shift = if event == 15 { shift } else { -shift };
+                let shift = if event == 16 { shift } else { -shift };
                 self.tell(format!("endpoints lie by {shift}"));
                 self.lie = Some(shift);
             }
@@ -286,6 +293,41 @@ impl World {
                 self.is_restored = true;
             }
         }
+    }
+
+    /// The provider keeps every receipt of its agents, and proves from them what a restored ledger lost.
+    fn rebuild(&mut self) {
+        let Some(channel) = &self.cluster.channel else {
+            return;
+        };
+        let status = channel.status.clone().unwrap_or_default();
+        if !funds::is_behind(&status) {
+            return;
+        }
+        let (mut finished, mut gone, mut open) = (0, 0, 0);
+        for (number, attempts) in self.agents.iter().enumerate() {
+            let uid = format!("job-{number}");
+            let delivered: u64 = attempts.values().sum();
+            let job = self.cluster.jobs.iter().find(|job| job.uid == uid);
+            let used = ledger::used(&status, &uid).unwrap_or_default().nano();
+            match job {
+                None if used > 0 || ledger::reserved(&status, &uid).is_some() => {}
+                None => gone += delivered,
+                Some(job) if job.channel_uid.is_some() && job.channel_uid != channel.metadata.uid => {}
+                Some(job) if job.ended && used > 0 => {}
+                Some(job) if job.ended => finished += job.landed.values().sum::<u64>(),
+                Some(job) => open += delivered.min(job.budget).saturating_sub(used),
+            }
+        }
+        self.tell(format!(
+            "rebuilt: {finished} of finished jobs, {gone} of jobs that are gone, {open} of others"
+        ));
+        self.rebuilt = Some(Rebuilt {
+            redeemed_nano: nano(self.contract.redeemed),
+            finished_nano: nano(finished),
+            gone_nano: nano(gone),
+            open_nano: nano(open),
+        });
     }
 
     /// A second operator with the same wallet claims for work of its own.

@@ -80,12 +80,14 @@ impl World {
                 min_voucher_seconds: 300,
             },
             acknowledged: nano(self.acknowledged),
+            rebuilt: self.rebuilt,
             leaving: channel.metadata.deletion_timestamp.is_some(),
             clock: Clock {
                 own: self.now,
                 chain: Some(self.now),
             },
         };
+        let was_behind = is_behind(&status);
         judge(&channel.spec, &status, &facts)
             .and_then(|standing| standing.write(&mut status, None, Timestamp::UNIX_EPOCH))
             .map_err(|error| error.to_string())?;
@@ -101,6 +103,8 @@ impl World {
         }
         if is_behind(&status) {
             self.did.behind += 1;
+        } else if was_behind && self.rebuilt.is_some() {
+            self.did.rebuilt += 1;
         }
         if self.contract.stage == Stage::Closed {
             self.did.closed += 1;

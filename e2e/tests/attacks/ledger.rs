@@ -52,6 +52,21 @@ fn a_channel_that_is_made_again_during_a_job_charges_nothing_twice() -> Result<(
     })
 }
 
+/// Sets the ledger back as a backup of etcd has it that is older than the claim.
+async fn set_back(farm: &Farm<'_>) -> Result<PaymentChannel> {
+    let stored = json!({"status": {
+        "claimedNano": 0, "redeemedNano": 0, "finishedNano": 0, "earlierNano": 0, "counters": [],
+    }});
+    farm.api::<PaymentChannel>()
+        .patch_status(CHANNEL, &PatchParams::default(), &Patch::Merge(stored))
+        .await?;
+    farm.wait_for_channel("the ledger is behind", |status| {
+        conditions::find(&status.conditions, "LedgerCurrent")
+            .is_some_and(|found| found.reason == "LedgerBehind")
+    })
+    .await
+}
+
 #[test]
 fn a_ledger_that_was_restored_from_a_backup_stands_still_until_the_farm_acknowledges() -> Result<()> {
     on_stack("restored", |stack, namespace| async move {
@@ -60,21 +75,7 @@ fn a_ledger_that_was_restored_from_a_backup_stands_still_until_the_farm_acknowle
         farm.submit("before", &prompts(2), 300_000_000).await?;
         farm.wait_for("before", "Settled").await?;
         let paid = farm.contract().await?.redeemed;
-
-        // As a backup of etcd has it that is older than the claim.
-        let channels = farm.api::<PaymentChannel>();
-        let stored = json!({"status": {
-            "claimedNano": 0, "redeemedNano": 0, "finishedNano": 0, "earlierNano": 0, "counters": [],
-        }});
-        channels
-            .patch_status(CHANNEL, &PatchParams::default(), &Patch::Merge(stored))
-            .await?;
-        let behind = farm
-            .wait_for_channel("the ledger is behind", |status| {
-                conditions::find(&status.conditions, "LedgerCurrent")
-                    .is_some_and(|found| found.reason == "LedgerBehind")
-            })
-            .await?;
+        let behind = set_back(&farm).await?;
         farm.submit("waits", &prompts(1), 300_000_000).await?;
         farm.wait_for_reason("waits", "FundsReserved", "ChannelNotReady")
             .await?;
@@ -89,6 +90,47 @@ fn a_ledger_that_was_restored_from_a_backup_stands_still_until_the_farm_acknowle
         let redeemed = farm.contract().await?.redeemed;
         ensure!(
             redeemed == both && paid > NanoTon::ZERO,
+            "{redeemed} were redeemed, both jobs cost {both}"
+        );
+        Ok(())
+    })
+}
+
+#[test]
+fn a_ledger_that_was_restored_is_rebuilt_from_receipts_and_the_payer_owes_nothing_twice() -> Result<()> {
+    on_stack("rebuilt", |stack, namespace| async move {
+        let farm = Farm::start(&stack, &namespace, &Offer::of(&stack)).await?;
+        farm.open_channel("2", "1.9").await?;
+        farm.submit("before", &prompts(2), 300_000_000).await?;
+        farm.wait_for("before", "Settled").await?;
+        let paid = farm.contract().await?.redeemed;
+        set_back(&farm).await?;
+
+        let rebuild = |dry_run: bool| {
+            let mut arguments = vec!["channel", "rebuild", CHANNEL, "--namespace", &namespace];
+            arguments.extend(dry_run.then_some("--dry-run"));
+            arguments
+        };
+        let proof = stack.plugin(&rebuild(true), "").await?;
+        ensure!(
+            proof.contains("before") && proof.contains(&paid.to_ton_string()),
+            "{proof}"
+        );
+        ensure!(
+            farm.channel_status().await?.unexplained_nano == Some(paid),
+            "a dry run changes nothing"
+        );
+        stack.plugin(&rebuild(false), "").await?;
+        farm.wait_for_channel("the ledger goes on", |status| {
+            conditions::is_true(&status.conditions, "Ready") && status.accrued_nano == paid
+        })
+        .await?;
+        farm.submit("after", &prompts(1), 300_000_000).await?;
+        let job = farm.wait_for("after", "Settled").await?;
+        let both = paid.checked_add(job.status.unwrap_or_default().cost.spent_nano)?;
+        let redeemed = farm.contract().await?.redeemed;
+        ensure!(
+            redeemed == both,
             "{redeemed} were redeemed, both jobs cost {both}"
         );
         Ok(())

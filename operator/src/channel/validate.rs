@@ -56,6 +56,7 @@ pub(super) fn validate(channel: &PaymentChannel, seen: &Seen, networks: &Network
         acknowledged: ruling
             .and_then(|ruling| ruling.acknowledged_nano)
             .unwrap_or(NanoTon::ZERO),
+        rebuilt: ruling.and_then(|ruling| ruling.rebuilt),
         leaving: channel.metadata.deletion_timestamp.is_some(),
         clock: Clock {
             own: now.as_second(),

@@ -54,6 +54,28 @@ pub struct Ruling {
     /// Ends `LedgerBehind`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acknowledged_nano: Option<NanoTon>,
+    /// What receipts prove of the work that the ledger lost; `kubectl cocoon channel rebuild` proves and writes it. Ends
+    /// `LedgerBehind` where it explains what the contract shows as redeemed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rebuilt: Option<Rebuilt>,
+}
+
+/// What receipts prove of the work that a ledger lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Rebuilt {
+    /// What the contract showed as redeemed when it was proven: what is above is not explained by it.
+    pub redeemed_nano: NanoTon,
+    /// What the receipts of jobs add up to that handed over all their usage, as their statuses say.
+    #[serde(default)]
+    pub finished_nano: NanoTon,
+    /// What the receipts of jobs that are gone add up to.
+    #[serde(default)]
+    pub gone_nano: NanoTon,
+    /// What the receipts of jobs that have not ended add up to, beyond what the ledger counts of them and within their
+    /// budgets.
+    #[serde(default)]
+    pub open_nano: NanoTon,
 }
 
 fn default_hour() -> String {

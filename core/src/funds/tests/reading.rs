@@ -149,3 +149,30 @@ fn what_is_acknowledged_after_a_reading_that_was_too_low_is_booked_once() {
     look(&mut status, &spec(500, 0), &acknowledged);
     assert_eq!((status.earlier_nano, status.accrued_nano), (nano(400), nano(400)));
 }
+
+#[test]
+fn a_proof_from_receipts_ends_a_ledger_that_is_behind_and_the_payer_owes_what_was_proven() {
+    let mut status = seen(0, 600, 500);
+    shows(&mut status, 200);
+    assert_eq!(ledger_reason(&status), "LedgerBehind");
+    let rebuilt = |redeemed, gone| Facts {
+        rebuilt: Some(Rebuilt {
+            redeemed_nano: nano(redeemed),
+            finished_nano: NanoTon::ZERO,
+            gone_nano: nano(gone),
+            open_nano: NanoTon::ZERO,
+        }),
+        ..facts(Sight::Escrow(escrow(200, 600)))
+    };
+    for not_enough in [rebuilt(200, 199), rebuilt(199, 250)] {
+        look(&mut status, &spec(500, 0), &not_enough);
+        assert_eq!(ledger_reason(&status), "LedgerBehind", "{:?}", not_enough.rebuilt);
+    }
+    for _ in 0..3 {
+        look(&mut status, &spec(500, 0), &rebuilt(200, 250));
+        assert_eq!(ledger_reason(&status), "UpToDate");
+        let books = (status.redeemed_nano, status.accrued_nano, status.earlier_nano);
+        assert_eq!(books, (nano(200), nano(250), NanoTon::ZERO), "it is booked once");
+    }
+    assert!(conditions::is_true(&status.conditions, "Ready") && redeemable(&status, NOW));
+}
