@@ -9,9 +9,10 @@ use std::io::{self, IsTerminal as _};
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
 use cocoon_api::{
-    crd::{InferenceJob, PaymentChannel},
+    crd::{CocoonProvider, InferenceJob, PaymentChannel},
     names::{JOB_UID_ANNOTATION, RECEIPTS_KEY, RESULTS_KEY, UNDELIVERED_KEY},
 };
+use cocoon_ton::Address;
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 use kube::{Api, ResourceExt as _};
 
@@ -20,7 +21,7 @@ use crate::{
     output,
 };
 use records::{Delivered, Text};
-use verify::{Expectations, verify};
+use verify::{Expectations, Verdict, verify};
 
 /// Whose results, and how.
 #[derive(Debug, Args)]
@@ -62,14 +63,7 @@ pub async fn print(job: &InferenceJob, format: Format, cluster: &Cluster) -> Res
     let Some(text) = load(job, cluster).await? else {
         bail!("job {name} has no results yet: {}", standing(job));
     };
-    let delivered =
-        Delivered::parse(&text).with_context(|| format!("could not read the results of job {name}"))?;
-    let requests = input::digests(job, cluster).await?;
-    if requests.is_empty() {
-        eprintln!("the input of job {name} is gone: whether the receipts are of its requests is not checked");
-    }
-    let contract = contract(job, cluster).await?;
-    let verdict = verify(&delivered, &Expectations::of(job, contract, requests));
+    let (delivered, verdict) = examine(job, &text, cluster).await?;
     for fault in &verdict.faults {
         eprintln!("{fault}");
     }
@@ -94,6 +88,27 @@ pub async fn print(job: &InferenceJob, format: Format, cluster: &Cluster) -> Res
         bail!("the results of job {name} are not what its receipts say: do not rely on them");
     }
     Ok(())
+}
+
+/// Verifies what has landed of a job.
+async fn examine(job: &InferenceJob, text: &Text, cluster: &Cluster) -> Result<(Delivered, Verdict)> {
+    let name = job.name_any();
+    let delivered =
+        Delivered::parse(text).with_context(|| format!("could not read the results of job {name}"))?;
+    let requests = input::digests(job, cluster).await?;
+    if requests.is_empty() {
+        eprintln!("the input of job {name} is gone: whether the receipts are of its requests is not checked");
+    }
+    let contract = contract(job, cluster).await?;
+    let wallet = wallet(job, cluster).await?;
+    if wallet.is_none() && contract.is_some() {
+        eprintln!(
+            "the provider of job {name} is gone: whether its wallet signed for the agents is not checked"
+        );
+    }
+    let expected = Expectations::of(job, contract, wallet.as_ref(), requests);
+    let verdict = verify(&delivered, &expected);
+    Ok((delivered, verdict))
 }
 
 /// Results and receipts of the job's Secret; nothing where there is none yet.
@@ -138,6 +153,23 @@ async fn contract(job: &InferenceJob, cluster: &Cluster) -> Result<Option<String
     let found = channels.get_opt(&reference.name).await;
     let found = found.asked(|| format!("read PaymentChannel {}", reference.name))?;
     Ok(found.map(|channel| channel.spec.contract_address))
+}
+
+/// Address of the wallet of the provider that works on the job. Nothing where the provider is gone.
+async fn wallet(job: &InferenceJob, cluster: &Cluster) -> Result<Option<Address>> {
+    let agreed = job.status.as_ref().and_then(|status| status.agreed.as_ref());
+    let Some(agreed) = agreed else {
+        return Ok(None);
+    };
+    let providers: Api<CocoonProvider> = cluster.api();
+    let found = providers.get_opt(&agreed.provider).await;
+    let found = found.asked(|| format!("read CocoonProvider {}", agreed.provider))?;
+    let parse = |provider: CocoonProvider| {
+        let text = provider.spec.payout.address;
+        let address = text.parse();
+        address.with_context(|| format!("payout.address {text} of CocoonProvider {}", agreed.provider))
+    };
+    found.map(parse).transpose()
 }
 
 fn standing(job: &InferenceJob) -> String {

@@ -1,5 +1,6 @@
 //! Decisions about one job: what its input asks, what has landed, and what to do next.
 
+pub mod certificate;
 pub mod follower;
 pub mod input;
 pub mod landing;

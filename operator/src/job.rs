@@ -10,6 +10,7 @@
 //! - pods: get, list, watch — agents; delete — fencing an agent that does not answer;
 //! - events: create, patch — end states.
 
+mod certificates;
 mod context;
 mod input;
 mod observe;
@@ -43,6 +44,7 @@ use kube::{
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use certificates::Certificates;
 use context::{Jobs, Settlements, WAITING_INTERVAL};
 
 use crate::{
@@ -92,6 +94,7 @@ pub async fn run(ctx: Arc<Context>, stop: CancellationToken) {
         dispatcher,
         store: store.clone(),
         settlements: Settlements::new(settlements),
+        certificates: Certificates::default(),
     });
     let sweeps = tokio::spawn(sweep::run(jobs.clone(), stop.child_token()));
     let agents = config

@@ -1,7 +1,7 @@
 //! TON for Cocoon: what is signed, what is sent and what the chain says about it.
 //!
 //! The pure half makes and checks bytes and performs no I/O: [`address`], [`key`], [`message`], [`wallet`] (v5r1),
-//! [`voucher`], [`channel`], [`transaction`], [`on_chain`] and [`sender`]. It is all there is without the feature `client`, so that
+//! [`voucher`], [`certificate`], [`channel`], [`transaction`], [`on_chain`] and [`sender`]. It is all there is without the feature `client`, so that
 //! decisions can be made in its types by code that must not wait, read a clock or open a connection.
 //!
 //! The other half asks. `client` and `reader` ask one toncenter v2 endpoint and treat every answer as hostile: sizes are
@@ -87,6 +87,7 @@
 pub mod address;
 pub mod binding;
 mod cells;
+pub mod certificate;
 pub mod channel;
 #[cfg(feature = "client")]
 pub mod client;
@@ -108,6 +109,7 @@ pub mod wallet;
 pub use address::Address;
 pub use binding::Binding;
 pub use cells::{Cell, CellError, MAX_BOC_BYTES, cell_hash, decode_boc, encode_boc};
+pub use certificate::Certificate;
 pub use channel::{ChannelParams, ChannelState, ChannelStatus};
 #[cfg(feature = "client")]
 pub use client::{ApiKey, ChainClient, ClientError};

@@ -368,6 +368,9 @@ pub struct Assignment {
     /// Requests delivered by it.
     pub requests: u32,
     /// Completion tokens of them.
+    /// The word of the provider's wallet that the key is its agent's; absent where no wallet is needed to serve for free.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<AgentCertificate>,
     #[serde(default)]
     pub completion_tokens: i64,
     /// What they cost.
@@ -382,6 +385,21 @@ impl InferenceJob {
         self.status.as_ref().is_some_and(InferenceJobStatus::is_ended)
     }
 }
+/// A wallet's word that a key is that of an agent of one provider.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentCertificate {
+    /// Global id of the wallet's network.
+    pub global_id: i32,
+    /// The wallet's Ed25519 public key, as 64 hexadecimal digits. With the network's id it makes the wallet's address.
+    #[schemars(length(max = 64))]
+    pub wallet_key: String,
+    /// The wallet's signature over the network's id, namespace and name of the provider, and the agent's key, as 128
+    /// hexadecimal digits.
+    #[schemars(length(max = 128))]
+    pub signature: String,
+}
+
 
 impl InferenceJobStatus {
     /// Whether the job is complete or failed.

@@ -1,7 +1,7 @@
 //! Checks every receipt of a job: the agent's signature and chain, price times tokens, the model, prices and requests that
 //! were agreed, and the very bytes of the answer.
 //!
-//! It trusts the job's status for the agents' keys, and nothing else that it can check.
+//! An agent's key is believed where the provider's wallet signed for it: the key and its certificate are in the job's status.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,9 +10,14 @@ use std::{
 
 use cocoon_api::{
     NanoTon, Prices,
-    crd::{InferenceJob, job::BillingMode},
+    crd::{
+        InferenceJob,
+        job::{Assignment, BillingMode},
+    },
     receipt::{Receipt, ReceiptChain, ReceiptError, Sha256Digest, receipts_root},
 };
+use cocoon_core::job::certificate;
+use cocoon_ton::Address;
 
 use super::records::Delivered;
 
@@ -27,6 +32,8 @@ pub struct Expectations {
     contract: Option<String>,
     /// Keys of the agents that worked on it, with the attempt.
     agents: BTreeSet<(u32, String)>,
+    /// What is wrong with the certificates of agents, by attempt.
+    uncertified: BTreeMap<u32, String>,
     /// What was agreed when the job was accepted.
     agreed: Option<Agreed>,
     /// SHA-256 of the bodies of the job's input by index, where that can still be read.
@@ -50,6 +57,8 @@ struct Agreed {
 pub enum Fault {
     /// A receipt does not verify.
     Receipt { request: u32, why: String },
+    /// Nobody who is paid answers for an agent.
+    Agent { attempt: u32, why: String },
     /// An answer has no receipt.
     Unbilled { custom_id: String },
     /// The sums of the receipts are not the job's.
@@ -69,14 +78,29 @@ pub struct Verdict {
 }
 
 impl Expectations {
-    /// What the job's object says; `contract` is the address in its channel, where that still exists, and `requests` the
-    /// digests of the bodies of its input, where that can be read.
-    pub fn of(job: &InferenceJob, contract: Option<String>, requests: BTreeMap<u32, Sha256Digest>) -> Self {
+    /// What the job's object says; `contract` is the address in its channel, where that still exists, `wallet` that of the
+    /// provider, where that does, and `requests` are the digests of the bodies of its input, where that can be read.
+    pub fn of(
+        job: &InferenceJob,
+        contract: Option<String>,
+        wallet: Option<&Address>,
+        requests: BTreeMap<u32, Sha256Digest>,
+    ) -> Self {
         let status = job.status.clone().unwrap_or_default();
         let has_ended = status.receipts_root.is_some();
+        let is_paid = job.spec.billing.mode == BillingMode::Channel;
+        let namespace = job.metadata.namespace.as_deref().unwrap_or_default();
+        let uncertified = |wallet: &Address| {
+            let refused = |assignment: &Assignment| {
+                let why = certificate::verify(assignment, namespace, wallet).err()?;
+                Some((assignment.attempt, why.to_string()))
+            };
+            status.assignments.iter().filter_map(refused).collect()
+        };
         Self {
             job: job.metadata.uid.clone().unwrap_or_default(),
-            is_paid: job.spec.billing.mode == BillingMode::Channel,
+            is_paid,
+            uncertified: wallet.filter(|_| is_paid).map(uncertified).unwrap_or_default(),
             contract,
             requests,
             agreed: status.agreed.map(|agreed| Agreed {
@@ -132,6 +156,19 @@ pub fn verify(delivered: &Delivered, expected: &Expectations) -> Verdict {
                 custom_id: record.custom_id.clone(),
             });
         }
+    }
+    let signed: BTreeSet<u32> = delivered
+        .receipts
+        .iter()
+        .map(|receipt| receipt.chain.attempt)
+        .collect();
+    for (&attempt, why) in expected
+        .uncertified
+        .iter()
+        .filter(|(attempt, _)| signed.contains(attempt))
+    {
+        let why = why.clone();
+        faults.push(Fault::Agent { attempt, why });
     }
     faults.extend(sums(&delivered.receipts, expected));
     Verdict { verified, faults }
@@ -265,6 +302,7 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Receipt { request, why } => write!(f, "receipt of request {request}: {why}"),
+            Self::Agent { attempt, why } => write!(f, "agent of attempt {attempt}: {why}"),
             Self::Unbilled { custom_id } => write!(f, "answer {custom_id:?}: it has no receipt"),
             Self::Sum { what, receipts, job } => {
                 write!(f, "{what}: the receipts say {receipts}, the job says {job}")

@@ -458,6 +458,7 @@ fn assignment(attempt: u32, is_active: bool) -> Assignment {
         pod: "agent".into(),
         pod_uid: "pod".into(),
         agent: "00".repeat(32),
+        certificate: None,
         prices: offer().prices,
         requests: 0,
         completion_tokens: 0,

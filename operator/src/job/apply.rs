@@ -200,6 +200,17 @@ async fn assign(
         return Ok(Applied::Unfit);
     }
     let attempt = unknown_attempt(job, attempt, &client, pod).await?;
+    let certificate = jobs
+        .certificates
+        .of(identity.agent, &namespace, &agreed.provider, &jobs.ctx)
+        .await?;
+    // Nobody could tell later whose agent was paid for.
+    if certificate.is_none() && paying(job).is_some() {
+        return Err(Error::Incomplete {
+            object: format!("CocoonProvider {namespace}/{}", agreed.provider),
+            field: "spec.payout.walletSecretRef, whose key certifies its agents",
+        });
+    }
     info!(job = %job.name_any(), namespace, attempt, agent = %pod.name, "assigned");
     Ok(Applied::Assigned(Assignment {
         attempt,
@@ -207,6 +218,7 @@ async fn assign(
         pod: pod.name.clone(),
         pod_uid: pod.uid.clone(),
         agent: identity.agent.to_string(),
+        certificate,
         prices: agreed.prices,
         requests: 0,
         completion_tokens: 0,

@@ -7,6 +7,7 @@ use cocoon_core::agents::AgentPod;
 use kube::{Api, ResourceExt as _, runtime::reflector::Store};
 use tokio::sync::OnceCell;
 
+use super::certificates::Certificates;
 use crate::{
     context::Context,
     dispatch::{AgentClient, Dispatcher},
@@ -24,6 +25,7 @@ pub(super) struct Jobs {
     /// Jobs in memory, without their inputs.
     pub(super) store: Store<InferenceJob>,
     pub(super) settlements: Settlements,
+    pub(super) certificates: Certificates,
 }
 
 impl Jobs {

@@ -28,15 +28,15 @@ const CLAIM_RESERVE: u64 = 5_000_000;
 /// A wallet that can sign.
 pub(crate) struct Account {
     pub(super) wallet: Wallet,
-    pub(super) key: SecretKey,
-    pub(super) chain: Arc<Chain>,
+    pub(crate) key: SecretKey,
+    pub(crate) chain: Arc<Chain>,
     /// The Secret of the key is being deleted.
     pub(super) is_leaving: bool,
 }
 
 impl Account {
     /// The account of a provider; the condition that says what is missing where it cannot sign.
-    pub(super) async fn of(
+    pub(crate) async fn of(
         provider: &CocoonProvider,
         ctx: &Context,
     ) -> Result<std::result::Result<Self, Observation>> {

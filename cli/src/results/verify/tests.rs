@@ -3,6 +3,7 @@ use cocoon_api::{
     receipt::{ChainId, Delivery, ReceiptSigner, ResolvedSampling, tokens_root},
     units::TokenPrice,
 };
+use cocoon_ton::{Network, SecretKey, Signer as _, Wallet};
 use serde_json::json;
 
 use super::{super::records::Text, *};
@@ -78,6 +79,7 @@ fn job() -> (String, Vec<Receipt>, Expectations) {
         is_paid: true,
         contract: Some(CONTRACT.to_owned()),
         agents: BTreeSet::from([(1, signer.key().to_string())]),
+        uncertified: BTreeMap::new(),
         cost: Some(chain.nano()),
         root: Some(receipts_root(&receipts).to_string()),
         agreed: Some(Agreed {
@@ -296,4 +298,49 @@ fn a_receipt_of_a_stranger_another_job_or_another_channel_is_found() {
         assert_eq!(verdict.verified, 0);
         assert!(words(&verdict).contains(why), "{why}: {}", words(&verdict));
     }
+}
+
+#[test]
+fn receipts_of_an_agent_that_no_wallet_signed_for_are_a_history_that_anybody_can_invent() {
+    let (results, receipts, mut expected) = job();
+    assert_eq!(verdict(&results, &receipts, &expected).faults, []);
+    expected.uncertified = BTreeMap::from([(1, "no wallet signed for its key".to_owned())]);
+    let [fault] = &verdict(&results, &receipts, &expected).faults[..] else {
+        panic!("one agent, one fault");
+    };
+    assert!(matches!(fault, Fault::Agent { attempt: 1, .. }), "{fault}");
+    // An attempt without receipts is not believed anything.
+    expected.uncertified = BTreeMap::from([(2, "no wallet signed for its key".to_owned())]);
+    assert_eq!(verdict(&results, &receipts, &expected).faults, []);
+}
+
+#[test]
+fn a_job_is_expected_to_be_computed_by_agents_of_the_wallet_that_is_paid() {
+    let wallet = |seed: u8| {
+        let key = SecretKey::from_seed(&[seed; 32]);
+        let address = Wallet::new(key.public_key(), &Network::TESTBED).address();
+        (key, address)
+    };
+    let ((key, paid), (_, another)) = (wallet(7), wallet(8));
+    let agent = ReceiptSigner::from_seed([9; 32]).key();
+    let certificate = certificate::certify(agent, "tenant", "gpus", &Network::TESTBED, &key).expect("signs");
+    let job: InferenceJob = serde_json::from_value(json!({
+        "apiVersion": "cocoon.farm/v1alpha1", "kind": "InferenceJob", "metadata": {"name": "j", "namespace": "tenant"},
+        "spec": {"model": "m", "input": {"inline": [{}]},
+                 "billing": {"mode": "Channel", "channelRef": {"name": "c"}, "maxNano": 1}},
+        "status": {"assignments": [
+            {"attempt": 1, "provider": "gpus", "pod": "p", "podUid": "u", "agent": agent.to_string(), "requests": 0, "nano": 0,
+             "state": "Ended", "certificate": certificate},
+            {"attempt": 2, "provider": "gpus", "pod": "p", "podUid": "u", "agent": agent.to_string(), "requests": 0, "nano": 0,
+             "state": "Ended"},
+        ]},
+    }))
+    .expect("a job");
+    let uncertified = |wallet: Option<&Address>| -> Vec<u32> {
+        let expected = Expectations::of(&job, None, wallet, BTreeMap::new());
+        expected.uncertified.into_keys().collect()
+    };
+    assert_eq!(uncertified(Some(&paid)), [2]);
+    assert_eq!(uncertified(Some(&another)), [1, 2]);
+    assert_eq!(uncertified(None), [0; 0]);
 }

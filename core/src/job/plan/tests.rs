@@ -148,6 +148,7 @@ fn assigned(state: AssignmentState) -> InferenceJobStatus {
             pod_uid: "pod".into(),
             agent: "00".repeat(32),
             prices: Prices::default(),
+            certificate: None,
             requests: 0,
             completion_tokens: 0,
             nano: NanoTon::ZERO,

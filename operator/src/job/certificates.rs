@@ -1,0 +1,74 @@
+//! The word of a provider's wallet on the keys of its agents: signed once for each, when an agent takes its first job.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use cocoon_api::{
+    crd::{CocoonProvider, job::AgentCertificate},
+    receipt::AgentKey,
+};
+use cocoon_core::job::certificate::certify;
+use kube::Api;
+
+use crate::{
+    context::Context,
+    error::{Error, KubeContext as _, Result},
+    settlement::Account,
+};
+
+/// Certificates in memory at most, of 0.5 kB each: the agents of a thousand GPUs. Beyond that all are forgotten, and signed again
+/// when they are asked for.
+const MAX_KEPT: usize = 1024;
+
+/// By namespace and name of the provider, and its agent's key.
+type Kept = BTreeMap<(String, String, AgentKey), AgentCertificate>;
+
+/// What was signed so far.
+#[derive(Debug, Default)]
+pub(super) struct Certificates(Mutex<Kept>);
+
+impl Certificates {
+    /// The word of the provider's wallet on this key; none where the provider has no wallet that can sign.
+    pub(super) async fn of(
+        &self,
+        agent: AgentKey,
+        namespace: &str,
+        provider: &str,
+        ctx: &Context,
+    ) -> Result<Option<AgentCertificate>> {
+        let key = (namespace.to_owned(), provider.to_owned(), agent);
+        if let Some(kept) = self.kept().get(&key) {
+            return Ok(Some(kept.clone()));
+        }
+        let providers: Api<CocoonProvider> = Api::namespaced(ctx.client.clone(), namespace);
+        let found = providers
+            .get_opt(provider)
+            .await
+            .attempt("read CocoonProvider", provider)?;
+        let Some(found) = found else {
+            return Ok(None);
+        };
+        let Ok(account) = Account::of(&found, ctx).await? else {
+            return Ok(None);
+        };
+        let network = account.chain.network();
+        let signed =
+            certify(agent, namespace, provider, network, &account.key).map_err(|source| Error::Chain {
+                action: "certify an agent",
+                network: network.name().to_owned(),
+                source: Box::new(source),
+            })?;
+        let mut kept = self.kept();
+        if kept.len() >= MAX_KEPT {
+            kept.clear();
+        }
+        kept.insert(key, signed.clone());
+        Ok(Some(signed))
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
