@@ -26,7 +26,7 @@ mod sampling;
 use encoding::Encoder;
 
 pub use hex_array::{AgentKey, Ed25519Signature, Sha256Digest};
-pub use merkle::tokens_root;
+pub use merkle::{merkle_root, tokens_root};
 pub use sampling::ResolvedSampling;
 
 /// Version of the receipts that are written and believed.

@@ -6,6 +6,8 @@
 //! - folding a finished job changes no total.
 
 pub mod rebuild;
+mod root;
+
 use std::collections::BTreeMap;
 
 use cocoon_api::{
@@ -14,6 +16,8 @@ use cocoon_api::{
     crd::channel::{Counter, MAX_LEDGER_ENTRIES, PaymentChannelStatus, Reservation},
     units::UnitError,
 };
+
+pub use root::receipts_root;
 
 /// Counters on one channel at most: one for each job of a full ledger, and a tenth for second attempts. With names
 /// of 63 characters, and with what the API server notes of each entry's fields, a counter takes 900 bytes of the object and
@@ -131,6 +135,7 @@ pub fn fold(status: &mut PaymentChannelStatus, job: &str) -> Result<bool, UnitEr
     let used = used(status, job)?;
     let before = status.counters.len() + status.reservations.len();
     status.finished_nano = status.finished_nano.checked_add(used)?;
+    root::fold(status, job);
     status.counters.retain(|counter| counter.job != job);
     release(status, job);
     Ok(before != status.counters.len() + status.reservations.len())

@@ -182,6 +182,11 @@ pub struct PaymentChannelStatus {
     /// Metered for jobs that left the counters: settled or deleted ones, and ended ones where the ledger fills.
     #[serde(default)]
     pub finished_nano: NanoTon,
+    /// Digest over the receipts of jobs that left the counters, one job after the other: what claims commit to, although the
+    /// counters are gone. As 64 hexadecimal digits; absent before the first such job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub finished_root: Option<String>,
     /// Redeemed on account of other ledgers: before this object first saw the contract, or acknowledged by the provider. Part of
     /// `finishedNano`; of it counts what `redeemedNano` shows.
     #[serde(default)]

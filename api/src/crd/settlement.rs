@@ -83,6 +83,11 @@ pub struct Redeem {
     pub cumulative_nano: NanoTon,
     /// Of this, redeemed before.
     pub redeemed_before_nano: NanoTon,
+    /// Root of the Merkle tree over the receipts that were metered by then, which goes into the message: the provider's word on
+    /// what it claims for. As 64 hexadecimal digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub receipts_root: Option<String>,
     /// Jobs that have ended and are wholly covered by this claim.
     #[serde(default)]
     #[schemars(length(max = 1000))]

@@ -1,4 +1,4 @@
-//! The root over the tokens of a prompt and its answer.
+//! Merkle trees: over the tokens of a prompt and its answer, and over digests.
 
 use sha2::{Digest as _, Sha256};
 
@@ -17,7 +17,7 @@ const NODE: [u8; 1] = [1];
 pub fn tokens_root(prompt: &[u32], completion: &[u32]) -> Sha256Digest {
     let mut tree = Tree::default();
     for token in prompt.iter().chain(completion) {
-        tree.push(*token);
+        tree.push(&token.to_be_bytes());
     }
     let mut encoder = Encoder::new(TAG);
     encoder.integer(prompt.len() as u64);
@@ -26,15 +26,24 @@ pub fn tokens_root(prompt: &[u32], completion: &[u32]) -> Sha256Digest {
     encoder.finish()
 }
 
+/// Root of the Merkle tree (RFC 6962, section 2.1) over digests.
+pub fn merkle_root(leaves: impl IntoIterator<Item = Sha256Digest>) -> Sha256Digest {
+    let mut tree = Tree::default();
+    for leaf in leaves {
+        tree.push(&leaf.0);
+    }
+    Sha256Digest(tree.root())
+}
+
 /// Roots of complete subtrees from left to right, each with its number of leaves, a power of two; they fall in size.
 #[derive(Default)]
 struct Tree(Vec<(usize, [u8; 32])>);
 
 impl Tree {
-    fn push(&mut self, token: u32) {
+    fn push(&mut self, leaf: &[u8]) {
         let mut hash = Sha256::new();
         hash.update(LEAF);
-        hash.update(token.to_be_bytes());
+        hash.update(leaf);
         let mut added = (1, hash.finalize().into());
         while let Some((leaves, left)) = self.0.pop_if(|(leaves, _)| *leaves == added.0) {
             added = (leaves * 2, node(&left, &added.1));
@@ -85,7 +94,7 @@ mod tests {
     fn tree(tokens: &[u32]) -> [u8; 32] {
         let mut tree = Tree::default();
         for token in tokens {
-            tree.push(*token);
+            tree.push(&token.to_be_bytes());
         }
         tree.root()
     }

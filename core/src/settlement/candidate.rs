@@ -9,6 +9,7 @@ use cocoon_api::{
         channel::{ChannelState, Counter, MAX_LEDGER_ENTRIES},
         settlement::{CoveredJob, Redeem},
     },
+    receipt::Sha256Digest,
     units::UnitError,
 };
 
@@ -52,6 +53,8 @@ pub struct Candidate {
     pub urgency: Option<Urgency>,
     /// Unix second at which it is not paid any more.
     pub until: i64,
+    /// What the claim commits to: see [`ledger::receipts_root`].
+    pub receipts_root: Sha256Digest,
     /// Jobs that the claim covers wholly.
     pub jobs: Vec<CoveredJob>,
 }
@@ -82,6 +85,7 @@ impl Candidate {
             accruing_since: status.accruing_since.unwrap_or(now),
             urgency: urgency(status, leaves, now),
             until: until(status, now),
+            receipts_root: ledger::receipts_root(status),
             jobs: if claim == accrued {
                 covered(&status.counters)?
             } else {
@@ -103,6 +107,7 @@ impl Candidate {
             contract_address,
             claim,
             redeemed,
+            receipts_root,
             jobs,
             accruing_since: _,
             urgency: _,
@@ -114,6 +119,7 @@ impl Candidate {
             contract_address,
             cumulative_nano: claim,
             redeemed_before_nano: redeemed,
+            receipts_root: Some(receipts_root.to_string()),
             jobs,
         }
     }

@@ -4,6 +4,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use cocoon_api::{
     NanoTon,
     crd::{LocalReference, SettlementSpec, SettlementStatus},
+    receipt::Sha256Digest,
 };
 use cocoon_core::settlement::{InFlight, VALID_SECONDS};
 use cocoon_ton::{
@@ -42,10 +43,12 @@ pub fn sign(
     let messages: Vec<_> = claims
         .iter()
         .map(|claim| {
-            let redeem = channel::redeem(
-                &channel::Claim::new(claim.voucher, claim.redeem.cumulative_nano),
-                u64::from(seqno),
-            );
+            let committed = channel::Claim {
+                voucher: claim.voucher,
+                total: claim.redeem.cumulative_nano,
+                receipts_root: receipts_root(claim),
+            };
+            let redeem = channel::redeem(&committed, u64::from(seqno));
             (SendMode::ExactValue, redeem)
         })
         .collect();
@@ -76,6 +79,13 @@ pub fn sign(
     })
 }
 
+/// What the claim commits to; nothing where the settlement does not say.
+fn receipts_root(claim: &Claim) -> [u8; 32] {
+    let root = claim.redeem.receipts_root.as_deref();
+    root.and_then(|root| root.parse().ok())
+        .map_or(channel::NO_RECEIPTS, |Sha256Digest(root)| root)
+}
+
 /// Reads the stored message back and checks it against the other fields, which a person could have written.
 pub fn stored(spec: &SettlementSpec) -> Result<SignedMessage, MessageError> {
     let boc = STANDARD.decode(&spec.message).map_err(|_| MessageError::Base64)?;
@@ -100,5 +110,61 @@ pub fn in_flight(spec: &SettlementSpec, status: Option<&SettlementStatus>, sent_
         claims: spec.redeems.iter().map(|redeem| redeem.cumulative_nano).collect(),
         attempts: status.map_or(0, |status| status.attempts),
         sent_at,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cocoon_api::crd::settlement::Redeem;
+    use cocoon_ton::{Address, Network, SecretKey, Voucher};
+
+    use super::*;
+
+    fn nano(value: u64) -> NanoTon {
+        NanoTon::from_nano(value).unwrap()
+    }
+
+    #[test]
+    fn the_message_commits_to_the_receipts_that_the_settlement_names() {
+        let key = SecretKey::from_seed(&[7; 32]);
+        let wallet = Wallet::new(key.public_key(), &Network::TESTBED);
+        let voucher = Voucher {
+            global_id: Network::TESTBED.global_id(),
+            channel: Address {
+                workchain: 0,
+                account: [1; 32],
+            },
+            cap: nano(9),
+            valid_until: 1_000,
+            epoch: 0,
+        };
+        let voucher = voucher.sign(&key).unwrap();
+        let root = Sha256Digest::of(b"receipts");
+        let claim = Claim {
+            redeem: Redeem {
+                channel: "c".into(),
+                channel_uid: String::new(),
+                contract_address: String::new(),
+                cumulative_nano: nano(8),
+                redeemed_before_nano: nano(0),
+                receipts_root: Some(root.to_string()),
+                jobs: Vec::new(),
+            },
+            voucher,
+            take_until: u32::MAX,
+        };
+        let spec = sign("farm", &wallet, &key, 3, 100, vec![claim]).unwrap();
+        let expected = |receipts_root| {
+            let claim = channel::Claim {
+                voucher,
+                total: nano(8),
+                receipts_root,
+            };
+            let message = (SendMode::ExactValue, channel::redeem(&claim, 3));
+            let transfer = wallet.transfer(3, spec.valid_until, &[message]).unwrap();
+            hex::encode(transfer.sign(&key).unwrap().hash)
+        };
+        assert_eq!(spec.message_hash, expected(root.0));
+        assert_ne!(spec.message_hash, expected(channel::NO_RECEIPTS));
     }
 }

@@ -9,6 +9,7 @@ use cocoon_api::{
         LocalReference, PaymentChannel, PaymentChannelSpec, PaymentChannelStatus, SettlementSpec,
         SettlementStatus, channel::Voucher,
     },
+    receipt::Sha256Digest,
 };
 use cocoon_core::settlement::{Candidate, InFlight, Landed, Next};
 use cocoon_operator::{
@@ -242,6 +243,7 @@ impl World {
             redeemed: NanoTon::ZERO,
             accruing_since: 0,
             urgency: None,
+            receipts_root: Sha256Digest::of(b"receipts"),
             jobs: Vec::new(),
         };
         let time = self.chain.time().await.unwrap();
@@ -278,6 +280,7 @@ impl World {
             redeemed: nano(redeemed),
             accruing_since: 0,
             urgency: None,
+            receipts_root: Sha256Digest::of(b"receipts"),
             jobs: Vec::new(),
         };
         let time = self.chain.time().await.unwrap();

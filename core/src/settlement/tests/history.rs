@@ -19,6 +19,7 @@ fn settlement(at: i64, channels: &[&str], unpaid: Option<&[&str]>) -> Settlement
         contract_address: String::new(),
         cumulative_nano: nano(1),
         redeemed_before_nano: nano(0),
+        receipts_root: None,
         jobs: Vec::new(),
     };
     let spec = SettlementSpec {
