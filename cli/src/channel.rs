@@ -2,7 +2,7 @@
 
 mod authorize;
 mod close;
-mod object;
+pub mod object;
 mod open;
 mod rebuild;
 mod show;

@@ -84,6 +84,7 @@ mod tests {
             "channel show payer -o json",
             "run -f job.yaml --settled",
             "run --model m --channel payer --max 0.1 --chat Hello",
+            "run --model m --channel payer --max 0.1 --step 8 --key-file k --endpoint https://a.example Hello",
             "channel rebuild payer --dry-run --receipts a.jsonl --receipts b.jsonl",
             "results job -o receipts",
             "status -A",

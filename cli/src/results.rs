@@ -9,6 +9,7 @@ use std::io::{self, IsTerminal as _};
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
 use cocoon_api::{
+    NanoTon,
     crd::{CocoonProvider, InferenceJob, PaymentChannel},
     names::{JOB_UID_ANNOTATION, RECEIPTS_KEY, RESULTS_KEY, UNDELIVERED_KEY},
 };
@@ -55,6 +56,20 @@ pub async fn run(arguments: Arguments, cluster: &Cluster) -> Result<()> {
         .asked(|| format!("read InferenceJob {name}"))?;
     let job = job.with_context(|| format!("no InferenceJob {name} in namespace {}", cluster.namespace))?;
     print(&job, output, cluster).await
+}
+
+/// What a job has cost so far by its receipts; fails where one cannot be believed.
+pub async fn spent(job: &InferenceJob, cluster: &Cluster) -> Result<NanoTon> {
+    let Some(text) = load(job, cluster).await? else {
+        return Ok(NanoTon::ZERO);
+    };
+    let (delivered, verdict) = examine(job, &text, cluster).await?;
+    if let Some(fault) = verdict.faults.first() {
+        bail!("the receipts of job {} do not verify: {fault}", job.name_any());
+    }
+    Ok(NanoTon::sum(
+        delivered.receipts.iter().map(|receipt| receipt.nano),
+    )?)
 }
 
 /// Verifies and prints what has landed of a job.

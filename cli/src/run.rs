@@ -3,6 +3,7 @@
 mod follow;
 mod progress;
 mod prompts;
+mod steps;
 
 use std::{
     io::Read as _,
@@ -22,9 +23,11 @@ use serde_json::{Value, json};
 
 use crate::{
     amount,
+    channel::PayerArguments,
     kubernetes::{Asked as _, Cluster, FIELD_MANAGER},
     results,
 };
+use steps::Steps;
 
 /// More than the API server takes in one object (1.5 MiB).
 const MAX_MANIFEST_BYTES: u64 = 2 << 20;
@@ -37,6 +40,8 @@ pub struct Arguments {
     filename: Option<PathBuf>,
     #[command(flatten)]
     job: JobArguments,
+    #[command(flatten)]
+    payer: PayerArguments,
     /// Wait until the cost is paid on chain, too.
     #[arg(long)]
     settled: bool,
@@ -57,6 +62,10 @@ struct JobArguments {
     /// TON that the job may cost at most.
     #[arg(long, value_name = "TON", value_parser = amount::ton, conflicts_with_all = ["free", "filename"])]
     max: Option<NanoTon>,
+    /// Sign for so many requests at a time: for the first before the job runs, for the next ones when the receipts of the last
+    /// ones verify. Neither side then ever risks more. Each may cost its share of --max. Needs the payer's key and an endpoint.
+    #[arg(long, value_name = "N", requires = "channel", conflicts_with_all = ["free", "filename"], value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    step: Option<u32>,
     /// Ask for a job that costs nothing.
     #[arg(long, conflicts_with_all = ["channel", "filename"])]
     free: bool,
@@ -85,9 +94,14 @@ pub async fn run(arguments: Arguments, cluster: &Cluster) -> Result<()> {
     let Arguments {
         filename,
         job,
+        payer,
         settled,
         output,
     } = arguments;
+    let steps = match (&job.step, &job.channel) {
+        (Some(_), Some(channel)) => Some(Steps::begin(channel, &payer, cluster).await?),
+        _ => None,
+    };
     let jobs: Api<InferenceJob> = cluster.api();
     let job = match filename {
         Some(path) => submit(&jobs, manifest(&path, cluster)?).await?,
@@ -96,7 +110,10 @@ pub async fn run(arguments: Arguments, cluster: &Cluster) -> Result<()> {
     let name = job.name_any();
     let condition = if settled { Settled::TYPE } else { Complete::TYPE };
     let job = tokio::select! {
-        ended = follow::until(&jobs, &job, condition) => ended?,
+        ended = follow::until(&jobs, &job, condition, async |seen: &InferenceJob| match &steps {
+            Some(steps) => steps.pay(seen, cluster).await,
+            None => Ok(()),
+        }) => ended?,
         interrupt = tokio::signal::ctrl_c() => {
             interrupt.context("could not listen for interrupts")?;
             bail!("job {name} runs on: see `kubectl cocoon results {name}`, or stop it with `kubectl delete inferencejob {name}`");
@@ -160,6 +177,7 @@ impl JobArguments {
             model,
             channel,
             max,
+            step,
             free,
             chat,
             max_tokens,
@@ -177,7 +195,7 @@ impl JobArguments {
         let billing = if free {
             json!({"mode": "Free"})
         } else {
-            json!({"mode": "Channel", "channelRef": {"name": channel}, "maxNano": max})
+            json!({"mode": "Channel", "channelRef": {"name": channel}, "maxNano": max, "step": step})
         };
         let job = json!({
             "apiVersion": "cocoon.farm/v1alpha1",

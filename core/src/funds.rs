@@ -14,6 +14,7 @@ mod evidence;
 mod facts;
 mod reading;
 mod standing;
+mod steps;
 mod words;
 
 pub use contract::Contender;
@@ -26,6 +27,7 @@ pub use facts::{
     Clock, Escrow, Facts, MAX_SKEW_SECONDS, MIN_CHALLENGE_SECONDS, Sight, Signature, Stage, Terms,
 };
 pub use standing::{Standing, judge};
+pub use steps::allowance;
 
 #[cfg(test)]
 mod tests;

@@ -181,7 +181,7 @@ pub struct Parameters {
 /// Who pays, and how much at most.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[x_kube(validation = Rule::new("self.mode == 'Channel' ? has(self.channelRef) && has(self.maxNano) : !has(self.channelRef) && !has(self.maxNano) && !has(self.maxPrices)").message("mode Channel needs channelRef and maxNano; mode Free takes neither"))]
+#[x_kube(validation = Rule::new("self.mode == 'Channel' ? has(self.channelRef) && has(self.maxNano) : !has(self.channelRef) && !has(self.maxNano) && !has(self.maxPrices) && !has(self.step)").message("mode Channel needs channelRef and maxNano; mode Free takes neither"))]
 pub struct Billing {
     /// `Channel` pays from a payment channel, `Free` costs nothing.
     #[serde(default)]
@@ -196,6 +196,12 @@ pub struct Billing {
     /// The most that tokens may cost; absent: any price, within `maxNano`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_prices: Option<MaxPrices>,
+    /// Requests that run at once before the payer has to sign for more; absent: all. A step may cost its requests' share of
+    /// `maxNano`, and is reserved alone: the job waits after each until the channel's voucher covers the next, as
+    /// `kubectl cocoon run --step` has it do once the receipts of the last one verify.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10000))]
+    pub step: Option<u32>,
 }
 
 /// How a job is paid.
@@ -379,12 +385,6 @@ pub struct Assignment {
     pub state: AssignmentState,
 }
 
-impl InferenceJob {
-    /// Whether the job is complete or failed.
-    pub fn is_ended(&self) -> bool {
-        self.status.as_ref().is_some_and(InferenceJobStatus::is_ended)
-    }
-}
 /// A wallet's word that a key is that of an agent of one provider.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -400,6 +400,12 @@ pub struct AgentCertificate {
     pub signature: String,
 }
 
+impl InferenceJob {
+    /// Whether the job is complete or failed.
+    pub fn is_ended(&self) -> bool {
+        self.status.as_ref().is_some_and(InferenceJobStatus::is_ended)
+    }
+}
 
 impl InferenceJobStatus {
     /// Whether the job is complete or failed.

@@ -17,15 +17,15 @@ use crate::{
 };
 
 /// An existing channel with everything that acts on it.
-pub(super) struct Bound {
-    pub(super) object: PaymentChannel,
-    pub(super) address: Address,
-    pub(super) chain: Chain,
-    pub(super) payer: Payer,
+pub(crate) struct Bound {
+    pub(crate) object: PaymentChannel,
+    pub(crate) address: Address,
+    pub(crate) chain: Chain,
+    pub(crate) payer: Payer,
 }
 
 /// Reads the object, the key and the chain, in this order: nothing is asked of a chain for a channel that is not there.
-pub(super) async fn bind(name: &str, arguments: &PayerArguments, cluster: &Cluster) -> Result<Bound> {
+pub(crate) async fn bind(name: &str, arguments: &PayerArguments, cluster: &Cluster) -> Result<Bound> {
     let object = read(name, cluster).await?;
     let network = arguments.chain.network(&object.spec.network)?;
     let address = address(&object, &network)?;
@@ -58,7 +58,7 @@ pub(super) fn address(object: &PaymentChannel, network: &Network) -> Result<Addr
 }
 
 /// The object, which must exist.
-pub(super) async fn read(name: &str, cluster: &Cluster) -> Result<PaymentChannel> {
+pub(crate) async fn read(name: &str, cluster: &Cluster) -> Result<PaymentChannel> {
     let api: Api<PaymentChannel> = cluster.api();
     let found = api
         .get_opt(name)
@@ -73,7 +73,7 @@ pub(super) async fn read(name: &str, cluster: &Cluster) -> Result<PaymentChannel
 }
 
 /// A voucher as the object carries it.
-pub(super) fn voucher(signed: &SignedVoucher) -> Voucher {
+pub(crate) fn voucher(signed: &SignedVoucher) -> Voucher {
     Voucher {
         cap_nano: signed.voucher.cap,
         valid_until: signed.voucher.valid_until,
@@ -83,7 +83,7 @@ pub(super) fn voucher(signed: &SignedVoucher) -> Voucher {
 }
 
 /// Replaces the voucher; the API server refuses one that is lower.
-pub(super) async fn store_voucher(
+pub(crate) async fn store_voucher(
     name: &str,
     voucher: &Voucher,
     dry_run: bool,

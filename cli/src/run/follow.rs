@@ -21,11 +21,12 @@ use super::progress::Progress;
 /// Failed watches in a row after which the API server is given up; with the watcher's backoff about two minutes.
 const MAX_WATCH_FAILURES: u32 = 10;
 
-/// Shows the job until `condition` is true. Fails where the job fails or is deleted.
+/// Shows the job until `condition` is true, and has `each` of its states seen to. Fails where the job fails or is deleted.
 pub(super) async fn until(
     jobs: &Api<InferenceJob>,
     job: &InferenceJob,
     condition: &str,
+    each: impl AsyncFn(&InferenceJob) -> Result<()>,
 ) -> Result<InferenceJob> {
     let name = job.name_any();
     let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
@@ -65,6 +66,7 @@ pub(super) async fn until(
         {
             return Ok(seen);
         }
+        each(&seen).await?;
         if let Some(why) = written_off(&seen).filter(|_| condition == Settled::TYPE) {
             bail!(
                 "job {name} is complete and will not be settled: {why}: see `kubectl cocoon results {name}`"

@@ -77,6 +77,41 @@ fn a_free_job_names_no_channel() {
 }
 
 #[test]
+fn a_job_is_paid_step_by_step_where_the_payer_says_so() {
+    let words = [
+        "--model",
+        "m",
+        "--channel",
+        "c",
+        "--max",
+        "1",
+        "--step",
+        "3",
+        "Hi",
+    ];
+    let arguments = parse(&words).expect("parses").job;
+    let job = arguments.into_job("j", "j-input").expect("a job");
+    assert_eq!(job.spec.billing.step, Some(3));
+    for wrong in [
+        &["--model", "m", "--free", "--step", "3", "Hi"][..],
+        &[
+            "--model",
+            "m",
+            "--channel",
+            "c",
+            "--max",
+            "1",
+            "--step",
+            "0",
+            "Hi",
+        ],
+        &["--filename", "job.yaml", "--step", "3"],
+    ] {
+        assert!(parse(wrong).is_err(), "{wrong:?}");
+    }
+}
+
+#[test]
 fn arguments_that_contradict_each_other_are_refused() {
     let wrong: [&[&str]; 8] = [
         &[],

@@ -6,7 +6,10 @@ use cocoon_api::{
     NanoTon,
     agent::{Endpoint, SamplingDefaults},
     conditions::{Accepted, Observation, Reason as _},
-    crd::{InferenceJob, InferenceJobStatus, MaxPrices, job::BillingMode},
+    crd::{
+        InferenceJob, InferenceJobSpec, InferenceJobStatus, MaxPrices,
+        job::{BillingMode, MAX_ASSIGNMENTS},
+    },
     names::{INPUT_LABEL, INPUT_LABEL_VALUE},
 };
 
@@ -59,6 +62,8 @@ pub struct ValidatedJob {
     pub backoff_limit: u32,
     /// Who pays.
     pub billing: Billing,
+    /// Requests of one step of payment; none where the whole budget is reserved at once.
+    pub step: Option<u32>,
 }
 
 /// Who pays for a job.
@@ -148,8 +153,30 @@ pub fn validate(
             .and_then(|seconds| u64::try_from(seconds).ok())
             .map(Duration::from_secs),
         backoff_limit: spec.backoff_limit,
+        step: step(spec, &billing, input.total)?,
         billing,
     })
+}
+
+/// Each step takes an attempt, and a status has room for so many.
+fn step(spec: &InferenceJobSpec, billing: &Billing, total: u32) -> Result<Option<u32>, Rejection> {
+    let (Some(step), Billing::Channel { .. }) = (spec.billing.step, billing) else {
+        return Ok(None);
+    };
+    let most = u32::try_from(MAX_ASSIGNMENTS)
+        .unwrap_or(u32::MAX)
+        .saturating_sub(spec.backoff_limit.saturating_add(1));
+    let step = step.max(1);
+    if total.div_ceil(step) > most {
+        return Err(invalid(
+            &format!(
+                "spec.billing.step: {total} requests in steps of {step} take more than {most} attempts, which is what backoffLimit \
+                 leaves of {MAX_ASSIGNMENTS}: use larger steps, or split the job"
+            ),
+            true,
+        ));
+    }
+    Ok(Some(step))
 }
 
 fn invalid(message: &str, is_final: bool) -> Rejection {
@@ -224,6 +251,27 @@ mod tests {
             source_name: source_name(),
         });
         assert!(validate(&job, &Err(wrong)).unwrap_err().is_final);
+    }
+
+    #[test]
+    fn steps_that_no_status_has_room_for_are_refused() {
+        let mut job = job(&json!({"inline": [{"prompt": "x"}]}));
+        let mut validated = |step, total| {
+            job.spec.billing.step = Some(step);
+            let input = InputSummary {
+                total,
+                ..summary("x")
+            };
+            validate(&job, &Ok(input)).map(|valid| valid.step)
+        };
+        assert_eq!(validated(3, 256).unwrap(), Some(3));
+        let refused = validated(2, 256).unwrap_err();
+        assert!(
+            refused.is_final && refused.accepted.message.contains("step"),
+            "{refused:?}"
+        );
+        job.spec.billing.mode = BillingMode::Free;
+        assert_eq!(validate(&job, &Ok(summary("x"))).unwrap().step, None);
     }
 
     #[test]

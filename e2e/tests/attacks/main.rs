@@ -7,5 +7,6 @@ mod evidence;
 mod free;
 mod ledger;
 mod squatting;
+mod steps;
 
 use e2e::run::on_stack;

@@ -66,7 +66,12 @@ pub(super) fn follow(
         .model_sha256
         .parse()
         .map_err(|_| hexadecimal(job, "status.agreed.modelSHA256"))?;
-    let left: Vec<u32> = remaining(valid, &seen.stored.landing).collect();
+    // A step of payment at a time; all that is left where there are none.
+    let most = valid
+        .step
+        .and_then(|step| usize::try_from(step).ok())
+        .unwrap_or(usize::MAX);
+    let left: Vec<u32> = remaining(valid, &seen.stored.landing).take(most).collect();
     let is_left = |item: &&RequestItem| left.contains(&item.index);
     jobs.dispatcher.follow(Attempt {
         job: JobKey::of(job)?,

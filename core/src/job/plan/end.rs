@@ -57,13 +57,17 @@ pub(super) fn ended(world: &World<'_>) -> Option<End> {
         matches!(assignment.state, Lost | Ended | Refused)
     });
     let attempts = u32::try_from(spent.count()).unwrap_or(u32::MAX);
+    // Each step of payment takes an attempt that nobody has failed in.
+    let steps = job
+        .step
+        .map_or(0, |step| (landing.succeeded() + landing.failed()) / step);
     // One more could not be recorded.
     if world.status.assignments.len() >= MAX_ASSIGNMENTS {
         return end(Failed::BackoffLimitExceeded.condition(format!(
             "{MAX_ASSIGNMENTS} attempts, those included that were stopped by spec.suspend, ended before all requests had run"
         )));
     }
-    (attempts > job.backoff_limit).then(|| End {
+    (attempts > job.backoff_limit.saturating_add(steps)).then(|| End {
         condition: Failed::BackoffLimitExceeded
             .condition(format!("{attempts} attempts ended before all requests had run")),
     })

@@ -104,7 +104,12 @@ fn follow_step(
                 .map(|channel| ledger::used(&channel.status, &world.job.uid))
                 .transpose()?
                 .unwrap_or_default();
-            Some(budget.saturating_sub(world.landing.nano()?.max(metered)))
+            // Of a job that is paid step by step, what is reserved is the step's end.
+            let held = world
+                .channel
+                .and_then(|channel| ledger::reserved(&channel.status, &world.job.uid));
+            let most = held.unwrap_or(*budget).min(*budget);
+            Some(most.saturating_sub(world.landing.nano()?.max(metered)))
         }
     };
     let step = Step::Follow {

@@ -3,13 +3,13 @@
 use cocoon_api::{
     NanoTon,
     conditions::{Accepted, Funded, FundsReserved, Observation, Ready, Reason as _, VoucherValid, find},
-    crd::Agreement,
+    crd::{Agreement, PaymentChannelStatus},
     units::UnitError,
 };
 
 use super::{Channel, Draft, Offer, Step, World};
 use crate::{
-    funds::{Cover, consents_to_free},
+    funds::{Cover, allowance, consents_to_free},
     job::validate::Billing,
     ledger::{self, Refusal},
 };
@@ -116,6 +116,8 @@ pub(super) fn reserve(
         )));
         return Ok(Some(Step::Wait));
     }
+    let (step, total) = (world.job.step, world.job.input.total);
+    let budget = &allowance(*budget, step, world.landing.nano()?, total);
     // What was metered on the object that held the budget stays there: with attempts behind it, a job changes to no other.
     if world.status.assignments.is_empty() {
         draft.channel_uid = None;
@@ -169,7 +171,10 @@ pub(super) fn reserve(
             Step::Wait
         }
         Err(Refusal::Insufficient { available, wanted }) => {
-            draft.say(shortfall(name, channel, available, wanted));
+            draft.say(
+                paused(world, name, available, wanted)
+                    .unwrap_or_else(|| shortfall(name, channel, available, wanted)),
+            );
             Step::Wait
         }
     };
@@ -183,6 +188,26 @@ pub(super) fn reserve(
 /// finds its place: between two starts, counters only take the places that were held for them.
 fn has_place(channel: &Channel) -> bool {
     channel.status.counters.len() + channel.status.reservations.len() <= ledger::MAX_COUNTERS
+}
+
+/// Where a job is paid step by step and everything else is in order, that the next step has not been signed for.
+fn paused(world: &World<'_>, name: &str, available: NanoTon, wanted: NanoTon) -> Option<Observation> {
+    let step = world.job.step?;
+    let status = &world.channel?.status;
+    let ended = world.landing.succeeded() + world.landing.failed();
+    conditions_hold(status).then(|| {
+        FundsReserved::WaitingForFunds.condition(format!(
+            "paused after {ended} of {} requests: the voucher of channel {name} does not cover the next {step} yet; of {} TON in all, \
+             {} are covered",
+            world.job.input.total,
+            wanted.to_ton_string(),
+            available.to_ton_string()
+        ))
+    })
+}
+
+fn conditions_hold(status: &PaymentChannelStatus) -> bool {
+    find(&status.conditions, Ready::TYPE).is_some_and(|ready| ready.status == "True")
 }
 
 /// The channel's own conditions say more than the bare figures where it is not in order.

@@ -1,6 +1,7 @@
 mod always;
 mod attempts;
 mod coverage;
+mod steps;
 mod waits;
 
 use cocoon_api::{
