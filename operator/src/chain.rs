@@ -74,10 +74,17 @@ impl Networks {
     pub fn get(&self, name: &str) -> Result<Arc<Chain>, ChainError> {
         self.chains.get(name).cloned().ok_or_else(|| {
             let known: Vec<&str> = self.chains.keys().map(String::as_str).collect();
-            ChainError::WrongNetwork(format!(
-                "no endpoint is configured for network {name}, only for {}",
-                known.join(", ")
-            ))
+            ChainError::WrongNetwork(if known.is_empty() {
+                format!(
+                    "no TON network is configured, so that network {name} cannot be asked: name its endpoints in the chart's \
+                     ton.networks; until then only what is free is served"
+                )
+            } else {
+                format!(
+                    "no endpoint is configured for network {name}, only for {}",
+                    known.join(", ")
+                )
+            })
         })
     }
 

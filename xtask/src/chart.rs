@@ -117,6 +117,10 @@ impl Chart {
                 rendered.definitions_follow(name),
             ),
             (
+                format!("{name}: the roles of payers and farms follow their switch and overstep nothing"),
+                rendered.user_roles_follow(name),
+            ),
+            (
                 format!("{name}: the admission policy follows its switch and spares the operator"),
                 rendered.admission_policy_follows(name),
             ),

@@ -368,15 +368,15 @@ pub struct Assignment {
     /// The agent's public key, which verifies its receipts.
     #[schemars(length(max = 64))]
     pub agent: String,
+    /// The word of the provider's wallet that the key is its agent's; absent where no wallet is needed to serve for free.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<AgentCertificate>,
     /// Prices of the attempt: those that were agreed.
     #[serde(default)]
     pub prices: Prices,
     /// Requests delivered by it.
     pub requests: u32,
     /// Completion tokens of them.
-    /// The word of the provider's wallet that the key is its agent's; absent where no wallet is needed to serve for free.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub certificate: Option<AgentCertificate>,
     #[serde(default)]
     pub completion_tokens: i64,
     /// What they cost.

@@ -7,6 +7,7 @@ use cocoon_api::{
     NanoTon,
     crd::{CocoonProvider, LocalReference, PaymentChannel, PaymentChannelSpec, channel::Voucher},
 };
+use cocoon_core::settlement::terms;
 use cocoon_ton::{
     Address, Binding, ChannelOnChain, ChannelParams, ChannelState, ChannelStatus, Network,
     channel::{MAX_CHALLENGE, MIN_CHALLENGE},
@@ -105,10 +106,21 @@ impl Plan {
             cap: _,
             valid_for: _,
         } = arguments;
-        let (network_name, payout) = provider_payout(&provider, cluster).await?;
+        let Payout {
+            network: network_name,
+            address,
+            least_challenge,
+        } = provider_payout(&provider, cluster).await?;
+        ensure!(
+            challenge >= least_challenge,
+            "CocoonProvider {provider} works for channels with a window of {} or more (payout.minChallenge): give \
+             --challenge {}",
+            amount::span(least_challenge.into()),
+            amount::span(least_challenge.into())
+        );
         let network = with.chain.network(&network_name)?;
         let payer = with.payer.read(&network)?;
-        let paid = payee(&provider, &payout, &network)?;
+        let paid = payee(&provider, &address, &network)?;
         let params = ChannelParams {
             payer_key: payer.wallet.public_key(),
             payer: payer.wallet.address(),
@@ -256,7 +268,15 @@ impl Plan {
 }
 
 /// Network and payout address of the provider.
-async fn provider_payout(name: &str, cluster: &Cluster) -> Result<(String, String)> {
+/// What a payer needs to know of how a provider is paid.
+struct Payout {
+    network: String,
+    address: String,
+    /// Shortest challenge window that it works for, in seconds.
+    least_challenge: u32,
+}
+
+async fn provider_payout(name: &str, cluster: &Cluster) -> Result<Payout> {
     let providers: Api<CocoonProvider> = cluster.api();
     let found = providers
         .get_opt(name)
@@ -264,7 +284,12 @@ async fn provider_payout(name: &str, cluster: &Cluster) -> Result<(String, Strin
         .asked(|| format!("read CocoonProvider {name}"))?;
     let provider =
         found.with_context(|| format!("no CocoonProvider {name} in namespace {}", cluster.namespace))?;
-    Ok((provider.spec.payout.network, provider.spec.payout.address))
+    let payout = provider.spec.payout;
+    Ok(Payout {
+        least_challenge: terms(&payout).min_challenge_seconds,
+        network: payout.network,
+        address: payout.address,
+    })
 }
 
 fn payee(provider: &str, text: &str, network: &Network) -> Result<Address> {

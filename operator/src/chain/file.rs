@@ -144,12 +144,14 @@ pub enum FileError {
     #[error("networks: {0} is named twice")]
     Twice(String),
     /// Too many networks or endpoints, or none.
-    #[error("{field}: has {found} entries, from 1 to {limit} are possible")]
+    #[error("{field}: has {found} entries, from {least} to {limit} are possible")]
     Count {
         /// The list.
         field: String,
         /// Its length.
         found: usize,
+        /// The least.
+        least: usize,
         /// The limit.
         limit: usize,
     },
@@ -205,12 +207,14 @@ fn key(path: &Path) -> Result<Result<Zeroizing<String>, ClientError>, FileError>
 pub fn parse(text: &str) -> Result<Vec<Entry>, FileError> {
     let File { networks } =
         serde_saphyr::from_str(text).map_err(|error| FileError::Shape(error.to_string()))?;
-    bounded("networks", networks.len(), MAX_NETWORKS)?;
+    // Without a network nothing can be paid; offers that ask for nothing are served all the same.
+    bounded("networks", networks.len(), 0, MAX_NETWORKS)?;
     let mut names = BTreeSet::new();
     for network in &networks {
         bounded(
             &format!("networks: {}: endpoints", network.name),
             network.endpoints.len(),
+            1,
             MAX_ENDPOINTS,
         )?;
         if !names.insert(&network.name) {
@@ -220,13 +224,14 @@ pub fn parse(text: &str) -> Result<Vec<Entry>, FileError> {
     Ok(networks)
 }
 
-fn bounded(field: &str, found: usize, limit: usize) -> Result<(), FileError> {
-    if (1..=limit).contains(&found) {
+fn bounded(field: &str, found: usize, least: usize, limit: usize) -> Result<(), FileError> {
+    if (least..=limit).contains(&found) {
         return Ok(());
     }
     Err(FileError::Count {
         field: field.to_owned(),
         found,
+        least,
         limit,
     })
 }
@@ -250,9 +255,13 @@ mod tests {
     }
 
     #[test]
+    fn an_operator_without_a_network_starts_and_serves_what_is_free() {
+        assert_eq!(parse("networks: []").unwrap(), []);
+    }
+
+    #[test]
     fn faults_are_named() {
         let cases = [
-            ("networks: []", "networks: has 0 entries"),
             (
                 "networks: [{name: a, globalId: 1, endpoints: []}]",
                 "networks: a: endpoints: has 0 entries",

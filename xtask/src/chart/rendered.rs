@@ -166,6 +166,81 @@ impl Rendered {
         Ok(())
     }
 
+    /// Payers and farms get roles of their own, where they are wanted, and nothing of each other's or the operator's.
+    pub(super) fn user_roles_follow(&self, values: &str) -> Result<()> {
+        let named = |name: &str| {
+            self.of_kind("ClusterRole")
+                .find(|role| role["metadata"]["name"] == name)
+        };
+        let roles = ["cocoon-payer", "cocoon-payer-data", "cocoon-farm"];
+        let found = roles.iter().filter(|role| named(role).is_some()).count();
+        let wanted = if values == "one-namespace" { 0 } else { roles.len() };
+        ensure!(
+            found == wanted,
+            "{found} of {roles:?} are there, {wanted} are wanted"
+        );
+        if wanted == 0 {
+            return Ok(());
+        }
+        let may = |role: &str, resource: &str, verb: &str| {
+            let has = |list: &Value, what: &str| {
+                list.as_array()
+                    .is_some_and(|list| list.iter().any(|entry| entry == what || entry == "*"))
+            };
+            named(role)
+                .and_then(|role| role["rules"].as_array())
+                .is_some_and(|rules| {
+                    rules
+                        .iter()
+                        .any(|rule| has(&rule["resources"], resource) && has(&rule["verbs"], verb))
+                })
+        };
+        let writes = ["create", "update", "patch", "delete", "deletecollection"];
+        let never = [
+            ("cocoon-payer", &["cocoonproviders", "settlements", "secrets"][..]),
+            (
+                "cocoon-payer-data",
+                &["cocoonproviders", "settlements", "paymentchannels"],
+            ),
+            (
+                "cocoon-farm",
+                &["paymentchannels", "inferencejobs", "settlements"],
+            ),
+        ];
+        for (role, resources) in never {
+            let kinds = [
+                "cocoonproviders",
+                "inferencejobs",
+                "paymentchannels",
+                "settlements",
+            ];
+            let statuses = kinds.map(|kind| format!("{kind}/status"));
+            let all = resources
+                .iter()
+                .copied()
+                .chain(statuses.iter().map(String::as_str));
+            for (resource, verb) in all.flat_map(|resource| writes.map(|verb| (resource, verb))) {
+                ensure!(!may(role, resource, verb), "{role} may {verb} {resource}");
+            }
+            ensure!(!may(role, "secrets", "list"), "{role} may list Secrets");
+        }
+        ensure!(
+            !may("cocoon-farm", "secrets", "get") && !may("cocoon-payer", "secrets", "get"),
+            "Secrets are read with cocoon-payer-data alone"
+        );
+        for (role, resource, verb) in [
+            ("cocoon-payer", "inferencejobs", "create"),
+            ("cocoon-payer", "paymentchannels", "patch"),
+            ("cocoon-payer", "cocoonproviders", "get"),
+            ("cocoon-payer-data", "secrets", "get"),
+            ("cocoon-farm", "cocoonproviders", "patch"),
+            ("cocoon-farm", "secrets", "create"),
+        ] {
+            ensure!(may(role, resource, verb), "{role} may not {verb} {resource}");
+        }
+        Ok(())
+    }
+
     /// Every metric that an alert asks for is one that the operator's source names.
     pub(super) fn alerts_ask_for_metrics_of(&self, source: &str) -> Result<()> {
         let expressions: Vec<&str> = self

@@ -191,3 +191,19 @@ async fn the_rehearsed_object_is_the_one_that_is_created_but_for_its_signature()
     );
     assert_eq!(created.2["spec"]["voucher"]["validUntil"], json!(u32::MAX));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_paid_for_a_window_that_the_provider_does_not_work_for() {
+    let world = World::start();
+    let (cluster, asked) = cluster(None, World::payout());
+    let arguments = Arguments {
+        challenge: 1_800,
+        ..world.arguments("payer")
+    };
+    let error = run(arguments, &cluster).await.expect_err("refused");
+    let words = format!("{error:#}");
+    assert!(words.contains("minChallenge") && words.contains("1h"), "{words}");
+    assert_eq!(world.balance(), u128::from(FUNDS), "not a nanoTON");
+    let asked = asked.lock().expect("no panic");
+    assert!(asked.iter().all(|(method, ..)| *method != Method::POST));
+}
