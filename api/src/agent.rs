@@ -65,7 +65,7 @@ pub struct SamplingDefaults {
     /// `0` is greedy; `0..=2`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub temperature: Option<f64>,
-    /// Nucleus, `0 < p ≤ 1`.
+    /// Nucleus, `0..=1`; 0 leaves the likeliest token alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub top_p: Option<f64>,
     /// Only the `k` likeliest tokens; absent or 0 is all.

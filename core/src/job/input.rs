@@ -73,6 +73,14 @@ pub enum InputError {
         /// Its size.
         bytes: usize,
     },
+    /// Not a text that can be read line by line.
+    #[error("{source_name} {encoding}: save it as UTF-8 text")]
+    NoText {
+        /// The field or object.
+        source_name: String,
+        /// What it is instead.
+        encoding: Encoding,
+    },
     /// One line or item is not a request.
     #[error("{place}: {problem}")]
     Malformed {
@@ -81,6 +89,20 @@ pub enum InputError {
         /// What is wrong with it.
         problem: Problem,
     },
+}
+
+/// What bytes are instead of UTF-8 text, as far as they tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Encoding {
+    /// They begin with a byte order mark of UTF-16.
+    #[error("is UTF-16 text")]
+    Utf16,
+    /// They begin with a byte order mark of UTF-32.
+    #[error("is UTF-32 text")]
+    Utf32,
+    /// There are NUL bytes, which JSON never has: UTF-16 without a byte order mark, or no text at all.
+    #[error("holds NUL bytes (the first one in line {0})")]
+    Nul(usize),
 }
 
 /// What is wrong with one request.
@@ -130,10 +152,17 @@ pub fn inline(bodies: Vec<Payload>) -> Result<Requests, InputError> {
 }
 
 /// Reads batch JSONL; `source_name` is the object and key, for messages.
+///
+/// A byte order mark of UTF-8 is passed over. Lines end with LF or CRLF, and with CR where no LF is in the text.
 pub fn batch(bytes: &[u8], source_name: &str, endpoint: Endpoint) -> Result<Requests, InputError> {
     within_limit(source_name, bytes.len())?;
+    let text = as_text(bytes).map_err(|encoding| InputError::NoText {
+        source_name: source_name.to_owned(),
+        encoding,
+    })?;
+    let end = if text.contains(&b'\n') { b'\n' } else { b'\r' };
     let lines = (1..)
-        .zip(bytes.split(|byte| *byte == b'\n'))
+        .zip(text.split(|byte| *byte == end))
         .filter(|(_, line)| !line.trim_ascii().is_empty());
     let named = lines.map(|(number, line): (usize, &[u8])| {
         let place = format!("{source_name} line {number}");
@@ -154,6 +183,25 @@ pub fn batch(bytes: &[u8], source_name: &str, endpoint: Endpoint) -> Result<Requ
         Ok((place, line.custom_id, line.body))
     });
     collect(source_name, named)
+}
+
+/// The bytes behind a byte order mark, where they may be UTF-8 text. Each line is checked by itself, so that a fault has its place.
+fn as_text(bytes: &[u8]) -> Result<&[u8], Encoding> {
+    const UTF8_MARK: &[u8] = &[0xEF, 0xBB, 0xBF];
+    const UTF16_MARKS: [&[u8]; 2] = [&[0xFF, 0xFE], &[0xFE, 0xFF]];
+    const UTF32_MARKS: [&[u8]; 2] = [&[0xFF, 0xFE, 0, 0], &[0, 0, 0xFE, 0xFF]];
+    let begins = |marks: [&[u8]; 2]| marks.iter().any(|mark| bytes.starts_with(mark));
+    if begins(UTF32_MARKS) {
+        return Err(Encoding::Utf32);
+    }
+    if begins(UTF16_MARKS) {
+        return Err(Encoding::Utf16);
+    }
+    if let Some(place) = bytes.iter().position(|byte| *byte == 0) {
+        let line = bytes[..place].split(|byte| *byte == b'\n').count();
+        return Err(Encoding::Nul(line));
+    }
+    Ok(bytes.strip_prefix(UTF8_MARK).unwrap_or(bytes))
 }
 
 fn within_limit(source_name: &str, bytes: usize) -> Result<(), InputError> {
@@ -184,13 +232,8 @@ fn check_line(line: &BatchLine<'_>, endpoint: Endpoint) -> Result<(), Problem> {
 type Named = Result<(String, Option<String>, Payload), InputError>;
 
 fn collect(source_name: &str, named: impl Iterator<Item = Named>) -> Result<Requests, InputError> {
-    let (mut items, mut custom_ids) = (Vec::new(), Vec::new());
-    let mut seen: BTreeMap<String, u32> = BTreeMap::new();
-    let mut hash = Sha256::new();
-    let mut feed = |bytes: &[u8]| {
-        hash.update((bytes.len() as u64).to_be_bytes());
-        hash.update(bytes);
-    };
+    let (mut items, mut ids) = (Vec::new(), Vec::new());
+    let mut given: BTreeMap<String, u32> = BTreeMap::new();
     for (index, request) in (0u32..).zip(named) {
         if items.len() == MAX_REQUESTS {
             return Err(InputError::TooMany {
@@ -202,25 +245,49 @@ fn collect(source_name: &str, named: impl Iterator<Item = Named>) -> Result<Requ
         if !body.is_object() {
             return Err(malformed(Problem::Body));
         }
-        let custom_id = custom_id.unwrap_or_else(|| format!("request-{index}"));
-        if let Some(first) = seen.insert(custom_id.clone(), index) {
+        if let Some(name) = &custom_id
+            && let Some(first) = given.insert(name.clone(), index)
+        {
             return Err(malformed(Problem::Twice(first)));
         }
-        feed(custom_id.as_bytes());
-        feed(body.text().as_bytes());
         items.push(RequestItem { index, body });
-        custom_ids.push(custom_id);
+        ids.push(custom_id);
     }
     if items.is_empty() {
         return Err(InputError::Empty {
             source_name: source_name.to_owned(),
         });
     }
+    let custom_ids: Vec<String> = (0..)
+        .zip(ids)
+        .map(|(index, id)| id.unwrap_or_else(|| generated(index, &given)))
+        .collect();
+    let mut hash = Sha256::new();
+    let mut feed = |bytes: &[u8]| {
+        hash.update((bytes.len() as u64).to_be_bytes());
+        hash.update(bytes);
+    };
+    for (name, item) in custom_ids.iter().zip(&items) {
+        feed(name.as_bytes());
+        feed(item.body.text().as_bytes());
+    }
     Ok(Requests {
         items,
         custom_ids,
         digest: Sha256Digest(hash.finalize().into()),
     })
+}
+
+/// The name of a request without one: `request-1`, and where another request was given that name, the first of `request-1-2`,
+/// `request-1-3` and so on that none was given.
+fn generated(index: u32, given: &BTreeMap<String, u32>) -> String {
+    let plain = format!("request-{index}");
+    // One more than there are given names, so that one is free.
+    let numbered = (2..).take(given.len()).map(|number| format!("{plain}-{number}"));
+    std::iter::once(plain.clone())
+        .chain(numbered)
+        .find(|name| !given.contains_key(name))
+        .unwrap_or(plain)
 }
 
 #[cfg(test)]

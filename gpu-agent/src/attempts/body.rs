@@ -1,7 +1,10 @@
 //! Request bodies as in the `OpenAI` API, read into typed values.
 //!
-//! A field that is not implemented is refused rather than ignored, and a refusal names the field, never its value:
-//! what a body says is private.
+//! A field that is not implemented is refused rather than ignored, unless its value asks for nothing ([`neutral`]). A refusal names
+//! the field, never its value: what a body says is private.
+
+mod messages;
+mod neutral;
 
 use cocoon_api::agent::{Endpoint, FailureCode, MAX_STOP_STRINGS, SamplingDefaults};
 use serde_json::{Map, Value};
@@ -83,7 +86,7 @@ impl Body {
         };
         let fields = Fields(fields);
         fields.refuse_unknown(endpoint)?;
-        fields.refuse_unsupported(model)?;
+        fields.refuse_other_model(model)?;
         let input = match endpoint {
             Endpoint::Completions => Input::Prompt(fields.prompt()?),
             Endpoint::ChatCompletions => Input::Messages(fields.messages()?),
@@ -124,34 +127,29 @@ impl Fields<'_> {
             "seed",
             "stop",
             "ignore_eos",
-            "n",
-            "stream",
-            "user",
         ];
-        match self
-            .0
-            .keys()
-            .find(|key| !own.contains(&key.as_str()) && !common.contains(&key.as_str()))
-        {
-            None => Ok(()),
-            Some(key) if key.len() <= MAX_NAME_BYTES => Err(Refusal::invalid(format!(
-                "field {key:?} is not supported on {}",
-                endpoint.path()
-            ))),
-            Some(_) => Err(Refusal::invalid("a field with a very long name is not supported")),
+        for (name, value) in self.0 {
+            if own.contains(&name.as_str()) || common.contains(&name.as_str()) {
+                continue;
+            }
+            match neutral::judge(name, value) {
+                Some(true) => {}
+                Some(false) => {
+                    let message = format!("{name} is supported only where it asks for nothing, such as null");
+                    return Err(Refusal::invalid(message));
+                }
+                None if value.is_null() => {}
+                None if name.len() <= MAX_NAME_BYTES => {
+                    let message = format!("field {name:?} is not supported on {}", endpoint.path());
+                    return Err(Refusal::invalid(message));
+                }
+                None => return Err(Refusal::invalid("a field with a very long name is not supported")),
+            }
         }
+        Ok(())
     }
 
-    fn refuse_unsupported(&self, model: &str) -> Result<(), Refusal> {
-        if self
-            .get("stream")
-            .is_some_and(|value| *value != Value::Bool(false))
-        {
-            return Err(Refusal::invalid("stream is not supported in a job"));
-        }
-        if self.get("n").is_some_and(|value| value.as_u64() != Some(1)) {
-            return Err(Refusal::invalid("n must be 1"));
-        }
+    fn refuse_other_model(&self, model: &str) -> Result<(), Refusal> {
         if self
             .get("model")
             .is_some_and(|value| value.as_str() != Some(model))
@@ -169,7 +167,7 @@ impl Fields<'_> {
         };
         match self.get(name) {
             None => Ok(default.map(|tokens| tokens as usize).filter(|tokens| *tokens > 0)),
-            Some(value) => match value.as_u64().and_then(|tokens| usize::try_from(tokens).ok()) {
+            Some(value) => match whole(value).and_then(|tokens| usize::try_from(tokens).ok()) {
                 Some(tokens) if tokens > 0 => Ok(Some(tokens)),
                 _ => Err(Refusal::invalid(format!("{name} must be a positive integer"))),
             },
@@ -193,8 +191,8 @@ impl Fields<'_> {
         if !(0.0..=2.0).contains(&temperature) {
             return Err(Refusal::invalid("temperature must be from 0 to 2"));
         }
-        if !(top_p > 0.0 && top_p <= 1.0) {
-            return Err(Refusal::invalid("top_p must be above 0 and at most 1"));
+        if !(0.0..=1.0).contains(&top_p) {
+            return Err(Refusal::invalid("top_p must be from 0 to 1"));
         }
         let temperature = if temperature < LEAST_TEMPERATURE {
             0.0
@@ -208,7 +206,7 @@ impl Fields<'_> {
         Ok(Sampling {
             temperature: narrow(temperature),
             top_k: u32::try_from(top_k).unwrap_or(u32::MAX),
-            // The smallest positive number stands for those that are smaller still.
+            // The smallest positive number stands for 0 and those that are smaller still: it leaves the likeliest token alone.
             top_p: narrow(top_p).max(f32::MIN_POSITIVE),
             min_p: narrow(min_p),
             penalties: self.penalties()?,
@@ -277,9 +275,7 @@ impl Fields<'_> {
 
     fn integer(&self, name: &str) -> Result<Option<u64>, Refusal> {
         let number = |value: &Value| {
-            value
-                .as_u64()
-                .ok_or_else(|| Refusal::invalid(format!("{name} must be a non-negative integer")))
+            whole(value).ok_or_else(|| Refusal::invalid(format!("{name} must be a non-negative integer")))
         };
         self.get(name).map(number).transpose()
     }
@@ -287,24 +283,43 @@ impl Fields<'_> {
     fn prompt(&self) -> Result<String, Refusal> {
         match self.get("prompt") {
             Some(Value::String(prompt)) => Ok(prompt.clone()),
+            Some(Value::Array(prompts)) => match prompts.as_slice() {
+                [Value::String(prompt)] => Ok(prompt.clone()),
+                _ => Err(Refusal::invalid(
+                    "prompt must be one string; make each prompt a request of the job",
+                )),
+            },
             _ => Err(Refusal::invalid("prompt must be a string")),
         }
     }
 
     fn messages(&self) -> Result<Vec<Message>, Refusal> {
-        let refusal =
-            || Refusal::invalid("messages must be a list of {\"role\", \"content\"} with text content");
         let Some(Value::Array(messages)) = self.get("messages") else {
-            return Err(refusal());
+            return Err(Refusal::invalid(
+                "messages must be a list of {\"role\", \"content\"}",
+            ));
         };
         if messages.is_empty() {
             return Err(Refusal::invalid("messages is empty"));
         }
-        messages
-            .iter()
-            .map(|message| read_message(message).ok_or_else(refusal))
-            .collect()
+        let read = |(index, message)| {
+            messages::read(message).map_err(|problem| Refusal::invalid(format!("messages[{index}]{problem}")))
+        };
+        messages.iter().enumerate().map(read).collect()
     }
+}
+
+/// A whole number from 0, which may be written as `4.0`.
+fn whole(value: &Value) -> Option<u64> {
+    value.as_u64().or_else(|| {
+        let number = value.as_f64()?;
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a whole number below 2^53 is exact in both types"
+        )]
+        (number.fract() == 0.0 && (0.0..9_007_199_254_740_992.0).contains(&number)).then_some(number as u64)
+    })
 }
 
 /// A number as samplers take it.
@@ -314,28 +329,6 @@ impl Fields<'_> {
 )]
 fn narrow(value: f64) -> f32 {
     value as f32
-}
-
-/// A message whose content is a string, or a list of text parts.
-fn read_message(message: &Value) -> Option<Message> {
-    let fields = message.as_object()?;
-    if fields.keys().any(|key| key != "role" && key != "content") {
-        return None;
-    }
-    let content = match fields.get("content")? {
-        Value::String(text) => text.clone(),
-        Value::Array(parts) => {
-            let text = |part: &Value| {
-                (part.get("type")? == "text").then(|| part.get("text")?.as_str().map(str::to_owned))?
-            };
-            parts.iter().map(text).collect::<Option<String>>()?
-        }
-        _ => return None,
-    };
-    Some(Message {
-        role: fields.get("role")?.as_str()?.to_owned(),
-        content,
-    })
 }
 
 #[cfg(test)]

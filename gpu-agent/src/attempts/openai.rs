@@ -10,7 +10,10 @@ use super::{
     body::{Body, Input, Refusal},
     served::Served,
 };
-use crate::engine::{FinishReason, GenerationRequest};
+use crate::{
+    engine::{FinishReason, GenerationRequest},
+    model::chat::ChatError,
+};
 
 /// A request that can run.
 #[derive(Debug, Clone, PartialEq)]
@@ -62,11 +65,8 @@ fn tokens(model: &Served, input: &Input) -> Result<Vec<u32>, Refusal> {
                     "the model has no chat template; use /v1/completions",
                 ));
             };
-            // The error's kind says enough; its text may repeat a message.
-            let refused = |error: minijinja::Error| {
-                Refusal::invalid(format!("the chat template refuses messages: {}", error.kind()))
-            };
-            model.tokenizer.encode(&chat.render(messages).map_err(refused)?)
+            let refused = |error: ChatError| Refusal::invalid(error.to_string());
+            chat.render(messages).map_err(refused)?.tokens(&model.tokenizer)
         }
     };
     let tokens = tokens.map_err(|error| Refusal::invalid(error.to_string()))?;

@@ -145,7 +145,8 @@ impl Tokenizer {
         Ok(encoding.get_ids().to_vec())
     }
 
-    /// Tokens of a raw prompt: as [`Tokenizer::encode`], after the beginning-of-sequence token where the model wants one.
+    /// Tokens of a raw prompt: as [`Tokenizer::encode`], after the beginning-of-sequence token where the model wants one and the
+    /// prompt does not begin with it.
     ///
     /// # Errors
     /// As [`Tokenizer::encode`].
@@ -153,6 +154,7 @@ impl Tokenizer {
         let mut tokens = self.encode(text)?;
         if self.add_bos
             && let Some(bos) = self.bos
+            && tokens.first() != Some(&bos)
         {
             tokens.insert(0, bos);
         }
@@ -170,6 +172,17 @@ impl Tokenizer {
     /// The token's own name, as templates use it.
     pub fn name(&self, token: u32) -> Option<String> {
         self.inner.id_to_token(token)
+    }
+
+    /// Names that direct the model where they stand in a text: control tokens, and tokens that look like them in files whose converter
+    /// took them for text of the user's own.
+    pub fn control_names(&self) -> impl Iterator<Item = String> {
+        let looks_like_one =
+            |name: &str| END_NAMES.contains(&name) || (name.starts_with("<|") && name.ends_with("|>"));
+        self.pieces.iter().filter_map(move |piece| {
+            let name = std::str::from_utf8(&piece.bytes).ok()?;
+            (piece.control || looks_like_one(name)).then(|| name.to_owned())
+        })
     }
 
     /// The beginning-of-sequence token, if the file names one.

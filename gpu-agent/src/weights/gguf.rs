@@ -60,7 +60,11 @@ impl Header {
         reader.magic()?;
         let version = reader.u32("version")?;
         if !(2..=3).contains(&version) {
-            return Err(HeaderError::Version { version });
+            return Err(if (1..=3).contains(&version.swap_bytes()) {
+                HeaderError::BigEndian
+            } else {
+                HeaderError::Version { version }
+            });
         }
         let tensor_count = reader.count("tensor_count", MAX_TENSORS)?;
         let entry_count = reader.count("metadata_kv_count", MAX_METADATA_ENTRIES)?;
@@ -73,6 +77,8 @@ impl Header {
                 return Err(HeaderError::field(&key, "appears twice"));
             }
         }
+
+        refuse_split(&metadata)?;
 
         let mut tensors = BTreeMap::new();
         for index in 0..tensor_count {
@@ -193,16 +199,32 @@ fn read_tensor(
     ))
 }
 
+/// A model in several files has most of its tensors elsewhere.
+fn refuse_split(metadata: &BTreeMap<String, Value>) -> Result<(), HeaderError> {
+    const KEY: &str = "split.count";
+    match metadata.get(KEY).and_then(Value::as_u32) {
+        None | Some(0 | 1) => Ok(()),
+        Some(count) => Err(HeaderError::field(
+            KEY,
+            &format!(
+                "is {count}: the model is split into {count} files; merge them into one with `llama-gguf-split --merge`"
+            ),
+        )),
+    }
+}
+
 fn alignment(metadata: &BTreeMap<String, Value>) -> Result<u64, HeaderError> {
     const KEY: &str = "general.alignment";
     let Some(value) = metadata.get(KEY) else {
         return Ok(DEFAULT_ALIGNMENT);
     };
+    // The specification wants a multiple of 8, llama.cpp a power of two: files of either kind exist.
+    let is_allowed = |alignment: u64| alignment.is_power_of_two() || alignment.is_multiple_of(8);
     match value.as_u32().map(u64::from) {
-        Some(alignment) if alignment.is_power_of_two() && alignment <= MAX_ALIGNMENT => Ok(alignment),
+        Some(alignment @ 1..=MAX_ALIGNMENT) if is_allowed(alignment) => Ok(alignment),
         _ => Err(HeaderError::field(
             KEY,
-            &format!("is not a power of two up to {MAX_ALIGNMENT}"),
+            &format!("is no multiple of 8 up to {MAX_ALIGNMENT}, and no power of two"),
         )),
     }
 }

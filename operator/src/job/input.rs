@@ -72,11 +72,16 @@ fn parse(
     input::batch(bytes, &source_name(kind, reference), job.spec.endpoint).map_err(InputFault::Wrong)
 }
 
+/// The key may be among the texts or among the bytes, where `kubectl create configmap --from-file` puts what is no UTF-8.
 fn of_config_map(found: Option<ConfigMap>, reference: &KeyReference) -> Result<Vec<u8>, InputFault> {
-    let text = found.and_then(|map| map.data.unwrap_or_default().remove(&reference.key));
-    text.map(String::into_bytes).ok_or_else(|| InputFault::Missing {
-        source_name: source_name("ConfigMap", reference),
-    })
+    let map = found.unwrap_or_default();
+    let text = map.data.unwrap_or_default().remove(&reference.key);
+    let bytes = || map.binary_data.unwrap_or_default().remove(&reference.key);
+    text.map(String::into_bytes)
+        .or_else(|| bytes().map(|bytes| bytes.0))
+        .ok_or_else(|| InputFault::Missing {
+            source_name: source_name("ConfigMap", reference),
+        })
 }
 
 /// A Secret is read only where its owner allows it: whoever may make jobs need not be allowed to read Secrets.
@@ -106,6 +111,22 @@ mod tests {
             json!({"metadata": {"name": "wallet", "labels": labels}, "data": {"key": "Y2FuYXJ5"}}),
         )
         .unwrap()
+    }
+
+    #[test]
+    fn a_config_map_is_read_from_its_texts_and_from_its_bytes() {
+        let map = || -> ConfigMap {
+            let value = json!({"data": {"text": "a"}, "binaryData": {"bytes": "/w=="}});
+            serde_json::from_value(value).unwrap()
+        };
+        let read = |key| of_config_map(Some(map()), &reference(key));
+        assert_eq!(read("text").unwrap(), b"a");
+        assert_eq!(read("bytes").unwrap(), b"\xff");
+        assert!(matches!(read("other"), Err(InputFault::Missing { .. })));
+        assert!(matches!(
+            of_config_map(None, &reference("text")),
+            Err(InputFault::Missing { .. })
+        ));
     }
 
     fn reference(key: &str) -> KeyReference {

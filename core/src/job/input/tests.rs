@@ -70,6 +70,89 @@ fn no_error_repeats_a_byte_of_the_input() {
 }
 
 #[test]
+fn generated_names_give_way_to_given_ones() {
+    let text = "{\"body\":{}}\n{\"body\":{}}\n{\"custom_id\":\"request-0\",\"body\":{}}\n\
+                {\"custom_id\":\"request-0-2\",\"body\":{}}\n{\"custom_id\":\"request-1-2\",\"body\":{}}";
+    let names = batch(text.as_bytes(), "s", PATH).unwrap().custom_ids;
+    assert_eq!(
+        names,
+        [
+            "request-0-3",
+            "request-1",
+            "request-0",
+            "request-0-2",
+            "request-1-2"
+        ]
+    );
+}
+
+/// The text, as UTF-16 with or without a byte order mark.
+fn utf16(text: &str, mark: bool, swap: bool) -> Vec<u8> {
+    let mark = mark.then_some(0xFEFF);
+    let units = mark.into_iter().chain(text.encode_utf16());
+    units
+        .flat_map(|unit| {
+            if swap {
+                unit.to_be_bytes()
+            } else {
+                unit.to_le_bytes()
+            }
+        })
+        .collect()
+}
+
+#[test]
+fn a_byte_order_mark_and_every_kind_of_line_end_are_read() {
+    let line = "{\"body\":{\"prompt\":\"x\"}}";
+    let plain = batch(format!("{line}\n{line}").as_bytes(), "s", PATH).unwrap();
+    for text in [
+        format!("\u{feff}{line}\n{line}\n"),
+        format!("{line}\r\n{line}\r\n"),
+        format!("{line}\r{line}\r"),
+        format!("\u{feff}{line}\r\r{line}"),
+    ] {
+        assert_eq!(batch(text.as_bytes(), "s", PATH), Ok(plain.clone()), "{text:?}");
+    }
+    let faulty = batch(format!("{line}\r{{\r").as_bytes(), "s", PATH).unwrap_err();
+    assert!(faulty.to_string().starts_with("s line 2: "), "{faulty}");
+}
+
+#[test]
+fn bytes_that_are_no_utf8_are_refused_by_name_and_never_altered() {
+    let line = "{\"body\":{\"prompt\":\"Café\"}}";
+    let latin1: Vec<u8> = line
+        .chars()
+        .map(|c| u8::try_from(u32::from(c)).unwrap())
+        .collect();
+    let cases = [
+        (utf16(line, true, false), "is UTF-16 text: save it as UTF-8 text"),
+        (utf16(line, true, true), "is UTF-16 text: save it as UTF-8 text"),
+        (
+            utf16(line, false, false),
+            "holds NUL bytes (the first one in line 1)",
+        ),
+        (
+            utf16(line, false, true),
+            "holds NUL bytes (the first one in line 1)",
+        ),
+        ([&[0xFF, 0xFE, 0, 0], line.as_bytes()].concat(), "is UTF-32 text"),
+        (
+            [line.as_bytes(), b"\n\0\0"].concat(),
+            "holds NUL bytes (the first one in line 2)",
+        ),
+        (latin1, "line 1: it is no UTF-8 text (line 1, column 23)"),
+        (
+            [&[0xEF, 0xBB, 0xBF], &b"\xff"[..]].concat(),
+            "line 1: it is no UTF-8 text",
+        ),
+    ];
+    for (bytes, words) in cases {
+        let refused = batch(&bytes, "Secret in key jobs", PATH).unwrap_err().to_string();
+        assert!(refused.contains(words), "{refused}");
+    }
+}
+
+#[test]
 fn limits_are_named() {
     let many = "{\"body\":{\"prompt\":\"x\"}}\n".repeat(MAX_REQUESTS + 1);
     assert!(problem(&many).contains("more than 256 requests"));

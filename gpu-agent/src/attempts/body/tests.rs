@@ -61,6 +61,136 @@ fn penalties_and_min_p_are_read_and_a_tiny_temperature_is_none() {
 }
 
 #[test]
+fn null_equals_absent_and_neutral_values_ask_for_nothing() {
+    let plain = read(
+        Endpoint::ChatCompletions,
+        &json!({"messages": [{"role": "user", "content": "Hi"}]}),
+    );
+    let neutral = json!({
+        "messages": [{"role": "user", "content": "Hi", "name": null, "refusal": null, "tool_calls": null, "annotations": []}],
+        "model": null, "max_tokens": null, "max_completion_tokens": null, "temperature": null, "top_p": null, "top_k": null,
+        "min_p": null, "presence_penalty": 0, "frequency_penalty": 0.0, "repetition_penalty": 1, "seed": null, "stop": null,
+        "ignore_eos": null, "n": 1.0, "stream": false, "stream_options": null, "user": "u", "store": false,
+        "metadata": {"a": "b"}, "logprobs": false, "top_logprobs": 0, "response_format": {"type": "text"},
+        "parallel_tool_calls": true, "tools": [], "tool_choice": "auto", "functions": null, "function_call": null,
+        "logit_bias": {}, "service_tier": "auto", "modalities": ["text"], "audio": null, "prediction": null,
+        "reasoning_effort": null, "unheard_of": null, "best_of": 1, "echo": false, "suffix": "",
+    });
+    assert_eq!(read(Endpoint::ChatCompletions, &neutral), plain);
+    assert!(plain.is_ok());
+    let whole = json!({"prompt": ["Hi"], "max_tokens": 4.0, "top_k": 3.0, "seed": 7.0, "top_p": 0});
+    let whole = read(Endpoint::Completions, &whole).expect("valid");
+    assert_eq!(
+        (whole.input, whole.max_tokens),
+        (Input::Prompt("Hi".to_owned()), Some(4))
+    );
+    assert_eq!((whole.sampling.top_k, whole.sampling.seed), (3, 7));
+    assert!(whole.sampling.top_p > 0.0);
+}
+
+#[test]
+fn messages_are_read_as_sdks_write_them() {
+    let messages = json!([
+        {"role": "user", "content": "2+2?", "name": "ann"},
+        {"role": "assistant", "content": null, "refusal": null, "tool_calls": [
+            {"id": "c1", "type": "function", "function": {"name": "add", "arguments": "{\"a\": 2}"}},
+        ]},
+        {"role": "tool", "content": "4", "tool_call_id": "c1"},
+        {"role": "assistant", "content": ""},
+    ]);
+    let body = read(Endpoint::ChatCompletions, &json!({"messages": messages})).expect("valid");
+    let Input::Messages(read) = body.input else {
+        panic!("a conversation")
+    };
+    assert_eq!(read[0].name.as_deref(), Some("ann"));
+    let call = json!({"id": "c1", "type": "function", "function": {"name": "add", "arguments": {"a": 2}}});
+    assert_eq!(
+        (read[1].content.as_str(), &read[1].tool_calls),
+        ("", &Some(vec![call]))
+    );
+    assert_eq!(read[2].tool_call_id.as_deref(), Some("c1"));
+    assert_eq!(read[3], Message::text("assistant", ""));
+}
+
+#[test]
+fn a_message_that_is_refused_is_named_with_its_field() {
+    let cases = [
+        (json!({"role": "user"}), "messages[1].content is missing"),
+        (
+            json!({"role": "user", "content": null}),
+            "messages[1].content is missing",
+        ),
+        (
+            json!({"role": "user", "content": 1}),
+            "messages[1].content must be text",
+        ),
+        (
+            json!({"role": "user", "content": [{"type": "image_url", "image_url": "secret"}]}),
+            "messages[1].content has a part that is no text",
+        ),
+        (json!({"content": "secret"}), "messages[1].role is missing"),
+        (
+            json!({"role": 1, "content": "secret"}),
+            "messages[1].role must be",
+        ),
+        (json!("secret"), "messages[1] must be an object"),
+        (
+            json!({"role": "user", "content": "a", "secret": 1}),
+            "messages[1] has a field",
+        ),
+        (
+            json!({"role": "assistant", "content": null, "tool_calls": [{"secret": 1}]}),
+            "messages[1].tool_calls must have",
+        ),
+    ];
+    for (message, words) in cases {
+        let body = json!({"messages": [{"role": "user", "content": "Hi"}, message]});
+        let refusal = read(Endpoint::ChatCompletions, &body).expect_err("must be refused");
+        assert!(refusal.message.starts_with(words), "{refusal}");
+        assert!(!refusal.message.contains("secret"), "{refusal}");
+    }
+}
+
+/// Bounds of a job's parameters, as its definition has them, at which the API server still takes a manifest.
+#[test]
+fn every_parameter_at_the_bounds_of_the_definition_is_taken() {
+    let definition: Value =
+        serde_saphyr::from_str(include_str!("../../../../crds/inferencejobs.yaml")).expect("YAML");
+    let pointer = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/parameters/properties";
+    let fields = definition
+        .pointer(pointer)
+        .and_then(Value::as_object)
+        .expect("parameters");
+    assert!(fields.len() >= 5, "{fields:?}");
+    for (name, schema) in fields {
+        for bound in ["minimum", "maximum"] {
+            let at = schema
+                .get(bound)
+                .unwrap_or_else(|| panic!("{name} has no {bound}"));
+            let parameters: SamplingDefaults =
+                serde_json::from_value(json!({name: whole(at).map_or(at.clone(), Value::from)}))
+                    .expect("a parameter");
+            let defaults = Defaults {
+                sampling: parameters,
+                seed: 0,
+            };
+            let body = Body::read(
+                Endpoint::Completions,
+                "smollm2",
+                &json!({"prompt": "Hi"}),
+                defaults,
+            )
+            .unwrap_or_else(|refusal| panic!("{name} at its {bound}: {refusal}"));
+            let spec = SampleSpec {
+                sampling: body.sampling,
+                ..SampleSpec::GREEDY
+            };
+            assert_eq!(spec.check(1), Ok(()), "{name} at its {bound}");
+        }
+    }
+}
+
+#[test]
 fn a_conversation_may_have_text_in_parts() {
     let messages =
         json!([{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}]);
@@ -69,10 +199,7 @@ fn a_conversation_may_have_text_in_parts() {
         &json!({"messages": messages, "max_completion_tokens": 3}),
     )
     .expect("valid");
-    let expected = Message {
-        role: "user".to_owned(),
-        content: "ab".to_owned(),
-    };
+    let expected = Message::text("user", "ab");
     assert_eq!(
         (body.input, body.max_tokens),
         (Input::Messages(vec![expected]), Some(3))
@@ -82,10 +209,18 @@ fn a_conversation_may_have_text_in_parts() {
 #[test]
 fn what_is_wrong_or_not_implemented_is_refused_by_name_and_without_its_value() {
     let cases = [
-        ("prompt", json!({"prompt": ["secret"]})),
+        ("prompt", json!({"prompt": ["secret", "secret"]})),
+        ("prompt", json!({"prompt": [1, 2]})),
         ("prompt", json!({})),
         ("stream", json!({"prompt": "secret", "stream": true})),
-        ("n must be 1", json!({"prompt": "secret", "n": 2})),
+        ("n is supported only", json!({"prompt": "secret", "n": 2})),
+        (
+            "response_format",
+            json!({"prompt": "secret", "response_format": {"type": "json_object"}}),
+        ),
+        ("tools", json!({"prompt": "secret", "tools": [{"secret": 1}]})),
+        ("logit_bias", json!({"prompt": "secret", "logit_bias": {"5": 1}})),
+        ("seed", json!({"prompt": "secret", "seed": 4.5})),
         ("model", json!({"prompt": "secret", "model": "other"})),
         ("logprobs", json!({"prompt": "secret", "logprobs": 5})),
         ("temperature", json!({"prompt": "secret", "temperature": -1})),
@@ -93,7 +228,7 @@ fn what_is_wrong_or_not_implemented_is_refused_by_name_and_without_its_value() {
             "temperature",
             json!({"prompt": "secret", "temperature": "secret"}),
         ),
-        ("top_p", json!({"prompt": "secret", "top_p": 0})),
+        ("top_p", json!({"prompt": "secret", "top_p": 1.01})),
         ("top_k", json!({"prompt": "secret", "top_k": -1})),
         ("min_p", json!({"prompt": "secret", "min_p": 1.5})),
         (
@@ -150,7 +285,7 @@ proptest::proptest! {
     #[test]
     fn arbitrary_values_of_known_fields_never_panic(
         name in "prompt|messages|max_tokens|temperature|top_p|top_k|min_p|presence_penalty|frequency_penalty|\
-            repetition_penalty|seed|stop|ignore_eos|n|stream|model|user|other",
+            repetition_penalty|seed|stop|ignore_eos|n|stream|model|user|tools|response_format|logit_bias|modalities|other",
         value in proptest::prop_oneof!["[\\[\\]{}\":,a-z0-9.-]{0,24}", "-?[0-9]\\.?[0-9]{0,3}(e-[0-9]{1,2})?"],
     ) {
         let value: Value = serde_json::from_str(&value).unwrap_or(Value::String(value));

@@ -24,6 +24,9 @@ pub enum HeaderError {
         /// The version in the file.
         version: u32,
     },
+    /// The version is one where its bytes are read backwards.
+    #[error("the GGUF file is for big-endian machines; convert or fetch it for little-endian ones")]
+    BigEndian,
     /// The file ends before what its header announces.
     #[error("truncated: {field} needs {needed} bytes but the file has {length}; fetch the file again")]
     Truncated {

@@ -2,19 +2,29 @@ use super::*;
 
 /// A header with one key and one F32 tensor of four elements, and its data.
 fn small_file() -> Vec<u8> {
+    file_with(&[], 32)
+}
+
+/// The same with integers of 32 bits under further keys, and its data aligned to so many bytes.
+fn file_with(integers: &[(&str, u32)], alignment: usize) -> Vec<u8> {
     let mut bytes = b"GGUF".to_vec();
     bytes.extend(3u32.to_le_bytes());
     bytes.extend(1u64.to_le_bytes());
-    bytes.extend(1u64.to_le_bytes());
+    bytes.extend((1 + integers.len() as u64).to_le_bytes());
     push_text(&mut bytes, "general.architecture");
     bytes.extend(8u32.to_le_bytes());
     push_text(&mut bytes, "llama");
+    for (key, value) in integers {
+        push_text(&mut bytes, key);
+        bytes.extend(4u32.to_le_bytes());
+        bytes.extend(value.to_le_bytes());
+    }
     push_text(&mut bytes, "weights");
     bytes.extend(1u32.to_le_bytes());
     bytes.extend(4u64.to_le_bytes());
     bytes.extend(0u32.to_le_bytes());
     bytes.extend(0u64.to_le_bytes());
-    bytes.resize(bytes.len().next_multiple_of(32) + 16, 0);
+    bytes.resize(bytes.len().next_multiple_of(alignment) + 16, 0);
     bytes
 }
 
@@ -77,6 +87,51 @@ fn a_type_error_names_the_key() {
         .u32("general.architecture")
         .expect_err("a string");
     assert!(error.to_string().contains("general.architecture"), "{error}");
+}
+
+#[test]
+fn alignments_as_files_have_them_are_read() {
+    const KEY: &str = "general.alignment";
+    for alignment in [1, 4, 8, 24, 40, 64, 4096] {
+        let file = file_with(&[(KEY, alignment)], alignment as usize);
+        let header = read(&file).unwrap_or_else(|error| panic!("{alignment}: {error}"));
+        let tensor = &header.tensors["weights"];
+        assert_eq!(tensor.offset + tensor.length, file.len() as u64, "{alignment}");
+    }
+    for alignment in [0, 3, 12, 1 << 17] {
+        let error = read(&file_with(&[(KEY, alignment)], 32)).expect_err("no alignment");
+        assert!(error.to_string().starts_with(KEY), "{error}");
+    }
+}
+
+#[test]
+fn a_part_of_a_split_model_is_refused_with_what_to_do() {
+    let error = read(&file_with(&[("split.count", 3)], 32)).expect_err("split");
+    assert!(
+        error.to_string().contains("split.count is 3") && error.to_string().contains("llama-gguf-split"),
+        "{error}"
+    );
+    assert!(read(&file_with(&[("split.count", 1), ("split.no", 0)], 32)).is_ok());
+}
+
+#[test]
+fn a_file_for_big_endian_machines_is_refused_by_name() {
+    let mut file = small_file();
+    file[4..8].copy_from_slice(&3u32.to_be_bytes());
+    let error = read(&file).expect_err("big-endian");
+    assert!(error.to_string().contains("big-endian"), "{error}");
+}
+
+#[test]
+fn an_unknown_type_of_a_value_is_refused_with_its_key() {
+    let mut file = small_file();
+    // Behind the magic, the version, two counts and the key.
+    let place = 24 + 8 + "general.architecture".len();
+    for code in [9u32, 13, u32::MAX] {
+        file[place..place + 4].copy_from_slice(&code.to_le_bytes());
+        let error = read(&file).expect_err("unknown").to_string();
+        assert!(error.starts_with("general.architecture"), "{error}");
+    }
 }
 
 proptest::proptest! {

@@ -118,7 +118,7 @@ fn read_scalar(reader: &mut HeaderReader<impl Read>, key: &str, code: u32) -> Re
         _ => {
             return Err(HeaderError::field(
                 key,
-                &format!("has the unknown value type {code}"),
+                &format!("has the unknown value type {code}; known are 0 to 12"),
             ));
         }
     })
@@ -136,7 +136,9 @@ impl Array {
             _ => {
                 return Err(HeaderError::field(
                     key,
-                    &format!("is an array of the unsupported type {code}"),
+                    &format!(
+                        "is an array of the unsupported type {code}; supported are numbers, booleans and strings"
+                    ),
                 ));
             }
         };
