@@ -16,10 +16,12 @@ use gpu_agent::backend::cuda::modules::Dot;
 use gpu_agent::backend::cuda::ops::CudaOps;
 use gpu_agent::backend::ops::Ops;
 use gpu_agent::backend::{
-    Backend, Batch, Budget, DeviceFault, ForwardError, Penalties, ReserveError, SampleSpec, Sampling, Seen,
+    Backend, Batch, Budget, DeviceFault, ForwardError, Limits, Penalties, ReserveError, SampleSpec, Sampling,
+    Seen,
 };
 use gpu_agent::model::architectures;
-use gpu_agent::model::decoder::{Decoder, Loaded};
+use gpu_agent::model::decoder::plan::{Card, Demand, Plan};
+use gpu_agent::model::decoder::{Decoder, Loaded, Needs};
 use gpu_agent::weights::file::ModelFile;
 use machine::machine;
 
@@ -163,6 +165,185 @@ fn two_cards_with_half_of_the_layers_each_give_the_bits_of_the_cpu() {
             let loaded = Loaded::load_split(&file, spec, cards.into()).expect("the model loads");
             let mut backend = loaded.reserve(budget()).expect("memory for a cache");
             assert_eq!(generate(&mut backend).expect("the cards compute"), expected);
+        });
+}
+
+#[test]
+fn each_of_two_cards_with_the_whole_model_gives_the_bits_of_the_cpu_and_the_file_is_read_once() {
+    machine!("each_of_two_cards_with_the_whole_model_gives_the_bits_of_the_cpu_and_the_file_is_read_once")
+        .cards("rtx-3090, p104-100")
+        .run(|| {
+            let file = model(4);
+            let cpu = CpuOps::new(Precision::Fast, NonZeroUsize::MIN).expect("no thread is needed");
+            let expected = generate(&mut decoder(&file, cpu)).expect("the CPU computes");
+            let spec = architectures::read(&file).expect("a supported architecture");
+            let cards = CudaOps::open_all().expect("two cards");
+            let before = bytes_read();
+            let loaded = Loaded::load_replicas(&file, &spec, cards).expect("the model loads");
+            let weights: u64 = file.header().tensors.values().map(|info| info.length).sum();
+            let read = bytes_read() - before;
+            assert!(
+                (weights..weights + weights / 10).contains(&read),
+                "{read} of {weights}"
+            );
+            assert_eq!(loaded.len(), 2);
+            for loaded in loaded {
+                let mut backend = loaded.reserve(budget()).expect("memory for a cache");
+                assert_eq!(generate(&mut backend).expect("the card computes"), expected);
+            }
+        });
+}
+
+/// Bytes that this process has read from files, as `/proc/self/io` counts them (proc(5)).
+fn bytes_read() -> u64 {
+    number_of("/proc/self/io", "rchar:")
+}
+
+/// A number in a file of the kernel's.
+fn number_of(path: &str, name: &str) -> u64 {
+    let text = std::fs::read_to_string(path).expect("a file of the kernel's");
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    let number = line.and_then(|line| line.split_whitespace().next());
+    number.expect("a number").parse().expect("a number")
+}
+
+/// Bytes of each of the three large matrices below.
+const LARGE: u64 = 131_072 * 272;
+
+#[test]
+fn weights_stream_to_a_card_and_the_host_never_holds_one_matrix() {
+    machine!("weights_stream_to_a_card_and_the_host_never_holds_one_matrix").run(|| {
+        let folder = tempfile::tempdir().expect("a folder");
+        // The rows of one of them are so long that a group of them is larger than a slot of the ring.
+        let file = tiny::large(&folder, 131_072);
+        let spec = architectures::read(&file).expect("a supported architecture");
+        let card = CudaOps::open(0).expect("a card");
+        let loaded = Loaded::load(&file, spec, card).expect("the model loads");
+        // The card in software has its memory in this process, for good; what the load took on top is gone by now, but
+        // for the ring.
+        let status = |name| 1024 * number_of("/proc/self/status", name);
+        let (peak, left) = (status("VmHWM:"), status("VmRSS:"));
+        assert!(
+            left > 3 * LARGE,
+            "the card holds {left} bytes of three times {LARGE}"
+        );
+        let took = peak - left;
+        println!("{took} bytes above what stays, to load {}", 3 * LARGE);
+        assert!(took < LARGE / 2, "{took} bytes at once, of matrices of {LARGE}");
+        drop(loaded);
+    });
+}
+
+#[test]
+fn what_is_planned_is_what_a_card_then_holds() {
+    machine!("what_is_planned_is_what_a_card_then_holds").run(|| {
+        for first in [0, 4, 8] {
+            let file = model(first);
+            let spec = architectures::read(&file).expect("a supported architecture");
+            let card = CudaOps::open(0).expect("a card");
+            let (free, total) = card.memory();
+            let cards = [Card {
+                name: card.name().to_owned(),
+                free,
+                total,
+            }];
+            let demand = Demand {
+                rows: 96,
+                sequences: 3,
+                context: 128,
+            };
+            let needs = |demand: Demand| Needs::of(&file, &spec, &card, &limits(&card, demand));
+            let plan = Plan::new(&needs, &cards, demand).expect("it fits");
+            let loaded = Loaded::load(&file, spec, card).expect("the model loads");
+            let backend = loaded.reserve(budget()).expect("memory for a cache");
+            assert_eq!(backend.limits().blocks, plan.cards[0].blocks);
+            let other = CudaOps::open(0).expect("the same card");
+            let (held, planned) = (free - other.memory().0, plan.cards[0].bytes());
+            // The driver rounds each of some 50 buffers up.
+            assert!(
+                (planned..planned + planned / 64).contains(&held),
+                "{held} held, {planned} planned"
+            );
+        }
+    });
+}
+
+fn limits(card: &CudaOps, demand: Demand) -> Limits {
+    Limits {
+        rows: demand.rows,
+        outputs: demand.sequences,
+        context: demand.context,
+        blocks: 0,
+        block_tokens: card.block_tokens(),
+        vocabulary: tiny::VOCABULARY,
+    }
+}
+
+/// Starts an agent that loads the model on the cards of this machine, and then ends as it has no certificate: what it
+/// said.
+fn serve(file: &ModelFile, more: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_gpu-agent"))
+        .args(["serve", "--backend", "CUDA", "--model-name", "demo", "--model"])
+        .arg(file.path())
+        .args([
+            "--model-sha256",
+            &hex(&file.sha256()),
+            "--tls-cert",
+            "-",
+            "--tls-key",
+            "-",
+        ])
+        .args([
+            "--client-ca",
+            "-",
+            "--listen",
+            "127.0.0.1:0",
+            "--probe-listen",
+            "127.0.0.1:0",
+        ])
+        .args(more)
+        .output()
+        .expect("the agent starts");
+    assert!(!output.status.success());
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn an_agent_says_what_it_plans_and_how_long_the_weights_take() {
+    machine!("an_agent_says_what_it_plans_and_how_long_the_weights_take")
+        .cards("rtx-3090*2")
+        .run(|| {
+            let folder = tempfile::tempdir().expect("a folder");
+            let file = tiny::model(&folder, 0);
+            let said = serve(&file, &["--context-length", "64", "--max-sequences", "2"]);
+            for words in [
+                "GPU 0 (NVIDIA GeForce RTX 3090): layers 1 to 2, ",
+                "GPU 1 (NVIDIA GeForce RTX 3090): layers 1 to 2, ",
+                " of keys and values for 64 tokens, ",
+                "expected_seconds",
+                "link_megabytes_per_second",
+                "model loaded",
+            ] {
+                assert!(said.contains(words), "{words}: {said}");
+            }
+        });
+}
+
+#[test]
+fn an_agent_whose_model_does_not_fit_says_what_would() {
+    machine!("an_agent_whose_model_does_not_fit_says_what_would")
+        .cards("rtx-3090:memory=4MiB")
+        .run(|| {
+            let folder = tempfile::tempdir().expect("a folder");
+            let file = tiny::model(&folder, 0);
+            let said = serve(&file, &["--context-length", "512", "--max-sequences", "8"]);
+            for words in ["does not fit the memory", "what would fit: a context of "] {
+                assert!(said.contains(words), "{words}: {said}");
+            }
         });
 }
 

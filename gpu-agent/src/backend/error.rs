@@ -64,7 +64,10 @@ pub enum ForwardError {
 
 /// Memory that a device does not have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("cannot allocate {bytes} bytes for {what}; {available} bytes are available")]
+#[error(
+    "cannot allocate {bytes} bytes for {what}; {available} bytes are available ({})",
+    fault.reason()
+)]
 pub struct AllocationError {
     /// What it was for.
     pub what: String,
@@ -72,6 +75,8 @@ pub struct AllocationError {
     pub bytes: u64,
     /// Bytes that the device has left.
     pub available: u64,
+    /// What became of the device: it is out of memory, or failed when it was asked.
+    pub fault: DeviceFault,
 }
 
 /// Why a loaded model cannot be given working memory and a cache.
