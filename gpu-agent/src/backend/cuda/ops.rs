@@ -15,6 +15,7 @@ use super::error::OpenError;
 use super::launch::{Shape, Target, int};
 use super::layout::Layout;
 use super::modules::{self, Dot};
+use super::recording::Recordings;
 use super::ring::{Ring, SLOT_BYTES};
 use super::staging::Staged;
 use crate::backend::Logits;
@@ -43,6 +44,7 @@ pub struct CudaOps {
     sampled: Sampled,
     /// Logits that were asked for, on the host.
     logits: Vec<f32>,
+    recordings: Recordings,
     /// What weights stream through, while they do.
     ring: Arc<Mutex<Option<Ring>>>,
 }
@@ -69,6 +71,7 @@ impl CudaOps {
             reserved: None,
             sampled: Sampled::default(),
             logits: Vec::new(),
+            recordings: Recordings::default(),
             ring: Arc::default(),
         })
     }
@@ -129,6 +132,7 @@ impl CudaOps {
 
     /// Uses these units, whose results have the same bits. Tensor cores that the card lacks are not used.
     pub fn use_units(&mut self, dot: Dot, tensor: bool) {
+        self.recordings.clear();
         self.dot = dot;
         self.tensor = modules::Tensor::of(self.device.capability()).filter(|_| tensor);
     }
@@ -330,6 +334,18 @@ impl Ops for CudaOps {
         Ok(())
     }
 
+    fn begin(&mut self, repeats: bool) -> Result<bool, DeviceError> {
+        let (_, staged, scratch) = self.parts()?;
+        let key = staged
+            .key()
+            .filter(|key| repeats && scratch.holds_partial(key.rows * key.chunks));
+        self.recordings.begin(&self.device, key)
+    }
+
+    fn end(&mut self) -> Result<(), DeviceError> {
+        self.recordings.end(&self.device)
+    }
+
     fn embed(&mut self, table: &Matrix, scale: f32, out: &mut Tensor) -> Result<(), DeviceError> {
         let (device, staged, _) = self.parts()?;
         let rows = staged.batch().rows();
@@ -353,10 +369,12 @@ impl Ops for CudaOps {
     }
 
     fn receive(&mut self, from: &Self, x: &Tensor, out: &mut Tensor) -> Result<(), DeviceError> {
-        let mut bytes = vec![0; x.rows * x.width * size_of::<f32>()];
+        // What the other device says of its rows may be of an earlier step, if it has replayed this one.
+        let rows = self.parts()?.1.batch().rows();
+        let mut bytes = vec![0; rows * x.width * size_of::<f32>()];
         from.device.download(&x.values, 0, &mut bytes)?;
         self.device.upload(&mut out.values, 0, &bytes)?;
-        out.hold(x.rows, Form::Floats)
+        out.hold(rows, Form::Floats)
     }
 
     fn norm_products<const N: usize>(

@@ -228,6 +228,8 @@ pub(super) struct Scratch {
     pub(super) floats: Buffer,
     /// Partial results of attention.
     pub(super) partial: Buffer,
+    /// Bytes of one row's partial results of one chunk, at most.
+    partial_row: usize,
     /// Tiles of query heads.
     pub(super) tiles: Buffer,
     /// Logits after penalties.
@@ -239,9 +241,17 @@ pub(super) struct Scratch {
 impl Scratch {
     fn partial_bytes(limits: &Limits, width: usize) -> usize {
         let chunks = limits.context.div_ceil(CHUNK);
-        // Two floats a head, of at least eight elements.
-        let each = width + width / 4;
-        (limits.rows * chunks * each * FLOAT).min(MOST_PARTIAL_BYTES)
+        (limits.rows * chunks * Self::partial_row(width)).min(MOST_PARTIAL_BYTES)
+    }
+
+    /// Two floats a head, of at least eight elements.
+    fn partial_row(width: usize) -> usize {
+        (width + width / 4) * FLOAT
+    }
+
+    /// Whether partial results of so many chunks of single rows fit, whatever the model's heads are.
+    pub(super) fn holds_partial(&self, chunks: usize) -> bool {
+        chunks * self.partial_row <= self.partial.bytes()
     }
 
     fn tile_bytes(limits: &Limits) -> usize {
@@ -265,6 +275,7 @@ impl Scratch {
             between: Quantised::new(device, limits.rows, width)?,
             floats: room(limits.rows * width * FLOAT, "activations between products")?,
             partial: room(Self::partial_bytes(limits, width), "partial sums of attention")?,
+            partial_row: Self::partial_row(width),
             tiles: room(Self::tile_bytes(limits), "tiles of attention")?,
             penalised: room(
                 limits.outputs * limits.vocabulary * FLOAT,
