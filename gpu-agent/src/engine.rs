@@ -138,7 +138,7 @@ impl Engine {
         tokenizer: Arc<Tokenizer>,
         options: Options,
     ) -> std::io::Result<Self> {
-        Self::start_all(vec![backend], &tokenizer, options)
+        Self::start_all(vec![backend], tokenizer, options)
     }
 
     /// Starts a thread for each of some backends of the same model. Each request is computed by one of them; where one
@@ -151,7 +151,7 @@ impl Engine {
     /// There is no backend.
     pub fn start_all(
         backends: Vec<Box<dyn Backend>>,
-        tokenizer: &Arc<Tokenizer>,
+        tokenizer: Arc<Tokenizer>,
         options: Options,
     ) -> std::io::Result<Self> {
         let limits = backends.iter().map(|backend| *backend.limits());
@@ -163,7 +163,7 @@ impl Engine {
         let Some(limits) = limits.reduce(together) else {
             panic!("an engine has at least one backend");
         };
-        let start = |backend| Worker::start(backend, Arc::clone(tokenizer), options);
+        let start = move |backend| Worker::start(backend, Arc::clone(&tokenizer), options);
         let workers = backends.into_iter().map(start).collect::<Result<_, _>>()?;
         Ok(Self { workers, limits })
     }

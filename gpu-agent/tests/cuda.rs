@@ -9,8 +9,11 @@ mod tiny;
 
 use std::num::NonZeroUsize;
 use std::process::Command;
+use std::sync::Arc;
 
+use cocoon_api::agent::GpuFault;
 use gpu_agent::backend::cpu::{CpuOps, Precision};
+use gpu_agent::backend::cuda::device::Device;
 use gpu_agent::backend::cuda::error::OpenError;
 use gpu_agent::backend::cuda::modules::Dot;
 use gpu_agent::backend::cuda::ops::CudaOps;
@@ -19,9 +22,11 @@ use gpu_agent::backend::{
     Backend, Batch, Budget, DeviceFault, ForwardError, Limits, Penalties, ReserveError, SampleSpec, Sampling,
     Seen,
 };
+use gpu_agent::engine::{Engine, EngineFault, Event, Failure, GenerationRequest, Health, Options};
 use gpu_agent::model::architectures;
 use gpu_agent::model::decoder::plan::{Card, Demand, Plan};
 use gpu_agent::model::decoder::{Decoder, Loaded, Needs};
+use gpu_agent::model::tokenizer::Tokenizer;
 use gpu_agent::weights::file::ModelFile;
 use machine::machine;
 
@@ -348,6 +353,234 @@ fn an_agent_whose_model_does_not_fit_says_what_would() {
 }
 
 #[test]
+fn three_cards_with_a_layer_each_give_the_bits_of_the_cpu() {
+    machine!("three_cards_with_a_layer_each_give_the_bits_of_the_cpu")
+        .cards("rtx-3090, p104-100, cmp-50hx")
+        .run(|| {
+            let folder = tempfile::tempdir().expect("a folder");
+            let file = tiny::model_of(&folder, 4, 3);
+            let cpu = CpuOps::new(Precision::Fast, NonZeroUsize::MIN).expect("no thread is needed");
+            let expected = generate(&mut decoder(&file, cpu)).expect("the CPU computes");
+            let mut backend = pipeline(&file);
+            assert_eq!(generate(&mut backend).expect("the cards compute"), expected);
+        });
+}
+
+/// One layer on each card of the machine.
+fn pipeline(file: &ModelFile) -> Decoder<CudaOps> {
+    let cards = CudaOps::open_all()
+        .expect("cards")
+        .into_iter()
+        .map(|card| (card, 1));
+    let spec = architectures::read(file).expect("a supported architecture");
+    let loaded = Loaded::load_split(file, spec, cards.collect()).expect("the model loads");
+    loaded.reserve(budget()).expect("memory for a cache")
+}
+
+/// Steps of the decoding below: past the end of a chunk of positions.
+const STEPS: usize = 70;
+
+/// Decodes two sequences side by side, with penalties on ever more tokens: what each step chose, and what was launched until
+/// then, launch by launch and by graphs.
+fn decode(backend: &mut dyn Backend) -> Vec<(Vec<(u32, u32)>, [usize; 2])> {
+    let mut texts = [vec![3], vec![4]];
+    let mut found = Vec::new();
+    for position in 0..STEPS {
+        let mut batch = Batch::new(backend.limits().block_tokens);
+        let mut seen: [Vec<Seen>; 2] = Default::default();
+        for (sequence, text) in texts.iter().enumerate() {
+            let table: Vec<u32> = (0..8).map(|block| 2 * block + u32::from(sequence == 0)).collect();
+            let row = batch.push(&text[position..], position, &table);
+            batch.want(row);
+            let mut tokens = text.clone();
+            tokens.sort_unstable();
+            tokens.dedup();
+            seen[sequence].extend(tokens.iter().map(|token| Seen {
+                token: *token,
+                completion: 1,
+            }));
+        }
+        let specs: Vec<SampleSpec<'_>> = seen
+            .iter()
+            .zip(&SAMPLINGS[1..])
+            .map(|(seen, sampling)| SampleSpec {
+                sampling: *sampling,
+                index: position as u64,
+                seen,
+                allowed: None,
+            })
+            .collect();
+        let sampled = backend.step(&batch, &specs).expect("a valid batch");
+        for (text, token) in texts.iter_mut().zip(&sampled.ids) {
+            text.push(*token);
+        }
+        let bits = sampled.logprobs.iter().map(|logprob| logprob.to_bits());
+        found.push((sampled.ids.iter().copied().zip(bits).collect(), launches()));
+    }
+    found
+}
+
+/// Kernels that ran on the machine's cards: those that were launched one by one, and those of graphs.
+fn launches() -> [usize; 2] {
+    let log = std::env::var_os("TESTBED_CUDA_LOG").expect("a log");
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    [false, true].map(|graph| text.matches(&format!("\"graph\":{graph}")).count())
+}
+
+#[test]
+fn steps_that_repeat_are_recorded_once_and_replayed_with_the_same_bits() {
+    for cards in ["rtx-3090", "rtx-3090, p104-100"] {
+        machine!("steps_that_repeat_are_recorded_once_and_replayed_with_the_same_bits")
+            .cards(cards)
+            .run(|| {
+                let file = model(0);
+                let cpu = CpuOps::new(Precision::Fast, NonZeroUsize::MIN).expect("no thread is needed");
+                let expected = decode(&mut decoder(&file, cpu));
+                let got = if CudaOps::open_all().expect("cards").len() == 2 {
+                    decode(&mut pipeline(&file))
+                } else {
+                    decode(&mut decoder(&file, CudaOps::open(0).expect("a card")))
+                };
+                let tokens = |steps: &[(Vec<(u32, u32)>, [usize; 2])]| {
+                    steps.iter().map(|(tokens, _)| tokens.clone()).collect::<Vec<_>>()
+                };
+                assert_eq!(tokens(&got), tokens(&expected));
+                let by_graphs = got[1].1[1] - got[0].1[1];
+                assert!(by_graphs > 20, "the second step has {by_graphs} kernels");
+                for step in 1..STEPS {
+                    let [alone, graph] = [0, 1].map(|kind| got[step].1[kind] - got[step - 1].1[kind]);
+                    // The first step with a second chunk of positions is of another kind.
+                    if step == 64 {
+                        assert!(alone > 20 && graph == 0, "step {step}: {alone} and {graph}");
+                    } else {
+                        assert_eq!([alone, graph], [0, by_graphs], "step {step}");
+                    }
+                }
+            });
+    }
+}
+
+#[test]
+fn an_agent_spreads_layers_over_cards_that_are_too_small_for_all_of_them() {
+    machine!("an_agent_spreads_layers_over_cards_that_are_too_small_for_all_of_them")
+        .cards("rtx-3090:memory=11MiB, rtx-3090:memory=11MiB")
+        .run(|| {
+            let folder = tempfile::tempdir().expect("a folder");
+            let file = tiny::model_of(&folder, 0, 24);
+            let said = serve(&file, &["--context-length", "64", "--max-sequences", "1"]);
+            for words in [
+                "GPU 0 (NVIDIA GeForce RTX 3090): layers 1 to 1",
+                " to 24, ",
+                "\"spread\":\"Layers\"",
+                "model loaded",
+            ] {
+                assert!(said.contains(words), "{words}: {said}");
+            }
+        });
+}
+
+#[test]
+fn a_card_whose_memory_another_process_holds_says_how_much() {
+    machine!("a_card_whose_memory_another_process_holds_says_how_much")
+        .cards("rtx-3090:memory=64MiB")
+        .run(|| {
+            let folder = tempfile::tempdir().expect("a folder");
+            let file = tiny::model(&folder, 0);
+            let card = Device::open(0).expect("a card");
+            let held = card.allocate(62 << 20, "a test").expect("memory");
+            let said = serve(&file, &["--context-length", "64", "--max-sequences", "1"]);
+            for words in [
+                "error: GpuMemoryTaken: the model does not fit the memory",
+                "has 2.0 MiB free of 64.0 MiB, since other processes hold 62.0 MiB of it",
+            ] {
+                assert!(said.contains(words), "{words}: {said}");
+            }
+            drop(held);
+        });
+}
+
+#[test]
+fn an_agent_whose_card_breaks_while_it_starts_says_how() {
+    for (broken, word) in [
+        ("ecc-after=9", "DeviceEccError"),
+        ("lost-after=9", "DeviceLost"),
+        ("cc=5.2", "GpuTooOld"),
+    ] {
+        machine!("an_agent_whose_card_breaks_while_it_starts_says_how")
+            .cards(&format!("p104-100:{broken}"))
+            .set("GPU_AGENT_TEST_WORD", word)
+            .run(|| {
+                let folder = tempfile::tempdir().expect("a folder");
+                let said = serve(&tiny::model(&folder, 0), &["--context-length", "64"]);
+                let word = std::env::var("GPU_AGENT_TEST_WORD").expect("a word");
+                let fault = GpuFault::of_last_words(&said).map(GpuFault::word);
+                assert_eq!(fault, Some(word.as_str()), "{said}");
+            });
+    }
+}
+
+#[test]
+fn a_card_that_is_lost_hands_its_requests_back_and_the_other_goes_on() {
+    machine!("a_card_that_is_lost_hands_its_requests_back_and_the_other_goes_on")
+        .cards("rtx-3090, p104-100:lost-after=90")
+        .run(|| {
+            let file = model(0);
+            let spec = architectures::read(&file).expect("a supported architecture");
+            let cards = CudaOps::open_all().expect("two cards");
+            let loaded = Loaded::load_replicas(&file, &spec, cards).expect("the model loads");
+            let backends = loaded
+                .into_iter()
+                .map(|loaded| Box::new(loaded.reserve(budget()).expect("memory")) as Box<dyn Backend>)
+                .collect();
+            let tokenizer = Arc::new(Tokenizer::read(&file).expect("a tokenizer"));
+            let options = Options {
+                max_sequences: 2,
+                prefix_cache: false,
+            };
+            let engine = Engine::start_all(backends, tokenizer, options).expect("threads start");
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .build()
+                .expect("a runtime");
+            let ends = runtime.block_on(async {
+                let mut requests = Vec::new();
+                for _ in 0..4 {
+                    requests.push(engine.submit(request()).await.expect("the engine runs"));
+                }
+                let mut ends = Vec::new();
+                for mut events in requests {
+                    ends.push(last(&mut events).await);
+                }
+                let mut after = engine.submit(request()).await.expect("one card is left");
+                assert!(matches!(last(&mut after).await, Event::Finished { .. }));
+                ends
+            });
+            let lost = Event::Failed(Failure::Engine(EngineFault::Device(DeviceFault::Lost)));
+            let handed_back = ends.iter().filter(|end| **end == lost).count();
+            let finished = ends.iter().filter(|end| matches!(end, Event::Finished { .. }));
+            assert_eq!((handed_back, finished.count()), (2, 2), "{ends:?}");
+            assert_eq!((engine.health(), engine.ended()), (Health::Serving, (1, 2)));
+        });
+}
+
+fn request() -> GenerationRequest {
+    GenerationRequest {
+        prompt: vec![1, 2, 3],
+        max_tokens: 20,
+        sampling: Sampling::GREEDY,
+        stop: Vec::new(),
+        ignore_eos: true,
+    }
+}
+
+async fn last(events: &mut tokio::sync::mpsc::UnboundedReceiver<Event>) -> Event {
+    let mut last = None;
+    while let Some(event) = events.recv().await {
+        last = Some(event);
+    }
+    last.expect("an event")
+}
+
+#[test]
 fn the_demo_model_gives_the_bits_of_the_cpu() {
     machine!("the_demo_model_gives_the_bits_of_the_cpu").run(|| {
         let file = support::model_file();
@@ -405,7 +638,8 @@ fn an_agent_that_is_to_serve_on_a_card_says_why_it_cannot_and_exits_with_a_statu
     let said = String::from_utf8_lossy(&output.stderr);
     // Without a driver it is missing; with one, no card is visible.
     assert!(
-        said.contains("no NVIDIA driver: libcuda.so.1 not found") || said.contains("there is no GPU 0"),
+        said.contains("error: NoDriver: no NVIDIA driver: libcuda.so.1 not found")
+            || said.contains("error: NoVisibleGpu: there is no GPU 0"),
         "{said}"
     );
     assert_eq!(output.status.code(), Some(69), "{said}");

@@ -13,6 +13,8 @@ pub struct BatchError {
 pub enum DeviceFault {
     /// It is gone: it fell off its bus, was reset, or its thread ended.
     Lost,
+    /// Its memory has an error that it cannot correct.
+    Ecc,
     /// It had no memory for what it had to do.
     OutOfMemory,
     /// It refused or failed an operation.
@@ -24,6 +26,7 @@ impl DeviceFault {
     pub const fn reason(self) -> &'static str {
         match self {
             Self::Lost => "DeviceLost",
+            Self::Ecc => "DeviceEccError",
             Self::OutOfMemory => "DeviceOutOfMemory",
             Self::Failed => "DeviceFailed",
         }

@@ -166,8 +166,8 @@ fn load(arguments: &Arguments) -> anyhow::Result<Arc<Service>> {
         max_sequences: max_sequences.div_ceil(backends.len()),
         prefix_cache: arguments.prefix_cache,
     };
-    let engine =
-        Engine::start_all(backends, &tokenizer, options).context("cannot start the engine's thread")?;
+    let engine = Engine::start_all(backends, Arc::clone(&tokenizer), options)
+        .context("cannot start the engine's thread")?;
     let model = Served {
         name: arguments.model_name.clone(),
         sha256: Sha256Digest(file.sha256()),

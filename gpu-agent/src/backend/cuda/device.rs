@@ -81,7 +81,12 @@ impl Device {
         let driver = |source| OpenError::Driver { ordinal, source };
         let count = Self::count()?;
         if ordinal >= count {
-            return Err(OpenError::NoDevice { ordinal, count });
+            let visible = std::env::var("CUDA_VISIBLE_DEVICES").ok();
+            return Err(OpenError::NoDevice {
+                ordinal,
+                count,
+                visible,
+            });
         }
         let context = CudaContext::new(ordinal).map_err(driver)?;
         let name = context.name().map_err(driver)?;

@@ -1,6 +1,8 @@
 //! What does not fit, and what would.
 
-use super::{Card, Demand, Needs, Plan};
+use cocoon_api::agent::GpuFault;
+
+use super::{Card, Demand, Needs, Plan, SPARE_PART};
 
 /// Most cards that a refusal asks for: more than any known rig has.
 const MOST_CARDS: usize = 16;
@@ -63,6 +65,16 @@ impl PlanError {
         }
     }
 
+    /// The reason in a word: whether others hold so much of the memory that it would do without them.
+    pub fn fault(&self) -> GpuFault {
+        let whole = |card: &Card| card.total.saturating_sub(card.total / SPARE_PART) >= self.needed;
+        if self.cards.iter().any(|card| is_taken(card) && whole(card)) {
+            GpuFault::GpuMemoryTaken
+        } else {
+            GpuFault::GpuMemoryTooSmall
+        }
+    }
+
     fn words(&self) -> String {
         let cards: Vec<String> = self.cards.iter().map(describe).collect();
         let what = format!(
@@ -101,9 +113,8 @@ impl PlanError {
 /// A card, and whether somebody else holds a good part of it.
 fn describe(card: &Card) -> String {
     let (free, total) = (human(card.free), human(card.total));
-    let taken = card.total.saturating_sub(card.free);
-    if taken > card.total / 8 {
-        let taken = human(taken);
+    if is_taken(card) {
+        let taken = human(card.total.saturating_sub(card.free));
         format!(
             "{} has {free} free of {total}, since other processes hold {taken} of it",
             card.name
@@ -111,6 +122,11 @@ fn describe(card: &Card) -> String {
     } else {
         format!("{} has {free} free of {total}", card.name)
     }
+}
+
+/// Whether other processes hold more of a card than a desktop and this process's own context do.
+fn is_taken(card: &Card) -> bool {
+    card.total.saturating_sub(card.free) > card.total / 8
 }
 
 /// The largest number from 1 to `most` that fits, given that all below one that fits do too; 0 where 1 does not.

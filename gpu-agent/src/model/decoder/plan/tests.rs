@@ -1,3 +1,4 @@
+use cocoon_api::agent::GpuFault;
 use proptest::prelude::*;
 
 use super::*;
@@ -119,9 +120,9 @@ fn what_does_not_fit_is_refused_with_what_would() {
 fn a_card_that_another_process_uses_says_how_much_of_it() {
     let mut taken = cards(&[8000]);
     taken[0].free = 1000 * MIB;
-    let words = Plan::new(&needs, &taken, DEMAND)
-        .expect_err("too little is free")
-        .to_string();
+    let error = Plan::new(&needs, &taken, DEMAND).expect_err("too little is free");
+    assert_eq!(error.fault(), GpuFault::GpuMemoryTaken);
+    let words = error.to_string();
     assert!(
         words.contains("1000.0 MiB free of 7.8 GiB, since other processes hold 6.8 GiB"),
         "{words}"
@@ -132,6 +133,7 @@ fn a_card_that_another_process_uses_says_how_much_of_it() {
 fn nothing_fits_a_machine_without_memory() {
     let error = Plan::new(&needs, &cards(&[1]), DEMAND).expect_err("too small");
     assert_eq!((error.fitting_context, error.fitting_sequences), (0, 0));
+    assert_eq!(error.fault(), GpuFault::GpuMemoryTooSmall);
     assert!(error.to_string().ends_with("use a smaller model"), "{error}");
 }
 
