@@ -14,6 +14,10 @@
 //! The agent is the only one that counts tokens, and it keeps what it knows in memory: what an agent had not
 //! handed over when its machine died was neither delivered nor billed, and runs again elsewhere.
 
+mod gpu_fault;
+
+pub use gpu_fault::GpuFault;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{

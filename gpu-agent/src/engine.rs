@@ -70,28 +70,31 @@ impl Health {
 #[error("cannot submit a request: the engine has stopped")]
 pub struct Stopped;
 
-/// Hands requests to the engine's thread. When the last handle and the last events are dropped, the thread ends.
+/// Hands requests to the threads of the engine, one for each backend. When the last handle and the last events are
+/// dropped, the threads end.
 #[derive(Debug, Clone)]
 pub struct Engine {
-    submissions: mpsc::Sender<Submission>,
-    figures: Arc<Figures>,
-    fault: Arc<OnceLock<EngineFault>>,
+    /// At least one.
+    workers: Arc<[Worker]>,
     limits: Limits,
 }
 
-impl Engine {
-    /// Starts the thread that owns the backend.
-    ///
-    /// # Errors
-    /// The operating system refuses a thread.
-    pub fn start(
+/// One backend's thread.
+#[derive(Debug)]
+struct Worker {
+    submissions: mpsc::Sender<Submission>,
+    figures: Arc<Figures>,
+    fault: Arc<OnceLock<EngineFault>>,
+}
+
+impl Worker {
+    fn start(
         backend: Box<dyn Backend>,
         tokenizer: Arc<Tokenizer>,
         options: Options,
     ) -> std::io::Result<Self> {
         let (submissions, receiver) = mpsc::channel(SUBMISSIONS);
         let (figures, fault) = (Arc::new(Figures::default()), Arc::new(OnceLock::new()));
-        let limits = *backend.limits();
         let runner = Runner::new(
             backend,
             tokenizer,
@@ -107,11 +110,66 @@ impl Engine {
             submissions,
             figures,
             fault,
-            limits,
         })
     }
 
-    /// Queues a request; waits while the queue is full. Dropping the returned receiver cancels the request.
+    fn health(&self) -> Health {
+        match self.fault.get() {
+            Some(fault) => Health::Failed(*fault),
+            None if self.submissions.is_closed() => Health::Stopped,
+            None => Health::Serving,
+        }
+    }
+
+    /// Requests that it has: on their way to it, waiting and running.
+    fn requests(&self) -> u64 {
+        let on_their_way = self.submissions.max_capacity() - self.submissions.capacity();
+        on_their_way as u64 + self.figures.requests()
+    }
+}
+
+impl Engine {
+    /// Starts the thread that owns the backend.
+    ///
+    /// # Errors
+    /// The operating system refuses a thread.
+    pub fn start(
+        backend: Box<dyn Backend>,
+        tokenizer: Arc<Tokenizer>,
+        options: Options,
+    ) -> std::io::Result<Self> {
+        Self::start_all(vec![backend], tokenizer, options)
+    }
+
+    /// Starts a thread for each of some backends of the same model. Each request is computed by one of them; where one
+    /// fails, the others go on.
+    ///
+    /// # Errors
+    /// The operating system refuses a thread.
+    ///
+    /// # Panics
+    /// There is no backend.
+    pub fn start_all(
+        backends: Vec<Box<dyn Backend>>,
+        tokenizer: Arc<Tokenizer>,
+        options: Options,
+    ) -> std::io::Result<Self> {
+        let limits = backends.iter().map(|backend| *backend.limits());
+        let together = |all: Limits, one: Limits| Limits {
+            context: all.context.min(one.context),
+            blocks: all.blocks + one.blocks,
+            ..all
+        };
+        let Some(limits) = limits.reduce(together) else {
+            panic!("an engine has at least one backend");
+        };
+        let start = move |backend| Worker::start(backend, Arc::clone(&tokenizer), options);
+        let workers = backends.into_iter().map(start).collect::<Result<_, _>>()?;
+        Ok(Self { workers, limits })
+    }
+
+    /// Queues a request with the backend that has the fewest; waits while the queue is full. Dropping the returned receiver
+    /// cancels the request.
     ///
     /// The receiver holds at most one event for every token of the request, and two more.
     ///
@@ -122,29 +180,53 @@ impl Engine {
         request: GenerationRequest,
     ) -> Result<mpsc::UnboundedReceiver<Event>, Stopped> {
         let (events, receiver) = mpsc::unbounded_channel();
-        self.submissions
-            .send(Submission { request, events })
-            .await
-            .map_err(|_| Stopped)?;
-        Ok(receiver)
+        let mut submission = Submission { request, events };
+        // A backend can fail between the choice and the call: then the choice is made anew, without it.
+        while let Some(worker) = self.idlest() {
+            match worker.submissions.send(submission).await {
+                Ok(()) => return Ok(receiver),
+                Err(mpsc::error::SendError(back)) => submission = back,
+            }
+        }
+        Err(Stopped)
     }
 
-    /// Figures for metrics.
-    pub fn figures(&self) -> &Figures {
-        &self.figures
+    /// Of the backends that take requests, the one with the fewest, the first of equals.
+    fn idlest(&self) -> Option<&Worker> {
+        let serving = self
+            .workers
+            .iter()
+            .filter(|worker| !worker.submissions.is_closed());
+        serving.min_by_key(|worker| worker.requests())
     }
 
-    /// What the backend was sized for.
+    /// Figures of all backends together, for metrics.
+    pub fn figures(&self) -> Figures {
+        let sum = Figures::default();
+        for worker in self.workers.iter() {
+            sum.include(&worker.figures);
+        }
+        sum
+    }
+
+    /// What the backends were sized for: all their blocks, and what is the same for each of them.
     pub fn limits(&self) -> &Limits {
         &self.limits
     }
 
-    /// Whether the engine takes requests, and why it does not.
+    /// Whether the engine takes requests, and why it does not: the first backend's fault, once all have ended.
     pub fn health(&self) -> Health {
-        match self.fault.get() {
-            Some(fault) => Health::Failed(*fault),
-            None if self.submissions.is_closed() => Health::Stopped,
-            None => Health::Serving,
-        }
+        let mut all = self.workers.iter().map(Worker::health);
+        let first = self.workers.first().map_or(Health::Stopped, Worker::health);
+        all.find(|health| *health == Health::Serving).unwrap_or(first)
+    }
+
+    /// How many backends take no requests any more, and how many there are.
+    pub fn ended(&self) -> (usize, usize) {
+        let ended = self
+            .workers
+            .iter()
+            .filter(|worker| worker.health() != Health::Serving);
+        (ended.count(), self.workers.len())
     }
 }

@@ -5,8 +5,11 @@ mod commands;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use cocoon_api::panics;
-use gpu_agent::backend::cuda::error::OpenError;
+use cocoon_api::{agent::GpuFault, panics};
+use gpu_agent::{
+    backend::{AllocationError, DeviceError, ForwardError, ReserveError, cuda::error::OpenError},
+    model::decoder::plan::PlanError,
+};
 
 /// Exit status where the GPU that was asked for cannot be used, whatever the model: `EX_UNAVAILABLE` of `sysexits.h`.
 const NO_GPU: u8 = 69;
@@ -36,14 +39,38 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // One line: Kubernetes repeats it as the reason why the container ended.
-            eprintln!("error: {error:#}");
-            if error.downcast_ref::<OpenError>().is_some() {
+            let fault = error.chain().find_map(gpu_fault);
+            match fault {
+                Some(fault) => eprintln!("error: {}: {error:#}", fault.word()),
+                None => eprintln!("error: {error:#}"),
+            }
+            if fault.is_some_and(GpuFault::is_of_the_machine) {
                 ExitCode::from(NO_GPU)
             } else {
                 ExitCode::FAILURE
             }
         }
     }
+}
+
+/// What an error says of a device.
+fn gpu_fault(error: &(dyn std::error::Error + 'static)) -> Option<GpuFault> {
+    if let Some(error) = error.downcast_ref::<OpenError>() {
+        return Some(error.fault());
+    }
+    if let Some(error) = error.downcast_ref::<PlanError>() {
+        return Some(error.fault());
+    }
+    let device = |error: &DeviceError| error.fault.into();
+    let allocation = |error: &AllocationError| error.fault.into();
+    if let Some(ForwardError::Device(error)) = error.downcast_ref() {
+        return Some(device(error));
+    }
+    if let Some(ReserveError::Allocation(error)) = error.downcast_ref() {
+        return Some(allocation(error));
+    }
+    let direct = error.downcast_ref().map(device);
+    direct.or_else(|| error.downcast_ref().map(allocation))
 }
 
 fn run(command: Command) -> anyhow::Result<()> {

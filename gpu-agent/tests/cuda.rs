@@ -9,17 +9,24 @@ mod tiny;
 
 use std::num::NonZeroUsize;
 use std::process::Command;
+use std::sync::Arc;
 
+use cocoon_api::agent::GpuFault;
 use gpu_agent::backend::cpu::{CpuOps, Precision};
+use gpu_agent::backend::cuda::device::Device;
 use gpu_agent::backend::cuda::error::OpenError;
 use gpu_agent::backend::cuda::modules::Dot;
 use gpu_agent::backend::cuda::ops::CudaOps;
 use gpu_agent::backend::ops::Ops;
 use gpu_agent::backend::{
-    Backend, Batch, Budget, DeviceFault, ForwardError, Penalties, ReserveError, SampleSpec, Sampling, Seen,
+    Backend, Batch, Budget, DeviceFault, ForwardError, Limits, Penalties, ReserveError, SampleSpec, Sampling,
+    Seen,
 };
+use gpu_agent::engine::{Engine, EngineFault, Event, Failure, GenerationRequest, Health, Options};
 use gpu_agent::model::architectures;
-use gpu_agent::model::decoder::{Decoder, Loaded};
+use gpu_agent::model::decoder::plan::{Card, Demand, Plan};
+use gpu_agent::model::decoder::{Decoder, Loaded, Needs};
+use gpu_agent::model::tokenizer::Tokenizer;
 use gpu_agent::weights::file::ModelFile;
 use machine::machine;
 
@@ -167,6 +174,413 @@ fn two_cards_with_half_of_the_layers_each_give_the_bits_of_the_cpu() {
 }
 
 #[test]
+fn each_of_two_cards_with_the_whole_model_gives_the_bits_of_the_cpu_and_the_file_is_read_once() {
+    machine!("each_of_two_cards_with_the_whole_model_gives_the_bits_of_the_cpu_and_the_file_is_read_once")
+        .cards("rtx-3090, p104-100")
+        .run(|| {
+            let file = model(4);
+            let cpu = CpuOps::new(Precision::Fast, NonZeroUsize::MIN).expect("no thread is needed");
+            let expected = generate(&mut decoder(&file, cpu)).expect("the CPU computes");
+            let spec = architectures::read(&file).expect("a supported architecture");
+            let cards = CudaOps::open_all().expect("two cards");
+            let before = bytes_read();
+            let loaded = Loaded::load_replicas(&file, &spec, cards).expect("the model loads");
+            let weights: u64 = file.header().tensors.values().map(|info| info.length).sum();
+            let read = bytes_read() - before;
+            assert!(
+                (weights..weights + weights / 10).contains(&read),
+                "{read} of {weights}"
+            );
+            assert_eq!(loaded.len(), 2);
+            for loaded in loaded {
+                let mut backend = loaded.reserve(budget()).expect("memory for a cache");
+                assert_eq!(generate(&mut backend).expect("the card computes"), expected);
+            }
+        });
+}
+
+/// Bytes that this process has read from files, as `/proc/self/io` counts them (proc(5)).
+fn bytes_read() -> u64 {
+    number_of("/proc/self/io", "rchar:")
+}
+
+/// A number in a file of the kernel's.
+fn number_of(path: &str, name: &str) -> u64 {
+    let text = std::fs::read_to_string(path).expect("a file of the kernel's");
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    let number = line.and_then(|line| line.split_whitespace().next());
+    number.expect("a number").parse().expect("a number")
+}
+
+/// Bytes of each of the three large matrices below.
+const LARGE: u64 = 131_072 * 272;
+
+#[test]
+fn weights_stream_to_a_card_and_the_host_never_holds_one_matrix() {
+    machine!("weights_stream_to_a_card_and_the_host_never_holds_one_matrix").run(|| {
+        let folder = tempfile::tempdir().expect("a folder");
+        // The rows of one of them are so long that a group of them is larger than a slot of the ring.
+        let file = tiny::large(&folder, 131_072);
+        let spec = architectures::read(&file).expect("a supported architecture");
+        let card = CudaOps::open(0).expect("a card");
+        let loaded = Loaded::load(&file, spec, card).expect("the model loads");
+        // The card in software has its memory in this process, for good; what the load took on top is gone by now, but
+        // for the ring.
+        let status = |name| 1024 * number_of("/proc/self/status", name);
+        let (peak, left) = (status("VmHWM:"), status("VmRSS:"));
+        assert!(
+            left > 3 * LARGE,
+            "the card holds {left} bytes of three times {LARGE}"
+        );
+        let took = peak - left;
+        println!("{took} bytes above what stays, to load {}", 3 * LARGE);
+        assert!(took < LARGE / 2, "{took} bytes at once, of matrices of {LARGE}");
+        drop(loaded);
+    });
+}
+
+#[test]
+fn what_is_planned_is_what_a_card_then_holds() {
+    machine!("what_is_planned_is_what_a_card_then_holds").run(|| {
+        for first in [0, 4, 8] {
+            let file = model(first);
+            let spec = architectures::read(&file).expect("a supported architecture");
+            let card = CudaOps::open(0).expect("a card");
+            let (free, total) = card.memory();
+            let cards = [Card {
+                name: card.name().to_owned(),
+                free,
+                total,
+            }];
+            let demand = Demand {
+                rows: 96,
+                sequences: 3,
+                context: 128,
+            };
+            let needs = |demand: Demand| Needs::of(&file, &spec, &card, &limits(&card, demand));
+            let plan = Plan::new(&needs, &cards, demand).expect("it fits");
+            let loaded = Loaded::load(&file, spec, card).expect("the model loads");
+            let backend = loaded.reserve(budget()).expect("memory for a cache");
+            assert_eq!(backend.limits().blocks, plan.cards[0].blocks);
+            let other = CudaOps::open(0).expect("the same card");
+            let (held, planned) = (free - other.memory().0, plan.cards[0].bytes());
+            // The driver rounds each of some 50 buffers up.
+            assert!(
+                (planned..planned + planned / 64).contains(&held),
+                "{held} held, {planned} planned"
+            );
+        }
+    });
+}
+
+fn limits(card: &CudaOps, demand: Demand) -> Limits {
+    Limits {
+        rows: demand.rows,
+        outputs: demand.sequences,
+        context: demand.context,
+        blocks: 0,
+        block_tokens: card.block_tokens(),
+        vocabulary: tiny::VOCABULARY,
+    }
+}
+
+/// Starts an agent that loads the model on the cards of this machine, and then ends as it has no certificate: what it
+/// said.
+fn serve(file: &ModelFile, more: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_gpu-agent"))
+        .args(["serve", "--backend", "CUDA", "--model-name", "demo", "--model"])
+        .arg(file.path())
+        .args([
+            "--model-sha256",
+            &hex(&file.sha256()),
+            "--tls-cert",
+            "-",
+            "--tls-key",
+            "-",
+        ])
+        .args([
+            "--client-ca",
+            "-",
+            "--listen",
+            "127.0.0.1:0",
+            "--probe-listen",
+            "127.0.0.1:0",
+        ])
+        .args(more)
+        .output()
+        .expect("the agent starts");
+    assert!(!output.status.success());
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn an_agent_says_what_it_plans_and_how_long_the_weights_take() {
+    machine!("an_agent_says_what_it_plans_and_how_long_the_weights_take")
+        .cards("rtx-3090*2")
+        .run(|| {
+            let folder = tempfile::tempdir().expect("a folder");
+            let file = tiny::model(&folder, 0);
+            let said = serve(&file, &["--context-length", "64", "--max-sequences", "2"]);
+            for words in [
+                "GPU 0 (NVIDIA GeForce RTX 3090): layers 1 to 2, ",
+                "GPU 1 (NVIDIA GeForce RTX 3090): layers 1 to 2, ",
+                " of keys and values for 64 tokens, ",
+                "expected_seconds",
+                "link_megabytes_per_second",
+                "model loaded",
+            ] {
+                assert!(said.contains(words), "{words}: {said}");
+            }
+        });
+}
+
+#[test]
+fn an_agent_whose_model_does_not_fit_says_what_would() {
+    machine!("an_agent_whose_model_does_not_fit_says_what_would")
+        .cards("rtx-3090:memory=4MiB")
+        .run(|| {
+            let folder = tempfile::tempdir().expect("a folder");
+            let file = tiny::model(&folder, 0);
+            let said = serve(&file, &["--context-length", "512", "--max-sequences", "8"]);
+            for words in ["does not fit the memory", "what would fit: a context of "] {
+                assert!(said.contains(words), "{words}: {said}");
+            }
+        });
+}
+
+#[test]
+fn three_cards_with_a_layer_each_give_the_bits_of_the_cpu() {
+    machine!("three_cards_with_a_layer_each_give_the_bits_of_the_cpu")
+        .cards("rtx-3090, p104-100, cmp-50hx")
+        .run(|| {
+            let folder = tempfile::tempdir().expect("a folder");
+            let file = tiny::model_of(&folder, 4, 3);
+            let cpu = CpuOps::new(Precision::Fast, NonZeroUsize::MIN).expect("no thread is needed");
+            let expected = generate(&mut decoder(&file, cpu)).expect("the CPU computes");
+            let mut backend = pipeline(&file);
+            assert_eq!(generate(&mut backend).expect("the cards compute"), expected);
+        });
+}
+
+/// One layer on each card of the machine.
+fn pipeline(file: &ModelFile) -> Decoder<CudaOps> {
+    let cards = CudaOps::open_all()
+        .expect("cards")
+        .into_iter()
+        .map(|card| (card, 1));
+    let spec = architectures::read(file).expect("a supported architecture");
+    let loaded = Loaded::load_split(file, spec, cards.collect()).expect("the model loads");
+    loaded.reserve(budget()).expect("memory for a cache")
+}
+
+/// Steps of the decoding below: past the end of a chunk of positions.
+const STEPS: usize = 70;
+
+/// Decodes two sequences side by side, with penalties on ever more tokens: what each step chose, and what was launched until
+/// then, launch by launch and by graphs.
+fn decode(backend: &mut dyn Backend) -> Vec<(Vec<(u32, u32)>, [usize; 2])> {
+    let mut texts = [vec![3], vec![4]];
+    let mut found = Vec::new();
+    for position in 0..STEPS {
+        let mut batch = Batch::new(backend.limits().block_tokens);
+        let mut seen: [Vec<Seen>; 2] = Default::default();
+        for (sequence, text) in texts.iter().enumerate() {
+            let table: Vec<u32> = (0..8).map(|block| 2 * block + u32::from(sequence == 0)).collect();
+            let row = batch.push(&text[position..], position, &table);
+            batch.want(row);
+            let mut tokens = text.clone();
+            tokens.sort_unstable();
+            tokens.dedup();
+            seen[sequence].extend(tokens.iter().map(|token| Seen {
+                token: *token,
+                completion: 1,
+            }));
+        }
+        let specs: Vec<SampleSpec<'_>> = seen
+            .iter()
+            .zip(&SAMPLINGS[1..])
+            .map(|(seen, sampling)| SampleSpec {
+                sampling: *sampling,
+                index: position as u64,
+                seen,
+                allowed: None,
+            })
+            .collect();
+        let sampled = backend.step(&batch, &specs).expect("a valid batch");
+        for (text, token) in texts.iter_mut().zip(&sampled.ids) {
+            text.push(*token);
+        }
+        let bits = sampled.logprobs.iter().map(|logprob| logprob.to_bits());
+        found.push((sampled.ids.iter().copied().zip(bits).collect(), launches()));
+    }
+    found
+}
+
+/// Kernels that ran on the machine's cards: those that were launched one by one, and those of graphs.
+fn launches() -> [usize; 2] {
+    let log = std::env::var_os("TESTBED_CUDA_LOG").expect("a log");
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    [false, true].map(|graph| text.matches(&format!("\"graph\":{graph}")).count())
+}
+
+#[test]
+fn steps_that_repeat_are_recorded_once_and_replayed_with_the_same_bits() {
+    for cards in ["rtx-3090", "rtx-3090, p104-100"] {
+        machine!("steps_that_repeat_are_recorded_once_and_replayed_with_the_same_bits")
+            .cards(cards)
+            .run(|| {
+                let file = model(0);
+                let cpu = CpuOps::new(Precision::Fast, NonZeroUsize::MIN).expect("no thread is needed");
+                let expected = decode(&mut decoder(&file, cpu));
+                let got = if CudaOps::open_all().expect("cards").len() == 2 {
+                    decode(&mut pipeline(&file))
+                } else {
+                    decode(&mut decoder(&file, CudaOps::open(0).expect("a card")))
+                };
+                let tokens = |steps: &[(Vec<(u32, u32)>, [usize; 2])]| {
+                    steps.iter().map(|(tokens, _)| tokens.clone()).collect::<Vec<_>>()
+                };
+                assert_eq!(tokens(&got), tokens(&expected));
+                let by_graphs = got[1].1[1] - got[0].1[1];
+                assert!(by_graphs > 20, "the second step has {by_graphs} kernels");
+                for step in 1..STEPS {
+                    let [alone, graph] = [0, 1].map(|kind| got[step].1[kind] - got[step - 1].1[kind]);
+                    // The first step with a second chunk of positions is of another kind.
+                    if step == 64 {
+                        assert!(alone > 20 && graph == 0, "step {step}: {alone} and {graph}");
+                    } else {
+                        assert_eq!([alone, graph], [0, by_graphs], "step {step}");
+                    }
+                }
+            });
+    }
+}
+
+#[test]
+fn an_agent_spreads_layers_over_cards_that_are_too_small_for_all_of_them() {
+    machine!("an_agent_spreads_layers_over_cards_that_are_too_small_for_all_of_them")
+        .cards("rtx-3090:memory=11MiB, rtx-3090:memory=11MiB")
+        .run(|| {
+            let folder = tempfile::tempdir().expect("a folder");
+            let file = tiny::model_of(&folder, 0, 24);
+            let said = serve(&file, &["--context-length", "64", "--max-sequences", "1"]);
+            for words in [
+                "GPU 0 (NVIDIA GeForce RTX 3090): layers 1 to 1",
+                " to 24, ",
+                "\"spread\":\"Layers\"",
+                "model loaded",
+            ] {
+                assert!(said.contains(words), "{words}: {said}");
+            }
+        });
+}
+
+#[test]
+fn a_card_whose_memory_another_process_holds_says_how_much() {
+    machine!("a_card_whose_memory_another_process_holds_says_how_much")
+        .cards("rtx-3090:memory=64MiB")
+        .run(|| {
+            let folder = tempfile::tempdir().expect("a folder");
+            let file = tiny::model(&folder, 0);
+            let card = Device::open(0).expect("a card");
+            let held = card.allocate(62 << 20, "a test").expect("memory");
+            let said = serve(&file, &["--context-length", "64", "--max-sequences", "1"]);
+            for words in [
+                "error: GpuMemoryTaken: the model does not fit the memory",
+                "has 2.0 MiB free of 64.0 MiB, since other processes hold 62.0 MiB of it",
+            ] {
+                assert!(said.contains(words), "{words}: {said}");
+            }
+            drop(held);
+        });
+}
+
+#[test]
+fn an_agent_whose_card_breaks_while_it_starts_says_how() {
+    for (broken, word) in [
+        ("ecc-after=9", "DeviceEccError"),
+        ("lost-after=9", "DeviceLost"),
+        ("cc=5.2", "GpuTooOld"),
+    ] {
+        machine!("an_agent_whose_card_breaks_while_it_starts_says_how")
+            .cards(&format!("p104-100:{broken}"))
+            .set("GPU_AGENT_TEST_WORD", word)
+            .run(|| {
+                let folder = tempfile::tempdir().expect("a folder");
+                let said = serve(&tiny::model(&folder, 0), &["--context-length", "64"]);
+                let word = std::env::var("GPU_AGENT_TEST_WORD").expect("a word");
+                let fault = GpuFault::of_last_words(&said).map(GpuFault::word);
+                assert_eq!(fault, Some(word.as_str()), "{said}");
+            });
+    }
+}
+
+#[test]
+fn a_card_that_is_lost_hands_its_requests_back_and_the_other_goes_on() {
+    machine!("a_card_that_is_lost_hands_its_requests_back_and_the_other_goes_on")
+        .cards("rtx-3090, p104-100:lost-after=90")
+        .run(|| {
+            let file = model(0);
+            let spec = architectures::read(&file).expect("a supported architecture");
+            let cards = CudaOps::open_all().expect("two cards");
+            let loaded = Loaded::load_replicas(&file, &spec, cards).expect("the model loads");
+            let backends = loaded
+                .into_iter()
+                .map(|loaded| Box::new(loaded.reserve(budget()).expect("memory")) as Box<dyn Backend>)
+                .collect();
+            let tokenizer = Arc::new(Tokenizer::read(&file).expect("a tokenizer"));
+            let options = Options {
+                max_sequences: 2,
+                prefix_cache: false,
+            };
+            let engine = Engine::start_all(backends, tokenizer, options).expect("threads start");
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .build()
+                .expect("a runtime");
+            let ends = runtime.block_on(async {
+                let mut requests = Vec::new();
+                for _ in 0..4 {
+                    requests.push(engine.submit(request()).await.expect("the engine runs"));
+                }
+                let mut ends = Vec::new();
+                for mut events in requests {
+                    ends.push(last(&mut events).await);
+                }
+                let mut after = engine.submit(request()).await.expect("one card is left");
+                assert!(matches!(last(&mut after).await, Event::Finished { .. }));
+                ends
+            });
+            let lost = Event::Failed(Failure::Engine(EngineFault::Device(DeviceFault::Lost)));
+            let handed_back = ends.iter().filter(|end| **end == lost).count();
+            let finished = ends.iter().filter(|end| matches!(end, Event::Finished { .. }));
+            assert_eq!((handed_back, finished.count()), (2, 2), "{ends:?}");
+            assert_eq!((engine.health(), engine.ended()), (Health::Serving, (1, 2)));
+        });
+}
+
+fn request() -> GenerationRequest {
+    GenerationRequest {
+        prompt: vec![1, 2, 3],
+        max_tokens: 20,
+        sampling: Sampling::GREEDY,
+        stop: Vec::new(),
+        ignore_eos: true,
+    }
+}
+
+async fn last(events: &mut tokio::sync::mpsc::UnboundedReceiver<Event>) -> Event {
+    let mut last = None;
+    while let Some(event) = events.recv().await {
+        last = Some(event);
+    }
+    last.expect("an event")
+}
+
+#[test]
 fn the_demo_model_gives_the_bits_of_the_cpu() {
     machine!("the_demo_model_gives_the_bits_of_the_cpu").run(|| {
         let file = support::model_file();
@@ -224,7 +638,8 @@ fn an_agent_that_is_to_serve_on_a_card_says_why_it_cannot_and_exits_with_a_statu
     let said = String::from_utf8_lossy(&output.stderr);
     // Without a driver it is missing; with one, no card is visible.
     assert!(
-        said.contains("no NVIDIA driver: libcuda.so.1 not found") || said.contains("there is no GPU 0"),
+        said.contains("error: NoDriver: no NVIDIA driver: libcuda.so.1 not found")
+            || said.contains("error: NoVisibleGpu: there is no GPU 0"),
         "{said}"
     );
     assert_eq!(output.status.code(), Some(69), "{said}");

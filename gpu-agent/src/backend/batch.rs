@@ -117,6 +117,11 @@ impl Batch {
         self.outputs.push(number(row));
     }
 
+    /// Tokens of a block of the cache.
+    pub fn block_tokens(&self) -> usize {
+        self.block_tokens
+    }
+
     /// Number of rows.
     pub fn rows(&self) -> usize {
         self.tokens.len()

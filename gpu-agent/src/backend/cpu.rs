@@ -39,12 +39,15 @@ use super::{
     error::{AllocationError, DeviceError, ForwardError},
     limits::Limits,
     ops::{
-        Activation, Attention, CacheShape, Care, Gated, Norm, Ops, Output, Product, ProductAdd, RotateStore,
-        Rotation,
+        Activation, Attention, CacheShape, Care, Gated, MatrixError, Norm, Ops, Output, Product, ProductAdd,
+        RotateStore, Rotation,
     },
     sample::{SampleSpec, Sampled},
 };
-use crate::weights::file::RawMatrix;
+use crate::weights::{
+    file::{MatrixRows, RawMatrix},
+    quants::TensorType,
+};
 
 /// The operations on this processor.
 pub struct CpuOps {
@@ -178,6 +181,10 @@ impl Ops for CpuOps {
         memory::available()
     }
 
+    fn matrix_bytes(&self, kind: TensorType, rows: usize, columns: usize) -> u64 {
+        (rows * kind.row_bytes(columns)) as u64
+    }
+
     fn tensor_bytes(&self, rows: usize, width: usize) -> u64 {
         (rows * width * size_of::<f32>()) as u64
     }
@@ -190,9 +197,25 @@ impl Ops for CpuOps {
         2 * self.tensor_bytes(limits.rows, width)
     }
 
-    fn matrix(&mut self, raw: RawMatrix, care: Care) -> Result<Matrix, AllocationError> {
-        memory::claim("a weight matrix", raw.bytes.len() as u64)?;
-        Ok(Matrix::new(raw, self.precision, care))
+    fn matrices(
+        machines: &mut [&mut Self],
+        source: &MatrixRows<'_>,
+        care: Care,
+    ) -> Result<Vec<Matrix>, MatrixError> {
+        let bring = |machine: &Self, raw: RawMatrix| -> Result<Matrix, AllocationError> {
+            memory::claim("a weight matrix", raw.bytes.len() as u64)?;
+            Ok(Matrix::new(raw, machine.precision, care))
+        };
+        let raw = source.read_all()?;
+        let Some((last, others)) = machines.split_last() else {
+            return Ok(Vec::new());
+        };
+        let mut matrices = Vec::with_capacity(machines.len());
+        for machine in others {
+            matrices.push(bring(machine, raw.clone())?);
+        }
+        matrices.push(bring(last, raw)?);
+        Ok(matrices)
     }
 
     fn vector(&mut self, values: Vec<f32>) -> Result<Vec<f32>, AllocationError> {

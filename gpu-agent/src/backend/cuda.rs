@@ -1,7 +1,7 @@
 //! NVIDIA GPUs: the operations of a forward pass on a card, by our own kernels through the driver alone.
 //!
 //! ```text
-//! error ◀ layout ◀ launch, modules ◀ device ◀ memory ◀ staging ◀ ops
+//! error ◀ layout ◀ launch, modules ◀ device ◀ ring, recording ◀ memory ◀ staging ◀ ops
 //! ```
 //!
 //! The kernels are in `gpu-agent/kernels`, compiled ahead to PTX; see the README there. `launch` and `layout` are pure: the
@@ -13,4 +13,6 @@ pub mod launch;
 pub mod layout;
 pub mod modules;
 pub mod ops;
+mod recording;
+mod ring;
 mod staging;

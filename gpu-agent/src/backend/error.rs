@@ -13,6 +13,8 @@ pub struct BatchError {
 pub enum DeviceFault {
     /// It is gone: it fell off its bus, was reset, or its thread ended.
     Lost,
+    /// Its memory has an error that it cannot correct.
+    Ecc,
     /// It had no memory for what it had to do.
     OutOfMemory,
     /// It refused or failed an operation.
@@ -24,6 +26,7 @@ impl DeviceFault {
     pub const fn reason(self) -> &'static str {
         match self {
             Self::Lost => "DeviceLost",
+            Self::Ecc => "DeviceEccError",
             Self::OutOfMemory => "DeviceOutOfMemory",
             Self::Failed => "DeviceFailed",
         }
@@ -64,7 +67,10 @@ pub enum ForwardError {
 
 /// Memory that a device does not have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("cannot allocate {bytes} bytes for {what}; {available} bytes are available")]
+#[error(
+    "cannot allocate {bytes} bytes for {what}; {available} bytes are available ({})",
+    fault.reason()
+)]
 pub struct AllocationError {
     /// What it was for.
     pub what: String,
@@ -72,6 +78,8 @@ pub struct AllocationError {
     pub bytes: u64,
     /// Bytes that the device has left.
     pub available: u64,
+    /// What became of the device: it is out of memory, or failed when it was asked.
+    pub fault: DeviceFault,
 }
 
 /// Why a loaded model cannot be given working memory and a cache.

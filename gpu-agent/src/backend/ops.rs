@@ -14,7 +14,21 @@ use super::{
     limits::Limits,
     sample::{SampleSpec, Sampled},
 };
-use crate::weights::file::RawMatrix;
+use crate::weights::{
+    file::{MatrixRows, ModelError},
+    quants::TensorType,
+};
+
+/// Why a matrix could not be brought to a machine.
+#[derive(Debug, thiserror::Error)]
+pub enum MatrixError {
+    /// It cannot be read, or is not what it should be.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The machine has no memory for it.
+    #[error(transparent)]
+    Allocation(#[from] AllocationError),
+}
 
 /// Extents of a paged key/value cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -166,18 +180,26 @@ pub trait Ops: Send {
     fn block_tokens(&self) -> usize;
     /// Bytes of memory that are left for what is allocated next, as far as the machine can tell.
     fn available(&self) -> u64;
+    /// Bytes that a matrix takes.
+    fn matrix_bytes(&self, kind: TensorType, rows: usize, columns: usize) -> u64;
     /// Bytes that a tensor takes.
     fn tensor_bytes(&self, rows: usize, width: usize) -> u64;
     /// Bytes that a cache takes.
     fn cache_bytes(&self, shape: CacheShape) -> u64;
-    /// Bytes that [`Ops::reserve`] takes; `limits.blocks` and `limits.context` are not asked for.
+    /// Bytes that [`Ops::reserve`] takes; `limits.blocks` is not asked for.
     fn reserve_bytes(&self, limits: &Limits, width: usize) -> u64;
 
-    /// Brings a matrix into the machine's layout.
+    /// Brings a matrix into the layout of each of these machines, at least one. It is read once.
     ///
     /// # Errors
-    /// The machine has no memory for it.
-    fn matrix(&mut self, raw: RawMatrix, care: Care) -> Result<Self::Matrix, AllocationError>;
+    /// The matrix cannot be read, or a machine has no memory for it.
+    fn matrices(
+        machines: &mut [&mut Self],
+        source: &MatrixRows<'_>,
+        care: Care,
+    ) -> Result<Vec<Self::Matrix>, MatrixError>
+    where
+        Self: Sized;
     /// Brings a vector to the machine.
     ///
     /// # Errors
@@ -205,6 +227,24 @@ pub trait Ops: Send {
     /// # Errors
     /// The device failed.
     fn stage(&mut self, batch: &Batch, specs: &[SampleSpec<'_>]) -> Result<(), DeviceError>;
+    /// Begins the part of a step that takes nothing from the host; what another device computed was received. False where
+    /// the machine has replayed a recording of that part instead: then nothing of it is to be computed, and
+    /// [`Ops::end`] is not called. `repeats` is true where steps of this kind may be recorded: the part is the same for
+    /// every batch of the same extents.
+    ///
+    /// # Errors
+    /// The device failed.
+    fn begin(&mut self, repeats: bool) -> Result<bool, DeviceError> {
+        let _ = repeats;
+        Ok(true)
+    }
+    /// Ends that part.
+    ///
+    /// # Errors
+    /// The device failed.
+    fn end(&mut self) -> Result<(), DeviceError> {
+        Ok(())
+    }
     /// `out[i] = table[token of row i] · scale`
     ///
     /// # Errors

@@ -1,5 +1,7 @@
 //! `gpu-agent serve`: loads a model and serves it until told to stop.
 
+mod cards;
+
 use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, sync::Arc};
 
 use anyhow::Context as _;
@@ -11,7 +13,6 @@ use gpu_agent::{
         Backend, Budget,
         arithmetic::ARITHMETIC,
         cpu::{CpuOps, Precision},
-        cuda::ops::CudaOps,
         ops::Ops,
     },
     engine::{Engine, Options, measure},
@@ -35,7 +36,7 @@ const MAX_SEQUENCES: u16 = 256;
 enum BackendKind {
     /// The processor's cores.
     Cpu,
-    /// The first of the GPUs that `CUDA_VISIBLE_DEVICES` leaves.
+    /// The GPUs that `CUDA_VISIBLE_DEVICES` leaves: each with the whole model, or with some of its layers.
     Cuda,
 }
 
@@ -132,35 +133,40 @@ fn load(arguments: &Arguments) -> anyhow::Result<Arc<Service>> {
     } else {
         Precision::Fast
     };
-    let mut backend = match arguments.backend {
+    let mut backends = match arguments.backend {
         BackendKind::Cpu => {
             let ops = CpuOps::new(precision, super::threads(arguments.threads)?)
                 .context("cannot start the compute threads")?;
-            reserve(arguments, &file, spec, ops)?
+            vec![reserve(arguments, &file, spec, ops)?]
         }
         BackendKind::Cuda => {
             anyhow::ensure!(
                 !arguments.exact,
                 "--exact is a mode of the CPU backend: leave it out, or ask for --backend cpu"
             );
-            reserve(arguments, &file, spec, CudaOps::open(0)?)?
+            cards::load(arguments, &file, &spec)?
         }
     };
-    let machine = backend.describe();
-    let tokens_per_second = measure(&mut *backend).context("cannot measure the backend")?;
+    let machines: Vec<String> = backends.iter().map(|backend| backend.describe()).collect();
+    let mut tokens_per_second = f64::INFINITY;
+    for backend in &mut backends {
+        // Whoever asks for one sequence may get the slowest.
+        let measured = measure(&mut **backend).context("cannot measure the backend")?;
+        tokens_per_second = tokens_per_second.min(measured);
+    }
     tracing::info!(
         model = arguments.model_name,
-        machine,
+        machine = machines.join(" | "),
         tokens_per_second,
         context,
         max_sequences,
         "model loaded"
     );
     let options = Options {
-        max_sequences,
+        max_sequences: max_sequences.div_ceil(backends.len()),
         prefix_cache: arguments.prefix_cache,
     };
-    let engine = Engine::start(backend, Arc::clone(&tokenizer), options)
+    let engine = Engine::start_all(backends, Arc::clone(&tokenizer), options)
         .context("cannot start the engine's thread")?;
     let model = Served {
         name: arguments.model_name.clone(),

@@ -21,8 +21,9 @@ impl EngineFault {
     }
 
     /// Every fault, for those who count them.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::Device(DeviceFault::Lost),
+        Self::Device(DeviceFault::Ecc),
         Self::Device(DeviceFault::OutOfMemory),
         Self::Device(DeviceFault::Failed),
         Self::BatchRefused,

@@ -28,6 +28,39 @@ pub struct Figures {
 }
 
 impl Figures {
+    /// Requests that wait or are computed.
+    pub(super) fn requests(&self) -> u64 {
+        self.running.load(Ordering::Relaxed) + self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Adds another engine's figures to these.
+    pub(super) fn include(&self, other: &Self) {
+        let Self {
+            prompt_tokens,
+            cached_prompt_tokens,
+            completion_tokens,
+            batches,
+            busy_micros,
+            preemptions,
+            running,
+            waiting,
+            blocks_used,
+        } = self;
+        for (sum, more) in [
+            (prompt_tokens, &other.prompt_tokens),
+            (cached_prompt_tokens, &other.cached_prompt_tokens),
+            (completion_tokens, &other.completion_tokens),
+            (batches, &other.batches),
+            (busy_micros, &other.busy_micros),
+            (preemptions, &other.preemptions),
+            (running, &other.running),
+            (waiting, &other.waiting),
+            (blocks_used, &other.blocks_used),
+        ] {
+            sum.fetch_add(more.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+    }
+
     pub(super) fn add(counter: &AtomicU64, value: usize) {
         counter.fetch_add(value as u64, Ordering::Relaxed);
     }

@@ -125,7 +125,7 @@ impl Metrics {
             running,
             waiting,
             blocks_used,
-        } = figures;
+        } = &figures;
         raise(&self.prompt_tokens, prompt_tokens);
         raise(&self.cached_prompt_tokens, cached_prompt_tokens);
         raise(&self.completion_tokens, completion_tokens);

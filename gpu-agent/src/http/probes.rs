@@ -22,10 +22,17 @@ pub(super) fn router(service: Arc<Service>) -> Router {
 }
 
 /// The model is loaded before anything listens, so an agent is ready while its engine serves. An engine that has ended
-/// does not come back: the agent must be started again, which is what failing liveness asks for.
+/// does not come back: the agent must be started again, which is what failing liveness asks for. While some of its devices
+/// serve, it goes on with them.
 async fn healthy(State(service): State<Arc<Service>>) -> (StatusCode, String) {
     match service.serving.engine.health() {
-        Health::Serving => (StatusCode::OK, "ok\n".to_owned()),
+        Health::Serving => match service.serving.engine.ended() {
+            (0, _) => (StatusCode::OK, "ok\n".to_owned()),
+            (ended, all) => (
+                StatusCode::OK,
+                format!("ok: {ended} of {all} devices have ended\n"),
+            ),
+        },
         ended => {
             let reason = ended.reason();
             (

@@ -1,22 +1,27 @@
 //! The forward pass of a decoder-only transformer, over any machine's operations.
 //!
 //! ```text
-//! tensors ◀ load ◀ room ◀ forward ◀ reserve
+//! manifest ◀ tensors ◀ load ◀ needs ◀ room ◀ forward ◀ reserve
+//!                            ▲ plan
 //! ```
 //!
-//! [`Loaded`] holds the weights; [`Loaded::reserve`] adds working memory and a cache, sized by what is left, and makes a
+//! [`Needs`] says what a model takes before it is loaded, and [`plan`] which device gets which part of it. [`Loaded`] holds the weights; [`Loaded::reserve`] adds working memory and a cache, sized by what is left, and makes a
 //! [`Decoder`]. Layers may be spread over several devices: each has a range of them, and hands the residual stream on.
 //!
 //! Shapes: `T` rows of a batch, `D` width, `Q`/`K` widths of all query/key heads, `F` hidden width, `V` vocabulary.
 
 mod forward;
 mod load;
+mod manifest;
+mod needs;
+pub mod plan;
 mod reserve;
 mod room;
 mod tensors;
 
 pub use forward::Decoder;
 pub use load::Loaded;
+pub use needs::{Needs, ShareNeed};
 pub use tensors::LoadError;
 
 #[cfg(test)]

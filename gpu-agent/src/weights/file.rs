@@ -6,6 +6,7 @@
 use std::{
     fs::File,
     io::{BufReader, Read},
+    ops::Range,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
 };
@@ -158,24 +159,30 @@ impl ModelFile {
         Ok(Some(values))
     }
 
-    /// The encoded rows of a matrix, or `None` where the file has none of that name.
+    /// A matrix whose rows can be read, or `None` where the file has none of that name.
     ///
     /// # Errors
-    /// The tensor has another shape, holds a NaN or an infinity, or cannot be read.
-    pub fn matrix(&self, name: &str, rows: usize, columns: usize) -> Result<Option<RawMatrix>, ModelError> {
-        let Some((info, bytes)) = self.tensor(name)? else {
+    /// The tensor has another shape.
+    pub fn matrix(
+        &self,
+        name: &str,
+        rows: usize,
+        columns: usize,
+    ) -> Result<Option<MatrixRows<'_>>, ModelError> {
+        let Some((name, info)) = self.header.tensors.get_key_value(name) else {
             return Ok(None);
         };
         if info.dimensions != [columns as u64, rows as u64] {
             let problem = format!("has shape {:?}, not [{columns}, {rows}]", info.dimensions);
             return Err(self.refuse(name, &problem));
         }
-        self.check_finite(name, info.kind, &bytes)?;
-        Ok(Some(RawMatrix {
+        Ok(Some(MatrixRows {
+            file: self,
+            name,
+            offset: info.offset,
             kind: info.kind,
             rows,
             columns,
-            bytes,
         }))
     }
 
@@ -201,6 +208,62 @@ impl ModelFile {
             path: self.path.clone(),
             source,
         }
+    }
+}
+
+/// A matrix in its file. Rows are read as they are wanted, so that nobody has to hold all of them.
+#[derive(Debug, Clone, Copy)]
+pub struct MatrixRows<'a> {
+    file: &'a ModelFile,
+    name: &'a str,
+    offset: u64,
+    /// Encoding of the rows.
+    pub kind: TensorType,
+    /// Outputs.
+    pub rows: usize,
+    /// Inputs; a whole number of blocks.
+    pub columns: usize,
+}
+
+impl MatrixRows<'_> {
+    /// Bytes of one row.
+    pub fn row_bytes(&self) -> usize {
+        self.kind.row_bytes(self.columns)
+    }
+
+    /// Reads the encoded bytes of some rows into `out`, in place of what it holds.
+    ///
+    /// # Errors
+    /// The rows hold a NaN or an infinity, or cannot be read.
+    ///
+    /// # Panics
+    /// There are no such rows.
+    pub fn read(&self, rows: Range<usize>, out: &mut Vec<u8>) -> Result<(), ModelError> {
+        assert!(rows.end <= self.rows, "rows {rows:?} of {}", self.rows);
+        let stride = self.row_bytes();
+        out.resize(rows.len() * stride, 0);
+        let offset = self.offset + rows.start as u64 * stride as u64;
+        let read = self.file.file.read_exact_at(out, offset);
+        read.map_err(|source| ModelError::Io {
+            path: self.file.path.clone(),
+            source,
+        })?;
+        self.file.check_finite(self.name, self.kind, out)
+    }
+
+    /// Reads all rows.
+    ///
+    /// # Errors
+    /// As [`MatrixRows::read`].
+    pub fn read_all(&self) -> Result<RawMatrix, ModelError> {
+        let mut bytes = Vec::new();
+        self.read(0..self.rows, &mut bytes)?;
+        Ok(RawMatrix {
+            kind: self.kind,
+            rows: self.rows,
+            columns: self.columns,
+            bytes,
+        })
     }
 }
 

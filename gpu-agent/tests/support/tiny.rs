@@ -1,5 +1,7 @@
 //! Models of random weights, small enough to compute a hundred thousand tokens in a test.
 
+#![allow(dead_code, reason = "every test binary uses another part of this module")]
+
 use std::path::PathBuf;
 
 use gpu_agent::weights::{file::ModelFile, quants::TensorType};
@@ -125,6 +127,13 @@ impl Writer {
     }
 
     fn tensor(&mut self, name: &str, dimensions: &[usize], code: u32, bytes: &[u8]) {
+        self.tensor_at(name, dimensions, code, 0);
+        self.data.extend(bytes);
+        self.data.resize(self.data.len().next_multiple_of(32), 0);
+    }
+
+    /// A tensor whose bytes begin so many behind what was written so far, and are not written.
+    fn tensor_at(&mut self, name: &str, dimensions: &[usize], code: u32, behind: usize) {
         Self::string(&mut self.tensors, name);
         self.tensors
             .extend(u32::try_from(dimensions.len()).expect("small").to_le_bytes());
@@ -132,10 +141,9 @@ impl Writer {
             self.tensors.extend((*extent as u64).to_le_bytes());
         }
         self.tensors.extend(code.to_le_bytes());
-        self.tensors.extend((self.data.len() as u64).to_le_bytes());
+        self.tensors
+            .extend(((self.data.len() + behind) as u64).to_le_bytes());
         self.tensor_count += 1;
-        self.data.extend(bytes);
-        self.data.resize(self.data.len().next_multiple_of(32), 0);
     }
 
     fn finish(self) -> Vec<u8> {
@@ -151,14 +159,12 @@ impl Writer {
     }
 }
 
-/// A Llama model whose matrices have all types in turn, beginning with type number `first` of [`TYPES`].
-pub fn bytes(first: usize) -> Vec<u8> {
-    let mut writer = Writer::default();
+fn hyperparameters(writer: &mut Writer, hidden: usize, layers: usize) {
     writer.text("general.architecture", "llama");
     for (key, value) in [
         ("embedding_length", WIDTH),
-        ("feed_forward_length", WIDTH),
-        ("block_count", LAYERS),
+        ("feed_forward_length", hidden),
+        ("block_count", layers),
         ("context_length", CONTEXT),
         ("attention.head_count", HEADS),
         ("attention.head_count_kv", KV_HEADS),
@@ -170,12 +176,85 @@ pub fn bytes(first: usize) -> Vec<u8> {
         6,
         &1e-5f32.to_le_bytes(),
     );
-    let mut tokens = 8u32.to_le_bytes().to_vec();
-    tokens.extend((VOCABULARY as u64).to_le_bytes());
+}
+
+/// Tokens without merges; the last one ends a sequence.
+fn tokenizer(writer: &mut Writer) {
+    let list = |kind: u32, count: usize, items: Vec<u8>| {
+        let mut bytes = kind.to_le_bytes().to_vec();
+        bytes.extend((count as u64).to_le_bytes());
+        bytes.extend(items);
+        bytes
+    };
+    writer.text("tokenizer.ggml.model", "gpt2");
+    let mut tokens = Vec::new();
     for token in 0..VOCABULARY {
         Writer::string(&mut tokens, &format!("t{token}"));
     }
-    writer.entry("tokenizer.ggml.tokens", 9, &tokens);
+    writer.entry("tokenizer.ggml.tokens", 9, &list(8, VOCABULARY, tokens));
+    let types = 1i32.to_le_bytes().repeat(VOCABULARY);
+    writer.entry("tokenizer.ggml.token_type", 9, &list(5, VOCABULARY, types));
+    writer.entry("tokenizer.ggml.merges", 9, &list(8, 0, Vec::new()));
+    writer.number("tokenizer.ggml.eos_token_id", VOCABULARY - 1);
+}
+
+/// A Llama model of one layer with nothing but zeros whose feed-forward layer is `hidden` wide: large, and no byte of the
+/// three large matrices on the disk.
+pub fn large(folder: &tempfile::TempDir, hidden: usize) -> ModelFile {
+    let mut writer = Writer::default();
+    hyperparameters(&mut writer, hidden, 1);
+    tokenizer(&mut writer);
+    let zeros = |rows: usize, columns: usize| vec![0; rows * TensorType::Q8_0.row_bytes(columns)];
+    for name in [
+        "blk.0.attn_norm.weight",
+        "blk.0.ffn_norm.weight",
+        "output_norm.weight",
+    ] {
+        writer.tensor(name, &[WIDTH], 0, &[0; WIDTH * 4]);
+    }
+    for (name, rows) in [
+        ("token_embd", VOCABULARY),
+        ("blk.0.attn_q", HEADS * HEAD),
+        ("blk.0.attn_k", KV_HEADS * HEAD),
+        ("blk.0.attn_v", KV_HEADS * HEAD),
+        ("blk.0.attn_output", WIDTH),
+    ] {
+        writer.tensor(&format!("{name}.weight"), &[WIDTH, rows], 8, &zeros(rows, WIDTH));
+    }
+    let each = hidden * TensorType::Q8_0.row_bytes(WIDTH);
+    for (index, (name, columns, rows)) in [
+        ("ffn_gate", WIDTH, hidden),
+        ("ffn_up", WIDTH, hidden),
+        ("ffn_down", hidden, WIDTH),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let offset = index * each;
+        writer.tensor_at(&format!("blk.0.{name}.weight"), &[columns, rows], 8, offset);
+    }
+    let bytes = writer.finish();
+    let path = folder.path().join("large.gguf");
+    std::fs::write(&path, &bytes).expect("writable");
+    let file = std::fs::OpenOptions::new()
+        .write(true)
+        .open(&path)
+        .expect("writable");
+    file.set_len((bytes.len() + 3 * each) as u64)
+        .expect("a sparse file");
+    ModelFile::open(&path, None).expect("a valid file")
+}
+
+/// A Llama model whose matrices have all types in turn, beginning with type number `first` of [`TYPES`].
+pub fn bytes(first: usize) -> Vec<u8> {
+    bytes_of(first, LAYERS)
+}
+
+/// As [`bytes`], with another number of layers.
+pub fn bytes_of(first: usize, layers: usize) -> Vec<u8> {
+    let mut writer = Writer::default();
+    hyperparameters(&mut writer, WIDTH, layers);
+    tokenizer(&mut writer);
 
     let mut random = Random(first as u64 + 1);
     let mut next = first;
@@ -188,7 +267,7 @@ pub fn bytes(first: usize) -> Vec<u8> {
     };
     let norm: Vec<u8> = std::iter::repeat_n(1f32.to_le_bytes(), WIDTH).flatten().collect();
     matrix(&mut writer, "token_embd.weight", VOCABULARY, WIDTH);
-    for layer in 0..LAYERS {
+    for layer in 0..layers {
         let name = |part: &str| format!("blk.{layer}.{part}.weight");
         writer.tensor(&name("attn_norm"), &[WIDTH], 0, &norm);
         writer.tensor(&name("ffn_norm"), &[WIDTH], 0, &norm);
@@ -211,7 +290,12 @@ pub fn bytes(first: usize) -> Vec<u8> {
 
 /// That model, written to a folder and opened.
 pub fn model(folder: &tempfile::TempDir, first: usize) -> ModelFile {
+    model_of(folder, first, LAYERS)
+}
+
+/// As [`model`], with another number of layers.
+pub fn model_of(folder: &tempfile::TempDir, first: usize, layers: usize) -> ModelFile {
     let path: PathBuf = folder.path().join(format!("tiny-{first}.gguf"));
-    std::fs::write(&path, bytes(first)).expect("writable");
+    std::fs::write(&path, bytes_of(first, layers)).expect("writable");
     ModelFile::open(&path, None).expect("a valid file")
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::backend::error::AllocationError;
+use crate::backend::error::{AllocationError, DeviceFault};
 
 /// Bytes that can be allocated without another process, or the kernel, suffering for it: what the machine has available,
 /// or what the limit of this process's control group leaves, whichever is less. Where the system says neither,
@@ -38,6 +38,7 @@ pub(super) fn claim(what: &str, bytes: u64) -> Result<(), AllocationError> {
         what: what.to_owned(),
         bytes,
         available,
+        fault: DeviceFault::OutOfMemory,
     })
 }
 

@@ -1,4 +1,4 @@
-//! One card: its driver, its memory, and the launch of kernels. All unsafe code of the CUDA backend is here.
+//! One card: its driver, its memory, and the launch of kernels.
 #![expect(
     unsafe_code,
     reason = "launches are unsafe, and so are some of the driver's functions"
@@ -51,29 +51,42 @@ impl Buffer {
 }
 
 impl Device {
-    /// Opens card `ordinal` of those that `CUDA_VISIBLE_DEVICES` leaves.
+    /// How many cards `CUDA_VISIBLE_DEVICES` leaves.
     ///
     /// # Errors
-    /// There is no driver or card that the kernels run on.
-    pub fn open(ordinal: usize) -> Result<Self, OpenError> {
+    /// There is no driver, or it is too old.
+    pub fn count() -> Result<usize, OpenError> {
         // SAFETY: it opens the library and looks for one symbol.
         if !unsafe { sys::is_culib_present() } {
             return Err(OpenError::NoDriver);
         }
-        let driver = |source| OpenError::Driver { ordinal, source };
+        let driver = |source| OpenError::Driver { ordinal: 0, source };
         let found = driver_version().map_err(driver)?;
         if found < DRIVER_API {
             return Err(OpenError::DriverTooOld { found });
         }
         match result::init() {
-            Err(error) if error.0 == sys::CUresult::CUDA_ERROR_NO_DEVICE => {
-                return Err(OpenError::NoDevice { ordinal, count: 0 });
-            }
+            Err(error) if error.0 == sys::CUresult::CUDA_ERROR_NO_DEVICE => return Ok(0),
             other => other.map_err(driver)?,
         }
-        let count = usize::try_from(CudaContext::device_count().map_err(driver)?).unwrap_or(0);
+        let count = CudaContext::device_count().map_err(driver)?;
+        Ok(usize::try_from(count).unwrap_or(0))
+    }
+
+    /// Opens card `ordinal` of those that `CUDA_VISIBLE_DEVICES` leaves.
+    ///
+    /// # Errors
+    /// There is no driver or card that the kernels run on.
+    pub fn open(ordinal: usize) -> Result<Self, OpenError> {
+        let driver = |source| OpenError::Driver { ordinal, source };
+        let count = Self::count()?;
         if ordinal >= count {
-            return Err(OpenError::NoDevice { ordinal, count });
+            let visible = std::env::var("CUDA_VISIBLE_DEVICES").ok();
+            return Err(OpenError::NoDevice {
+                ordinal,
+                count,
+                visible,
+            });
         }
         let context = CudaContext::new(ordinal).map_err(driver)?;
         let name = context.name().map_err(driver)?;
@@ -124,15 +137,25 @@ impl Device {
             .map_or((0, 0), |(free, total)| (free as u64, total as u64))
     }
 
+    pub(super) fn context(&self) -> &Arc<CudaContext> {
+        &self.context
+    }
+
+    /// All work on this card goes through this stream.
+    pub(super) fn stream(&self) -> &Arc<CudaStream> {
+        &self.stream
+    }
+
     /// Allocates memory, which is zeros.
     ///
     /// # Errors
-    /// The card has not so much left.
+    /// The card has not so much left, or failed.
     pub fn allocate(&self, bytes: usize, what: &str) -> Result<Buffer, AllocationError> {
-        let refused = |_| AllocationError {
+        let refused = |error| AllocationError {
             what: what.to_owned(),
             bytes: bytes as u64,
             available: self.memory().0,
+            fault: device_error(what, error).fault,
         };
         let slice = self.stream.alloc_zeros::<u8>(bytes.max(1)).map_err(refused)?;
         let address = slice.device_ptr(&self.stream).0;
@@ -172,6 +195,16 @@ impl Device {
             self.stream.memcpy_dtoh(&part, bytes).map_err(failed)?;
         }
         self.stream.synchronize().map_err(failed)
+    }
+
+    /// Waits for all work.
+    ///
+    /// # Errors
+    /// The device failed, in this or in earlier work.
+    pub fn synchronize(&self) -> Result<(), DeviceError> {
+        self.stream
+            .synchronize()
+            .map_err(|error| device_error("work on the card", error))
     }
 
     /// Compiles a module for this card, unless that was done.

@@ -1,5 +1,6 @@
 //! Why a card cannot be used.
 
+use cocoon_api::agent::GpuFault;
 use cudarc::driver::DriverError;
 use cudarc::driver::sys::CUresult;
 
@@ -27,14 +28,14 @@ pub enum OpenError {
         found: i32,
     },
     /// There is no such card.
-    #[error(
-        "there is no GPU {ordinal}: the driver offers {count}; look at CUDA_VISIBLE_DEVICES and at nvidia-smi"
-    )]
+    #[error("there is no GPU {ordinal}: the driver offers {count}; {}", advice(visible.as_deref()))]
     NoDevice {
         /// The card that was asked for.
         ordinal: usize,
         /// How many there are.
         count: usize,
+        /// `CUDA_VISIBLE_DEVICES`, if it is set.
+        visible: Option<String>,
     },
     /// The card lacks instructions that the kernels use.
     #[error(
@@ -60,21 +61,117 @@ pub enum OpenError {
     },
 }
 
+impl OpenError {
+    /// The reason in a word.
+    pub fn fault(&self) -> GpuFault {
+        match self {
+            Self::NoDriver => GpuFault::NoDriver,
+            Self::DriverTooOld { .. } => GpuFault::DriverTooOld,
+            Self::NoDevice { .. } => GpuFault::NoVisibleGpu,
+            Self::CardTooOld { .. } => GpuFault::GpuTooOld,
+            // A context takes memory, of which another process can have left nothing.
+            Self::Driver { source, .. } => match device_fault(*source) {
+                DeviceFault::OutOfMemory => GpuFault::GpuMemoryTaken,
+                fault => fault.into(),
+            },
+        }
+    }
+}
+
+fn advice(visible: Option<&str>) -> String {
+    match visible {
+        Some("") => "CUDA_VISIBLE_DEVICES is empty, which hides every GPU".to_owned(),
+        Some(set) => {
+            format!("CUDA_VISIBLE_DEVICES is {set}: does the machine have these? nvidia-smi lists them")
+        }
+        None => "look at nvidia-smi, and at whether the container was given a GPU".to_owned(),
+    }
+}
+
+impl From<DeviceFault> for GpuFault {
+    fn from(fault: DeviceFault) -> Self {
+        match fault {
+            DeviceFault::Lost => Self::DeviceLost,
+            DeviceFault::Ecc => Self::DeviceEccError,
+            DeviceFault::OutOfMemory => Self::DeviceOutOfMemory,
+            DeviceFault::Failed => Self::DeviceFailed,
+        }
+    }
+}
+
 /// What a failed call of the driver means for the device.
 pub(super) fn device_error(what: &str, error: DriverError) -> DeviceError {
-    let fault = match error.0 {
+    let fault = device_fault(error);
+    let hint = match fault {
+        DeviceFault::Lost | DeviceFault::Ecc => "; an Xid in the kernel's log says more",
+        DeviceFault::OutOfMemory | DeviceFault::Failed => "",
+    };
+    DeviceError {
+        fault,
+        what: format!("{what}: {error}{hint}"),
+    }
+}
+
+fn device_fault(error: DriverError) -> DeviceFault {
+    match error.0 {
         CUresult::CUDA_ERROR_OUT_OF_MEMORY => DeviceFault::OutOfMemory,
+        CUresult::CUDA_ERROR_ECC_UNCORRECTABLE => DeviceFault::Ecc,
         CUresult::CUDA_ERROR_NO_DEVICE
         | CUresult::CUDA_ERROR_INVALID_DEVICE
         | CUresult::CUDA_ERROR_DEVICE_UNAVAILABLE
-        | CUresult::CUDA_ERROR_ECC_UNCORRECTABLE
+        | CUresult::CUDA_ERROR_DEINITIALIZED
+        | CUresult::CUDA_ERROR_NVLINK_UNCORRECTABLE
         | CUresult::CUDA_ERROR_HARDWARE_STACK_ERROR
         | CUresult::CUDA_ERROR_SYSTEM_NOT_READY
         | CUresult::CUDA_ERROR_UNKNOWN => DeviceFault::Lost,
         _ => DeviceFault::Failed,
-    };
-    DeviceError {
-        fault,
-        what: format!("{what}: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn no_device(visible: Option<&str>) -> OpenError {
+        OpenError::NoDevice {
+            ordinal: 0,
+            count: 0,
+            visible: visible.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn a_driver_that_is_too_old_is_told_what_is_needed() {
+        let error = OpenError::DriverTooOld { found: 11_040 };
+        assert_eq!(error.fault(), GpuFault::DriverTooOld);
+        assert!(
+            error
+                .to_string()
+                .contains("CUDA 11.4, and CUDA 12.0 is needed, which is driver 525"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_card_that_cannot_be_seen_is_blamed_on_the_variable_that_hides_it() {
+        let said = |visible| no_device(visible).to_string();
+        assert!(said(Some("")).ends_with("CUDA_VISIBLE_DEVICES is empty, which hides every GPU"));
+        assert!(said(Some("7")).contains("CUDA_VISIBLE_DEVICES is 7"));
+        assert!(said(None).contains("container"));
+        assert_eq!(no_device(None).fault(), GpuFault::NoVisibleGpu);
+    }
+
+    #[test]
+    fn a_full_card_is_taken_by_somebody_and_a_lost_one_is_lost() {
+        for (code, fault) in [
+            (CUresult::CUDA_ERROR_OUT_OF_MEMORY, GpuFault::GpuMemoryTaken),
+            (CUresult::CUDA_ERROR_ECC_UNCORRECTABLE, GpuFault::DeviceEccError),
+            (CUresult::CUDA_ERROR_UNKNOWN, GpuFault::DeviceLost),
+            (CUresult::CUDA_ERROR_DEINITIALIZED, GpuFault::DeviceLost),
+            (CUresult::CUDA_ERROR_LAUNCH_FAILED, GpuFault::DeviceFailed),
+        ] {
+            let source = DriverError(code);
+            assert_eq!(OpenError::Driver { ordinal: 0, source }.fault(), fault);
+        }
     }
 }

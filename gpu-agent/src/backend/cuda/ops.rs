@@ -4,28 +4,36 @@ mod attention;
 mod memory;
 mod products;
 
-use memory::{BLOCK_TOKENS, Form, SAMPLE_WORDS, Scratch};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use memory::{BLOCK_TOKENS, Form, SAMPLE_WORDS, Scratch, StreamError};
 pub use memory::{Cache, Matrix, Tensor, Vector};
 
-use super::device::Device;
+use super::device::{Buffer, Device};
 use super::error::OpenError;
 use super::launch::{Shape, Target, int};
 use super::layout::Layout;
 use super::modules::{self, Dot};
+use super::recording::Recordings;
+use super::ring::{Ring, SLOT_BYTES};
 use super::staging::Staged;
 use crate::backend::Logits;
 use crate::backend::batch::Batch;
 use crate::backend::error::{AllocationError, DeviceError, DeviceFault, ForwardError, NumberError};
 use crate::backend::limits::Limits;
 use crate::backend::ops::{
-    Activation, Attention, CacheShape, Care, Gated, Norm, Ops, Output, Product, ProductAdd, RopePairs,
-    RotateStore,
+    Activation, Attention, CacheShape, Care, Gated, MatrixError, Norm, Ops, Output, Product, ProductAdd,
+    RopePairs, RotateStore,
 };
 use crate::backend::sample::{SampleSpec, Sampled};
-use crate::weights::file::RawMatrix;
+use crate::weights::{file::MatrixRows, quants::TensorType};
 
 /// The smallest magnitude that makes an activation no finite number.
 const FINITE: f32 = f32::INFINITY;
+
+/// Copies of a slot that a link is measured with: a second of the slowest link, 2 ms of a fast one.
+const MEASURED_COPIES: u32 = 8;
 
 /// The operations on one card.
 pub struct CudaOps {
@@ -36,6 +44,9 @@ pub struct CudaOps {
     sampled: Sampled,
     /// Logits that were asked for, on the host.
     logits: Vec<f32>,
+    recordings: Recordings,
+    /// What weights stream through, while they do.
+    ring: Arc<Mutex<Option<Ring>>>,
 }
 
 /// Buffers that [`Ops::reserve`] makes.
@@ -60,11 +71,68 @@ impl CudaOps {
             reserved: None,
             sampled: Sampled::default(),
             logits: Vec::new(),
+            recordings: Recordings::default(),
+            ring: Arc::default(),
         })
+    }
+
+    /// Opens every card that `CUDA_VISIBLE_DEVICES` leaves, at least one. They share the memory through which weights
+    /// stream.
+    ///
+    /// # Errors
+    /// There is no driver, or one of the cards is none that the kernels run on.
+    pub fn open_all() -> Result<Vec<Self>, OpenError> {
+        let mut cards: Vec<Self> = Vec::new();
+        for ordinal in 0..Device::count()?.max(1) {
+            let mut card = Self::open(ordinal)?;
+            if let Some(first) = cards.first() {
+                card.ring = Arc::clone(&first.ring);
+            }
+            cards.push(card);
+        }
+        Ok(cards)
+    }
+
+    /// The card's memory, as a plan asks for it.
+    pub fn memory(&self) -> (u64, u64) {
+        self.device.memory()
+    }
+
+    /// What the driver calls the card.
+    pub fn name(&self) -> &str {
+        self.device.name()
+    }
+
+    /// Bytes a second from page-locked memory to the card, measured with a few copies.
+    ///
+    /// # Errors
+    /// The card failed, or has no memory for one copy.
+    pub fn link_speed(&self) -> Result<f64, DeviceError> {
+        let bytes = SLOT_BYTES.min(usize::try_from(self.memory().0 / 8).unwrap_or(SLOT_BYTES));
+        let mut ring = Ring::new(&self.device, bytes)?;
+        let to = self.device.allocate(bytes, "a measurement");
+        let to = to.map_err(|error| DeviceError {
+            fault: error.fault,
+            what: error.what,
+        })?;
+        let mut copy = |count: u32| {
+            let started = Instant::now();
+            for _ in 0..count {
+                ring.slot()?;
+                ring.send(&[(&self.device, &to)], &[(0..bytes, 0)])?;
+            }
+            self.device.synchronize()?;
+            Ok(started.elapsed().as_secs_f64())
+        };
+        copy(1)?;
+        let time = copy(MEASURED_COPIES)?;
+        let each = f64::from(u32::try_from(bytes).unwrap_or(u32::MAX));
+        Ok(f64::from(MEASURED_COPIES) * each / time.max(f64::MIN_POSITIVE))
     }
 
     /// Uses these units, whose results have the same bits. Tensor cores that the card lacks are not used.
     pub fn use_units(&mut self, dot: Dot, tensor: bool) {
+        self.recordings.clear();
         self.dot = dot;
         self.tensor = modules::Tensor::of(self.device.capability()).filter(|_| tensor);
     }
@@ -120,6 +188,37 @@ impl CudaOps {
     }
 }
 
+/// Streams a matrix through the ring, which is made when it is first needed, and anew where its slots are too small for a
+/// group of rows.
+fn stream(
+    ring: &mut Option<Ring>,
+    source: &MatrixRows<'_>,
+    layout: Layout,
+    targets: &[(&Device, &Buffer)],
+) -> Result<(), MatrixError> {
+    let Some((device, _)) = targets.first() else {
+        return Ok(());
+    };
+    let refused = |error: DeviceError| AllocationError {
+        what: error.what,
+        bytes: layout.bytes() as u64,
+        available: device.memory().0,
+        fault: error.fault,
+    };
+    let least = layout.group_bytes().max(SLOT_BYTES);
+    if ring.as_ref().is_none_or(|ring| ring.slot_bytes() < least) {
+        *ring = None;
+    }
+    let ring = match ring {
+        Some(ring) => ring,
+        None => ring.insert(Ring::new(device, least).map_err(refused)?),
+    };
+    memory::stream_matrix(ring, source, layout, targets).map_err(|error| match error {
+        StreamError::Read(error) => MatrixError::Model(error),
+        StreamError::Device(error) => refused(error).into(),
+    })
+}
+
 /// `(logit − largest) − ln(mass / 2⁴⁰)`, the logarithm in double precision: docs/arithmetic.md, "Sampling".
 #[expect(
     clippy::cast_possible_truncation,
@@ -162,6 +261,10 @@ impl Ops for CudaOps {
         self.device.memory().0
     }
 
+    fn matrix_bytes(&self, kind: TensorType, rows: usize, columns: usize) -> u64 {
+        Layout::of(kind, rows, columns).bytes() as u64
+    }
+
     fn tensor_bytes(&self, rows: usize, width: usize) -> u64 {
         (rows * width * size_of::<f32>()) as u64
     }
@@ -174,20 +277,28 @@ impl Ops for CudaOps {
         (Scratch::bytes(limits, width) + 4 * Staged::words(limits)) as u64
     }
 
-    fn matrix(&mut self, raw: RawMatrix, care: Care) -> Result<Matrix, AllocationError> {
-        let layout = Layout::of(raw.kind, raw.rows, raw.columns);
-        let mut weights = self.device.allocate(layout.bytes(), "a weight matrix")?;
-        let refused = |error: DeviceError| AllocationError {
-            what: format!("a weight matrix ({error})"),
-            bytes: layout.bytes() as u64,
-            available: self.device.memory().0,
-        };
-        memory::copy_matrix(&self.device, &raw, layout, &mut weights).map_err(refused)?;
-        Ok(Matrix {
+    fn matrices(
+        machines: &mut [&mut Self],
+        source: &MatrixRows<'_>,
+        care: Care,
+    ) -> Result<Vec<Matrix>, MatrixError> {
+        let layout = Layout::of(source.kind, source.rows, source.columns);
+        let allocated = machines
+            .iter()
+            .map(|machine| machine.device.allocate(layout.bytes(), "a weight matrix"));
+        let buffers: Vec<Buffer> = allocated.collect::<Result<_, _>>()?;
+        let devices = machines.iter().map(|machine| &machine.device);
+        let targets: Vec<(&Device, &Buffer)> = devices.zip(&buffers).collect();
+        if let Some(first) = machines.first() {
+            let mut ring = first.ring.lock().unwrap_or_else(PoisonError::into_inner);
+            stream(&mut ring, source, layout, &targets)?;
+        }
+        let matrix = |weights| Matrix {
             layout,
             weights,
             fine: care == Care::Fine,
-        })
+        };
+        Ok(buffers.into_iter().map(matrix).collect())
     }
 
     fn vector(&mut self, values: Vec<f32>) -> Result<Vector, AllocationError> {
@@ -203,6 +314,8 @@ impl Ops for CudaOps {
     }
 
     fn reserve(&mut self, limits: &Limits, width: usize) -> Result<(), AllocationError> {
+        // Everything is loaded.
+        *self.ring.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.reserved = Some(Reserved {
             vocabulary: limits.vocabulary,
             staged: Staged::new(&self.device, limits)?,
@@ -219,6 +332,18 @@ impl Ops for CudaOps {
                 .stage(&self.device, batch, specs, reserved.vocabulary)?;
         }
         Ok(())
+    }
+
+    fn begin(&mut self, repeats: bool) -> Result<bool, DeviceError> {
+        let (_, staged, scratch) = self.parts()?;
+        let key = staged
+            .key()
+            .filter(|key| repeats && scratch.holds_partial(key.rows * key.chunks));
+        self.recordings.begin(&self.device, key)
+    }
+
+    fn end(&mut self) -> Result<(), DeviceError> {
+        self.recordings.end(&self.device)
     }
 
     fn embed(&mut self, table: &Matrix, scale: f32, out: &mut Tensor) -> Result<(), DeviceError> {
@@ -244,10 +369,12 @@ impl Ops for CudaOps {
     }
 
     fn receive(&mut self, from: &Self, x: &Tensor, out: &mut Tensor) -> Result<(), DeviceError> {
-        let mut bytes = vec![0; x.rows * x.width * size_of::<f32>()];
+        // What the other device says of its rows may be of an earlier step, if it has replayed this one.
+        let rows = self.parts()?.1.batch().rows();
+        let mut bytes = vec![0; rows * x.width * size_of::<f32>()];
         from.device.download(&x.values, 0, &mut bytes)?;
         self.device.upload(&mut out.values, 0, &bytes)?;
-        out.hold(x.rows, Form::Floats)
+        out.hold(rows, Form::Floats)
     }
 
     fn norm_products<const N: usize>(

@@ -2,6 +2,7 @@
 
 use super::device::{Buffer, Device};
 use super::launch::{CHUNK, QUERY_TILE, Spec};
+use super::recording::Key;
 use crate::backend::error::{AllocationError, DeviceError};
 use crate::backend::limits::Limits;
 use crate::backend::sample::{SampleSpec, Seen};
@@ -28,8 +29,11 @@ pub(super) struct Staged {
     pub(super) single_sequences: u64,
     /// Sequences with one new token.
     pub(super) singles: usize,
-    /// Chunks of the longest of them.
+    /// Chunks of the longest of them; where all sequences have one new token, rounded up so that few numbers occur.
     pub(super) chunks: usize,
+    most_chunks: usize,
+    mask_words: usize,
+    spec_count: usize,
     pub(super) specs: u64,
     pub(super) seen: u64,
     pub(super) masks: u64,
@@ -48,7 +52,8 @@ impl Staged {
             vocabulary,
             ..
         } = *limits;
-        let each_row = 8 + limits.blocks_for(context);
+        // Tables are padded to whole chunks, which have four blocks.
+        let each_row = 8 + limits.blocks_for(context) + CHUNK / limits.block_tokens.max(1);
         let each_output = Spec::WORDS + 1 + vocabulary.div_ceil(32) + 2 * context.min(vocabulary);
         // Twelve parts, each aligned.
         (rows + 1) * each_row + outputs * each_output + 12 * ALIGNMENT
@@ -71,6 +76,9 @@ impl Staged {
             single_sequences: 0,
             singles: 0,
             chunks: 0,
+            most_chunks: limits.context.div_ceil(CHUNK),
+            mask_words: 0,
+            spec_count: 0,
             specs: 0,
             seen: 0,
             masks: 0,
@@ -97,20 +105,30 @@ impl Staged {
         self.slots = self.put(&batch.slots);
         self.starts = self.put(&batch.starts);
         self.tables = self.put(&batch.tables);
-        self.blocks = self.put(&batch.blocks);
-        self.outputs = self.put(&batch.outputs);
         let single = |sequence: &usize| batch.part(*sequence).tokens == 1;
         let singles: Vec<usize> = (0..batch.sequences()).filter(single).collect();
+        self.singles = singles.len();
+        let longest = singles.iter().map(|sequence| batch.part(*sequence).length).max();
+        self.chunks = longest.unwrap_or(0).div_ceil(CHUNK);
+        let decodes = self.singles == batch.rows();
+        if decodes {
+            self.chunks = self.chunks.next_power_of_two().min(self.most_chunks);
+        }
+        self.blocks = self.put(&batch.blocks);
+        if decodes {
+            // What follows has its place whatever the lengths of the sequences are.
+            let most = self.singles * self.chunks * CHUNK.div_ceil(batch.block_tokens());
+            let missing = most.saturating_sub(batch.blocks.len());
+            self.words.resize(self.words.len() + missing, 0);
+        }
+        self.outputs = self.put(&batch.outputs);
         let rows: Vec<u32> = singles.iter().map(|sequence| batch.starts[*sequence]).collect();
         self.single_rows = self.put(&rows);
         let numbers: Vec<u32> = singles.iter().map(|sequence| number(*sequence)).collect();
         self.single_sequences = self.put(&numbers);
-        self.singles = singles.len();
-        let longest = singles.iter().map(|sequence| batch.part(*sequence).length).max();
-        self.chunks = longest.unwrap_or(0).div_ceil(CHUNK);
-        self.put_specs(specs, vocabulary);
         self.faults = self.put(&vec![0; batch.rows()]);
         self.faults_offset = self.words.len() - batch.rows();
+        self.put_specs(specs, vocabulary);
         let bytes: Vec<u8> = self.words.iter().flat_map(|word| word.to_le_bytes()).collect();
         device.upload(&mut self.buffer, 0, &bytes)
     }
@@ -134,9 +152,23 @@ impl Staged {
             }
             words.extend(found.words());
         }
+        self.spec_count = specs.len();
+        self.mask_words = masks.len();
         self.specs = self.put(&words);
-        self.seen = self.put(&seen);
         self.masks = self.put(&masks);
+        // The last part: its length is free.
+        self.seen = self.put(&seen);
+    }
+
+    /// What launches of this step depend on beside the staged numbers; none where sequences have more than one new token.
+    pub(super) fn key(&self) -> Option<Key> {
+        (self.singles == self.batch.rows()).then_some(Key {
+            rows: self.singles,
+            outputs: self.batch.outputs.len(),
+            specs: self.spec_count,
+            chunks: self.chunks,
+            mask_words: self.mask_words,
+        })
     }
 
     /// Appends a part, and returns where it will lie on the card.

@@ -43,9 +43,8 @@ impl<O: Ops> Backend for Decoder<O> {
     fn step(&mut self, batch: &Batch, specs: &[SampleSpec<'_>]) -> Result<&Sampled, ForwardError> {
         batch.check(&self.limits)?;
         batch.check_specs(specs, &self.limits)?;
-        self.forward(batch, specs)?;
+        self.forward(batch, Some(specs))?;
         let (last, before) = split_last(&mut self.stages);
-        last.segment.ops.sample(&last.room.logits)?;
         for stage in before {
             stage.segment.ops.finish()?;
         }
@@ -54,7 +53,7 @@ impl<O: Ops> Backend for Decoder<O> {
 
     fn logits(&mut self, batch: &Batch) -> Result<Logits<'_>, ForwardError> {
         batch.check(&self.limits)?;
-        self.forward(batch, &[])?;
+        self.forward(batch, None)?;
         let (last, before) = split_last(&mut self.stages);
         for stage in before {
             stage.segment.ops.finish()?;
@@ -72,24 +71,30 @@ fn split_last<O: Ops>(stages: &mut [Stage<O>]) -> (&mut Stage<O>, &mut [Stage<O>
 }
 
 impl<O: Ops> Decoder<O> {
-    /// Computes a batch up to its logits.
-    fn forward(&mut self, batch: &Batch, specs: &[SampleSpec<'_>]) -> Result<(), DeviceError> {
+    /// Computes a batch up to its logits, or up to the tokens that are chosen by specifications.
+    fn forward(&mut self, batch: &Batch, specs: Option<&[SampleSpec<'_>]>) -> Result<(), DeviceError> {
         let (spec, count) = (&self.spec, self.stages.len());
         for index in 0..count {
             let (before, rest) = self.stages.split_at_mut(index);
-            let stage = &mut rest[0];
-            let chosen_here = if index + 1 == count { specs } else { &[] };
+            let (stage, is_last) = (&mut rest[0], index + 1 == count);
+            let chosen_here = specs.filter(|_| is_last).unwrap_or(&[]);
             stage.segment.ops.stage(batch, chosen_here)?;
-            match before.last() {
-                None => stage.embed(spec)?,
-                Some(previous) => stage.receive(previous)?,
+            let previous = before.last();
+            if let Some(previous) = previous {
+                stage.receive(previous)?;
             }
-            for layer in 0..stage.segment.layers.len() {
-                stage.attention(spec, layer)?;
-                stage.feed_forward(spec, layer)?;
-            }
-            if index + 1 == count && !batch.outputs.is_empty() {
-                stage.output(spec)?;
+            if stage.segment.ops.begin(!is_last || specs.is_some())? {
+                if previous.is_none() {
+                    stage.embed(spec)?;
+                }
+                stage.compute(spec)?;
+                if is_last && !batch.outputs.is_empty() {
+                    stage.output(spec)?;
+                    if specs.is_some() {
+                        stage.segment.ops.sample(&stage.room.logits)?;
+                    }
+                }
+                stage.segment.ops.end()?;
             }
         }
         Ok(())
@@ -112,6 +117,14 @@ impl<O: Ops> Stage<O> {
             &previous.room.residual,
             &mut self.room.residual,
         )
+    }
+
+    fn compute(&mut self, spec: &DecoderSpec) -> Result<(), DeviceError> {
+        for layer in 0..self.segment.layers.len() {
+            self.attention(spec, layer)?;
+            self.feed_forward(spec, layer)?;
+        }
+        Ok(())
     }
 
     /// `residual += output · attention(norm(residual))`

@@ -1,10 +1,15 @@
 //! From a file's tensors to weights on one device or several.
 
-use super::tensors::{LoadError, Tensors};
+use std::{collections::BTreeSet, ops::Range};
+
+use super::{
+    manifest::{self, Wanted},
+    tensors::{LoadError, Store, bring, refuse_unknown},
+};
 use crate::{
-    backend::ops::{Care, Ops},
+    backend::ops::Ops,
     model::spec::{DecoderSpec, LayerSpec},
-    weights::file::ModelFile,
+    weights::file::{ModelError, ModelFile},
 };
 
 /// Weights of one layer.
@@ -65,6 +70,27 @@ impl<O: Ops> Loaded<O> {
         Self::load_split(file, spec, vec![(ops, layers)])
     }
 
+    /// As [`Loaded::load`], onto each of several devices. The file is read once.
+    ///
+    /// # Errors
+    /// As [`Loaded::load`].
+    pub fn load_replicas(
+        file: &ModelFile,
+        spec: &DecoderSpec,
+        devices: Vec<O>,
+    ) -> Result<Vec<Self>, LoadError> {
+        let whole = 0..spec.layers.len();
+        let shares = devices.into_iter().map(|ops| (ops, whole.clone(), [true, true]));
+        let rope_factors = rope_factors(file, spec)?;
+        let segments = load_segments(file, spec, shares.collect())?;
+        let loaded = segments.into_iter().map(|segment| Self {
+            spec: spec.clone(),
+            segments: vec![segment],
+            rope_factors: rope_factors.clone(),
+        });
+        Ok(loaded.collect())
+    }
+
     /// As [`Loaded::load`], onto several devices, each with a number of layers, in order; together they have all.
     ///
     /// # Errors
@@ -84,28 +110,14 @@ impl<O: Ops> Loaded<O> {
             "{count} devices have {sum} of {} layers",
             spec.layers.len()
         );
-        let mut tensors = Tensors::new(file);
         let mut first = 0;
-        let mut segments = Vec::with_capacity(count);
-        for (index, (ops, layers)) in devices.into_iter().enumerate() {
-            let ends = [index == 0, index + 1 == count];
-            segments.push(Segment::load(
-                &mut tensors,
-                &spec,
-                ops,
-                first..first + layers,
-                ends,
-            )?);
+        let shares = devices.into_iter().enumerate().map(|(index, (ops, layers))| {
+            let range = first..first + layers;
             first += layers;
-        }
-        let pairs = spec
-            .layers
-            .iter()
-            .map(|layer| layer.rope.size / 2)
-            .max()
-            .unwrap_or(0);
-        let rope_factors = tensors.optional_floats("rope_freqs.weight", pairs)?;
-        tensors.refuse_unused()?;
+            (ops, range, [index == 0, index + 1 == count])
+        });
+        let rope_factors = rope_factors(file, &spec)?;
+        let segments = load_segments(file, &spec, shares.collect())?;
         Ok(Self {
             spec,
             segments,
@@ -136,34 +148,79 @@ impl<O: Ops> Loaded<O> {
     }
 }
 
+/// A device, the layers that it gets, and whether it is the first and the last one.
+type Share<O> = (O, Range<usize>, [bool; 2]);
+
+fn load_segments<O: Ops>(
+    file: &ModelFile,
+    spec: &DecoderSpec,
+    shares: Vec<Share<O>>,
+) -> Result<Vec<Segment<O>>, LoadError> {
+    refuse_unknown_tensors(file, spec)?;
+    let (mut machines, mut places) = (Vec::new(), Vec::new());
+    for (ops, layers, ends) in shares {
+        machines.push((ops, wanted(file, spec, layers.clone(), ends)));
+        places.push((layers, ends));
+    }
+    let stores = bring(file, &mut machines)?;
+    let parts = machines.into_iter().zip(stores).zip(places);
+    parts
+        .map(|(((ops, _), store), (layers, ends))| Ok(Segment::take(store, ops, spec, layers, ends)?))
+        .collect()
+}
+
+/// Every tensor of a range of layers, and of what the first and the last device have beside them.
+pub(super) fn wanted(
+    file: &ModelFile,
+    spec: &DecoderSpec,
+    layers: Range<usize>,
+    [is_first, is_last]: [bool; 2],
+) -> Vec<Wanted> {
+    let mut wanted: Vec<Wanted> = layers.flat_map(|index| manifest::layer(spec, index)).collect();
+    let tied = !file.header().tensors.contains_key(manifest::OUTPUT);
+    if is_first || is_last && tied {
+        wanted.push(manifest::embedding(spec));
+    }
+    if is_last {
+        wanted.extend(manifest::head(spec));
+    }
+    wanted
+}
+
+fn refuse_unknown_tensors(file: &ModelFile, spec: &DecoderSpec) -> Result<(), ModelError> {
+    let whole = wanted(file, spec, 0..spec.layers.len(), [true, true]);
+    let mut known: BTreeSet<&str> = whole.iter().map(|wanted| wanted.name.as_str()).collect();
+    known.insert(manifest::ROPE_FACTORS);
+    refuse_unknown(file, |name| known.contains(name))
+}
+
+fn rope_factors(file: &ModelFile, spec: &DecoderSpec) -> Result<Option<Vec<f32>>, ModelError> {
+    let pairs = spec.layers.iter().map(|layer| layer.rope.size / 2);
+    file.vector(manifest::ROPE_FACTORS, pairs.max().unwrap_or(0))
+}
+
 impl<O: Ops> Segment<O> {
-    fn load(
-        tensors: &mut Tensors<'_>,
+    fn take(
+        mut store: Store<'_, O>,
+        ops: O,
         spec: &DecoderSpec,
-        mut ops: O,
-        layers: std::ops::Range<usize>,
+        layers: Range<usize>,
         [is_first, is_last]: [bool; 2],
-    ) -> Result<Self, LoadError> {
-        let shape = [spec.vocabulary, spec.width];
-        let mut embedding = None;
-        if is_first {
-            embedding = Some(tensors.matrix(&mut ops, "token_embd.weight", Care::Fine, shape)?);
-        }
-        let weights = layers
-            .map(|index| Layer::load(tensors, &mut ops, spec, index))
-            .collect::<Result<_, _>>()?;
-        let mut head = None;
-        if is_last {
-            let matrix = tensors.optional_matrix(&mut ops, "output.weight", Care::Fine, shape)?;
-            if matrix.is_none() && embedding.is_none() {
-                embedding = Some(tensors.matrix(&mut ops, "token_embd.weight", Care::Fine, shape)?);
-            }
-            let norm = tensors.vector(&mut ops, "output_norm.weight", spec.width)?;
-            head = Some(Head { norm, matrix });
-        }
+    ) -> Result<Self, ModelError> {
+        let matrix = store.optional_matrix(manifest::OUTPUT);
+        let embeds = is_first || is_last && matrix.is_none();
+        let embedding = embeds.then(|| store.matrix(manifest::EMBEDDING)).transpose()?;
+        let head = if is_last {
+            let norm = store.vector(manifest::OUTPUT_NORM)?;
+            Some(Head { norm, matrix })
+        } else {
+            None
+        };
         Ok(Self {
+            layers: layers
+                .map(|index| Layer::take(&mut store, spec, index))
+                .collect::<Result<_, _>>()?,
             ops,
-            layers: weights,
             embedding,
             head,
         })
@@ -171,52 +228,36 @@ impl<O: Ops> Segment<O> {
 }
 
 impl<O: Ops> Layer<O> {
-    fn load(
-        tensors: &mut Tensors<'_>,
-        ops: &mut O,
-        spec: &DecoderSpec,
-        index: usize,
-    ) -> Result<Self, LoadError> {
-        let DecoderSpec { width, hidden, .. } = *spec;
+    fn take(store: &mut Store<'_, O>, spec: &DecoderSpec, index: usize) -> Result<Self, ModelError> {
         let layer = spec.layers[index];
-        let (query, kv) = (spec.query_width(), spec.kv_width());
-        let name = |part: &str| format!("blk.{index}.{part}");
-        let post_norm = |ops: &mut O, tensors: &mut Tensors<'_>, part: &str| {
-            layer
-                .post_norms
-                .then(|| tensors.vector(ops, &name(part), width))
-                .transpose()
+        let name = |part: &str| manifest::name_of(index, part);
+        let post_norm = |store: &mut Store<'_, O>, part: &str| {
+            layer.post_norms.then(|| store.vector(&name(part))).transpose()
         };
         Ok(Self {
             spec: layer,
-            attention_norm: tensors.vector(ops, &name("attn_norm.weight"), width)?,
-            query: tensors.matrix(ops, &name("attn_q.weight"), Care::Plain, [query, width])?,
-            query_bias: tensors.optional_vector(ops, &name("attn_q.bias"), query)?,
-            key: tensors.matrix(ops, &name("attn_k.weight"), Care::Fine, [kv, width])?,
-            key_bias: tensors.optional_vector(ops, &name("attn_k.bias"), kv)?,
-            value: tensors.matrix(ops, &name("attn_v.weight"), Care::Fine, [kv, width])?,
-            value_bias: tensors.optional_vector(ops, &name("attn_v.bias"), kv)?,
+            attention_norm: store.vector(&name("attn_norm.weight"))?,
+            query: store.matrix(&name("attn_q.weight"))?,
+            query_bias: store.optional_vector(&name("attn_q.bias")),
+            key: store.matrix(&name("attn_k.weight"))?,
+            key_bias: store.optional_vector(&name("attn_k.bias")),
+            value: store.matrix(&name("attn_v.weight"))?,
+            value_bias: store.optional_vector(&name("attn_v.bias")),
             query_key_norms: if layer.query_key_norms {
-                let head_size = spec.head_size;
                 Some([
-                    tensors.vector(ops, &name("attn_q_norm.weight"), head_size)?,
-                    tensors.vector(ops, &name("attn_k_norm.weight"), head_size)?,
+                    store.vector(&name("attn_q_norm.weight"))?,
+                    store.vector(&name("attn_k_norm.weight"))?,
                 ])
             } else {
                 None
             },
-            attention_output: tensors.matrix(
-                ops,
-                &name("attn_output.weight"),
-                Care::Plain,
-                [width, query],
-            )?,
-            attention_post_norm: post_norm(ops, tensors, "post_attention_norm.weight")?,
-            feed_forward_norm: tensors.vector(ops, &name("ffn_norm.weight"), width)?,
-            gate: tensors.matrix(ops, &name("ffn_gate.weight"), Care::Plain, [hidden, width])?,
-            up: tensors.matrix(ops, &name("ffn_up.weight"), Care::Plain, [hidden, width])?,
-            down: tensors.matrix(ops, &name("ffn_down.weight"), Care::Plain, [width, hidden])?,
-            feed_forward_post_norm: post_norm(ops, tensors, "post_ffw_norm.weight")?,
+            attention_output: store.matrix(&name("attn_output.weight"))?,
+            attention_post_norm: post_norm(store, "post_attention_norm.weight")?,
+            feed_forward_norm: store.vector(&name("ffn_norm.weight"))?,
+            gate: store.matrix(&name("ffn_gate.weight"))?,
+            up: store.matrix(&name("ffn_up.weight"))?,
+            down: store.matrix(&name("ffn_down.weight"))?,
+            feed_forward_post_norm: post_norm(store, "post_ffw_norm.weight")?,
         })
     }
 }

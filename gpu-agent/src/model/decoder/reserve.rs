@@ -3,7 +3,8 @@
 use super::{
     forward::{Decoder, Stage},
     load::Loaded,
-    room::{Need, Room, need},
+    needs::ShareNeed,
+    room::{Room, need},
 };
 use crate::backend::{AllocationError, Budget, Limits, ReserveError, ops::Ops};
 
@@ -46,7 +47,7 @@ impl<O: Ops> Loaded<O> {
         limits.blocks = limits.blocks_for(budget.cache_tokens).max(least);
         for segment in &self.segments {
             let need = need(segment, &self.spec, &limits);
-            let left = budget.bytes.checked_sub(need.bytes(limits.context, least));
+            let left = budget.bytes.checked_sub(need.room(limits.context, least));
             let Some(left) = left else {
                 return Err(refusal(&limits, budget.bytes, &need));
             };
@@ -57,19 +58,19 @@ impl<O: Ops> Loaded<O> {
     }
 }
 
-fn refusal(limits: &Limits, bytes: u64, need: &Need) -> ReserveError {
+fn refusal(limits: &Limits, bytes: u64, need: &ShareNeed) -> ReserveError {
     let block_tokens = limits.block_tokens;
     let one = need.token * block_tokens as u64 + need.block;
-    let blocks = bytes.saturating_sub(need.fixed) / one.max(1);
+    let blocks = bytes.saturating_sub(need.working) / one.max(1);
     ReserveError::Budget {
         rows: limits.rows,
         context: limits.context,
-        needed: need.bytes(limits.context, limits.blocks_for(limits.context)),
+        needed: need.room(limits.context, limits.blocks_for(limits.context)),
         bytes,
         fitting_context: usize::try_from(blocks)
             .unwrap_or(usize::MAX)
             .saturating_mul(block_tokens)
             .min(limits.context),
-        smallest: need.fixed.saturating_add(one),
+        smallest: need.working.saturating_add(one),
     }
 }

@@ -1,12 +1,12 @@
 //! Working memory and cache of one device, and what they take.
 
-use super::load::{Layer, Segment};
+use super::{
+    load::Segment,
+    needs::{ShareNeed, cache_shape, distinct, widest, working},
+};
 use crate::{
-    backend::{
-        AllocationError, Limits,
-        ops::{CacheShape, Ops},
-    },
-    model::spec::{DecoderSpec, Rope},
+    backend::{AllocationError, Limits, ops::Ops},
+    model::spec::DecoderSpec,
 };
 
 /// Activations, tables and cache of one device, allocated once.
@@ -32,80 +32,23 @@ pub(super) struct Room<O: Ops> {
     pub(super) cache: O::Cache,
 }
 
-/// What one device needs.
-pub(super) struct Need {
-    /// Bytes that do not depend on the context.
-    pub(super) fixed: u64,
-    /// Bytes of tables for each token of the context.
-    pub(super) token: u64,
-    /// Bytes of one block of keys and values.
-    pub(super) block: u64,
-}
-
-impl Need {
-    /// Bytes for a context of one sequence, which fills `blocks` blocks.
-    pub(super) fn bytes(&self, context: usize, blocks: usize) -> u64 {
-        self.fixed
-            .saturating_add(self.token.saturating_mul(context as u64))
-            .saturating_add(self.block.saturating_mul(blocks as u64))
-    }
-}
-
-/// What a device needs; `limits.blocks` is not asked for.
-pub(super) fn need<O: Ops>(segment: &Segment<O>, spec: &DecoderSpec, limits: &Limits) -> Need {
+/// What a device needs beside its weights; `limits.blocks` is not asked for.
+pub(super) fn need<O: Ops>(segment: &Segment<O>, spec: &DecoderSpec, limits: &Limits) -> ShareNeed {
     let ops = &segment.ops;
-    let Limits { rows, outputs, .. } = *limits;
-    let widths = [
-        spec.width,
-        spec.query_width(),
-        spec.kv_width(),
-        spec.kv_width(),
-        spec.query_width(),
-        spec.hidden,
-    ];
-    let activations: u64 = widths.iter().map(|width| ops.tensor_bytes(rows, *width)).sum();
     let logits = segment
         .head
         .as_ref()
-        .map_or(0, |_| ops.tensor_bytes(outputs, spec.vocabulary));
-    let (ropes, _) = ropes(segment);
-    Need {
-        fixed: activations + logits + ops.reserve_bytes(limits, widest(spec)),
+        .map_or(0, |_| ops.tensor_bytes(limits.outputs, spec.vocabulary));
+    let (ropes, _) = distinct(segment.layers.iter().map(|layer| layer.spec.rope));
+    ShareNeed {
+        weights: 0,
+        working: logits + working(ops, spec, limits),
         token: ropes
             .iter()
             .map(|rope| (rope.size * size_of::<f32>()) as u64)
             .sum(),
-        block: ops.cache_bytes(cache_shape(segment, spec, 1)),
+        block: ops.cache_bytes(cache_shape(spec, segment.layers.len(), 1)),
     }
-}
-
-/// The widest activations that stand between two operations.
-fn widest(spec: &DecoderSpec) -> usize {
-    spec.width.max(spec.hidden).max(spec.query_width())
-}
-
-fn cache_shape<O: Ops>(segment: &Segment<O>, spec: &DecoderSpec, blocks: usize) -> CacheShape {
-    CacheShape {
-        layers: segment.layers.len(),
-        blocks,
-        heads: spec.kv_heads,
-        head_size: spec.head_size,
-    }
-}
-
-/// The ways that a device's layers rotate, and which of them each layer has.
-fn ropes<O: Ops>(segment: &Segment<O>) -> (Vec<Rope>, Vec<usize>) {
-    let mut ropes: Vec<Rope> = Vec::new();
-    let index_of = |layer: &Layer<O>| {
-        let rope = layer.spec.rope;
-        let known = ropes.iter().position(|known| *known == rope);
-        known.unwrap_or_else(|| {
-            ropes.push(rope);
-            ropes.len() - 1
-        })
-    };
-    let of = segment.layers.iter().map(index_of).collect();
-    (ropes, of)
 }
 
 impl<O: Ops> Room<O> {
@@ -117,8 +60,8 @@ impl<O: Ops> Room<O> {
         rope_factors: Option<&[f32]>,
     ) -> Result<Self, AllocationError> {
         let Limits { rows, outputs, .. } = *limits;
-        let (ropes, table_of) = ropes(segment);
-        let shape = cache_shape(segment, spec, limits.blocks);
+        let (ropes, table_of) = distinct(segment.layers.iter().map(|layer| layer.spec.rope));
+        let shape = cache_shape(spec, segment.layers.len(), limits.blocks);
         let outputs = if segment.head.is_some() { outputs } else { 0 };
         let ops = &mut segment.ops;
         ops.reserve(limits, widest(spec))?;

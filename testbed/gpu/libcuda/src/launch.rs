@@ -6,7 +6,7 @@ mod record;
 mod run;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::config::presets::limits;
 use crate::error::{Code, Result};
@@ -38,6 +38,8 @@ pub struct Launching {
     pub cooperative: bool,
     /// The stream's handle, for the record.
     pub stream: u64,
+    /// Whether a graph has it, for the record.
+    pub in_graph: AtomicBool,
     /// What the process has allocated, of which the kernel may use the host's.
     pub allocations: Arc<Allocations>,
     /// Host threads that run its blocks.

@@ -1,12 +1,15 @@
 //! What lies in the card's memory: weights, vectors, activations, keys and values, and scratch.
 
+use std::ops::Range;
+
 use crate::backend::cuda::device::{Buffer, Device};
 use crate::backend::cuda::launch::{Activations, CHUNK, Target, int};
-use crate::backend::cuda::layout::{LANES, Layout};
+use crate::backend::cuda::layout::{LANES, Layout, Plane};
+use crate::backend::cuda::ring::Ring;
 use crate::backend::error::{AllocationError, DeviceError, DeviceFault};
 use crate::backend::limits::Limits;
 use crate::backend::ops::CacheShape;
-use crate::weights::file::RawMatrix;
+use crate::weights::file::{MatrixRows, ModelError};
 
 /// Tokens of one block of the cache: what the kernels are written for.
 pub(super) const BLOCK_TOKENS: usize = 16;
@@ -39,23 +42,46 @@ impl Matrix {
     }
 }
 
-/// Packs a matrix a group of rows at a time, so that the host never holds it twice.
-pub(super) fn copy_matrix(
-    device: &Device,
-    raw: &RawMatrix,
+/// Streams a matrix to a buffer on each card: some groups of rows at a time are read, packed once, and copied.
+pub(super) fn stream_matrix(
+    ring: &mut Ring,
+    source: &MatrixRows<'_>,
     layout: Layout,
-    to: &mut Buffer,
-) -> Result<(), DeviceError> {
-    let mut group = vec![0; layout.group_bytes()];
-    for index in 0..layout.groups() {
-        let rows = index * LANES..raw.rows.min((index + 1) * LANES);
-        layout.pack_group(raw.kind, rows.map(|row| raw.row(row)), &mut group);
-        for plane in layout.planes() {
-            let part = &group[plane.packed];
-            device.upload(to, plane.offset + index * part.len(), part)?;
+    targets: &[(&Device, &Buffer)],
+) -> Result<(), StreamError> {
+    let (mut raw, mut group) = (Vec::new(), vec![0; layout.group_bytes()]);
+    let most = (ring.slot_bytes() / layout.group_bytes().max(1)).max(1);
+    let stride = source.row_bytes();
+    for first in (0..layout.groups()).step_by(most) {
+        let groups = first..layout.groups().min(first + most);
+        let count = groups.len();
+        source.read(first * LANES..source.rows.min(groups.end * LANES), &mut raw)?;
+        let slot = ring.slot()?;
+        for (index, rows) in raw.chunks(LANES * stride).enumerate() {
+            layout.pack_group(source.kind, rows.chunks_exact(stride), &mut group);
+            for plane in layout.planes() {
+                let part = &group[plane.packed.clone()];
+                slot[plane.packed.start * count + index * part.len()..][..part.len()].copy_from_slice(part);
+            }
         }
+        let parts = layout.planes().map(|Plane { packed, offset }| {
+            let from = packed.start * count;
+            (from..from + packed.len() * count, offset + first * packed.len())
+        });
+        let parts: Vec<(Range<usize>, usize)> =
+            parts.into_iter().filter(|(part, _)| !part.is_empty()).collect();
+        ring.send(targets, &parts)?;
     }
     Ok(())
+}
+
+/// Why a matrix did not reach the cards.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StreamError {
+    #[error(transparent)]
+    Read(#[from] ModelError),
+    #[error(transparent)]
+    Device(#[from] DeviceError),
 }
 
 /// A vector of floats that does not change.
@@ -70,9 +96,10 @@ impl Vector {
         device
             .upload(&mut buffer, 0, &bytes)
             .map_err(|error| AllocationError {
-                what: format!("a vector of weights ({error})"),
                 bytes: bytes.len() as u64,
                 available: device.memory().0,
+                fault: error.fault,
+                what: error.what,
             })?;
         Ok(Self { values: buffer })
     }
@@ -201,6 +228,8 @@ pub(super) struct Scratch {
     pub(super) floats: Buffer,
     /// Partial results of attention.
     pub(super) partial: Buffer,
+    /// Bytes of one row's partial results of one chunk, at most.
+    partial_row: usize,
     /// Tiles of query heads.
     pub(super) tiles: Buffer,
     /// Logits after penalties.
@@ -212,9 +241,17 @@ pub(super) struct Scratch {
 impl Scratch {
     fn partial_bytes(limits: &Limits, width: usize) -> usize {
         let chunks = limits.context.div_ceil(CHUNK);
-        // Two floats a head, of at least eight elements.
-        let each = width + width / 4;
-        (limits.rows * chunks * each * FLOAT).min(MOST_PARTIAL_BYTES)
+        (limits.rows * chunks * Self::partial_row(width)).min(MOST_PARTIAL_BYTES)
+    }
+
+    /// Two floats a head, of at least eight elements.
+    fn partial_row(width: usize) -> usize {
+        (width + width / 4) * FLOAT
+    }
+
+    /// Whether partial results of so many chunks of single rows fit, whatever the model's heads are.
+    pub(super) fn holds_partial(&self, chunks: usize) -> bool {
+        chunks * self.partial_row <= self.partial.bytes()
     }
 
     fn tile_bytes(limits: &Limits) -> usize {
@@ -238,6 +275,7 @@ impl Scratch {
             between: Quantised::new(device, limits.rows, width)?,
             floats: room(limits.rows * width * FLOAT, "activations between products")?,
             partial: room(Self::partial_bytes(limits, width), "partial sums of attention")?,
+            partial_row: Self::partial_row(width),
             tiles: room(Self::tile_bytes(limits), "tiles of attention")?,
             penalised: room(
                 limits.outputs * limits.vocabulary * FLOAT,

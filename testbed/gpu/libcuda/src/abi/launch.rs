@@ -1,6 +1,7 @@
 //! Launches of kernels.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use super::guard::{In, export};
 use crate::driver::Driver;
@@ -119,6 +120,7 @@ pub fn prepare(
         parameters,
         cooperative,
         stream,
+        in_graph: AtomicBool::new(false),
         allocations: Arc::clone(&driver.allocations),
         workers: driver.config.workers,
     };

@@ -1,5 +1,7 @@
 //! Records of launches: what they counted, what they would cost, or what stopped them.
 
+use std::sync::atomic::Ordering;
+
 use serde::Serialize;
 use testbed_ptx::{Counters, Estimate, Fault};
 
@@ -19,6 +21,7 @@ struct Completed<'a> {
     block: [u32; 3],
     shared_bytes: u32,
     stream: u64,
+    graph: bool,
     counters: &'a Counters,
     #[serde(skip_serializing_if = "Option::is_none")]
     estimate: Option<Estimate>,
@@ -59,6 +62,7 @@ pub fn completed(launching: &Launching, counters: &Counters) {
         block: launching.shape.block,
         shared_bytes: launching.shape.shared,
         stream: launching.stream,
+        graph: launching.in_graph.load(Ordering::Relaxed),
         counters,
         estimate: estimate::of(&device.card, counters),
     });

@@ -1,6 +1,7 @@
 //! What is submitted to a stream, with the order between streams that it brings.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::Stream;
 use super::capture::{self, Capture};
@@ -45,6 +46,9 @@ impl Driver {
     pub fn launch_graph(&self, exec: &Exec, stream: &Arc<Stream>) -> Result<()> {
         let work: Vec<_> = exec.nodes().list().iter().map(|node| node.work.clone()).collect();
         for work in work {
+            if let Work::Kernel(launching) = &work {
+                launching.in_graph.store(true, Ordering::Relaxed);
+            }
             self.submit(stream, work)?;
         }
         Ok(())
@@ -71,7 +75,7 @@ impl Driver {
 
     /// Streams that the legacy stream waits for.
     fn blocking(&self, context: &Context) -> Vec<Arc<Stream>> {
-        if super::BUSY.load(std::sync::atomic::Ordering::Acquire) == 0 {
+        if super::BUSY.load(Ordering::Acquire) == 0 {
             return Vec::new();
         }
         let mut streams = context.streams(&self.streams);

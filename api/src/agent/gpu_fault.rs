@@ -1,0 +1,108 @@
+//! Why an agent cannot use its GPUs, in a word.
+
+/// Why an agent cannot use its GPUs.
+///
+/// The word stands at the beginning of the last line that an agent writes, `error: <word>: <sentence>`, which Kubernetes
+/// repeats as the reason why the container ended; the last four are also what the readiness of an agent says whose
+/// devices have failed. The words do not change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum GpuFault {
+    /// The node has no driver, or the container was not given it.
+    NoDriver,
+    /// The driver is older than the kernels.
+    DriverTooOld,
+    /// The driver shows no such GPU: there is none, or `CUDA_VISIBLE_DEVICES` hides it.
+    NoVisibleGpu,
+    /// The GPU lacks instructions that the kernels use.
+    GpuTooOld,
+    /// The model does not fit the GPUs' memory.
+    GpuMemoryTooSmall,
+    /// It would fit, if other processes did not hold so much of it.
+    GpuMemoryTaken,
+    /// A GPU has refused memory that was planned, or a machine without GPUs has.
+    DeviceOutOfMemory,
+    /// A GPU's memory has an error that it cannot correct.
+    DeviceEccError,
+    /// A GPU is gone: it fell off its bus, or its driver ended.
+    DeviceLost,
+    /// A GPU has refused or failed an operation.
+    DeviceFailed,
+}
+
+impl GpuFault {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::NoDriver,
+        Self::DriverTooOld,
+        Self::NoVisibleGpu,
+        Self::GpuTooOld,
+        Self::GpuMemoryTooSmall,
+        Self::GpuMemoryTaken,
+        Self::DeviceOutOfMemory,
+        Self::DeviceEccError,
+        Self::DeviceLost,
+        Self::DeviceFailed,
+    ];
+
+    /// The word.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::NoDriver => "NoDriver",
+            Self::DriverTooOld => "DriverTooOld",
+            Self::NoVisibleGpu => "NoVisibleGpu",
+            Self::GpuTooOld => "GpuTooOld",
+            Self::GpuMemoryTooSmall => "GpuMemoryTooSmall",
+            Self::GpuMemoryTaken => "GpuMemoryTaken",
+            Self::DeviceOutOfMemory => "DeviceOutOfMemory",
+            Self::DeviceEccError => "DeviceEccError",
+            Self::DeviceLost => "DeviceLost",
+            Self::DeviceFailed => "DeviceFailed",
+        }
+    }
+
+    /// Whether the machine is to blame, whatever the model: the same agent fails there again.
+    pub const fn is_of_the_machine(self) -> bool {
+        !matches!(
+            self,
+            Self::GpuMemoryTooSmall | Self::GpuMemoryTaken | Self::DeviceOutOfMemory | Self::DeviceFailed
+        )
+    }
+
+    /// The reason in an agent's last words, which may have lines of its log before them.
+    pub fn of_last_words(words: &str) -> Option<Self> {
+        let said = |line: &str| {
+            let (word, _) = line.strip_prefix("error: ")?.split_once(':')?;
+            Self::ALL.into_iter().find(|fault| fault.word() == word)
+        };
+        words.lines().rev().find_map(said)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::GpuFault;
+
+    #[test]
+    fn every_reason_is_read_back_from_last_words() {
+        for fault in GpuFault::ALL {
+            let words = format!(
+                "{{\"level\":\"INFO\"}}\nerror: {}: a sentence: why\n",
+                fault.word()
+            );
+            assert_eq!(GpuFault::of_last_words(&words), Some(fault));
+        }
+    }
+
+    #[test]
+    fn other_last_words_have_no_such_reason() {
+        for words in [
+            "",
+            "error: ",
+            "error: NoDriver",
+            "NoDriver: x",
+            "error: cannot read model file /m: x",
+        ] {
+            assert_eq!(GpuFault::of_last_words(words), None, "{words}");
+        }
+    }
+}
