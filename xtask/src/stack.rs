@@ -61,31 +61,31 @@ enum Action {
 pub(crate) struct Up {
     /// Nodes of the testbed's cluster
     #[arg(long)]
-    nodes: Option<u8>,
+    pub(crate) nodes: Option<u8>,
     /// Simulated GPUs of each node [default: 2]
     #[arg(long)]
-    gpus: Option<u16>,
+    pub(crate) gpus: Option<u16>,
     /// Put this operator into its image instead of building it
     #[arg(long, value_name = "PATH", conflicts_with = "kubeconfig")]
-    operator_binary: Option<PathBuf>,
+    pub(crate) operator_binary: Option<PathBuf>,
     /// Put this agent into its image instead of building it
     #[arg(long, value_name = "PATH", conflicts_with = "kubeconfig")]
-    agent_binary: Option<PathBuf>,
+    pub(crate) agent_binary: Option<PathBuf>,
     /// Use this cluster instead of the testbed's
     #[arg(long, value_name = "PATH", requires_all = ["operator_image", "agent_image"])]
-    kubeconfig: Option<PathBuf>,
+    pub(crate) kubeconfig: Option<PathBuf>,
     /// Operator image that the cluster of --kubeconfig can pull
     #[arg(long, value_name = "REF", requires = "kubeconfig")]
-    operator_image: Option<String>,
+    pub(crate) operator_image: Option<String>,
     /// Agent image that the cluster of --kubeconfig can pull
     #[arg(long, value_name = "REF", requires = "kubeconfig")]
-    agent_image: Option<String>,
+    pub(crate) agent_image: Option<String>,
     /// This machine's address as the pods of --kubeconfig reach it
     #[arg(long, value_name = "ADDRESS", requires = "kubeconfig")]
-    host_address: Option<std::net::IpAddr>,
+    pub(crate) host_address: Option<std::net::IpAddr>,
     /// The model's file on the nodes of --kubeconfig
     #[arg(long, value_name = "PATH", requires = "kubeconfig")]
-    model_path: Option<PathBuf>,
+    pub(crate) model_path: Option<PathBuf>,
 }
 
 impl Up {
@@ -135,8 +135,13 @@ pub(crate) fn down() -> Result<()> {
     cluster::down()
 }
 
+/// Ends what runs on this machine for a given cluster that is about to go, with everything on it.
+pub(crate) fn forget(kubeconfig: &Path) -> Result<()> {
+    given::forget(kubeconfig)
+}
+
 /// Builds the programs that run beside the cluster, in the profile that the tests use.
-fn build_binaries() -> Result<PathBuf> {
+pub(crate) fn build_binaries() -> Result<PathBuf> {
     say("building the testbed");
     // With the features of the whole workspace, as the tests are built: nothing is compiled twice.
     let mut build = workspace::cargo();
@@ -165,6 +170,13 @@ fn count_gpus(kubeconfig: &Path) -> Result<usize> {
         .lines()
         .filter_map(|line| line.trim().parse::<usize>().ok())
         .sum())
+}
+
+/// Waits until the nodes offer so many GPUs.
+pub(crate) fn wait_for_gpus(kubeconfig: &Path, wanted: usize) -> Result<()> {
+    wait("the nodes offer their GPUs", || {
+        Ok(count_gpus(kubeconfig)? == wanted)
+    })
 }
 
 fn install(parts: &Parts) -> Result<()> {
@@ -213,7 +225,8 @@ fn describe(parts: &Parts) -> Result<PathBuf> {
     Ok(path)
 }
 
-fn write_json(path: &Path, value: &Value) -> Result<()> {
+/// Writes a file for programs that people may read.
+pub(crate) fn write_json(path: &Path, value: &Value) -> Result<()> {
     let text = serde_json::to_vec_pretty(value).context("encode JSON")?;
     fs::write(path, text).with_context(|| format!("write {}", path.display()))
 }
@@ -232,7 +245,7 @@ fn wait(what: &str, is_so: impl Fn() -> Result<bool>) -> Result<()> {
 }
 
 /// Runs a command to its end. What it prints shows only when it fails.
-fn succeed(command: &mut Command) -> Result<()> {
+pub(crate) fn succeed(command: &mut Command) -> Result<()> {
     let output = command
         .output()
         .with_context(|| format!("run {}", command.get_program().display()))?;
@@ -246,6 +259,7 @@ fn succeed(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-fn say(words: &str) {
+/// Tells the person what is being done.
+pub(crate) fn say(words: &str) {
     eprintln!("· {words}");
 }

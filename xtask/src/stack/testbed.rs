@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use serde::Deserialize;
 
-use super::{Parts, Up, chain, count_gpus, process, say, succeed, wait};
+use super::{Parts, Up, chain, process, say, succeed, wait_for_gpus};
 use crate::{cluster, image, model};
 
 /// GPUs that each node offers unless asked otherwise.
@@ -139,10 +139,4 @@ fn start_device_plugin(
         &binary,
         &mut command,
     )
-}
-
-fn wait_for_gpus(kubeconfig: &Path, wanted: usize) -> Result<()> {
-    wait("the nodes offer their GPUs", || {
-        Ok(count_gpus(kubeconfig)? == wanted)
-    })
 }

@@ -21,6 +21,8 @@ pub(super) struct Step {
     pub(super) unit: bool,
     /// Runs it. An error is a failure of the step.
     pub(super) run: fn() -> Result<Outcome>,
+    /// Runs it on a cluster that kind makes, where it needs one.
+    pub(super) on_kind: Option<fn() -> Result<Outcome>>,
 }
 
 const fn step(name: &'static str, unit: bool, about: &'static str, run: fn() -> Result<Outcome>) -> Step {
@@ -29,6 +31,7 @@ const fn step(name: &'static str, unit: bool, about: &'static str, run: fn() -> 
         about,
         unit,
         run,
+        on_kind: None,
     }
 }
 
@@ -74,7 +77,10 @@ pub(super) const STEPS: [Step; 11] = [
         "the Helm chart renders, refuses, and gives the least rights",
         chart,
     ),
-    step("e2e", false, "the whole loop on the testbed", e2e),
+    Step {
+        on_kind: Some(e2e_on_kind),
+        ..step("e2e", false, "the whole loop on the testbed", e2e)
+    },
 ];
 
 fn fmt() -> Result<Outcome> {
@@ -215,17 +221,26 @@ fn chart() -> Result<Outcome> {
 }
 
 fn e2e() -> Result<Outcome> {
+    end_to_end("e2e", &["e2e"])
+}
+
+fn e2e_on_kind() -> Result<Outcome> {
+    end_to_end("e2e", &["kind", "test"])
+}
+
+/// Runs this program's command of the end-to-end tests.
+fn end_to_end(step: &str, command: &[&str]) -> Result<Outcome> {
     if !is_root()? {
-        return Ok(Outcome::skipped("e2e", "it starts a cluster, which needs root"));
+        return Ok(Outcome::skipped(step, "it starts a cluster, which needs root"));
     }
     let mut tests = this_program()?;
-    tests.arg("e2e");
+    tests.args(command);
     // A person may want to look around, and `down` ends it; continuous integration leaves nothing behind.
     if std::env::var_os("CI").is_some_and(|value| value == "true") {
         tests.arg("--down");
     }
     let (status, output) = capture(&mut tests)?;
-    Ok(Outcome::from_cargo_test("e2e", status.success(), output))
+    Ok(Outcome::from_cargo_test(step, status.success(), output))
 }
 
 /// Whether this process may start a cluster.
