@@ -1,6 +1,6 @@
 //! `cargo xtask stack`: everything that the demo and the end-to-end tests run on.
 //!
-//! A cluster with simulated GPUs, a TON network of one process beside it, the images on its nodes, and the chart
+//! A cluster with software GPUs, a TON network of one process beside it, the images on its nodes, and the chart
 //! installed. What is there already stays: a second `up` takes seconds. `stack.json` in the state folder tells the
 //! programs that use it where everything is.
 
@@ -62,7 +62,7 @@ pub(crate) struct Up {
     /// Nodes of the testbed's cluster
     #[arg(long)]
     nodes: Option<u8>,
-    /// Simulated GPUs of each node [default: 2]
+    /// Software GPUs of each node [default: 2]
     #[arg(long)]
     gpus: Option<u16>,
     /// Put this operator into its image instead of building it
@@ -116,6 +116,8 @@ struct Parts {
     model_path: PathBuf,
     plugin: PathBuf,
     gpus: usize,
+    /// Folder with a file for each node that holds the indices of its failed GPUs, where the GPUs are the testbed's.
+    gpu_failures: Option<PathBuf>,
 }
 
 /// Starts what is missing and answers the path of the description.
@@ -145,6 +147,9 @@ fn build_binaries() -> Result<PathBuf> {
         build.args(["--bin", binary]);
     }
     succeed(&mut build)?;
+    // By itself: asking for the workspace's libraries would build all of them.
+    let mut driver = workspace::cargo();
+    succeed(driver.args(["build", "--quiet", "--package", "testbed-libcuda", "--lib"]))?;
     Ok(image::target_folder().join("debug"))
 }
 
@@ -207,6 +212,7 @@ fn describe(parts: &Parts) -> Result<PathBuf> {
         "modelSha256": model::SHA256,
         "agentImage": parts.agent_image,
         "gpus": parts.gpus,
+        "gpuFailures": parts.gpu_failures,
     });
     let path = parts.state.join(DESCRIPTION);
     write_json(&path, &description)?;
