@@ -29,7 +29,7 @@ fn start_stack(args: &Args) -> Result<PathBuf> {
     let asked = &args.stack;
     stack::up(&kind::up(&kind::Up {
         nodes: asked.nodes,
-        gpus: asked.gpus.map(kind::Gpus::Simulated),
+        gpus: asked.gpus.map(kind::Gpus::Software),
         operator_binary: asked.operator_binary.clone(),
         agent_binary: asked.agent_binary.clone(),
         ..kind::Up::default()

@@ -1,4 +1,4 @@
-//! `cargo xtask kind`: a cluster made by kind, whose nodes are containers, with simulated GPUs and our images on them.
+//! `cargo xtask kind`: a cluster made by kind, whose nodes are containers, with software GPUs and our images on them.
 //!
 //! What runs on it goes there through the path of a cluster that is given: [`stack::up`] with a kubeconfig. Nothing but
 //! this folder knows kind.
@@ -30,6 +30,10 @@ const NODES: u8 = 3;
 const GPUS: u16 = 2;
 /// kind's limit for the control plane to become ready.
 const READY_LIMIT: &str = "180s";
+/// Folders of the state folder with the driver in software, and with a file of each node's name that holds the indices of
+/// its failed GPUs. A worker has each at the path after it.
+const DRIVER: (&str, &str) = ("driver", "/opt/testbed-driver");
+const FAILURES: (&str, &str) = ("failures", "/opt/testbed-failures");
 /// Where NVIDIA's container runtime reads from a container's mounts which GPUs it may have, here all of them.
 const EVERY_GPU: &str = "/var/run/nvidia-container-devices/all";
 
@@ -68,7 +72,7 @@ pub(crate) struct Up {
     /// Nodes, the control plane included [default: 3]
     #[arg(long, value_parser = clap::value_parser!(u8).range(1..))]
     pub(crate) nodes: Option<u8>,
-    /// Simulated GPUs of each worker, or `all` for this machine's own cards [default: 2]
+    /// Software GPUs of each worker, or `all` for this machine's own cards [default: 2]
     #[arg(long, value_name = "N|all")]
     pub(crate) gpus: Option<Gpus>,
     /// Use this node image, which may be one of kind's own, instead of building it
@@ -85,8 +89,8 @@ pub(crate) struct Up {
 /// Which GPUs the workers have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Gpus {
-    /// So many simulated ones on each.
-    Simulated(u16),
+    /// So many of the testbed's on each, whose driver is software.
+    Software(u16),
     /// This machine's cards, all of them on each.
     All,
 }
@@ -99,7 +103,7 @@ impl FromStr for Gpus {
             "all" => Ok(Self::All),
             number => number
                 .parse()
-                .map(Self::Simulated)
+                .map(Self::Software)
                 .map_err(|_| anyhow!("{number} is neither a number of GPUs nor `all`")),
         }
     }
@@ -139,7 +143,7 @@ struct Made {
 
 /// Makes the cluster, or what of it is missing, and answers how the stack goes on it.
 pub(crate) fn up(options: &Up) -> Result<stack::Up> {
-    let gpus = options.gpus.unwrap_or(Gpus::Simulated(GPUS));
+    let gpus = options.gpus.unwrap_or(Gpus::Software(GPUS));
     let state = state()?;
     fs::create_dir_all(&state).with_context(|| format!("create {}", state.display()))?;
     let engine = Engine::choose(&state)?;
@@ -224,7 +228,11 @@ impl Cluster {
         stack::say("starting Kubernetes");
         let file = self.state.join("cluster.json");
         let models = self.made.model.parent().unwrap_or(Path::new("/"));
-        let config = config(options.nodes.unwrap_or(NODES), gpus, models)?;
+        for (folder, _) in [DRIVER, FAILURES] {
+            let folder = self.state.join(folder);
+            fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
+        }
+        let config = config(options.nodes.unwrap_or(NODES), gpus, models, &self.state)?;
         stack::write_json(&file, &config)?;
         let mut create = self.engine.command(&self.made.kind);
         create
@@ -254,10 +262,18 @@ impl Cluster {
         }
         let workers = workers(&nodes);
         match gpus {
-            Gpus::Simulated(count) => {
-                stack::say("offering simulated GPUs");
+            Gpus::Software(count) => {
+                stack::say("offering software GPUs");
+                let driver = stack::install_driver(&self.state.join(DRIVER.0), &self.made.binaries)?;
+                let driver = driver.file_name().context("the driver has a name")?;
+                let driver = Path::new(DRIVER.1).join(driver);
                 for worker in &workers {
-                    workers::offer_simulated(&self.engine, worker, count, &self.made.binaries)?;
+                    let software = workers::Software {
+                        count,
+                        driver: &driver,
+                        failures: &Path::new(FAILURES.1).join(worker),
+                    };
+                    software.offer(&self.engine, worker, &self.made.binaries)?;
                 }
                 stack::wait_for_gpus(&kubeconfig(&self.state), usize::from(count) * workers.len())?;
             }
@@ -274,6 +290,7 @@ impl Cluster {
             agent_image: Some(agent.reference.clone()),
             host_address: Some(IpAddr::V4(self.engine.host_address()?)),
             model_path: Some(self.made.model.clone()),
+            gpu_failures: (gpus != Gpus::All).then(|| self.state.join(FAILURES.0)),
             ..stack::Up::default()
         })
     }
@@ -336,7 +353,7 @@ fn workers(nodes: &[String]) -> Vec<&String> {
 }
 
 /// The committed configuration with so many nodes, and what each worker is given of this machine.
-fn config(nodes: u8, gpus: Gpus, models: &Path) -> Result<Value> {
+fn config(nodes: u8, gpus: Gpus, models: &Path, state: &Path) -> Result<Value> {
     let path = workspace::root().join("e2e/kind/cluster.yaml");
     let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
     let mut config: Value =
@@ -346,8 +363,12 @@ fn config(nodes: u8, gpus: Gpus, models: &Path) -> Result<Value> {
     };
     // At the same path, since tests name it to the node and read it themselves.
     let mut mounts = vec![json!({"hostPath": models, "containerPath": models, "readOnly": true})];
-    if gpus == Gpus::All {
-        mounts.push(json!({"hostPath": "/dev/null", "containerPath": EVERY_GPU}));
+    match gpus {
+        Gpus::All => mounts.push(json!({"hostPath": "/dev/null", "containerPath": EVERY_GPU})),
+        // What NVIDIA's runtime would put there because of that mount: the driver.
+        Gpus::Software(_) => mounts.extend([DRIVER, FAILURES].map(
+            |(folder, path)| json!({"hostPath": state.join(folder), "containerPath": path, "readOnly": true}),
+        )),
     }
     let (mut control_plane, mut worker) = (control_plane.clone(), worker.clone());
     let runs_pods = if nodes == 1 {
@@ -367,8 +388,8 @@ mod tests {
 
     #[test]
     fn each_worker_has_the_models_and_only_with_real_cards_every_gpu() {
-        let of = |nodes, gpus| config(nodes, gpus, Path::new("/models")).unwrap();
-        let three = of(3, Gpus::Simulated(2));
+        let of = |nodes, gpus| config(nodes, gpus, Path::new("/models"), Path::new("/state")).unwrap();
+        let three = of(3, Gpus::Software(2));
         let roles: Vec<&Value> = three["nodes"]
             .as_array()
             .unwrap()
@@ -377,12 +398,16 @@ mod tests {
             .collect();
         assert_eq!(roles, ["control-plane", "worker", "worker"]);
         assert_eq!(three["nodes"][2]["extraMounts"][0]["containerPath"], "/models");
+        assert_eq!(
+            three["nodes"][2]["extraMounts"][1],
+            json!({"hostPath": "/state/driver", "containerPath": "/opt/testbed-driver", "readOnly": true})
+        );
         assert!(!three.to_string().contains(EVERY_GPU));
         assert_eq!(
             of(2, Gpus::All)["nodes"][1]["extraMounts"][1],
             json!({"hostPath": "/dev/null", "containerPath": EVERY_GPU})
         );
-        let alone = of(1, Gpus::Simulated(2));
+        let alone = of(1, Gpus::Software(2));
         assert_eq!(alone["nodes"].as_array().unwrap().len(), 1);
         assert_eq!(alone["nodes"][0]["extraMounts"][0]["hostPath"], "/models");
     }
@@ -398,7 +423,7 @@ mod tests {
     #[test]
     fn gpus_are_a_number_or_all() {
         assert_eq!("all".parse::<Gpus>().unwrap(), Gpus::All);
-        assert_eq!("4".parse::<Gpus>().unwrap(), Gpus::Simulated(4));
+        assert_eq!("4".parse::<Gpus>().unwrap(), Gpus::Software(4));
         assert!("some".parse::<Gpus>().unwrap_err().to_string().contains("some"));
     }
 }

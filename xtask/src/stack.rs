@@ -1,6 +1,6 @@
 //! `cargo xtask stack`: everything that the demo and the end-to-end tests run on.
 //!
-//! A cluster with simulated GPUs, a TON network of one process beside it, the images on its nodes, and the chart
+//! A cluster with software GPUs, a TON network of one process beside it, the images on its nodes, and the chart
 //! installed. What is there already stays: a second `up` takes seconds. `stack.json` in the state folder tells the
 //! programs that use it where everything is.
 
@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use crate::{cluster, image, model, tools, workspace};
+use crate::{cache, cluster, image, model, tools, workspace};
 
 /// Namespace of the operator.
 const OPERATOR_NAMESPACE: &str = "cocoon-system";
@@ -62,7 +62,7 @@ pub(crate) struct Up {
     /// Nodes of the testbed's cluster
     #[arg(long)]
     pub(crate) nodes: Option<u8>,
-    /// Simulated GPUs of each node [default: 2]
+    /// Software GPUs of each node [default: 2]
     #[arg(long)]
     pub(crate) gpus: Option<u16>,
     /// Put this operator into its image instead of building it
@@ -86,6 +86,10 @@ pub(crate) struct Up {
     /// The model's file on the nodes of --kubeconfig
     #[arg(long, value_name = "PATH", requires = "kubeconfig")]
     pub(crate) model_path: Option<PathBuf>,
+    /// Folder in which a file of a node's name holds the indices of its failed GPUs, where those of --kubeconfig are the
+    /// testbed's
+    #[arg(long, value_name = "DIR", requires = "kubeconfig")]
+    pub(crate) gpu_failures: Option<PathBuf>,
 }
 
 impl Up {
@@ -116,6 +120,8 @@ struct Parts {
     model_path: PathBuf,
     plugin: PathBuf,
     gpus: usize,
+    /// Folder with a file for each node that holds the indices of its failed GPUs, where the GPUs are the testbed's.
+    gpu_failures: Option<PathBuf>,
 }
 
 /// Starts what is missing and answers the path of the description.
@@ -150,7 +156,24 @@ pub(crate) fn build_binaries() -> Result<PathBuf> {
         build.args(["--bin", binary]);
     }
     succeed(&mut build)?;
+    // By itself: asking for the workspace's libraries would build all of them.
+    let mut driver = workspace::cargo();
+    succeed(driver.args(["build", "--quiet", "--package", "testbed-libcuda", "--lib"]))?;
     Ok(image::target_folder().join("debug"))
+}
+
+/// Puts the driver in software into a folder, where nothing changes it while containers use it: cargo writes into the file that
+/// it built. Answers its path.
+pub(crate) fn install_driver(folder: &Path, binaries: &Path) -> Result<PathBuf> {
+    let built = binaries.join("libtestbed_libcuda.so");
+    let (file, unfinished) = (folder.join("libcuda.so.1"), folder.join("unfinished"));
+    fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
+    if !file.exists() || cache::sha256_file(&file)? != cache::sha256_file(&built)? {
+        fs::copy(&built, &unfinished)
+            .with_context(|| format!("copy {} to {}", built.display(), unfinished.display()))?;
+        fs::rename(&unfinished, &file).with_context(|| format!("replace {}", file.display()))?;
+    }
+    Ok(file)
 }
 
 fn count_gpus(kubeconfig: &Path) -> Result<usize> {
@@ -219,6 +242,7 @@ fn describe(parts: &Parts) -> Result<PathBuf> {
         "modelSha256": model::SHA256,
         "agentImage": parts.agent_image,
         "gpus": parts.gpus,
+        "gpuFailures": parts.gpu_failures,
     });
     let path = parts.state.join(DESCRIPTION);
     write_json(&path, &description)?;

@@ -62,7 +62,7 @@ impl GpuNode {
         self.label("gpu.product")
     }
 
-    /// The labels agree with what the kubelet offers, and a simulated GPU is named so.
+    /// The labels agree with what the kubelet offers, and a software GPU is named so.
     fn check(&self) -> Result<()> {
         ensure!(
             self.label("gpu.count")?.parse::<u32>()? == self.capacity && self.allocatable == self.capacity,
@@ -70,7 +70,7 @@ impl GpuNode {
         );
         if self.label("gpu.machine")? == "Cocoon-Testbed" {
             ensure!(
-                self.product()?.contains("Simulated"),
+                self.product()?.contains("Software"),
                 "{} could be taken for a real GPU",
                 self.product()?
             );

@@ -1,4 +1,4 @@
-//! The GPUs of kind's workers: simulated ones, which the testbed's device plugin offers, or this machine's cards.
+//! The GPUs of kind's workers: software ones, which the testbed's device plugin offers, or this machine's cards.
 
 use std::fs;
 use std::path::Path;
@@ -15,36 +15,59 @@ const PLUGIN_PATH: &str = "/usr/local/bin/testbed-device-plugin";
 /// The kubelet's own credentials, which may label its node and nothing else.
 const CREDENTIALS: &str = "/etc/kubernetes/kubelet.conf";
 
-/// Starts the device plugin in a node, in the place of one that runs there.
-pub(super) fn offer_simulated(engine: &Engine, node: &str, count: u16, binaries: &Path) -> Result<()> {
-    let within = |arguments: &[&str]| engine.run(&[&["exec", node], arguments].concat());
-    // One that is not there cannot be stopped.
-    let _ = within(&["systemctl", "stop", PLUGIN]);
-    let binary = binaries.join(PLUGIN);
-    engine
-        .run(&[
-            "cp",
-            &binary.display().to_string(),
-            &format!("{node}:{PLUGIN_PATH}"),
+/// Where the driver in software keeps, in a node, what its containers share.
+const DRIVER_STATE: &str = "/var/lib/testbed-cuda";
+
+/// GPUs of one node whose driver is software. Paths are the node's.
+pub(super) struct Software<'a> {
+    pub(super) count: u16,
+    pub(super) driver: &'a Path,
+    /// File with the indices of those that have failed.
+    pub(super) failures: &'a Path,
+}
+
+impl Software<'_> {
+    /// Starts the device plugin in a node, in the place of one that runs there.
+    pub(super) fn offer(&self, engine: &Engine, node: &str, binaries: &Path) -> Result<()> {
+        let within = |arguments: &[&str]| engine.run(&[&["exec", node], arguments].concat());
+        // One that is not there cannot be stopped.
+        let _ = within(&["systemctl", "stop", PLUGIN]);
+        let binary = binaries.join(PLUGIN);
+        engine
+            .run(&[
+                "cp",
+                &binary.display().to_string(),
+                &format!("{node}:{PLUGIN_PATH}"),
+            ])
+            .context("copy the device plugin into a node")?;
+        let count = self.count.to_string();
+        let (driver, failures) = (
+            self.driver.display().to_string(),
+            self.failures.display().to_string(),
+        );
+        within(&[
+            "systemd-run",
+            "--quiet",
+            "--collect",
+            "--unit",
+            PLUGIN,
+            PLUGIN_PATH,
+            "--kubeconfig",
+            CREDENTIALS,
+            "--node",
+            node,
+            "--gpus",
+            &count,
+            "--failures",
+            &failures,
+            "--driver",
+            &driver,
+            "--driver-state",
+            DRIVER_STATE,
         ])
-        .context("copy the device plugin into a node")?;
-    let count = count.to_string();
-    within(&[
-        "systemd-run",
-        "--quiet",
-        "--collect",
-        "--unit",
-        PLUGIN,
-        PLUGIN_PATH,
-        "--kubeconfig",
-        CREDENTIALS,
-        "--node",
-        node,
-        "--gpus",
-        &count,
-    ])
-    .context("start the device plugin in a node")?;
-    Ok(())
+        .context("start the device plugin in a node")?;
+        Ok(())
+    }
 }
 
 /// Refuses an engine that cannot give cards to containers.

@@ -50,6 +50,7 @@ pub(super) fn up(kubeconfig: &Path, options: &Up) -> Result<Parts> {
         model_path,
         plugin: binaries.join("kubectl-cocoon"),
         gpus: count_gpus(&kubeconfig)?,
+        gpu_failures: options.gpu_failures.clone(),
         kubeconfig,
     })
 }
