@@ -147,6 +147,10 @@ pub(crate) fn up(options: &Up) -> Result<stack::Up> {
     let state = state()?;
     fs::create_dir_all(&state).with_context(|| format!("create {}", state.display()))?;
     let engine = Engine::choose(&state)?;
+    if engine.name == "podman" {
+        // Before its first command, which makes folders already.
+        host::note(&state)?;
+    }
     if gpus == Gpus::All {
         workers::check_cards(&engine)?;
     }
@@ -209,9 +213,6 @@ impl Cluster {
                 there.len()
             );
             return Ok(());
-        }
-        if self.engine.name == "podman" {
-            host::note(&self.state)?;
         }
         // kind gives it to every node, and some machines have none.
         fs::create_dir_all("/lib/modules").context("create /lib/modules")?;
