@@ -19,6 +19,8 @@ pub(super) struct Step {
     pub(super) about: &'static str,
     /// Whether it needs neither root nor a cluster, and is fast once built.
     pub(super) unit: bool,
+    /// Whether it runs only when it is named.
+    pub(super) on_demand: bool,
     /// Runs it. An error is a failure of the step.
     pub(super) run: fn() -> Result<Outcome>,
     /// Runs it on a cluster that kind makes, where it needs one.
@@ -30,13 +32,14 @@ const fn step(name: &'static str, unit: bool, about: &'static str, run: fn() -> 
         name,
         about,
         unit,
+        on_demand: false,
         run,
         on_kind: None,
     }
 }
 
 /// All steps.
-pub(super) const STEPS: [Step; 11] = [
+pub(super) const STEPS: [Step; 12] = [
     step("fmt", true, "Rust code is formatted", fmt),
     step(
         "tidy",
@@ -80,6 +83,15 @@ pub(super) const STEPS: [Step; 11] = [
     Step {
         on_kind: Some(e2e_on_kind),
         ..step("e2e", false, "the whole loop on the testbed", e2e)
+    },
+    Step {
+        on_demand: true,
+        ..step(
+            "kind",
+            false,
+            "a first job and a killed agent on a cluster of kind's",
+            kind,
+        )
     },
 ];
 
@@ -226,6 +238,28 @@ fn e2e() -> Result<Outcome> {
 
 fn e2e_on_kind() -> Result<Outcome> {
     end_to_end("e2e", &["kind", "test"])
+}
+
+/// The tests that show what is another's on kind: a job from apply to paid, and the processes and GPUs of its nodes.
+const KIND_TESTS: [&str; 2] = [
+    "six_prompts_are_answered_as_the_reference_says_and_paid_to_the_nanoton",
+    "an_agent_killed_in_its_container_starts_again_with_another_key_and_does_the_rest",
+];
+
+fn kind() -> Result<Outcome> {
+    let mut outcome = end_to_end(
+        "kind",
+        &[&["kind", "test", "--nodes", "2"], &KIND_TESTS[..]].concat(),
+    )?;
+    // A test of another name is not run, which cargo does not mind.
+    if outcome.failed.is_empty() && outcome.skipped.is_empty() && outcome.passed < KIND_TESTS.len() {
+        outcome.failed.push(format!(
+            "kind: {} tests of {} ran",
+            outcome.passed,
+            KIND_TESTS.len()
+        ));
+    }
+    Ok(outcome)
 }
 
 /// Runs this program's command of the end-to-end tests.
