@@ -1,4 +1,4 @@
-//! The processes of a pod's containers, as this machine sees them: the testbed's nodes are namespaces of it.
+//! The processes of a pod's containers, as this machine sees them: the nodes that tests run on are namespaces of it.
 //!
 //! The images have no shell, so that nothing can be looked at or killed from inside.
 
@@ -21,11 +21,12 @@ impl Process {
         let is_it = |number: &u32| {
             let read = |name: &str| fs::read_to_string(format!("/proc/{number}/{name}")).unwrap_or_default();
             // A process that ends meanwhile is not the one.
-            read("comm").trim_end() == program && read("cgroup").contains(&uid)
+            read("comm").trim_end() == program && is_of_pod(&read("cgroup"), &uid)
         };
         let found = numbers.into_iter().find(is_it).with_context(|| {
             format!(
-                "no {program} of pod {} runs on this machine: run this test on the testbed, with `./x test e2e`",
+                "no {program} of pod {} runs on this machine: run this test on its testbed or its kind cluster, with \
+                 `./x test e2e` or `./x kind test`",
                 pod.name_any()
             )
         })?;
@@ -52,5 +53,34 @@ impl Process {
             .context("could not run kill")?;
         ensure!(status.success(), "could not kill process {number}");
         Ok(())
+    }
+}
+
+/// Whether the cgroups of a process, as `/proc/PID/cgroup` has them, are those of the pod. The kubelet's cgroupfs driver
+/// names a pod's cgroup by its uid, and the systemd driver by the same with `_` for `-`, which separates slices there.
+fn is_of_pod(cgroups: &str, uid: &str) -> bool {
+    cgroups.contains(uid) || cgroups.contains(&uid.replace('-', "_"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_of_pod;
+
+    const UID: &str = "0f7ae1c2-9d3b-4a55-8f0e-6b1c2d3e4f50";
+
+    #[test]
+    fn a_pods_cgroup_is_known_under_both_of_the_kubelets_drivers() {
+        let cgroupfs = format!("4:memory:/cocoon-testbed/node1/kubepods/besteffort/pod{UID}/1c9e");
+        assert!(is_of_pod(&cgroupfs, UID));
+        let slice = "kubepods-besteffort-pod0f7ae1c2_9d3b_4a55_8f0e_6b1c2d3e4f50.slice";
+        let systemd = format!("0::/kubelet.slice/kubelet-kubepods.slice/{slice}/cri-containerd-1c9e.scope");
+        assert!(is_of_pod(&systemd, UID));
+    }
+
+    #[test]
+    fn another_pods_cgroup_is_not_taken_for_it() {
+        let other = "4:memory:/kubepods/besteffort/pod9f7ae1c2-9d3b-4a55-8f0e-6b1c2d3e4f50/1c9e";
+        assert!(!is_of_pod(other, UID));
+        assert!(!is_of_pod("", UID));
     }
 }

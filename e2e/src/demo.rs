@@ -17,7 +17,7 @@ use kube::{
     Api, ResourceExt as _,
     api::{DeleteParams, Patch, PatchParams},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
@@ -87,8 +87,10 @@ impl Lap {
     }
 }
 
+/// By way of JSON, as `kubectl` sends it: requests are kept as the JSON that they came in.
 fn serde_yaml(text: &str) -> Result<InferenceJob> {
-    Ok(serde_saphyr::from_str(text)?)
+    let value: Value = serde_saphyr::from_str(text)?;
+    Ok(serde_json::from_str(&value.to_string())?)
 }
 
 /// Creates what is missing: a second demo finds its farm.
@@ -159,4 +161,15 @@ async fn channel(farm: &Farm<'_>) -> Result<()> {
     };
     wait::object(&channels, CHANNEL, "the channel has room", has_room).await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::serde_yaml;
+
+    #[test]
+    fn the_example_is_a_job_with_six_requests() {
+        let job = serde_yaml(include_str!("../../examples/first-job.yaml")).expect("an InferenceJob");
+        assert_eq!(job.spec.input.inline.expect("it has its input in line").len(), 6);
+    }
 }

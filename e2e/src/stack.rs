@@ -45,6 +45,8 @@ pub struct Description {
     pub agent_image: String,
     /// GPUs that the cluster offers in all.
     pub gpus: u32,
+    /// Folder in which a file of a node's name holds the indices of its failed GPUs, where the GPUs are the testbed's.
+    pub gpu_failures: Option<PathBuf>,
 }
 
 /// The running stack.

@@ -15,6 +15,7 @@ import (
 	controllers "k8s.io/kubernetes/cmd/kube-controller-manager/app"
 	proxy "k8s.io/kubernetes/cmd/kube-proxy/app"
 	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
+	kubeadm "k8s.io/kubernetes/cmd/kubeadm/app"
 	kubelet "k8s.io/kubernetes/cmd/kubelet/app"
 )
 
@@ -30,8 +31,15 @@ var components = map[string]func() *cobra.Command{
 
 // runComponent becomes the named component and reports whether there is one of that name.
 func runComponent(name string, args []string) (code int, found bool) {
-	if name == "etcd" {
+	switch name {
+	case "etcd":
 		etcdmain.Main(args)
+		return 0, true
+	case "kubeadm": // for nodes that kind makes; the testbed arranges its own
+		os.Args = args
+		if err := kubeadm.Run(); err != nil {
+			return 1, true
+		}
 		return 0, true
 	}
 	newCommand, found := components[name]

@@ -138,10 +138,7 @@ pub(crate) fn program() -> Result<PathBuf> {
     let build = builds.join(key(&sources)?);
     let _lock = cache::lock("cluster")?;
     if !build.exists() {
-        eprintln!(
-            "building Kubernetes v{}.{}.{}: minutes the first time",
-            KUBERNETES.0, KUBERNETES.1, KUBERNETES.2
-        );
+        eprintln!("building Kubernetes {}: minutes the first time", version());
         let unfinished = tempfile::tempdir_in(&builds).context("create a folder for the build")?;
         build_with_go(&sources, ".", &unfinished.path().join(PROGRAM))?;
         build_with_go(&sources, "./pause", &unfinished.path().join(PAUSE))?;
@@ -150,6 +147,16 @@ pub(crate) fn program() -> Result<PathBuf> {
             .with_context(|| format!("move the finished build to {}", build.display()))?;
     }
     Ok(build.join(PROGRAM))
+}
+
+/// The program that holds a pod's namespaces, beside the cluster's.
+pub(crate) fn pause(program: &Path) -> PathBuf {
+    program.with_file_name(PAUSE)
+}
+
+/// The Kubernetes that is built, as in `v1.35.4`.
+pub(crate) fn version() -> String {
+    format!("v{}.{}.{}", KUBERNETES.0, KUBERNETES.1, KUBERNETES.2)
 }
 
 fn build_with_go(sources: &Path, package: &str, output: &Path) -> Result<()> {

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{image, stack, workspace};
+use crate::{image, kind, stack, workspace};
 
 /// Arguments of `cargo xtask demo`.
 #[derive(clap::Args)]
@@ -14,14 +14,32 @@ pub(crate) struct Args {
     /// Also write the summary as one JSON object
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Run it on a cluster that kind makes
+    #[arg(long, conflicts_with = "kubeconfig")]
+    kind: bool,
     #[command(flatten)]
     stack: stack::Up,
+}
+
+/// Starts what the demo runs on.
+fn start_stack(args: &Args) -> Result<PathBuf> {
+    if !args.kind {
+        return stack::up(&args.stack);
+    }
+    let asked = &args.stack;
+    stack::up(&kind::up(&kind::Up {
+        nodes: asked.nodes,
+        gpus: asked.gpus.map(kind::Gpus::Software),
+        operator_binary: asked.operator_binary.clone(),
+        agent_binary: asked.agent_binary.clone(),
+        ..kind::Up::default()
+    })?)
 }
 
 /// Starts the stack and runs the demo on it.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let start = Instant::now();
-    let description = stack::up(&args.stack)?;
+    let description = start_stack(args)?;
     let mut build = workspace::cargo();
     let status = build
         .args(["build", "--quiet", "--workspace", "--bin", "demo"])

@@ -1,5 +1,6 @@
 //! `cargo xtask e2e`: the end-to-end tests on a running stack.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
@@ -24,17 +25,23 @@ pub(crate) struct Args {
 /// Starts the stack and runs the tests on it, one after the other.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let description = stack::up(&args.stack.clone().or_nodes(NODES))?;
+    let code = on(&description, &args.tests)?;
+    if args.down {
+        stack::down()?;
+    }
+    Ok(code)
+}
+
+/// Runs the tests of these names, or all, on the stack that a file describes.
+pub(crate) fn on(description: &Path, names: &[String]) -> Result<ExitCode> {
     let mut tests = workspace::cargo();
     tests
         .args(["test", "--workspace", "--test", "e2e", "--test", "attacks", "--"])
-        .args(&args.tests);
+        .args(names);
     tests
         .args(["--test-threads", "1"])
         .env("COCOON_STACK", description);
     let status = tests.status().context("run cargo test")?;
-    if args.down {
-        stack::down()?;
-    }
     Ok(if status.success() {
         ExitCode::SUCCESS
     } else {

@@ -14,6 +14,7 @@ mod demo;
 mod e2e;
 mod image;
 mod kernels;
+mod kind;
 mod model;
 mod pypi;
 mod stack;
@@ -42,6 +43,8 @@ enum Command {
     Image(image::Args),
     /// Measure, and write JSON under target/bench
     Bench(bench::Args),
+    /// Start, stop and test on a cluster that kind makes
+    Kind(kind::Args),
     /// Run the whole loop and show it: cluster, farm, job, payment
     Demo(demo::Args),
     /// Remove every trace of the demo, the tests and their cluster
@@ -65,7 +68,8 @@ fn main() -> Result<ExitCode> {
         Command::Bench(args) => bench::run(&args),
         Command::Demo(args) => return demo::run(&args),
         Command::E2e(args) => return e2e::run(&args),
-        Command::Down => stack::down(),
+        Command::Kind(args) => return kind::run(&args),
+        Command::Down => kind::down().and_then(|()| stack::down()),
         Command::Stack(args) => stack::run(&args),
         Command::Cluster(args) => cluster::run(&args),
         Command::Codegen(args) => codegen::run(&args),

@@ -1,6 +1,6 @@
 //! `cargo xtask stack`: everything that the demo and the end-to-end tests run on.
 //!
-//! A cluster with simulated GPUs, a TON network of one process beside it, the images on its nodes, and the chart
+//! A cluster with software GPUs, a TON network of one process beside it, the images on its nodes, and the chart
 //! installed. What is there already stays: a second `up` takes seconds. `stack.json` in the state folder tells the
 //! programs that use it where everything is.
 
@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use crate::{cluster, image, model, tools, workspace};
+use crate::{cache, cluster, image, model, tools, workspace};
 
 /// Namespace of the operator.
 const OPERATOR_NAMESPACE: &str = "cocoon-system";
@@ -61,31 +61,35 @@ enum Action {
 pub(crate) struct Up {
     /// Nodes of the testbed's cluster
     #[arg(long)]
-    nodes: Option<u8>,
-    /// Simulated GPUs of each node [default: 2]
+    pub(crate) nodes: Option<u8>,
+    /// Software GPUs of each node [default: 2]
     #[arg(long)]
-    gpus: Option<u16>,
+    pub(crate) gpus: Option<u16>,
     /// Put this operator into its image instead of building it
     #[arg(long, value_name = "PATH", conflicts_with = "kubeconfig")]
-    operator_binary: Option<PathBuf>,
+    pub(crate) operator_binary: Option<PathBuf>,
     /// Put this agent into its image instead of building it
     #[arg(long, value_name = "PATH", conflicts_with = "kubeconfig")]
-    agent_binary: Option<PathBuf>,
+    pub(crate) agent_binary: Option<PathBuf>,
     /// Use this cluster instead of the testbed's
     #[arg(long, value_name = "PATH", requires_all = ["operator_image", "agent_image"])]
-    kubeconfig: Option<PathBuf>,
+    pub(crate) kubeconfig: Option<PathBuf>,
     /// Operator image that the cluster of --kubeconfig can pull
     #[arg(long, value_name = "REF", requires = "kubeconfig")]
-    operator_image: Option<String>,
+    pub(crate) operator_image: Option<String>,
     /// Agent image that the cluster of --kubeconfig can pull
     #[arg(long, value_name = "REF", requires = "kubeconfig")]
-    agent_image: Option<String>,
+    pub(crate) agent_image: Option<String>,
     /// This machine's address as the pods of --kubeconfig reach it
     #[arg(long, value_name = "ADDRESS", requires = "kubeconfig")]
-    host_address: Option<std::net::IpAddr>,
+    pub(crate) host_address: Option<std::net::IpAddr>,
     /// The model's file on the nodes of --kubeconfig
     #[arg(long, value_name = "PATH", requires = "kubeconfig")]
-    model_path: Option<PathBuf>,
+    pub(crate) model_path: Option<PathBuf>,
+    /// Folder in which a file of a node's name holds the indices of its failed GPUs, where those of --kubeconfig are the
+    /// testbed's
+    #[arg(long, value_name = "DIR", requires = "kubeconfig")]
+    pub(crate) gpu_failures: Option<PathBuf>,
 }
 
 impl Up {
@@ -116,6 +120,8 @@ struct Parts {
     model_path: PathBuf,
     plugin: PathBuf,
     gpus: usize,
+    /// Folder with a file for each node that holds the indices of its failed GPUs, where the GPUs are the testbed's.
+    gpu_failures: Option<PathBuf>,
 }
 
 /// Starts what is missing and answers the path of the description.
@@ -135,8 +141,13 @@ pub(crate) fn down() -> Result<()> {
     cluster::down()
 }
 
+/// Ends what runs on this machine for a given cluster that is about to go, with everything on it.
+pub(crate) fn forget(kubeconfig: &Path) -> Result<()> {
+    given::forget(kubeconfig)
+}
+
 /// Builds the programs that run beside the cluster, in the profile that the tests use.
-fn build_binaries() -> Result<PathBuf> {
+pub(crate) fn build_binaries() -> Result<PathBuf> {
     say("building the testbed");
     // With the features of the whole workspace, as the tests are built: nothing is compiled twice.
     let mut build = workspace::cargo();
@@ -145,7 +156,24 @@ fn build_binaries() -> Result<PathBuf> {
         build.args(["--bin", binary]);
     }
     succeed(&mut build)?;
+    // By itself: asking for the workspace's libraries would build all of them.
+    let mut driver = workspace::cargo();
+    succeed(driver.args(["build", "--quiet", "--package", "testbed-libcuda", "--lib"]))?;
     Ok(image::target_folder().join("debug"))
+}
+
+/// Puts the driver in software into a folder, where nothing changes it while containers use it: cargo writes into the file that
+/// it built. Answers its path.
+pub(crate) fn install_driver(folder: &Path, binaries: &Path) -> Result<PathBuf> {
+    let built = binaries.join("libtestbed_libcuda.so");
+    let (file, unfinished) = (folder.join("libcuda.so.1"), folder.join("unfinished"));
+    fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
+    if !file.exists() || cache::sha256_file(&file)? != cache::sha256_file(&built)? {
+        fs::copy(&built, &unfinished)
+            .with_context(|| format!("copy {} to {}", built.display(), unfinished.display()))?;
+        fs::rename(&unfinished, &file).with_context(|| format!("replace {}", file.display()))?;
+    }
+    Ok(file)
 }
 
 fn count_gpus(kubeconfig: &Path) -> Result<usize> {
@@ -165,6 +193,13 @@ fn count_gpus(kubeconfig: &Path) -> Result<usize> {
         .lines()
         .filter_map(|line| line.trim().parse::<usize>().ok())
         .sum())
+}
+
+/// Waits until the nodes offer so many GPUs.
+pub(crate) fn wait_for_gpus(kubeconfig: &Path, wanted: usize) -> Result<()> {
+    wait("the nodes offer their GPUs", || {
+        Ok(count_gpus(kubeconfig)? == wanted)
+    })
 }
 
 fn install(parts: &Parts) -> Result<()> {
@@ -207,13 +242,15 @@ fn describe(parts: &Parts) -> Result<PathBuf> {
         "modelSha256": model::SHA256,
         "agentImage": parts.agent_image,
         "gpus": parts.gpus,
+        "gpuFailures": parts.gpu_failures,
     });
     let path = parts.state.join(DESCRIPTION);
     write_json(&path, &description)?;
     Ok(path)
 }
 
-fn write_json(path: &Path, value: &Value) -> Result<()> {
+/// Writes a file for programs that people may read.
+pub(crate) fn write_json(path: &Path, value: &Value) -> Result<()> {
     let text = serde_json::to_vec_pretty(value).context("encode JSON")?;
     fs::write(path, text).with_context(|| format!("write {}", path.display()))
 }
@@ -232,7 +269,7 @@ fn wait(what: &str, is_so: impl Fn() -> Result<bool>) -> Result<()> {
 }
 
 /// Runs a command to its end. What it prints shows only when it fails.
-fn succeed(command: &mut Command) -> Result<()> {
+pub(crate) fn succeed(command: &mut Command) -> Result<()> {
     let output = command
         .output()
         .with_context(|| format!("run {}", command.get_program().display()))?;
@@ -246,6 +283,7 @@ fn succeed(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-fn say(words: &str) {
+/// Tells the person what is being done.
+pub(crate) fn say(words: &str) {
     eprintln!("· {words}");
 }

@@ -22,8 +22,11 @@ use steps::{STEPS, Step};
 /// Arguments of `cargo xtask test`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Steps to run, or `unit` for those that need neither root nor a cluster [default: all]
+    /// Steps to run, or `unit` for those that need neither root nor a cluster [default: all that are not on demand]
     steps: Vec<String>,
+    /// Run the end-to-end tests on a cluster that kind makes instead of the testbed's
+    #[arg(long)]
+    kind: bool,
     /// Print the steps and run none
     #[arg(long)]
     list: bool,
@@ -40,12 +43,19 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let steps = select(&args.steps)?;
     if args.list {
         for step in steps {
-            let group = if step.unit { UNIT } else { "" };
-            println!("{:<10} {group:<5} {}", step.name, step.about);
+            let group = match step {
+                Step { unit: true, .. } => UNIT,
+                Step { on_demand: true, .. } => "on demand",
+                _ => "",
+            };
+            println!("{:<10} {group:<9} {}", step.name, step.about);
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let outcomes: Vec<(&Step, Outcome)> = steps.into_iter().map(|step| (step, run_step(step))).collect();
+    let outcomes: Vec<(&Step, Outcome)> = steps
+        .into_iter()
+        .map(|step| (step, run_step(step, args.kind)))
+        .collect();
     Ok(summary(&outcomes))
 }
 
@@ -61,7 +71,7 @@ fn select(names: &[String]) -> Result<Vec<&'static Step>> {
         );
     }
     let chosen = |step: &&Step| {
-        names.is_empty()
+        (names.is_empty() && !step.on_demand)
             || names
                 .iter()
                 .any(|name| name == step.name || (name == UNIT && step.unit))
@@ -69,12 +79,13 @@ fn select(names: &[String]) -> Result<Vec<&'static Step>> {
     Ok(STEPS.iter().filter(chosen).collect())
 }
 
-fn run_step(step: &Step) -> Outcome {
+fn run_step(step: &Step, on_kind: bool) -> Outcome {
     print!("{:<10} ", step.name);
     // Only decoration: a closed terminal must not stop the tests.
     drop(stdout().flush());
     let start = Instant::now();
-    let outcome = (step.run)().unwrap_or_else(|error| Outcome::failed(step.name, format!("{error:#}")));
+    let run = step.on_kind.filter(|_| on_kind).unwrap_or(step.run);
+    let outcome = run().unwrap_or_else(|error| Outcome::failed(step.name, format!("{error:#}")));
     println!("{}", verdict(&outcome, start.elapsed()));
     for (name, reason) in &outcome.skipped {
         println!("  skipped {name}: {reason}");
@@ -146,7 +157,8 @@ mod tests {
         };
         assert!(!names(&["unit"]).contains(&"e2e"));
         assert!(names(&["unit"]).contains(&"rust"));
-        assert_eq!(names(&[]).len(), STEPS.len());
+        assert!(names(&[]).contains(&"e2e") && !names(&[]).contains(&"kind"));
+        assert_eq!(names(&["kind"]), ["kind"]);
         assert_eq!(names(&["e2e", "fmt"]), ["fmt", "e2e"]);
     }
 

@@ -1,4 +1,4 @@
-//! The demo: a farm offers a simulated GPU, a payer opens a channel, a job runs and is paid, and every step shows.
+//! The demo: a farm offers a software GPU, a payer opens a channel, a job runs and is paid, and every step shows.
 
 use std::{
     path::PathBuf,

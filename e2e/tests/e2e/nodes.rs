@@ -7,6 +7,7 @@ use cocoon_api::crd::{CocoonProvider, InferenceJob, provider::InventorySource};
 use e2e::{
     container::Process,
     farm::{Farm, Offer, PROVIDER, prompts},
+    room,
     stack::Stack,
     wait,
 };
@@ -61,7 +62,7 @@ impl GpuNode {
         self.label("gpu.product")
     }
 
-    /// The labels agree with what the kubelet offers, and a simulated GPU is named so.
+    /// The labels agree with what the kubelet offers, and a software GPU is named so.
     fn check(&self) -> Result<()> {
         ensure!(
             self.label("gpu.count")?.parse::<u32>()? == self.capacity && self.allocatable == self.capacity,
@@ -69,7 +70,7 @@ impl GpuNode {
         );
         if self.label("gpu.machine")? == "Cocoon-Testbed" {
             ensure!(
-                self.product()?.contains("Simulated"),
+                self.product()?.contains("Software"),
                 "{} could be taken for a real GPU",
                 self.product()?
             );
@@ -165,53 +166,58 @@ fn node_of(agents: &[Pod], job: &InferenceJob) -> Result<String> {
 #[test]
 fn agents_on_two_nodes_hold_their_gpus_and_are_paid_for_what_each_did() -> Result<()> {
     on_stack("two-nodes", |stack, namespace| async move {
-        let nodes = GpuNode::all(&stack).await?;
-        ensure!(
-            nodes.len() >= 2,
-            "one node has GPUs, and this test needs two: `./x down`, then `./x test e2e` starts two"
-        );
-        for node in &nodes {
-            node.check()?;
-        }
-        // So many that no node has room for two agents.
-        let most = nodes
-            .iter()
-            .map(|node| node.allocatable)
-            .max()
-            .unwrap_or_default();
-        let gpus_per_replica = most / 2 + 1;
-        let offer = Offer {
-            gpus_per_replica,
-            min_replicas: 2,
-            max_replicas: 2,
-            ..Offer::of(&stack)
-        };
-        let farm = Farm::start(&stack, &namespace, &offer).await?;
-        farm.open_channel("2", "1.9").await?;
-        farm.ready().await?;
-
-        let agents = farm.agents().await?;
-        assert_devices(&agents, usize::try_from(gpus_per_replica)?)?;
-        let held = 2 * gpus_per_replica;
-        let all_held = |provider: &CocoonProvider| {
-            let status = provider.status.as_ref();
-            status.is_some_and(|status| status.gpus.allocated == held && status.models[0].ready == 2)
-        };
-        let providers = farm.api::<CocoonProvider>();
-        let provider = wait::object(&providers, PROVIDER, "both agents hold their GPUs", all_held).await?;
-        assert_inventory(&provider, &nodes)?;
-
-        let prompts = prompts(REQUESTS);
-        farm.submit("one", &prompts, 900_000_000).await?;
-        farm.wait_for("one", "Scheduled").await?;
-        // The agent with the fewest jobs takes the next: the other one, on the other node.
-        farm.submit("two", &prompts, 900_000_000).await?;
-        let one = farm.wait_for("one", "Settled").await?;
-        let two = farm.wait_for("two", "Settled").await?;
-        ensure!(
-            node_of(&agents, &one)? != node_of(&agents, &two)?,
-            "each node worked on one of the jobs"
-        );
-        assert_all_paid(&farm, &[(&one, REQUESTS), (&two, REQUESTS)]).await
+        // Each agent takes most of a node, so nobody else can hold any.
+        room::with_every_gpu(&stack, || two_nodes(&stack, &namespace)).await
     })
+}
+
+async fn two_nodes(stack: &Stack, namespace: &str) -> Result<()> {
+    let nodes = GpuNode::all(stack).await?;
+    ensure!(
+        nodes.len() >= 2,
+        "one node has GPUs, and this test needs two: `./x down`, then `./x test e2e` starts two"
+    );
+    for node in &nodes {
+        node.check()?;
+    }
+    // So many that no node has room for two agents.
+    let most = nodes
+        .iter()
+        .map(|node| node.allocatable)
+        .max()
+        .unwrap_or_default();
+    let gpus_per_replica = most / 2 + 1;
+    let offer = Offer {
+        gpus_per_replica,
+        min_replicas: 2,
+        max_replicas: 2,
+        ..Offer::of(stack)
+    };
+    let farm = Farm::start(stack, namespace, &offer).await?;
+    farm.open_channel("2", "1.9").await?;
+    farm.ready().await?;
+
+    let agents = farm.agents().await?;
+    assert_devices(&agents, usize::try_from(gpus_per_replica)?)?;
+    let held = 2 * gpus_per_replica;
+    let all_held = |provider: &CocoonProvider| {
+        let status = provider.status.as_ref();
+        status.is_some_and(|status| status.gpus.allocated == held && status.models[0].ready == 2)
+    };
+    let providers = farm.api::<CocoonProvider>();
+    let provider = wait::object(&providers, PROVIDER, "both agents hold their GPUs", all_held).await?;
+    assert_inventory(&provider, &nodes)?;
+
+    let prompts = prompts(REQUESTS);
+    farm.submit("one", &prompts, 900_000_000).await?;
+    farm.wait_for("one", "Scheduled").await?;
+    // The agent with the fewest jobs takes the next: the other one, on the other node.
+    farm.submit("two", &prompts, 900_000_000).await?;
+    let one = farm.wait_for("one", "Settled").await?;
+    let two = farm.wait_for("two", "Settled").await?;
+    ensure!(
+        node_of(&agents, &one)? != node_of(&agents, &two)?,
+        "each node worked on one of the jobs"
+    );
+    assert_all_paid(&farm, &[(&one, REQUESTS), (&two, REQUESTS)]).await
 }

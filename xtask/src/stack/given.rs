@@ -50,6 +50,7 @@ pub(super) fn up(kubeconfig: &Path, options: &Up) -> Result<Parts> {
         model_path,
         plugin: binaries.join("kubectl-cocoon"),
         gpus: count_gpus(&kubeconfig)?,
+        gpu_failures: options.gpu_failures.clone(),
         kubeconfig,
     })
 }
@@ -102,6 +103,18 @@ pub(super) fn down() -> Result<()> {
                 state.display()
             )
         })?;
+    }
+    process::stop(&state, CHAIN)?;
+    fs::remove_dir_all(&state).with_context(|| format!("remove {}", state.display()))
+}
+
+/// Ends the chain and removes its state, where the last `up` was for this cluster.
+pub(super) fn forget(kubeconfig: &Path) -> Result<()> {
+    let state = cache::folder(FOLDER)?;
+    // The cluster may be gone, and what was never described was for nobody else.
+    let others = described_kubeconfig(&state)?.is_some_and(|described| described != kubeconfig);
+    if others {
+        return Ok(());
     }
     process::stop(&state, CHAIN)?;
     fs::remove_dir_all(&state).with_context(|| format!("remove {}", state.display()))

@@ -1,16 +1,22 @@
-//! The testbed's own cluster, with simulated GPUs and the images on its nodes.
+//! The testbed's own cluster, with software GPUs and the images on its nodes.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
 
-use super::{Parts, Up, chain, count_gpus, process, say, succeed, wait};
+use super::{Parts, Up, chain, install_driver, process, say, succeed, wait_for_gpus};
 use crate::{cluster, image, model};
 
 /// GPUs that each node offers unless asked otherwise.
 const GPUS: u16 = 2;
+
+/// Folder of the state folder with the driver in software, and what it shares between the containers of a node.
+const DRIVER: &str = "driver";
+/// Folder of the state folder with a file of each node's name that holds the indices of its failed GPUs.
+const FAILURES: &str = "failures";
 
 /// What `testbed-cluster status --json` says, as far as it is needed here.
 #[derive(Deserialize)]
@@ -92,11 +98,12 @@ pub(super) fn up(options: &Up) -> Result<Parts> {
         command
     };
     let chain = chain::start(&status.state, &status.node_ip, &binaries, within)?;
-    say("offering simulated GPUs");
+    say("offering software GPUs");
+    let driver = install_driver(&status.state.join(DRIVER), &binaries)?;
     let per_node = options.gpus.unwrap_or(GPUS);
     let nodes = status.nodes.as_deref().unwrap_or_default();
     for node in nodes {
-        start_device_plugin(&status, node, per_node, &binaries, within)?;
+        start_device_plugin(&status, node, per_node, &driver, &binaries, within)?;
     }
     let gpus = usize::from(per_node) * nodes.len();
     wait_for_gpus(&status.kubeconfig, gpus)?;
@@ -108,6 +115,7 @@ pub(super) fn up(options: &Up) -> Result<Parts> {
         model_path,
         plugin: binaries.join("kubectl-cocoon"),
         gpus,
+        gpu_failures: Some(status.state.join(FAILURES)),
         state: status.state,
     })
 }
@@ -125,24 +133,26 @@ fn start_device_plugin(
     status: &Status,
     node: &Node,
     gpus: u16,
+    driver: &Path,
     binaries: &Path,
     command: impl Fn(&Path) -> Command,
 ) -> Result<()> {
+    let failures = status.state.join(FAILURES);
+    fs::create_dir_all(&failures).with_context(|| format!("create {}", failures.display()))?;
     let binary = binaries.join("testbed-device-plugin");
     let mut command = command(&binary);
     command.arg("--kubelet-dir").arg(&node.kubelet_root_dir);
     command.arg("--kubeconfig").arg(&status.kubeconfig);
     command.args(["--node", &node.name, "--gpus", &gpus.to_string()]);
+    command.arg("--failures").arg(failures.join(&node.name));
+    command.arg("--driver").arg(driver);
+    command
+        .arg("--driver-state")
+        .arg(status.state.join(DRIVER).join(&node.name));
     process::start(
         &status.state,
         &format!("device-plugin-{}", node.name),
         &binary,
         &mut command,
     )
-}
-
-fn wait_for_gpus(kubeconfig: &Path, wanted: usize) -> Result<()> {
-    wait("the nodes offer their GPUs", || {
-        Ok(count_gpus(kubeconfig)? == wanted)
-    })
 }

@@ -19,8 +19,12 @@ pub(super) struct Step {
     pub(super) about: &'static str,
     /// Whether it needs neither root nor a cluster, and is fast once built.
     pub(super) unit: bool,
+    /// Whether it runs only when it is named.
+    pub(super) on_demand: bool,
     /// Runs it. An error is a failure of the step.
     pub(super) run: fn() -> Result<Outcome>,
+    /// Runs it on a cluster that kind makes, where it needs one.
+    pub(super) on_kind: Option<fn() -> Result<Outcome>>,
 }
 
 const fn step(name: &'static str, unit: bool, about: &'static str, run: fn() -> Result<Outcome>) -> Step {
@@ -28,12 +32,14 @@ const fn step(name: &'static str, unit: bool, about: &'static str, run: fn() -> 
         name,
         about,
         unit,
+        on_demand: false,
         run,
+        on_kind: None,
     }
 }
 
 /// All steps.
-pub(super) const STEPS: [Step; 11] = [
+pub(super) const STEPS: [Step; 12] = [
     step("fmt", true, "Rust code is formatted", fmt),
     step(
         "tidy",
@@ -74,7 +80,19 @@ pub(super) const STEPS: [Step; 11] = [
         "the Helm chart renders, refuses, and gives the least rights",
         chart,
     ),
-    step("e2e", false, "the whole loop on the testbed", e2e),
+    Step {
+        on_kind: Some(e2e_on_kind),
+        ..step("e2e", false, "the whole loop on the testbed", e2e)
+    },
+    Step {
+        on_demand: true,
+        ..step(
+            "kind",
+            false,
+            "a first job and a killed agent on a cluster of kind's",
+            kind,
+        )
+    },
 ];
 
 fn fmt() -> Result<Outcome> {
@@ -215,17 +233,48 @@ fn chart() -> Result<Outcome> {
 }
 
 fn e2e() -> Result<Outcome> {
+    end_to_end("e2e", &["e2e"])
+}
+
+fn e2e_on_kind() -> Result<Outcome> {
+    end_to_end("e2e", &["kind", "test"])
+}
+
+/// The tests that show what is another's on kind: a job from apply to paid, and the processes and GPUs of its nodes.
+const KIND_TESTS: [&str; 2] = [
+    "six_prompts_are_answered_as_the_reference_says_and_paid_to_the_nanoton",
+    "an_agent_killed_in_its_container_starts_again_with_another_key_and_does_the_rest",
+];
+
+fn kind() -> Result<Outcome> {
+    let mut outcome = end_to_end(
+        "kind",
+        &[&["kind", "test", "--nodes", "2"], &KIND_TESTS[..]].concat(),
+    )?;
+    // A test of another name is not run, which cargo does not mind.
+    if outcome.failed.is_empty() && outcome.skipped.is_empty() && outcome.passed < KIND_TESTS.len() {
+        outcome.failed.push(format!(
+            "kind: {} tests of {} ran",
+            outcome.passed,
+            KIND_TESTS.len()
+        ));
+    }
+    Ok(outcome)
+}
+
+/// Runs this program's command of the end-to-end tests.
+fn end_to_end(step: &str, command: &[&str]) -> Result<Outcome> {
     if !is_root()? {
-        return Ok(Outcome::skipped("e2e", "it starts a cluster, which needs root"));
+        return Ok(Outcome::skipped(step, "it starts a cluster, which needs root"));
     }
     let mut tests = this_program()?;
-    tests.arg("e2e");
+    tests.args(command);
     // A person may want to look around, and `down` ends it; continuous integration leaves nothing behind.
     if std::env::var_os("CI").is_some_and(|value| value == "true") {
         tests.arg("--down");
     }
     let (status, output) = capture(&mut tests)?;
-    Ok(Outcome::from_cargo_test("e2e", status.success(), output))
+    Ok(Outcome::from_cargo_test(step, status.success(), output))
 }
 
 /// Whether this process may start a cluster.

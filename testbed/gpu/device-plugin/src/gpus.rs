@@ -1,11 +1,11 @@
-//! The simulated GPUs of one node and their health.
+//! The software GPUs of one node and their health.
 
 use std::collections::BTreeSet;
 
 use tokio::sync::watch;
 use uuid::Uuid;
 
-/// One simulated GPU.
+/// One software GPU.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gpu {
     /// `GPU-<uuid>`, the form of NVIDIA's device ids.

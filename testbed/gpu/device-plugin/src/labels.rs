@@ -1,15 +1,16 @@
-//! The node labels that NVIDIA's GPU feature discovery would set for the simulated GPUs.
+//! The node labels that NVIDIA's GPU feature discovery would set for the software GPUs.
 //!
 //! Source: NVIDIA/k8s-device-plugin, docs/gpu-feature-discovery, "Generated Labels"; `nvidia.com/gpu.present` is the
 //! GPU operator's.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::str::FromStr;
 
 /// What is said about every GPU of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Model {
-    /// Product name; says that the GPU is simulated.
+    /// Product name; says that the GPU is software.
     pub product: Product,
     /// Memory of one GPU in MiB.
     pub memory_mib: u64,
@@ -17,7 +18,7 @@ pub struct Model {
     pub compute: ComputeCapability,
 }
 
-/// A product name that is a valid label value and contains "simulated", in any case.
+/// A product name that is a valid label value and contains "software", in any case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Product(String);
 
@@ -25,8 +26,8 @@ pub struct Product(String);
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum InvalidProduct {
     /// It could be mistaken for real hardware.
-    #[error("product {0:?} must contain \"simulated\", since there is no such GPU here")]
-    NotSimulated(String),
+    #[error("product {0:?} must contain \"software\", since there is no such GPU here")]
+    NotSoftware(String),
     /// The API server would refuse it.
     #[error(
         "product {0:?} is no label value: at most 63 of A-Z, a-z, 0-9, '-', '_' and '.', beginning and ending with a \
@@ -35,12 +36,18 @@ pub enum InvalidProduct {
     NoLabelValue(String),
 }
 
+impl fmt::Display for Product {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 impl FromStr for Product {
     type Err = InvalidProduct;
 
     fn from_str(text: &str) -> Result<Self, InvalidProduct> {
-        if !text.to_ascii_lowercase().contains("simulated") {
-            return Err(InvalidProduct::NotSimulated(text.to_owned()));
+        if !text.to_ascii_lowercase().contains("software") {
+            return Err(InvalidProduct::NotSoftware(text.to_owned()));
         }
         if !is_label_value(text) {
             return Err(InvalidProduct::NoLabelValue(text.to_owned()));
@@ -76,6 +83,12 @@ impl FromStr for ComputeCapability {
     }
 }
 
+impl fmt::Display for ComputeCapability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.major, self.minor)
+    }
+}
+
 impl ComputeCapability {
     /// The architecture's name, as feature discovery spells it.
     fn family(self) -> &'static str {
@@ -93,9 +106,9 @@ impl ComputeCapability {
     }
 }
 
-/// The driver that the simulated GPUs claim: the 550 branch, whose CUDA version is 12.4.
-const DRIVER: [&str; 3] = ["550", "163", "01"];
-const CUDA: [&str; 2] = ["12", "4"];
+/// The driver that the software GPUs claim: the 535 branch, whose CUDA version is 12.2, as the driver in software says.
+const DRIVER: [&str; 3] = ["535", "183", "01"];
+const CUDA: [&str; 2] = ["12", "2"];
 
 /// When the labels were made, in Unix seconds.
 pub const TIMESTAMP: &str = "nvidia.com/gfd.timestamp";
@@ -168,7 +181,7 @@ mod tests {
 
     fn model() -> Model {
         Model {
-            product: "Simulated-RTX-3090".parse().unwrap(),
+            product: "Software-RTX-3090".parse().unwrap(),
             memory_mib: 24_576,
             compute: "8.6".parse().unwrap(),
         }
@@ -180,12 +193,12 @@ mod tests {
         let expected = [
             ("nvidia.com/gpu.present", "true"),
             ("nvidia.com/gpu.count", "2"),
-            ("nvidia.com/gpu.product", "Simulated-RTX-3090"),
+            ("nvidia.com/gpu.product", "Software-RTX-3090"),
             ("nvidia.com/gpu.memory", "24576"),
             ("nvidia.com/gpu.compute.major", "8"),
             ("nvidia.com/gpu.compute.minor", "6"),
             ("nvidia.com/gpu.family", "ampere"),
-            ("nvidia.com/cuda.driver-version.full", "550.163.01"),
+            ("nvidia.com/cuda.driver-version.full", "535.183.01"),
             ("nvidia.com/cuda.runtime-version.major", "12"),
         ];
         for (name, value) in expected {
@@ -203,11 +216,11 @@ mod tests {
     fn a_product_that_could_be_taken_for_real_is_refused() {
         assert_eq!(
             "NVIDIA-GeForce-RTX-3090".parse::<Product>(),
-            Err(InvalidProduct::NotSimulated("NVIDIA-GeForce-RTX-3090".into()))
+            Err(InvalidProduct::NotSoftware("NVIDIA-GeForce-RTX-3090".into()))
         );
         assert_eq!(
-            "simulated RTX".parse::<Product>(),
-            Err(InvalidProduct::NoLabelValue("simulated RTX".into()))
+            "software RTX".parse::<Product>(),
+            Err(InvalidProduct::NoLabelValue("software RTX".into()))
         );
     }
 
@@ -229,7 +242,7 @@ mod tests {
     proptest! {
         #[test]
         fn every_accepted_product_is_a_label_value(text in ".{0,70}") {
-            if let Ok(product) = format!("simulated{text}").parse::<Product>() {
+            if let Ok(product) = format!("software{text}").parse::<Product>() {
                 prop_assert!(is_label_value(&product.0));
             }
         }

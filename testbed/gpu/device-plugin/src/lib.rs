@@ -1,15 +1,16 @@
-//! Offers simulated GPUs to a kubelet as `nvidia.com/gpu`, so that pods take the production path to a GPU: extended
-//! resource, limits, allocation, and the node labels of GPU feature discovery.
+//! Offers software GPUs to a kubelet as `nvidia.com/gpu`, so that pods take the production path to a GPU: extended
+//! resource, limits, allocation, driver, device nodes, and the node labels of GPU feature discovery.
 //!
-//! There is no hardware behind it. Every GPU is named as simulated in the product label, and what a container gets is
-//! the environment variable that NVIDIA's plugin sets.
+//! There is no hardware behind it, and every GPU is named as software in the product label. A container that gets GPUs
+//! finds the driver in software, where one is given, as it would find NVIDIA's: see [`driver`].
 //!
 //! ```text
 //! failures file ──▶ gpus ──▶ service ◀── kubelet (ListAndWatch, Allocate)
-//!                              ▲
-//!                           session ──▶ kubelet (Register)          labels ──▶ node ──▶ API server
+//!                    │         ▲  ▲
+//!                    └─▶ driver┘  └─session ──▶ kubelet (Register)      labels ──▶ node ──▶ API server
 //! ```
 
+pub mod driver;
 pub mod failures;
 pub mod gpus;
 pub mod labels;

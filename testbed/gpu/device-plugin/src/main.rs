@@ -1,4 +1,4 @@
-//! Offers simulated GPUs to a kubelet as `nvidia.com/gpu`.
+//! Offers software GPUs to a kubelet as `nvidia.com/gpu`.
 
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result};
 use clap::Parser;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+use testbed_device_plugin::driver::Driver;
 use testbed_device_plugin::gpus::Gpus;
 use testbed_device_plugin::labels::{ComputeCapability, Model, Product};
 use testbed_device_plugin::{failures, labels, node, session};
@@ -29,8 +30,8 @@ struct Args {
     /// How many GPUs to offer
     #[arg(long, value_name = "N")]
     gpus: u16,
-    /// Product name, which must contain "simulated"
-    #[arg(long, default_value = "Simulated-RTX-3090")]
+    /// Product name, which must contain "software"
+    #[arg(long, default_value = "Software-RTX-3090")]
     product: Product,
     /// Memory of one GPU in MiB
     #[arg(long, value_name = "MIB", default_value_t = 24_576)]
@@ -38,9 +39,15 @@ struct Args {
     /// CUDA compute capability
     #[arg(long, value_name = "MAJOR.MINOR", default_value = "8.6")]
     compute_capability: ComputeCapability,
-    /// File with the indices of GPUs to report as unhealthy, followed as it changes
+    /// File with the indices of GPUs that have failed, followed as it changes
     #[arg(long, value_name = "FILE")]
     failures: Option<PathBuf>,
+    /// The driver in software, mounted as libcuda.so.1 into containers that get GPUs; they get none without it
+    #[arg(long, value_name = "FILE", requires = "driver_state")]
+    driver: Option<PathBuf>,
+    /// Folder that containers with GPUs share, in which the driver keeps what is taken of each GPU's memory
+    #[arg(long, value_name = "DIR", requires = "driver")]
+    driver_state: Option<PathBuf>,
 }
 
 #[tokio::main]
@@ -67,6 +74,10 @@ async fn run(args: Args) -> Result<()> {
         compute: args.compute_capability,
     };
     let labels = labels::labels(&model, args.gpus.into());
+    let driver = match args.driver.zip(args.driver_state) {
+        Some((library, state)) => Some(Driver::new(&library, &state, &model).context("offer the driver")?),
+        None => None,
+    };
     let folder = args.kubelet_dir.join("device-plugins");
 
     let signals = async {
@@ -78,7 +89,7 @@ async fn run(args: Args) -> Result<()> {
         stop.cancel();
     };
     let plugin = async {
-        let result = session::run(&folder, &gpus, &stop).await;
+        let result = session::run(&folder, &gpus, driver.as_ref(), &stop).await;
         stop.cancel();
         result.context("offer the GPUs to the kubelet")
     };
@@ -91,13 +102,20 @@ async fn run(args: Args) -> Result<()> {
         }
         result.context("follow the failures file")
     };
-    let (plugin, health, (), ()) = tokio::join!(
+    let losses = async {
+        let Some(driver) = &driver else { return Ok(()) };
+        let result = driver.follow(&gpus, &stop).await;
+        stop.cancel();
+        result.context("have the driver lose failed GPUs")
+    };
+    let (plugin, health, losses, (), ()) = tokio::join!(
         plugin,
         health,
+        losses,
         node::keep_labelled(client, &args.node, &labels, &stop),
         signals
     );
-    plugin.and(health)
+    plugin.and(health).and(losses)
 }
 
 async fn client(path: &std::path::Path) -> Result<Client> {

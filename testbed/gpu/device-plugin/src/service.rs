@@ -1,6 +1,6 @@
 //! The calls that the kubelet makes on a device plugin.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
 
 use futures::{Stream, StreamExt as _};
@@ -15,6 +15,7 @@ use crate::api::{
     PreStartContainerRequest, PreStartContainerResponse, PreferredAllocationRequest,
     PreferredAllocationResponse,
 };
+use crate::driver::{Driver, Granted};
 use crate::gpus::{Gpu, Gpus};
 
 /// The variable through which NVIDIA's plugin tells the container runtime, and the program, which GPUs are its own.
@@ -24,13 +25,26 @@ const VISIBLE_DEVICES: &str = "NVIDIA_VISIBLE_DEVICES";
 #[derive(Debug)]
 pub struct Service {
     gpus: Gpus,
+    driver: Option<Driver>,
     stop: CancellationToken,
 }
 
 impl Service {
-    /// Serves `gpus` until `stop`, which ends the kubelet's watches.
-    pub fn new(gpus: Gpus, stop: CancellationToken) -> Self {
-        Self { gpus, stop }
+    /// Serves `gpus` until `stop`, which ends the kubelet's watches. Containers that get GPUs find `driver`.
+    pub fn new(gpus: Gpus, driver: Option<Driver>, stop: CancellationToken) -> Self {
+        Self { gpus, driver, stop }
+    }
+
+    fn granted(&self, gpus: Vec<Granted>) -> ContainerAllocateResponse {
+        let ids: Vec<&str> = gpus.iter().map(|gpu| gpu.id.as_str()).collect();
+        let visible = ids.join(",");
+        tracing::info!(gpus = visible, "allocated");
+        let mut response = match &self.driver {
+            Some(driver) => driver.response(&gpus),
+            None => ContainerAllocateResponse::default(),
+        };
+        response.envs.insert(VISIBLE_DEVICES.to_owned(), visible);
+        response
     }
 }
 
@@ -86,18 +100,20 @@ impl DevicePlugin for Service {
         &self,
         request: Request<AllocateRequest>,
     ) -> Result<Response<AllocateResponse>, Status> {
-        let known: BTreeSet<String> = self.gpus.list().into_iter().map(|gpu| gpu.id).collect();
+        let known: BTreeMap<String, usize> =
+            self.gpus.list().into_iter().map(|gpu| gpu.id).zip(0..).collect();
         let mut container_responses = Vec::new();
         for container in request.into_inner().container_requests {
-            if let Some(id) = container.devices_ids.iter().find(|id| !known.contains(*id)) {
-                return Err(Status::invalid_argument(format!(
-                    "cannot allocate {id}: this node has no such GPU"
-                )));
+            let mut gpus = Vec::new();
+            for id in container.devices_ids {
+                let Some(&index) = known.get(&id) else {
+                    return Err(Status::invalid_argument(format!(
+                        "cannot allocate {id}: this node has no such GPU"
+                    )));
+                };
+                gpus.push(Granted { index, id });
             }
-            let visible = container.devices_ids.join(",");
-            tracing::info!(gpus = visible, "allocated");
-            let envs = HashMap::from([(VISIBLE_DEVICES.to_owned(), visible)]);
-            container_responses.push(ContainerAllocateResponse { envs });
+            container_responses.push(self.granted(gpus));
         }
         Ok(Response::new(AllocateResponse { container_responses }))
     }

@@ -21,6 +21,7 @@ use crate::RESOURCE;
 use crate::api::RegisterRequest;
 use crate::api::device_plugin_server::DevicePluginServer;
 use crate::api::registration_client::RegistrationClient;
+use crate::driver::Driver;
 use crate::gpus::Gpus;
 use crate::service::{self, Service};
 use crate::watch::FileWatch;
@@ -66,7 +67,12 @@ pub enum Error {
 }
 
 /// Keeps `gpus` registered with whatever kubelet uses the plugin folder `folder`, until `stop`.
-pub async fn run(folder: &Path, gpus: &Gpus, stop: &CancellationToken) -> Result<(), Error> {
+pub async fn run(
+    folder: &Path,
+    gpus: &Gpus,
+    driver: Option<&Driver>,
+    stop: &CancellationToken,
+) -> Result<(), Error> {
     let watch_failed = |error| Error::Watch(folder.to_owned(), error);
     // A kubelet that starts later makes the folder too, but there must be one to watch.
     std::fs::create_dir_all(folder).map_err(watch_failed)?;
@@ -74,7 +80,7 @@ pub async fn run(folder: &Path, gpus: &Gpus, stop: &CancellationToken) -> Result
     // Watching comes before registering, so that no kubelet that starts in between is missed.
     let mut kubelet = FileWatch::new(folder, KUBELET_SOCKET, created).map_err(watch_failed)?;
     while !stop.is_cancelled() {
-        let session = Session::start(folder, gpus)?;
+        let session = Session::start(folder, gpus, driver)?;
         let registered = tokio::select! {
             () = stop.cancelled() => Ok(()),
             registered = register(folder) => registered,
@@ -100,12 +106,12 @@ struct Session {
 }
 
 impl Session {
-    fn start(folder: &Path, gpus: &Gpus) -> Result<Self, Error> {
+    fn start(folder: &Path, gpus: &Gpus, driver: Option<&Driver>) -> Result<Self, Error> {
         let path = folder.join(PLUGIN_SOCKET);
         remove(&path)?;
         let listener = UnixListener::bind(&path).map_err(|error| Error::Listen(path.clone(), error))?;
         let stop = CancellationToken::new();
-        let service = DevicePluginServer::new(Service::new(gpus.clone(), stop.clone()));
+        let service = DevicePluginServer::new(Service::new(gpus.clone(), driver.cloned(), stop.clone()));
         let server = Server::builder()
             .add_service(service)
             .serve_with_incoming_shutdown(UnixListenerStream::new(listener), stop.clone().cancelled_owned());

@@ -10,7 +10,9 @@ use testbed_device_plugin::api::{
     AllocateRequest, ContainerAllocateRequest, ContainerPreferredAllocationRequest, Device, Empty,
     ListAndWatchResponse, PreferredAllocationRequest, RegisterRequest,
 };
+use testbed_device_plugin::driver::Driver;
 use testbed_device_plugin::gpus::Gpus;
+use testbed_device_plugin::labels::Model;
 use testbed_device_plugin::session::{self, Error, KUBELET_SOCKET};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
@@ -95,7 +97,7 @@ impl Kubelet {
     }
 }
 
-/// A plugin that offers two GPUs, running in the background.
+/// A plugin that offers two GPUs with or without a driver, running in the background.
 struct Plugin {
     gpus: Gpus,
     stop: CancellationToken,
@@ -104,11 +106,15 @@ struct Plugin {
 
 impl Plugin {
     fn start(folder: &Path) -> Self {
+        Self::start_with(folder, None)
+    }
+
+    fn start_with(folder: &Path, driver: Option<Driver>) -> Self {
         let gpus = Gpus::new("node1", 2);
         let stop = CancellationToken::new();
         let task = tokio::spawn({
             let (folder, gpus, stop) = (folder.to_owned(), gpus.clone(), stop.clone());
-            async move { session::run(&folder, &gpus, &stop).await }
+            async move { session::run(&folder, &gpus, driver.as_ref(), &stop).await }
         });
         Self { gpus, stop, task }
     }
@@ -166,6 +172,9 @@ async fn it_registers_lists_its_gpus_and_allocates_them() {
         response.container_responses[0].envs["NVIDIA_VISIBLE_DEVICES"],
         ids.join(",")
     );
+
+    // There is no driver to find.
+    assert!(response.container_responses[0].mounts.is_empty());
 
     let error = client
         .allocate(allocation(&["GPU-other".to_owned()]))
@@ -323,4 +332,111 @@ async fn gpus_follow_the_failures_file() {
         .unwrap();
     stop.cancel();
     task.await.unwrap().unwrap();
+}
+
+/// A driver for GPUs as the defaults have them, whose library and state lie in `root`.
+fn driver(root: &Path) -> Driver {
+    let library = root.join("libcuda.so");
+    std::fs::write(&library, "").unwrap();
+    let model = Model {
+        product: "Software-RTX-3090".parse().unwrap(),
+        memory_mib: 24_576,
+        compute: "8.6".parse().unwrap(),
+    };
+    Driver::new(&library, &root.join("state"), &model).unwrap()
+}
+
+#[tokio::test]
+async fn a_container_finds_the_driver_its_own_gpus_and_no_others() {
+    let (root, folder) = folder();
+    let root = root.path().canonicalize().unwrap();
+    let mut kubelet = Kubelet::start(&folder, false);
+    let plugin = Plugin::start_with(&folder, Some(driver(&root)));
+    let mut client = kubelet.plugin().await;
+    let second = plugin.ids()[1].clone();
+    let response = client
+        .allocate(allocation(std::slice::from_ref(&second)))
+        .await
+        .unwrap()
+        .into_inner();
+    let given = &response.container_responses[0];
+
+    for variable in ["NVIDIA_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES"] {
+        assert_eq!(given.envs[variable], second, "{variable}");
+    }
+    let state = &given.envs["TESTBED_CUDA_RUNTIME_DIR"];
+    assert_eq!(
+        given.envs["TESTBED_CUDA_DEVICES"],
+        format!(
+            "rtx-3090:name=Software-RTX-3090:memory=24576MiB:cc=8.6:uuid={second}:lost-when={state}/lost/{second}"
+        )
+    );
+    let mounts: Vec<(&str, &Path, bool)> = given
+        .mounts
+        .iter()
+        .map(|mount| {
+            (
+                mount.container_path.as_str(),
+                Path::new(&mount.host_path),
+                mount.read_only,
+            )
+        })
+        .collect();
+    let library = format!("/usr/lib/{}-linux-gnu/libcuda.so.1", std::env::consts::ARCH);
+    assert_eq!(
+        mounts,
+        [
+            (library.as_str(), root.join("libcuda.so").as_path(), true),
+            (state.as_str(), root.join("state").as_path(), false),
+        ]
+    );
+    let devices: Vec<&str> = given
+        .devices
+        .iter()
+        .map(|device| device.container_path.as_str())
+        .collect();
+    assert_eq!(devices, ["/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia1"]);
+    plugin.end().await;
+    kubelet.end().await;
+}
+
+#[tokio::test]
+async fn the_driver_loses_a_gpu_that_has_failed_and_finds_it_again() {
+    let root = tempfile::tempdir().unwrap();
+    let driver = driver(root.path());
+    let gpus = Gpus::new("node1", 2);
+    let stop = CancellationToken::new();
+    let follower = tokio::spawn({
+        let (gpus, stop) = (gpus.clone(), stop.clone());
+        async move { driver.follow(&gpus, &stop).await }
+    });
+    let lost = |index: usize| root.path().join("state/lost").join(&gpus.list()[index].id);
+    let becomes = async |index: usize, is_lost: bool| {
+        while lost(index).exists() != is_lost {
+            tokio::task::yield_now().await;
+        }
+    };
+    gpus.set_failed(&[1].into());
+    becomes(1, true).await;
+    assert!(!lost(0).exists());
+    gpus.set_failed(&[0].into());
+    becomes(0, true).await;
+    becomes(1, false).await;
+    stop.cancel();
+    follower.await.unwrap().unwrap();
+}
+
+#[test]
+fn a_driver_that_is_not_there_is_named_with_what_builds_it() {
+    let root = tempfile::tempdir().unwrap();
+    let model = Model {
+        product: "Software-RTX-3090".parse().unwrap(),
+        memory_mib: 24_576,
+        compute: "8.6".parse().unwrap(),
+    };
+    let error = Driver::new(&root.path().join("libcuda.so"), root.path(), &model).unwrap_err();
+    assert!(
+        error.to_string().contains("cargo build -p testbed-libcuda"),
+        "{error}"
+    );
 }
