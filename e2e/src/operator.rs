@@ -12,6 +12,9 @@ pub struct Figures {
     /// Requests to the Kubernetes API since it started. Its watches are not counted, nor is its lease: both go on whether there
     /// is work or not.
     pub requests: f64,
+    /// Of these, what jobs cost whatever the time: reads and writes of jobs, Events, and writes of results. The other requests
+    /// are a provider's and a channel's, which look at the world every so often.
+    pub job_requests: f64,
     /// Seconds of CPU that it took since it started.
     pub cpu_seconds: f64,
     /// Bytes of memory that it holds.
@@ -40,7 +43,7 @@ impl Figures {
                 .parse::<f64>()
                 .with_context(|| format!("{name} is no number"))
         };
-        let mut requests = 0.0;
+        let (mut requests, mut job_requests) = (0.0, 0.0);
         for line in metrics
             .lines()
             .filter_map(|line| line.strip_prefix("cocoon_kubernetes_requests_total{"))
@@ -49,10 +52,17 @@ impl Figures {
                 continue;
             }
             let (_, count) = line.rsplit_once(' ').context("a metric has a value")?;
-            requests += count.parse::<f64>().context("a count is a number")?;
+            let count: f64 = count.parse().context("a count is a number")?;
+            requests += count;
+            let is_of = |resource: &str| line.contains(&format!("resource=\"{resource}"));
+            let is_write = line.contains("verb=\"create\"") || line.contains("verb=\"update\"");
+            if is_of("inferencejobs") || is_of("events") || (is_of("secrets\"") && is_write) {
+                job_requests += count;
+            }
         }
         Ok(Self {
             requests,
+            job_requests,
             cpu_seconds: value("process_cpu_seconds_total ")?,
             resident_bytes: value("process_resident_memory_bytes ")?,
         })
@@ -70,11 +80,13 @@ mod tests {
              cocoon_kubernetes_requests_total{resource=\"leases\",verb=\"patch\"} 7\n\
              cocoon_kubernetes_requests_total{resource=\"pods\",verb=\"watch\"} 2\n\
              cocoon_kubernetes_requests_total{resource=\"secrets\",verb=\"get\"} 5\n\
+             cocoon_kubernetes_requests_total{resource=\"secrets\",verb=\"create\"} 4\n\
              cocoon_kubernetes_requests_total{resource=\"inferencejobs/status\",verb=\"patch\"} 6\n",
         )
         .unwrap();
         let expected = Figures {
-            requests: 11.0,
+            requests: 15.0,
+            job_requests: 10.0,
             cpu_seconds: 3.5,
             resident_bytes: 18e6,
         };
