@@ -60,6 +60,8 @@ pub struct Offer {
     pub max_replicas: u32,
     /// Settle once this much is metered.
     pub threshold: NanoTon,
+    /// Takes jobs that nobody pays for.
+    pub allow_free: bool,
     /// Text of the wallet's Secret; the farm's key where absent.
     pub wallet_text: Option<String>,
 }
@@ -76,6 +78,7 @@ impl Offer {
             min_replicas: 0,
             max_replicas: 1,
             threshold: NanoTon::from_nano(1).expect("one nanoTON"),
+            allow_free: false,
             wallet_text: None,
         }
     }
@@ -139,6 +142,7 @@ impl<'a> Farm<'a> {
                     "minReplicas": offer.min_replicas,
                     "maxReplicas": offer.max_replicas,
                     "price": prices(),
+                    "allowFree": offer.allow_free,
                 }],
                 "payout": {
                     "network": self.stack.description.network,

@@ -13,6 +13,7 @@ pub mod demo;
 pub mod farm;
 pub mod golden;
 pub mod namespace;
+pub mod operator;
 pub mod room;
 pub mod run;
 pub mod stack;

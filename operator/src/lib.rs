@@ -20,6 +20,7 @@ pub mod metrics;
 pub mod pages;
 pub mod provider;
 pub mod reconcile;
+pub mod requests;
 pub mod settlement;
 pub mod status;
 pub mod telemetry;

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use clap::Parser as _;
 use cocoon_operator::{
     chain::Networks, channel, config::Config, context::Context, error, health, job, leader::Leadership,
-    metrics::Metrics, provider, settlement, telemetry, tls::AgentTls,
+    metrics::Metrics, provider, requests, settlement, telemetry, tls::AgentTls,
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -32,9 +32,11 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::new().context("could not register metrics")?);
     let networks = Networks::load(&config.networks, &metrics)
         .with_context(|| format!("could not read the networks file {}", config.networks.display()))?;
-    let client = kube::Client::try_default()
+    let cluster = kube::Config::infer()
         .await
-        .context("could not reach the Kubernetes API")?;
+        .context("could not find out how to reach the Kubernetes API")?;
+    let client = requests::counted(cluster, &metrics.kubernetes_requests)
+        .context("could not make a client of the Kubernetes API")?;
     let stop = CancellationToken::new();
     let probes = tokio::spawn(health::serve(
         config.health_address,

@@ -15,6 +15,8 @@ pub struct Metrics {
     registry: Registry,
     /// Seconds of a reconcile, by kind.
     pub reconcile_seconds: HistogramVec,
+    /// Requests to the Kubernetes API, by verb and resource.
+    pub kubernetes_requests: IntCounterVec,
     /// Reconciles that failed, by kind.
     pub reconcile_failures: IntCounterVec,
     /// Jobs that ended, by result.
@@ -60,6 +62,11 @@ impl Metrics {
                 HistogramOpts::new("cocoon_reconcile_seconds", "Seconds of a reconcile")
                     .buckets(RECONCILE_BUCKETS.to_vec()),
                 &["kind"],
+            )?,
+            kubernetes_requests: vec(
+                "cocoon_kubernetes_requests_total",
+                "Requests to the Kubernetes API",
+                &["verb", "resource"],
             )?,
             reconcile_failures: vec(
                 "cocoon_reconcile_failures_total",
@@ -121,6 +128,7 @@ impl Metrics {
         let Self {
             registry,
             reconcile_seconds,
+            kubernetes_requests,
             reconcile_failures,
             jobs_finished,
             requests_delivered,
@@ -139,6 +147,7 @@ impl Metrics {
         } = self;
         registry.register(Box::new(reconcile_seconds.clone()))?;
         for counters in [
+            kubernetes_requests,
             reconcile_failures,
             jobs_finished,
             tokens_delivered,

@@ -5,6 +5,7 @@
 //! in memory only. An agent's certificate cannot dial another agent: it is for serving alone.
 
 use std::{
+    collections::HashMap,
     net::{IpAddr, SocketAddr},
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
@@ -42,6 +43,19 @@ const MAX_ATTEMPTS: u32 = 5;
 /// Seconds for a connection to an agent, whose pod is on the cluster's own network.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// Agents whose connections are kept at most: more than one operator has work for at a time, 256 attempts. Beyond it all are
+/// dialled anew.
+const MAX_CLIENTS: usize = 1024;
+/// How long a connection without a question is kept: between the jobs of a busy agent less passes.
+const IDLE_LIMIT: Duration = Duration::from_secs(10);
+
+/// A client of one agent.
+struct Dialed {
+    /// The identity that it presents; another one is dialled with anew.
+    config: Arc<ClientConfig>,
+    http: reqwest::Client,
+}
+
 /// The authorities and the operator's identity toward agents.
 pub struct AgentTls {
     client: Client,
@@ -49,6 +63,8 @@ pub struct AgentTls {
     loaded: RwLock<Loaded>,
     /// Held while the Secret is read or written, so that one of many callers does it.
     loading: Mutex<()>,
+    /// By the name and address of the agent.
+    clients: std::sync::Mutex<HashMap<(String, IpAddr), Dialed>>,
 }
 
 #[derive(Clone)]
@@ -69,6 +85,7 @@ impl AgentTls {
             namespace,
             loaded,
             loading: Mutex::new(()),
+            clients: std::sync::Mutex::default(),
         }))
     }
 
@@ -79,7 +96,8 @@ impl AgentTls {
 
     /// An HTTP client for the agent of this provider at this address, and its base, `https://name:port`.
     ///
-    /// It presents the operator's certificate and takes only the certificate of the agent's provider.
+    /// It presents the operator's certificate and takes only the certificate of the agent's provider. All who ask for the same
+    /// agent share its connections: a handshake costs both sides more than most questions do.
     pub fn client(
         &self,
         provider: &str,
@@ -87,18 +105,35 @@ impl AgentTls {
         address: IpAddr,
     ) -> Result<(reqwest::Client, String)> {
         let name = names::agent_server_name(provider, namespace);
+        let base = format!("https://{name}:{}", names::AGENT_PORT);
         let config = self.loaded().config;
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        let agent = (name.clone(), address);
+        if let Some(known) = clients
+            .get(&agent)
+            .filter(|known| Arc::ptr_eq(&known.config, &config))
+        {
+            return Ok((known.http.clone(), base));
+        }
+        if clients.len() >= MAX_CLIENTS {
+            clients.clear();
+        }
         let http = reqwest::Client::builder()
             .use_preconfigured_tls(ClientConfig::clone(&config))
             .resolve(&name, SocketAddr::new(address, names::AGENT_PORT))
             .connect_timeout(CONNECT_TIMEOUT)
+            .pool_idle_timeout(IDLE_LIMIT)
             .http1_only()
             .https_only(true)
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|error| tls_error("dial with", &name, error.into()))?;
-        let base = format!("https://{name}:{}", names::AGENT_PORT);
+        let known = Dialed {
+            config,
+            http: http.clone(),
+        };
+        clients.insert(agent, known);
         Ok((http, base))
     }
 

@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: the figures of the README's table, each as one JSON file under `target/bench`.
 
 mod arithmetic;
+mod jobs;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ pub(crate) struct Args {
     /// What to measure [default: all]
     #[arg(value_enum)]
     what: Vec<What>,
-    /// Finished jobs after which the operator's memory is read
+    /// Jobs of `jobs`, and finished jobs after which `memory` reads the operator's
     #[arg(long, default_value_t = 1000)]
     jobs: usize,
     /// Start the first demo with empty caches of our own, of cargo's builds and of go: tens of minutes
@@ -37,6 +38,8 @@ enum What {
     Demo,
     /// Memory of the operator, idle and after finished jobs
     Memory,
+    /// Jobs a second and requests to the Kubernetes API for each, in batches and all at once
+    Jobs,
     /// Tokens per second of the agent's CPU backend
     Agent,
     /// What the defined order of sums costs the CPU backend, as a ratio
@@ -51,6 +54,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         What::Arithmetic,
         What::Demo,
         What::Memory,
+        What::Jobs,
     ];
     for what in if args.what.is_empty() {
         &all[..]
@@ -62,7 +66,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             What::Agent => ("agent", agent()?),
             What::Arithmetic => ("arithmetic", arithmetic(&args.model)?),
             What::Demo => ("demo", demo(args.cold)?),
-            What::Memory => ("memory", memory(args.jobs)?),
+            What::Memory => ("memory", jobs::run(jobs::Of::Memory, args.jobs)?),
+            What::Jobs => ("jobs", jobs::run(jobs::Of::Rate, args.jobs)?),
         };
         let folder = image::target_folder().join("bench");
         fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
@@ -143,26 +148,6 @@ fn one_demo(caches: &[(&str, PathBuf)]) -> Result<Value> {
         .context("run ./x demo")?;
     ensure!(status.success(), "./x demo failed");
     Ok(json!({"seconds": start.elapsed().as_secs_f64(), "summary": read(file.path())?}))
-}
-
-fn memory(jobs: usize) -> Result<Value> {
-    let description: PathBuf = stack::up(&stack::Up::default())?;
-    let mut build = workspace::cargo();
-    let status = build
-        .args(["build", "--quiet", "--package", "e2e", "--bin", "bench"])
-        .status()
-        .context("run cargo build")?;
-    ensure!(status.success(), "the bench does not build");
-    let mut bench = Command::new(image::target_folder().join("debug/bench"));
-    let output = bench
-        .arg("--stack")
-        .arg(description)
-        .args(["--jobs", &jobs.to_string()])
-        .stderr(std::process::Stdio::inherit())
-        .output()
-        .context("run the bench")?;
-    ensure!(output.status.success(), "the bench failed");
-    serde_json::from_slice(&output.stdout).context("read the bench's figures")
 }
 
 fn read(path: &Path) -> Result<Value> {
