@@ -301,10 +301,127 @@ pub struct Identity {
     pub tokens_per_second: f64,
 }
 
+/// Exit status of an agent that cannot use the GPUs that it was given: `EX_UNAVAILABLE` of `sysexits.h`. The last line that it
+/// logs is `error: CODE: …`, where `CODE` is a [`GpuFault`].
+pub const GPU_EXIT_STATUS: i32 = 69;
+
+/// Why an agent cannot use the GPUs that it was given: a closed list, so that whoever tells it further tells nothing else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum GpuFault {
+    /// There is no driver.
+    NoDriver,
+    /// The driver is older than the kernels.
+    DriverTooOld,
+    /// The driver shows fewer GPUs than the agent was to use.
+    NoDevice,
+    /// The GPU lacks instructions that the kernels use.
+    CardTooOld,
+    /// The GPU's memory does not hold the model, its working memory and its cache.
+    OutOfMemory,
+    /// The GPU is gone: it fell off its bus, was reset, or its memory has an error that cannot be corrected.
+    DeviceLost,
+    /// The driver refuses an operation.
+    DeviceFailed,
+}
+
+impl GpuFault {
+    /// Every fault.
+    pub const ALL: [Self; 7] = [
+        Self::NoDriver,
+        Self::DriverTooOld,
+        Self::NoDevice,
+        Self::CardTooOld,
+        Self::OutOfMemory,
+        Self::DeviceLost,
+        Self::DeviceFailed,
+    ];
+
+    /// The fault as the agent writes it.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::NoDriver => "NoDriver",
+            Self::DriverTooOld => "DriverTooOld",
+            Self::NoDevice => "NoDevice",
+            Self::CardTooOld => "CardTooOld",
+            Self::OutOfMemory => "OutOfMemory",
+            Self::DeviceLost => "DeviceLost",
+            Self::DeviceFailed => "DeviceFailed",
+        }
+    }
+
+    /// What it means, and what the farm can do.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::NoDriver => {
+                "its container finds no NVIDIA driver: install the driver, NVIDIA's container toolkit and its device plugin \
+                 on the node"
+            }
+            Self::DriverTooOld => "the node's NVIDIA driver is too old: install release 525 or newer",
+            Self::NoDevice => {
+                "the driver shows its container fewer GPUs than it was given: look at the device plugin and at nvidia-smi on \
+                 the node"
+            }
+            Self::CardTooOld => {
+                "the GPU's compute capability is below 6.1: keep such nodes out with spec.gpus.minComputeCapability"
+            }
+            Self::OutOfMemory => {
+                "model and cache do not fit the GPU's memory: lower the model's contextLength or maxInFlight, or ask for more \
+                 with spec.gpus.minMemory"
+            }
+            Self::DeviceLost => {
+                "the GPU is lost: look for Xid in the kernel's log on the node, and drain it if the GPU does not come back"
+            }
+            Self::DeviceFailed => "the driver refuses an operation: the agent's log says which",
+        }
+    }
+
+    /// The fault that an agent's last words name, whatever else they say.
+    pub fn in_last_words(words: &str) -> Option<Self> {
+        let line = words.lines().rev().find(|line| !line.trim().is_empty())?;
+        let (code, _) = line.trim().strip_prefix("error: ")?.split_once(':')?;
+        Self::ALL.into_iter().find(|fault| fault.code() == code)
+    }
+}
+
 /// Body of an error.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ErrorBody {
     /// What was attempted, on what, and what can be done.
     pub message: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::GpuFault;
+
+    #[test]
+    fn a_fault_is_found_in_the_last_line_and_nowhere_else() {
+        for fault in GpuFault::ALL {
+            let words = format!(
+                "{{\"level\":\"INFO\"}}\nerror: {}: whatever: it said\n",
+                fault.code()
+            );
+            assert_eq!(GpuFault::in_last_words(&words), Some(fault));
+        }
+        for words in [
+            "",
+            "error: ",
+            "error: NoDriver",
+            "NoDriver: no driver",
+            "error: NoDriver: once\nerror: cannot read the file",
+            "error: cannot open GPU 0: NoDriver: x",
+        ] {
+            assert_eq!(GpuFault::in_last_words(words), None, "{words:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_words_panic(words in any::<String>()) {
+            drop(GpuFault::in_last_words(&words));
+        }
+    }
 }

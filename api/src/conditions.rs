@@ -6,6 +6,8 @@ use k8s_openapi::{
     jiff::Timestamp,
 };
 
+use crate::agent::GpuFault;
+
 /// A condition type with its reasons.
 pub trait Reason: Copy {
     /// Value of `type`.
@@ -136,8 +138,36 @@ reasons!(
         ModelNotCached: false,
         /// The agent refuses its model file or fails to start.
         AgentFailed: false,
+        /// The agent's container finds no NVIDIA driver.
+        NoDriver: false,
+        /// The node's NVIDIA driver is older than the agent's kernels.
+        DriverTooOld: false,
+        /// The driver shows the agent fewer GPUs than it was given.
+        NoDevice: false,
+        /// The GPU lacks instructions that the agent's kernels use.
+        CardTooOld: false,
+        /// The GPU's memory does not hold model and cache.
+        OutOfMemory: false,
+        /// The GPU fell off its bus, was reset, or its memory has an error that cannot be corrected.
+        DeviceLost: false,
+        /// The driver refuses an operation on the GPU.
+        DeviceFailed: false,
     }
 );
+impl From<GpuFault> for AgentsAvailable {
+    fn from(fault: GpuFault) -> Self {
+        match fault {
+            GpuFault::NoDriver => Self::NoDriver,
+            GpuFault::DriverTooOld => Self::DriverTooOld,
+            GpuFault::NoDevice => Self::NoDevice,
+            GpuFault::CardTooOld => Self::CardTooOld,
+            GpuFault::OutOfMemory => Self::OutOfMemory,
+            GpuFault::DeviceLost => Self::DeviceLost,
+            GpuFault::DeviceFailed => Self::DeviceFailed,
+        }
+    }
+}
+
 reasons!(
     /// Provider: the payout wallet can settle.
     WalletReady = "WalletReady" {
@@ -227,6 +257,8 @@ reasons!(
         AgentsBusy: false,
         /// The agent cannot start.
         AgentFailed: false,
+        /// The agent cannot use the GPUs that it was given.
+        GPUUnusable: false,
         /// The provider is paused or goes away.
         ProviderUnavailable: false,
         /// The agent was lost; the rest is dispatched again.

@@ -5,11 +5,11 @@ mod commands;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use cocoon_api::panics;
-use gpu_agent::backend::cuda::error::OpenError;
-
-/// Exit status where the GPU that was asked for cannot be used, whatever the model: `EX_UNAVAILABLE` of `sysexits.h`.
-const NO_GPU: u8 = 69;
+use cocoon_api::{
+    agent::{GPU_EXIT_STATUS, GpuFault},
+    panics,
+};
+use gpu_agent::backend::{AllocationError, DeviceError, ForwardError, ReserveError, cuda::error::OpenError};
 
 /// The agent of a farm: loads one model, serves it, meters it.
 #[derive(Debug, Parser)]
@@ -36,14 +36,32 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // One line: Kubernetes repeats it as the reason why the container ended.
-            eprintln!("error: {error:#}");
-            if error.downcast_ref::<OpenError>().is_some() {
-                ExitCode::from(NO_GPU)
-            } else {
-                ExitCode::FAILURE
-            }
+            let Some(fault) = gpu_fault(&error) else {
+                eprintln!("error: {error:#}");
+                return ExitCode::FAILURE;
+            };
+            eprintln!("error: {}: {error:#}", fault.code());
+            ExitCode::from(u8::try_from(GPU_EXIT_STATUS).unwrap_or(u8::MAX))
         }
     }
+}
+
+/// What is wrong with the device, where that is why the agent ends.
+fn gpu_fault(error: &anyhow::Error) -> Option<GpuFault> {
+    let of_forward = |error: &ForwardError| match error {
+        ForwardError::Device(error) => Some(error.fault.into()),
+        ForwardError::Batch(_) | ForwardError::Numbers(_) => None,
+    };
+    error.chain().find_map(|cause| {
+        let memory = cause.is::<AllocationError>() || cause.is::<ReserveError>();
+        let open = cause.downcast_ref::<OpenError>().map(OpenError::fault);
+        let device = cause
+            .downcast_ref::<DeviceError>()
+            .map(|error| error.fault.into());
+        open.or(device)
+            .or_else(|| cause.downcast_ref::<ForwardError>().and_then(of_forward))
+            .or_else(|| memory.then_some(GpuFault::OutOfMemory))
+    })
 }
 
 fn run(command: Command) -> anyhow::Result<()> {

@@ -1,5 +1,6 @@
 //! Why a card cannot be used.
 
+use cocoon_api::agent::GpuFault;
 use cudarc::driver::DriverError;
 use cudarc::driver::sys::CUresult;
 
@@ -58,6 +59,19 @@ pub enum OpenError {
         /// What the driver said.
         source: DriverError,
     },
+}
+
+impl OpenError {
+    /// The error as the operator knows it.
+    pub fn fault(&self) -> GpuFault {
+        match self {
+            Self::NoDriver => GpuFault::NoDriver,
+            Self::DriverTooOld { .. } => GpuFault::DriverTooOld,
+            Self::NoDevice { .. } => GpuFault::NoDevice,
+            Self::CardTooOld { .. } => GpuFault::CardTooOld,
+            Self::Driver { source, .. } => device_error("opening it", *source).fault.into(),
+        }
+    }
 }
 
 /// What a failed call of the driver means for the device.
