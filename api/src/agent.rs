@@ -305,6 +305,10 @@ pub struct Identity {
     pub tokens_per_second: f64,
 }
 
+/// Exit status of an agent that cannot use the GPUs that it was given: `EX_UNAVAILABLE` of `sysexits.h`. The last line that it
+/// logs is `error: CODE: …`, where `CODE` is a [`GpuFault`].
+pub const GPU_EXIT_STATUS: i32 = 69;
+
 /// Body of an error.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -6,6 +6,8 @@ use k8s_openapi::{
     jiff::Timestamp,
 };
 
+use crate::agent::GpuFault;
+
 /// A condition type with its reasons.
 pub trait Reason: Copy {
     /// Value of `type`.
@@ -136,8 +138,45 @@ reasons!(
         ModelNotCached: false,
         /// The agent refuses its model file or fails to start.
         AgentFailed: false,
+        /// The agent's container finds no NVIDIA driver.
+        NoDriver: false,
+        /// The node's NVIDIA driver is older than the agent's kernels.
+        DriverTooOld: false,
+        /// The driver shows the agent fewer GPUs than it was given.
+        NoVisibleGpu: false,
+        /// The GPU lacks instructions that the agent's kernels use.
+        GpuTooOld: false,
+        /// The GPU's memory does not hold model and cache.
+        GpuMemoryTooSmall: false,
+        /// It would, if other processes did not hold so much of it.
+        GpuMemoryTaken: false,
+        /// The device refused memory that was planned.
+        DeviceOutOfMemory: false,
+        /// The GPU's memory has an error that it cannot correct.
+        DeviceEccError: false,
+        /// The GPU fell off its bus, or was reset.
+        DeviceLost: false,
+        /// The driver refuses an operation on the GPU.
+        DeviceFailed: false,
     }
 );
+impl From<GpuFault> for AgentsAvailable {
+    fn from(fault: GpuFault) -> Self {
+        match fault {
+            GpuFault::NoDriver => Self::NoDriver,
+            GpuFault::DriverTooOld => Self::DriverTooOld,
+            GpuFault::NoVisibleGpu => Self::NoVisibleGpu,
+            GpuFault::GpuTooOld => Self::GpuTooOld,
+            GpuFault::GpuMemoryTooSmall => Self::GpuMemoryTooSmall,
+            GpuFault::GpuMemoryTaken => Self::GpuMemoryTaken,
+            GpuFault::DeviceOutOfMemory => Self::DeviceOutOfMemory,
+            GpuFault::DeviceEccError => Self::DeviceEccError,
+            GpuFault::DeviceLost => Self::DeviceLost,
+            GpuFault::DeviceFailed => Self::DeviceFailed,
+        }
+    }
+}
+
 reasons!(
     /// Provider: the payout wallet can settle.
     WalletReady = "WalletReady" {
@@ -227,6 +266,8 @@ reasons!(
         AgentsBusy: false,
         /// The agent cannot start.
         AgentFailed: false,
+        /// The agent cannot use the GPUs that it was given.
+        GPUUnusable: false,
         /// The provider is paused or goes away.
         ProviderUnavailable: false,
         /// The agent was lost; the rest is dispatched again.

@@ -2,7 +2,10 @@
 
 use std::net::IpAddr;
 
-use cocoon_api::names;
+use cocoon_api::{
+    agent::{GPU_EXIT_STATUS, GpuFault},
+    names,
+};
 use k8s_openapi::{
     api::core::v1::{ContainerStatus, Pod, PodStatus},
     jiff::Timestamp,
@@ -56,6 +59,8 @@ pub enum AgentState {
     ImagePullFailed(String),
     /// Its volumes, the model's file among them, are not set up in time; what the pod shows of that.
     VolumesMissing(String),
+    /// It cannot use the GPUs that it was given, and ends.
+    GpuUnusable(GpuFault),
     /// Its container ends, or cannot be made; the last words of the agent, or the kubelet's.
     Crashing(String),
     /// Being deleted; it may still answer.
@@ -158,6 +163,12 @@ fn container_failure(container: &ContainerStatus) -> Option<AgentState> {
         .as_deref()
         .map(str::trim)
         .filter(|words| !words.is_empty());
+    if let Some(fault) = words
+        .filter(|_| ended.exit_code == GPU_EXIT_STATUS)
+        .and_then(GpuFault::of_last_words)
+    {
+        return Some(AgentState::GpuUnusable(fault));
+    }
     Some(AgentState::Crashing(match words {
         Some(words) => words.to_owned(),
         None => format!("the agent ended with exit code {}", ended.exit_code),

@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeMap, fs, path::Path, process::Command};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 
@@ -42,6 +42,22 @@ impl Process {
         Ok(variables
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect())
+    }
+
+    /// Place on its node of the one GPU whose device node the container was given.
+    pub fn gpu_index(self) -> Result<u16> {
+        let path = format!("/proc/{}/root/dev", self.0);
+        let entries = fs::read_dir(&path).with_context(|| format!("could not list {path}"))?;
+        let indices: Vec<u16> = entries
+            .filter_map(|entry| {
+                let name = entry.ok()?.file_name();
+                name.to_str()?.strip_prefix("nvidia")?.parse().ok()
+            })
+            .collect();
+        match indices[..] {
+            [index] => Ok(index),
+            _ => bail!("the container has the device nodes of GPUs {indices:?}, and one was expected"),
+        }
     }
 
     /// `kill -9`.

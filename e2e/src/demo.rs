@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use cocoon_api::{
     NanoTon,
     conditions::{Complete, Reason as _, Settled},
-    crd::{CocoonProvider, InferenceJob, PaymentChannel},
+    crd::{CocoonProvider, InferenceJob, PaymentChannel, provider::Backend},
 };
 use cocoon_ton::{SecretKey, Signer as _, Wallet};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
@@ -28,8 +28,10 @@ use crate::{
 use progress::Progress;
 pub use summary::Summary;
 
-/// Where the demo happens.
+/// Where the demo happens on the CPU.
 pub const NAMESPACE: &str = "cocoon-demo";
+/// Where it happens on GPUs.
+pub const CUDA_NAMESPACE: &str = "cocoon-demo-cuda";
 /// What the payer puts into the channel the first time, in TON.
 const DEPOSIT: &str = "1";
 /// What the payer allows to be claimed, in TON.
@@ -37,14 +39,23 @@ const CAP: &str = "0.9";
 /// The payer tops up and raises the cap when less than this is left, so that the demo can run again and again.
 const LOW: &str = "0.3";
 
+/// The namespace of a backend, and how long it may take.
+fn stage(backend: Backend) -> (&'static str, Duration) {
+    match backend {
+        Backend::CPU => (NAMESPACE, wait::LIMIT),
+        Backend::CUDA => (CUDA_NAMESPACE, wait::SOFTWARE_GPU_LIMIT),
+    }
+}
+
 /// Runs the story and answers its summary.
-pub async fn run(stack: &Stack, example: &str) -> Result<Summary> {
+pub async fn run(stack: &Stack, example: &str, backend: Backend) -> Result<Summary> {
+    let (namespace, limit) = stage(backend);
     let mut progress = Progress::new();
     let mut phases: Vec<(&'static str, Duration)> = Vec::new();
     let mut lap = Lap(Instant::now());
 
     progress.say("creating the provider");
-    let farm = provider(stack).await?;
+    let farm = provider(stack, backend).await?;
     phases.push(("provider", lap.lap()));
 
     progress.say("opening the payment channel");
@@ -64,12 +75,12 @@ pub async fn run(stack: &Stack, example: &str) -> Result<Summary> {
     lap.lap();
     progress.say("applying the job");
     stack
-        .kubectl_with(&["--namespace", NAMESPACE, "apply", "--filename", "-"], example)
+        .kubectl_with(&["--namespace", namespace, "apply", "--filename", "-"], example)
         .await?;
-    let complete = progress.follow(&jobs, &name, Complete::TYPE).await?;
+    let complete = progress.follow(&jobs, &name, Complete::TYPE, limit).await?;
     let to_complete = lap.lap();
     phases.push(("applyToComplete", to_complete));
-    let done = progress.follow(&jobs, &name, Settled::TYPE).await?;
+    let done = progress.follow(&jobs, &name, Settled::TYPE, limit).await?;
     phases.push(("applyToSettled", to_complete + lap.lap()));
     progress.finish();
     debug_assert_eq!(complete.metadata.uid, done.metadata.uid);
@@ -94,15 +105,17 @@ fn serde_yaml(text: &str) -> Result<InferenceJob> {
 }
 
 /// Creates what is missing: a second demo finds its farm.
-async fn provider(stack: &Stack) -> Result<Farm<'_>> {
-    let text = |purpose: &str| hex::encode(Sha256::digest(format!("demo {purpose}")));
+async fn provider(stack: &Stack, backend: Backend) -> Result<Farm<'_>> {
+    let (namespace, limit) = stage(backend);
+    // Each backend's farm has a wallet of its own.
+    let text = |purpose: &str| hex::encode(Sha256::digest(format!("{namespace} {purpose}")));
     let address = |text: &str| -> Result<_> {
         let key = SecretKey::parse(text).context("a digest is a key")?;
         Ok(Wallet::new(key.public_key(), &stack.network()).address())
     };
     let farm = Farm {
         stack,
-        namespace: NAMESPACE.to_owned(),
+        namespace: namespace.to_owned(),
         wallet: address(&text("farm"))?,
         payer: address(&text("payer"))?,
         payer_key: text("payer"),
@@ -113,23 +126,24 @@ async fn provider(stack: &Stack) -> Result<Farm<'_>> {
         }
     }
     let params = PatchParams::apply("cocoon-demo").force();
-    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}});
+    let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
     Api::<Namespace>::all(stack.client.clone())
-        .patch(NAMESPACE, &params, &Patch::Apply(namespace))
+        .patch(namespace, &params, &Patch::Apply(object))
         .await?;
     let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "farm-wallet"}, "stringData": {"key": text("farm")}});
     farm.api::<Secret>()
         .patch("farm-wallet", &params, &Patch::Apply(secret))
         .await?;
     let manifest = farm.provider(&Offer {
+        backend,
         // A cluster without GPUs can still show everything else.
-        gpus_per_replica: u32::from(stack.description.gpus > 0),
+        gpus_per_replica: u32::from(backend == Backend::CUDA || stack.description.gpus > 0),
         ..Offer::kept(stack)
     });
     farm.api::<CocoonProvider>()
         .patch(PROVIDER, &params, &Patch::Apply(manifest))
         .await?;
-    farm.ready().await?;
+    farm.ready_within(limit).await?;
     Ok(farm)
 }
 

@@ -1,10 +1,15 @@
 //! A farm and a payer in one namespace: wallets with coins, a provider, a channel, and jobs.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result};
 use cocoon_api::{
     NanoTon,
     conditions::{self, Ready, Reason as _},
-    crd::{CocoonProvider, InferenceJob, InferenceJobStatus, PaymentChannel, PaymentChannelStatus},
+    crd::{
+        CocoonProvider, InferenceJob, InferenceJobStatus, PaymentChannel, PaymentChannelStatus,
+        provider::Backend,
+    },
     names,
 };
 use cocoon_ton::{Address, ChannelOnChain, ChannelState, SecretKey, Signer as _, Wallet};
@@ -50,6 +55,8 @@ pub struct Farm<'a> {
 
 /// How a farm offers its model.
 pub struct Offer {
+    /// What computes.
+    pub backend: Backend,
     /// GPUs of one agent.
     pub gpus_per_replica: u32,
     /// SHA-256 that the model must have.
@@ -73,6 +80,7 @@ impl Offer {
     /// Never: one nanoTON is an amount.
     pub fn of(stack: &Stack) -> Self {
         Self {
+            backend: Backend::CPU,
             gpus_per_replica: 1,
             sha256: stack.description.model_sha256.clone(),
             min_replicas: 0,
@@ -131,7 +139,7 @@ impl<'a> Farm<'a> {
         json!({
             "apiVersion": "cocoon.farm/v1alpha1", "kind": "CocoonProvider", "metadata": {"name": PROVIDER},
             "spec": {
-                "backend": "CPU",
+                "backend": offer.backend,
                 "nodeSelector": if offer.gpus_per_replica > 0 { json!({"nvidia.com/gpu.present": "true"}) } else { json!({}) },
                 "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}],
                 "models": [{
@@ -159,13 +167,19 @@ impl<'a> Farm<'a> {
 
     /// Waits until the provider is ready, its agents included.
     pub async fn ready(&self) -> Result<()> {
+        self.ready_within(wait::LIMIT).await
+    }
+
+    /// Like [`Farm::ready`], for at most `limit`.
+    pub async fn ready_within(&self, limit: Duration) -> Result<()> {
         let is_ready = |provider: &CocoonProvider| {
             provider
                 .status
                 .as_ref()
                 .is_some_and(|status| conditions::is_true(&status.conditions, Ready::TYPE))
         };
-        wait::object(
+        wait::object_within(
+            limit,
             &self.api::<CocoonProvider>(),
             PROVIDER,
             "the provider is ready",
@@ -231,12 +245,18 @@ impl<'a> Farm<'a> {
 
     /// Waits until the job's condition is true.
     pub async fn wait_for(&self, job: &str, condition: &str) -> Result<InferenceJob> {
+        self.wait_for_within(wait::LIMIT, job, condition).await
+    }
+
+    /// Like [`Farm::wait_for`], for at most `limit`.
+    pub async fn wait_for_within(&self, limit: Duration, job: &str, condition: &str) -> Result<InferenceJob> {
         let holds = |job: &InferenceJob| {
             job.status
                 .as_ref()
                 .is_some_and(|status| conditions::is_true(&status.conditions, condition))
         };
-        wait::object(
+        wait::object_within(
+            limit,
             &self.api::<InferenceJob>(),
             job,
             &format!("job {job} is {condition}"),

@@ -8,10 +8,12 @@ use k8s_openapi::NamespaceResourceScope;
 use kube::Resource;
 use serde::de::DeserializeOwned;
 
+pub mod answers;
 pub mod container;
 pub mod demo;
 pub mod farm;
 pub mod golden;
+pub mod gpu;
 pub mod namespace;
 pub mod operator;
 pub mod room;

@@ -12,6 +12,9 @@ use tokio::time::sleep;
 
 /// What does not become true within this time, on two busy cores, never will.
 pub const LIMIT: Duration = Duration::from_mins(2);
+/// What a software GPU computes becomes true within this time: it takes about a second of one core for each token of the
+/// demo's model, and the demo's job has some 400.
+pub const SOFTWARE_GPU_LIMIT: Duration = Duration::from_mins(15);
 /// Between two looks.
 const INTERVAL: Duration = Duration::from_millis(200);
 
@@ -49,7 +52,21 @@ pub async fn object<K>(api: &Api<K>, name: &str, what: &str, holds: impl Fn(&K) 
 where
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + Serialize + DeserializeOwned,
 {
-    let result = until(what, || async {
+    object_within(LIMIT, api, name, what, holds).await
+}
+
+/// Like [`object`], for at most `limit`.
+pub async fn object_within<K>(
+    limit: Duration,
+    api: &Api<K>,
+    name: &str,
+    what: &str,
+    holds: impl Fn(&K) -> bool,
+) -> Result<K>
+where
+    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + Serialize + DeserializeOwned,
+{
+    let result = within(limit, what, || async {
         Ok(api.get_opt(name).await?.filter(|object| holds(object)))
     })
     .await;

@@ -5,14 +5,14 @@ mod commands;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use cocoon_api::{agent::GpuFault, panics};
+use cocoon_api::{
+    agent::{GPU_EXIT_STATUS, GpuFault},
+    panics,
+};
 use gpu_agent::{
     backend::{AllocationError, DeviceError, ForwardError, ReserveError, cuda::error::OpenError},
     model::decoder::plan::PlanError,
 };
-
-/// Exit status where the GPU that was asked for cannot be used, whatever the model: `EX_UNAVAILABLE` of `sysexits.h`.
-const NO_GPU: u8 = 69;
 
 /// The agent of a farm: loads one model, serves it, meters it.
 #[derive(Debug, Parser)]
@@ -39,16 +39,12 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // One line: Kubernetes repeats it as the reason why the container ended.
-            let fault = error.chain().find_map(gpu_fault);
-            match fault {
-                Some(fault) => eprintln!("error: {}: {error:#}", fault.word()),
-                None => eprintln!("error: {error:#}"),
-            }
-            if fault.is_some_and(GpuFault::is_of_the_machine) {
-                ExitCode::from(NO_GPU)
-            } else {
-                ExitCode::FAILURE
-            }
+            let Some(fault) = error.chain().find_map(gpu_fault) else {
+                eprintln!("error: {error:#}");
+                return ExitCode::FAILURE;
+            };
+            eprintln!("error: {}: {error:#}", fault.word());
+            ExitCode::from(u8::try_from(GPU_EXIT_STATUS).unwrap_or(u8::MAX))
         }
     }
 }

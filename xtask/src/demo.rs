@@ -17,6 +17,9 @@ pub(crate) struct Args {
     /// Run it on a cluster that kind makes
     #[arg(long, conflicts_with = "kubeconfig")]
     kind: bool,
+    /// Run the same job on a GPU afterwards, and compare answers and bill
+    #[arg(long)]
+    cuda: bool,
     #[command(flatten)]
     stack: stack::Up,
 }
@@ -53,6 +56,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         .arg(format!("{:.1}", start.elapsed().as_secs_f64()));
     demo.arg("--example")
         .arg(workspace::root().join("examples/first-job.yaml"));
+    if args.cuda {
+        demo.arg("--cuda");
+    }
     if let Some(file) = &args.json {
         demo.arg("--json")
             .arg(std::path::absolute(file).context("find the folder of the summary")?);

@@ -22,8 +22,8 @@ use crate::{cache, cluster, image, model, tools, workspace};
 
 /// Namespace of the operator.
 const OPERATOR_NAMESPACE: &str = "cocoon-system";
-/// Namespace of the demo, as `e2e::demo::NAMESPACE` says.
-const DEMO_NAMESPACE: &str = "cocoon-demo";
+/// Namespaces of the demo, as `e2e::demo` names them.
+const DEMO_NAMESPACES: [&str; 2] = ["cocoon-demo", "cocoon-demo-cuda"];
 /// Name of the description in the state folder.
 const DESCRIPTION: &str = "stack.json";
 /// Helm's name for the installation.

@@ -1,6 +1,6 @@
 //! Why an agent cannot use its GPUs, in a word.
 
-/// Why an agent cannot use its GPUs.
+/// Why an agent cannot use its GPUs: a closed list, so that whoever tells it further tells nothing else.
 ///
 /// The word stands at the beginning of the last line that an agent writes, `error: <word>: <sentence>`, which Kubernetes
 /// repeats as the reason why the container ended; the last four are also what the readiness of an agent says whose
@@ -60,26 +60,55 @@ impl GpuFault {
         }
     }
 
-    /// Whether the machine is to blame, whatever the model: the same agent fails there again.
-    pub const fn is_of_the_machine(self) -> bool {
-        !matches!(
-            self,
-            Self::GpuMemoryTooSmall | Self::GpuMemoryTaken | Self::DeviceOutOfMemory | Self::DeviceFailed
-        )
+    /// What it means, and what the farm can do.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::NoDriver => {
+                "its container finds no NVIDIA driver: install the driver, NVIDIA's container toolkit and its device plugin \
+                 on the node"
+            }
+            Self::DriverTooOld => "the node's NVIDIA driver is too old: install release 525 or newer",
+            Self::NoVisibleGpu => {
+                "the driver shows its container fewer GPUs than it was given: look at the device plugin and at nvidia-smi on \
+                 the node"
+            }
+            Self::GpuTooOld => {
+                "the GPU's compute capability is below 6.1: keep such nodes out with spec.gpus.minComputeCapability"
+            }
+            Self::GpuMemoryTooSmall => {
+                "model and cache do not fit the GPU's memory: lower the model's contextLength or maxInFlight, or ask for more \
+                 with spec.gpus.minMemory"
+            }
+            Self::GpuMemoryTaken => {
+                "other processes hold so much of the GPU's memory that model and cache do not fit: look at nvidia-smi on the node"
+            }
+            Self::DeviceOutOfMemory => {
+                "the device refused memory that was planned: look for what else runs on it, or lower the model's contextLength \
+                 or maxInFlight"
+            }
+            Self::DeviceEccError => {
+                "the GPU's memory has an error that it cannot correct: reset the GPU, and replace it if the error comes back"
+            }
+            Self::DeviceLost => {
+                "the GPU is lost: look for Xid in the kernel's log on the node, and drain it if the GPU does not come back"
+            }
+            Self::DeviceFailed => "the driver refuses an operation: the agent's log says which",
+        }
     }
 
-    /// The reason in an agent's last words, which may have lines of its log before them.
+    /// The fault that an agent's last words name, whatever else they say: the last line counts, and lines of its log may stand
+    /// before it.
     pub fn of_last_words(words: &str) -> Option<Self> {
-        let said = |line: &str| {
-            let (word, _) = line.strip_prefix("error: ")?.split_once(':')?;
-            Self::ALL.into_iter().find(|fault| fault.word() == word)
-        };
-        words.lines().rev().find_map(said)
+        let line = words.lines().rev().find(|line| !line.trim().is_empty())?;
+        let (word, _) = line.trim().strip_prefix("error: ")?.split_once(':')?;
+        Self::ALL.into_iter().find(|fault| fault.word() == word)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::GpuFault;
 
     #[test]
@@ -101,8 +130,17 @@ mod tests {
             "error: NoDriver",
             "NoDriver: x",
             "error: cannot read model file /m: x",
+            "error: cannot open GPU 0: NoDriver: x",
+            "error: NoDriver: once\nerror: cannot read the file",
         ] {
             assert_eq!(GpuFault::of_last_words(words), None, "{words}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_words_panic(words in any::<String>()) {
+            let _ = GpuFault::of_last_words(&words);
         }
     }
 }

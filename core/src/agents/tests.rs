@@ -85,10 +85,14 @@ fn an_unschedulable_pod_repeats_the_schedulers_words() {
 }
 
 fn crashed(words: &str) -> Value {
+    ended(1, words)
+}
+
+fn ended(exit_code: i32, words: &str) -> Value {
     json!({"conditions": [{"type": "PodScheduled", "status": "True"}], "containerStatuses": [
         {"name": "agent", "image": "i", "imageID": "", "ready": false, "restartCount": 1,
          "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 10s"}},
-         "lastState": {"terminated": {"exitCode": 1, "message": words}}}]})
+         "lastState": {"terminated": {"exitCode": exit_code, "message": words}}}]})
 }
 
 #[test]
@@ -96,6 +100,24 @@ fn a_crashing_agent_is_quoted() {
     assert_eq!(
         state_of(&crashed("sha256 mismatch\n")),
         AgentState::Crashing("sha256 mismatch".into())
+    );
+}
+
+#[test]
+fn an_agent_that_cannot_use_its_gpu_is_told_by_its_code() {
+    let words = "{\"level\":\"INFO\"}\nerror: DeviceLost: cannot open GPU 0: whatever the driver says\n";
+    assert_eq!(
+        state_of(&ended(69, words)),
+        AgentState::GpuUnusable(GpuFault::DeviceLost)
+    );
+    // Another program may say the same, and another status means something else.
+    assert_eq!(
+        state_of(&ended(1, words)),
+        AgentState::Crashing(words.trim().into())
+    );
+    assert_eq!(
+        state_of(&ended(69, "error: cannot open GPU 0")),
+        AgentState::Crashing("error: cannot open GPU 0".into())
     );
 }
 

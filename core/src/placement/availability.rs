@@ -49,7 +49,14 @@ impl Agents<'_> {
                 reason:
                     AgentsAvailable::AgentFailed
                     | AgentsAvailable::ImagePullFailed
-                    | AgentsAvailable::ModelNotCached,
+                    | AgentsAvailable::ModelNotCached
+                    | AgentsAvailable::NoDriver
+                    | AgentsAvailable::DriverTooOld
+                    | AgentsAvailable::NoDevice
+                    | AgentsAvailable::CardTooOld
+                    | AgentsAvailable::OutOfMemory
+                    | AgentsAvailable::DeviceLost
+                    | AgentsAvailable::DeviceFailed,
                 ..
             }) => ModelPhase::Failed,
             _ => ModelPhase::Starting,
@@ -83,6 +90,14 @@ impl Agents<'_> {
         let (rank, reason, message) = match &pod.state {
             AgentState::Ready(_) | AgentState::Terminating | AgentState::Gone => return None,
             AgentState::Crashing(words) => (1, AgentsAvailable::AgentFailed, format!("{model}: {words}")),
+            AgentState::GpuUnusable(fault) => {
+                let message = format!(
+                    "{model}: agent {} cannot use its GPU: {}",
+                    pod.name,
+                    fault.words()
+                );
+                (1, AgentsAvailable::from(*fault), message)
+            }
             AgentState::ImagePullFailed(words) => {
                 (2, AgentsAvailable::ImagePullFailed, format!("{model}: {words}"))
             }
@@ -177,6 +192,8 @@ pub fn available(
 
 #[cfg(test)]
 mod tests {
+    use cocoon_api::agent::GpuFault;
+
     use super::*;
 
     fn pod(state: AgentState) -> AgentPod {
@@ -246,6 +263,28 @@ mod tests {
             (observed.reason, observed.message.as_str()),
             ("ModelNotCached", "m: y")
         );
+    }
+
+    #[test]
+    fn a_gpu_that_cannot_be_used_has_a_reason_of_its_own_and_words_for_the_farm() {
+        for fault in GpuFault::ALL {
+            let observed = judge(1, &[pod(AgentState::GpuUnusable(fault))]);
+            assert_eq!((observed.status, observed.reason), (false, fault.word()));
+            assert_eq!(
+                observed.message,
+                format!("m: agent p cannot use its GPU: {}", fault.words())
+            );
+            let (inventory, requirements) = world();
+            let unusable = pod(AgentState::GpuUnusable(fault));
+            let agents = Agents {
+                model: "m",
+                gpus_per_replica: 1,
+                wanted: 1,
+                pods: vec![&unusable],
+                refused: None,
+            };
+            assert_eq!(agents.phase(&inventory, &requirements), ModelPhase::Failed);
+        }
     }
 
     #[test]

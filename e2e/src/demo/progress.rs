@@ -14,8 +14,6 @@ use kube::{
     runtime::{WatchStreamExt as _, watcher},
 };
 
-use crate::wait;
-
 /// Between two frames of the spinner.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -65,6 +63,7 @@ impl Progress {
         jobs: &Api<InferenceJob>,
         name: &str,
         condition: &str,
+        limit: Duration,
     ) -> Result<InferenceJob> {
         let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
         let stream = watcher(jobs.clone(), config).default_backoff().applied_objects();
@@ -82,9 +81,9 @@ impl Progress {
             }
             bail!("the watch of job {name} ended")
         };
-        tokio::time::timeout(wait::LIMIT, follow)
+        tokio::time::timeout(limit, follow)
             .await
-            .with_context(|| format!("job {name} was not {condition} within {:?}", wait::LIMIT))?
+            .with_context(|| format!("job {name} was not {condition} within {limit:?}"))?
     }
 
     fn show(&mut self, status: &InferenceJobStatus) {

@@ -8,7 +8,10 @@ use cocoon_ton::ChannelState;
 use kube::ResourceExt as _;
 use serde::Serialize;
 
-use crate::farm::{Farm, prices};
+use crate::{
+    answers::Answers,
+    farm::{Farm, prices},
+};
 
 /// What happened.
 #[derive(Debug, Serialize)]
@@ -40,6 +43,8 @@ pub struct Summary {
     pub seconds: f64,
     #[serde(skip)]
     order: Vec<&'static str>,
+    #[serde(skip)]
+    answers: Answers,
 }
 
 /// What the contract's getter shows.
@@ -90,11 +95,17 @@ impl Summary {
             phases: BTreeMap::new(),
             seconds: 0.0,
             order: Vec::new(),
+            answers: Answers::of(farm, job).await?,
         };
         for (name, duration) in phases {
             summary.phase(name, duration);
         }
         Ok(summary)
+    }
+
+    /// Fails unless the other run gave the same answers, to the byte, and the same bill, to the nanoTON.
+    pub fn ensure_equal(&self, other: &Self) -> Result<()> {
+        self.answers.ensure_equal(&other.answers)
     }
 
     /// Adds a phase.

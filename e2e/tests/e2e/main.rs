@@ -6,6 +6,7 @@
 mod bad_input;
 mod budgets;
 mod command_line;
+mod cuda;
 mod deletion;
 mod exactly_once;
 mod first_job;

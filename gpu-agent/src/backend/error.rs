@@ -1,5 +1,7 @@
 //! What can go wrong between the engine and a machine.
 
+use cocoon_api::agent::GpuFault;
+
 /// A batch that contradicts itself or the backend's limits: a fault of the caller. Nothing was computed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("cannot compute a batch: {problem}")]
@@ -29,6 +31,17 @@ impl DeviceFault {
             Self::Ecc => "DeviceEccError",
             Self::OutOfMemory => "DeviceOutOfMemory",
             Self::Failed => "DeviceFailed",
+        }
+    }
+}
+
+impl From<DeviceFault> for GpuFault {
+    fn from(fault: DeviceFault) -> Self {
+        match fault {
+            DeviceFault::Lost => Self::DeviceLost,
+            DeviceFault::Ecc => Self::DeviceEccError,
+            DeviceFault::OutOfMemory => Self::DeviceOutOfMemory,
+            DeviceFault::Failed => Self::DeviceFailed,
         }
     }
 }

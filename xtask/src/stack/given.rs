@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use super::{
-    CHAIN, DEMO_NAMESPACE, DESCRIPTION, OPERATOR_NAMESPACE, Parts, RELEASE, Up, address, build_binaries,
+    CHAIN, DEMO_NAMESPACES, DESCRIPTION, OPERATOR_NAMESPACE, Parts, RELEASE, Up, address, build_binaries,
     chain, count_gpus, process, succeed,
 };
 use crate::{cache, model, tools};
@@ -129,7 +129,9 @@ fn uninstall(kubeconfig: &Path) -> Result<()> {
                 .env("KUBECONFIG", kubeconfig),
         )
     };
-    delete(&["namespace", DEMO_NAMESPACE])?;
+    for namespace in DEMO_NAMESPACES {
+        delete(&["namespace", namespace])?;
+    }
     succeed(
         Command::new(tools::helm()?)
             .args(["uninstall", RELEASE, "--namespace", OPERATOR_NAMESPACE])

@@ -78,6 +78,16 @@ fn no_agent(world: &World<'_>, offer: &Offer) -> Observation {
     if let Some((name, words)) = unschedulable {
         return Scheduled::InsufficientGPU.condition(format!("agent {name} waits for a node: {words}"));
     }
+    let unusable = states().find_map(|(name, state)| match state {
+        AgentState::GpuUnusable(fault) => Some((name, fault.code())),
+        _ => None,
+    });
+    if let Some((name, code)) = unusable {
+        return Scheduled::GPUUnusable.condition(format!(
+            "agent {name} cannot use its GPU ({code}): condition AgentsAvailable of provider {} says what to do",
+            offer.provider
+        ));
+    }
     let failed = states().find_map(|(name, state)| match state {
         AgentState::ImagePullFailed(words) => Some(format!("agent {name} does not start: {words}")),
         // An agent's last words are its own: they are told to the farm alone.

@@ -88,17 +88,6 @@ fn advice(visible: Option<&str>) -> String {
     }
 }
 
-impl From<DeviceFault> for GpuFault {
-    fn from(fault: DeviceFault) -> Self {
-        match fault {
-            DeviceFault::Lost => Self::DeviceLost,
-            DeviceFault::Ecc => Self::DeviceEccError,
-            DeviceFault::OutOfMemory => Self::DeviceOutOfMemory,
-            DeviceFault::Failed => Self::DeviceFailed,
-        }
-    }
-}
-
 /// What a failed call of the driver means for the device.
 pub(super) fn device_error(what: &str, error: DriverError) -> DeviceError {
     let fault = device_fault(error);

@@ -35,12 +35,12 @@ impl Service {
         Self { gpus, driver, stop }
     }
 
-    fn granted(&self, gpus: Vec<Granted>) -> ContainerAllocateResponse {
+    fn granted(&self, gpus: &[Granted]) -> ContainerAllocateResponse {
         let ids: Vec<&str> = gpus.iter().map(|gpu| gpu.id.as_str()).collect();
         let visible = ids.join(",");
         tracing::info!(gpus = visible, "allocated");
         let mut response = match &self.driver {
-            Some(driver) => driver.response(&gpus),
+            Some(driver) => driver.response(gpus),
             None => ContainerAllocateResponse::default(),
         };
         response.envs.insert(VISIBLE_DEVICES.to_owned(), visible);
@@ -113,7 +113,7 @@ impl DevicePlugin for Service {
                 };
                 gpus.push(Granted { index, id });
             }
-            container_responses.push(self.granted(gpus));
+            container_responses.push(self.granted(&gpus));
         }
         Ok(Response::new(AllocateResponse { container_responses }))
     }

@@ -1,5 +1,6 @@
 //! What holds for every state.
 
+use cocoon_api::agent::GpuFault;
 use proptest::prelude::*;
 
 use super::*;
@@ -10,6 +11,7 @@ fn states() -> impl Strategy<Value = AgentState> {
         Just(AgentState::Starting),
         Just(AgentState::Unschedulable("words".into())),
         Just(AgentState::Crashing("words".into())),
+        Just(AgentState::GpuUnusable(GpuFault::DeviceLost)),
         Just(AgentState::VolumesMissing("words".into())),
         Just(AgentState::Terminating),
         Just(AgentState::Gone),

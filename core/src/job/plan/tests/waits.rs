@@ -1,5 +1,7 @@
 //! What a job waits for, and how it says so.
 
+use cocoon_api::agent::GpuFault;
+
 use super::*;
 
 #[test]
@@ -73,6 +75,10 @@ fn every_state_of_agents_has_its_reason() {
             0
         )]),
         "InsufficientGPU"
+    );
+    assert_eq!(
+        waits(vec![agent(AgentState::GpuUnusable(GpuFault::NoDriver), 0)]),
+        "GPUUnusable"
     );
     assert_eq!(
         waits(vec![agent(AgentState::Crashing("sha256".into()), 0)]),
