@@ -199,6 +199,26 @@ fn each_of_two_cards_with_the_whole_model_gives_the_bits_of_the_cpu_and_the_file
         });
 }
 
+#[test]
+fn a_file_is_verified_in_the_pass_that_loads_it() {
+    machine!("a_file_is_verified_in_the_pass_that_loads_it").run(|| {
+        let folder = tempfile::tempdir().expect("a folder");
+        let known = tiny::model(&folder, 4);
+        let length = std::fs::metadata(known.path()).expect("a file").len();
+        let digest = known.sha256().expect("readable");
+        let before = bytes_read();
+        let file = ModelFile::open_unverified(known.path()).expect("a valid file");
+        let spec = architectures::read(&file).expect("a supported architecture");
+        let cards = CudaOps::open_all().expect("a card");
+        Loaded::load_replicas(&file, &spec, cards).expect("the model loads");
+        file.verify(digest).expect("the file's digest");
+        let read = bytes_read() - before;
+        assert!(read < length + length / 10, "{read} of {length}");
+        let error = file.verify([7; 32]).expect_err("another digest");
+        assert!(error.to_string().contains("not the expected 0707"), "{error}");
+    });
+}
+
 /// Bytes that this process has read from files, as `/proc/self/io` counts them (proc(5)).
 fn bytes_read() -> u64 {
     number_of("/proc/self/io", "rchar:")
@@ -219,7 +239,7 @@ const LARGE: u64 = 131_072 * 272;
 fn weights_stream_to_a_card_and_the_host_never_holds_one_matrix() {
     machine!("weights_stream_to_a_card_and_the_host_never_holds_one_matrix").run(|| {
         let folder = tempfile::tempdir().expect("a folder");
-        // The rows of one of them are so long that a group of them is larger than a slot of the ring.
+        // The rows of one of them are so long that a group of them is larger than a piece of the ring.
         let file = tiny::large(&folder, 131_072);
         let spec = architectures::read(&file).expect("a supported architecture");
         let card = CudaOps::open(0).expect("a card");
@@ -292,7 +312,7 @@ fn serve(file: &ModelFile, more: &[&str]) -> String {
         .arg(file.path())
         .args([
             "--model-sha256",
-            &hex(&file.sha256()),
+            &hex::encode(file.sha256().expect("readable")),
             "--tls-cert",
             "-",
             "--tls-key",
@@ -311,10 +331,6 @@ fn serve(file: &ModelFile, more: &[&str]) -> String {
         .expect("the agent starts");
     assert!(!output.status.success());
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[test]
@@ -380,9 +396,15 @@ fn pipeline(file: &ModelFile) -> Decoder<CudaOps> {
 /// Steps of the decoding below: past the end of a chunk of positions.
 const STEPS: usize = 70;
 
-/// Decodes two sequences side by side, with penalties on ever more tokens: what each step chose, and what was launched until
-/// then, launch by launch and by graphs.
-fn decode(backend: &mut dyn Backend) -> Vec<(Vec<(u32, u32)>, [usize; 2])> {
+struct Step {
+    /// Tokens, with the bits of their log-probabilities.
+    chosen: Vec<(u32, u32)>,
+    /// Kernels until then: those that were launched one by one, and those of graphs.
+    launches: [usize; 2],
+}
+
+/// Decodes two sequences side by side, with penalties on ever more tokens.
+fn decode(backend: &mut dyn Backend) -> Vec<Step> {
     let mut texts = [vec![3], vec![4]];
     let mut found = Vec::new();
     for position in 0..STEPS {
@@ -415,7 +437,10 @@ fn decode(backend: &mut dyn Backend) -> Vec<(Vec<(u32, u32)>, [usize; 2])> {
             text.push(*token);
         }
         let bits = sampled.logprobs.iter().map(|logprob| logprob.to_bits());
-        found.push((sampled.ids.iter().copied().zip(bits).collect(), launches()));
+        found.push(Step {
+            chosen: sampled.ids.iter().copied().zip(bits).collect(),
+            launches: launches(),
+        });
     }
     found
 }
@@ -441,14 +466,16 @@ fn steps_that_repeat_are_recorded_once_and_replayed_with_the_same_bits() {
                 } else {
                     decode(&mut decoder(&file, CudaOps::open(0).expect("a card")))
                 };
-                let tokens = |steps: &[(Vec<(u32, u32)>, [usize; 2])]| {
-                    steps.iter().map(|(tokens, _)| tokens.clone()).collect::<Vec<_>>()
+                let tokens = |steps: &[Step]| {
+                    let chosen = steps.iter().map(|step| step.chosen.clone());
+                    chosen.collect::<Vec<_>>()
                 };
                 assert_eq!(tokens(&got), tokens(&expected));
-                let by_graphs = got[1].1[1] - got[0].1[1];
+                let by_graphs = got[1].launches[1] - got[0].launches[1];
                 assert!(by_graphs > 20, "the second step has {by_graphs} kernels");
                 for step in 1..STEPS {
-                    let [alone, graph] = [0, 1].map(|kind| got[step].1[kind] - got[step - 1].1[kind]);
+                    let [alone, graph] =
+                        [0, 1].map(|kind| got[step].launches[kind] - got[step - 1].launches[kind]);
                     // The first step with a second chunk of positions is of another kind.
                     if step == 64 {
                         assert!(alone > 20 && graph == 0, "step {step}: {alone} and {graph}");

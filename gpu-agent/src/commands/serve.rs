@@ -17,7 +17,13 @@ use gpu_agent::{
     },
     engine::{Engine, Options, measure},
     http::{Listeners, TlsFiles, serve, service::Service},
-    model::{architectures, chat::ChatTemplate, decoder::Loaded, spec::DecoderSpec, tokenizer::Tokenizer},
+    model::{
+        architectures,
+        chat::ChatTemplate,
+        decoder::{Loaded, plan::Demand},
+        spec::DecoderSpec,
+        tokenizer::Tokenizer,
+    },
     weights::file::ModelFile,
 };
 use tokio::{
@@ -121,32 +127,73 @@ fn start_logs() {
     tracing_subscriber::fmt().json().with_env_filter(filter).init();
 }
 
+/// Loads the model and verifies its digest in the same pass over the file. A file with another digest is told as that,
+/// whatever else is wrong with it, and nothing of it is served.
 fn load(arguments: &Arguments) -> anyhow::Result<Arc<Service>> {
-    let file = ModelFile::open(&arguments.model, Some(arguments.model_sha256))?;
-    let spec = architectures::read(&file)?;
-    let tokenizer = Arc::new(Tokenizer::read(&file)?);
-    let chat = ChatTemplate::read(&file, &tokenizer)?;
+    let file = ModelFile::open_unverified(&arguments.model)?;
+    let loaded = load_unverified(arguments, &file);
+    file.verify(arguments.model_sha256)?;
+    start(arguments, loaded?)
+}
+
+/// What is read of a model's file.
+struct Model {
+    backends: Vec<Box<dyn Backend>>,
+    tokenizer: Arc<Tokenizer>,
+    chat: Option<ChatTemplate>,
+    context: usize,
+}
+
+fn load_unverified(arguments: &Arguments, file: &ModelFile) -> anyhow::Result<Model> {
+    let spec = architectures::read(file)?;
+    let tokenizer = Arc::new(Tokenizer::read(file)?);
+    let chat = ChatTemplate::read(file, &tokenizer)?;
     let context = spec.context.min(arguments.context_length as usize);
-    let max_sequences = usize::from(arguments.max_sequences);
     let precision = if arguments.exact {
         Precision::Exact
     } else {
         Precision::Fast
     };
-    let mut backends = match arguments.backend {
+    let backends = match arguments.backend {
         BackendKind::Cpu => {
             let ops = CpuOps::new(precision, super::threads(arguments.threads)?)
                 .context("cannot start the compute threads")?;
-            vec![reserve(arguments, &file, spec, ops)?]
+            vec![reserve(arguments, file, spec, ops)?]
         }
         BackendKind::Cuda => {
             anyhow::ensure!(
                 !arguments.exact,
                 "--exact is a mode of the CPU backend: leave it out, or ask for --backend cpu"
             );
-            cards::load(arguments, &file, &spec)?
+            let sequences = usize::from(arguments.max_sequences);
+            let asked = cards::Asked {
+                demand: Demand {
+                    rows: BATCH_ROWS.max(sequences),
+                    sequences,
+                    context,
+                },
+                cache_bytes: arguments.cache_bytes,
+            };
+            cards::load(asked, file, &spec)?
         }
     };
+    Ok(Model {
+        backends,
+        tokenizer,
+        chat,
+        context,
+    })
+}
+
+/// Measures the backends, and starts the engine.
+fn start(arguments: &Arguments, model: Model) -> anyhow::Result<Arc<Service>> {
+    let Model {
+        mut backends,
+        tokenizer,
+        chat,
+        context,
+    } = model;
+    let max_sequences = usize::from(arguments.max_sequences);
     let machines: Vec<String> = backends.iter().map(|backend| backend.describe()).collect();
     let mut tokens_per_second = f64::INFINITY;
     for backend in &mut backends {
@@ -170,7 +217,7 @@ fn load(arguments: &Arguments) -> anyhow::Result<Arc<Service>> {
         .context("cannot start the engine's thread")?;
     let model = Served {
         name: arguments.model_name.clone(),
-        sha256: Sha256Digest(file.sha256()),
+        sha256: Sha256Digest(arguments.model_sha256),
         tokenizer,
         chat,
         context,

@@ -5,10 +5,11 @@
 
 use std::{
     fs::File,
-    io::{BufReader, Read},
+    io::BufReader,
     ops::Range,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
 };
 
 use sha2::{Digest, Sha256};
@@ -21,6 +22,9 @@ use super::{
 
 /// Bytes hashed at a time: large enough to hide the cost of a read, small beside any model.
 const HASH_CHUNK_BYTES: usize = 1 << 20;
+/// Bytes between two tensors that are read for the digest alone: more than any alignment. A tensor that is read far ahead
+/// of its turn does not make the digest run after it.
+const LARGEST_GAP_BYTES: u64 = 1 << 20;
 
 /// Why a model cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -65,12 +69,24 @@ pub enum ModelError {
 }
 
 /// An open model file.
+///
+/// Its digest is computed beside the reads of its tensors, as long as these come in the order of the file: a file that is loaded
+/// in that order is read once.
 #[derive(Debug)]
 pub struct ModelFile {
     path: PathBuf,
     file: File,
     header: Header,
-    sha256: [u8; 32],
+    digest: Mutex<Digesting>,
+}
+
+/// How far the digest has come.
+#[derive(Debug)]
+struct Digesting {
+    hash: Sha256,
+    /// Bytes of the file that are in it.
+    position: u64,
+    sha256: Option<[u8; 32]>,
 }
 
 impl ModelFile {
@@ -79,6 +95,17 @@ impl ModelFile {
     /// # Errors
     /// The file cannot be read, is no acceptable GGUF, or has another digest than `expected`.
     pub fn open(path: &Path, expected: Option<[u8; 32]>) -> Result<Self, ModelError> {
+        let file = Self::open_unverified(path)?;
+        let actual = file.sha256()?;
+        file.verify(expected.unwrap_or(actual))?;
+        Ok(file)
+    }
+
+    /// Opens a file and checks its header. Nothing may be served of it before [`ModelFile::verify`].
+    ///
+    /// # Errors
+    /// The file cannot be read, or is no acceptable GGUF.
+    pub fn open_unverified(path: &Path) -> Result<Self, ModelError> {
         let io = |source| ModelError::Io {
             path: path.to_owned(),
             source,
@@ -89,22 +116,34 @@ impl ModelFile {
             path: path.to_owned(),
             source,
         })?;
-        let sha256 = digest(&file).map_err(io)?;
-        if let Some(expected) = expected
-            && expected != sha256
-        {
-            let (expected, actual) = (hex::encode(expected), hex::encode(sha256));
-            return Err(ModelError::Digest {
-                path: path.to_owned(),
-                expected,
-                actual,
-            });
-        }
+        let mut digest = Digesting {
+            hash: Sha256::new(),
+            position: 0,
+            sha256: None,
+        };
+        let data = header.tensors.values().map(|info| info.offset).min();
+        digest.advance(&file, data.unwrap_or(length)).map_err(io)?;
         Ok(Self {
             path: path.to_owned(),
             file,
             header,
-            sha256,
+            digest: Mutex::new(digest),
+        })
+    }
+
+    /// Makes sure that the file has this digest, reading what was not read yet.
+    ///
+    /// # Errors
+    /// It has another one, or cannot be read.
+    pub fn verify(&self, expected: [u8; 32]) -> Result<(), ModelError> {
+        let actual = self.sha256()?;
+        if actual == expected {
+            return Ok(());
+        }
+        Err(ModelError::Digest {
+            path: self.path.clone(),
+            expected: hex::encode(expected),
+            actual: hex::encode(actual),
         })
     }
 
@@ -113,9 +152,45 @@ impl ModelFile {
         &self.header
     }
 
-    /// SHA-256 of the whole file.
-    pub fn sha256(&self) -> [u8; 32] {
-        self.sha256
+    /// SHA-256 of the whole file; reads what was not read yet.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn sha256(&self) -> Result<[u8; 32], ModelError> {
+        let mut digest = self.digest.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(sha256) = digest.sha256 {
+            return Ok(sha256);
+        }
+        digest
+            .advance(&self.file, u64::MAX)
+            .map_err(|source| self.io(source))?;
+        let sha256 = std::mem::take(&mut digest.hash).finalize().into();
+        digest.sha256 = Some(sha256);
+        Ok(sha256)
+    }
+
+    /// Reads bytes; those that the digest has come to go into it.
+    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), ModelError> {
+        self.file
+            .read_exact_at(out, offset)
+            .map_err(|source| self.io(source))?;
+        let mut digest = self.digest.lock().unwrap_or_else(PoisonError::into_inner);
+        let gap = offset.checked_sub(digest.position);
+        if digest.sha256.is_none() && gap.is_some_and(|gap| gap <= LARGEST_GAP_BYTES) {
+            digest
+                .advance(&self.file, offset)
+                .map_err(|source| self.io(source))?;
+            digest.hash.update(&*out);
+            digest.position += out.len() as u64;
+        }
+        Ok(())
+    }
+
+    fn io(&self, source: std::io::Error) -> ModelError {
+        ModelError::Io {
+            path: self.path.clone(),
+            source,
+        }
     }
 
     /// Where the file lies.
@@ -133,12 +208,7 @@ impl ModelFile {
         };
         let length = usize::try_from(info.length).map_err(|_| self.refuse(name, "is larger than memory"))?;
         let mut bytes = vec![0; length];
-        self.file
-            .read_exact_at(&mut bytes, info.offset)
-            .map_err(|source| ModelError::Io {
-                path: self.path.clone(),
-                source,
-            })?;
+        self.read(info.offset, &mut bytes)?;
         Ok(Some((info, bytes)))
     }
 
@@ -243,11 +313,7 @@ impl MatrixRows<'_> {
         let stride = self.row_bytes();
         out.resize(rows.len() * stride, 0);
         let offset = self.offset + rows.start as u64 * stride as u64;
-        let read = self.file.file.read_exact_at(out, offset);
-        read.map_err(|source| ModelError::Io {
-            path: self.file.path.clone(),
-            source,
-        })?;
+        self.file.read(offset, out)?;
         self.file.check_finite(self.name, self.kind, out)
     }
 
@@ -288,16 +354,19 @@ impl RawMatrix {
     }
 }
 
-fn digest(mut file: &File) -> std::io::Result<[u8; 32]> {
-    use std::io::Seek as _;
-    file.rewind()?;
-    let mut hash = Sha256::new();
-    let mut chunk = vec![0; HASH_CHUNK_BYTES];
-    loop {
-        let read = file.read(&mut chunk)?;
-        if read == 0 {
-            return Ok(hash.finalize().into());
+impl Digesting {
+    /// Takes in the file up to `end`, or up to its own end.
+    fn advance(&mut self, file: &File, end: u64) -> std::io::Result<()> {
+        let mut chunk = vec![0; HASH_CHUNK_BYTES];
+        while self.position < end {
+            let left = usize::try_from(end - self.position).unwrap_or(usize::MAX);
+            let read = file.read_at(&mut chunk[..left.min(HASH_CHUNK_BYTES)], self.position)?;
+            if read == 0 {
+                break;
+            }
+            self.hash.update(&chunk[..read]);
+            self.position += read as u64;
         }
-        hash.update(&chunk[..read]);
+        Ok(())
     }
 }

@@ -122,7 +122,7 @@ impl Agent {
         let file = support::model_file();
         let served = Served {
             name: "smollm2".to_owned(),
-            sha256: Sha256Digest(file.sha256()),
+            sha256: Sha256Digest(file.sha256().expect("readable")),
             chat: ChatTemplate::read(&file, &tokenizer).expect("a valid template"),
             tokenizer,
             context: CONTEXT,

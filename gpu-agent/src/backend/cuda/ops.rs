@@ -5,9 +5,8 @@ mod memory;
 mod products;
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
 
-use memory::{BLOCK_TOKENS, Form, SAMPLE_WORDS, Scratch, StreamError};
+use memory::{BLOCK_TOKENS, Form, SAMPLE_WORDS, Scratch};
 pub use memory::{Cache, Matrix, Tensor, Vector};
 
 use super::device::{Buffer, Device};
@@ -16,7 +15,7 @@ use super::launch::{Shape, Target, int};
 use super::layout::Layout;
 use super::modules::{self, Dot};
 use super::recording::Recordings;
-use super::ring::{Ring, SLOT_BYTES};
+use super::ring::{self, Ring};
 use super::staging::Staged;
 use crate::backend::Logits;
 use crate::backend::batch::Batch;
@@ -31,9 +30,6 @@ use crate::weights::{file::MatrixRows, quants::TensorType};
 
 /// The smallest magnitude that makes an activation no finite number.
 const FINITE: f32 = f32::INFINITY;
-
-/// Copies of a slot that a link is measured with: a second of the slowest link, 2 ms of a fast one.
-const MEASURED_COPIES: u32 = 8;
 
 /// The operations on one card.
 pub struct CudaOps {
@@ -108,26 +104,7 @@ impl CudaOps {
     /// # Errors
     /// The card failed, or has no memory for one copy.
     pub fn link_speed(&self) -> Result<f64, DeviceError> {
-        let bytes = SLOT_BYTES.min(usize::try_from(self.memory().0 / 8).unwrap_or(SLOT_BYTES));
-        let mut ring = Ring::new(&self.device, bytes)?;
-        let to = self.device.allocate(bytes, "a measurement");
-        let to = to.map_err(|error| DeviceError {
-            fault: error.fault,
-            what: error.what,
-        })?;
-        let mut copy = |count: u32| {
-            let started = Instant::now();
-            for _ in 0..count {
-                ring.slot()?;
-                ring.send(&[(&self.device, &to)], &[(0..bytes, 0)])?;
-            }
-            self.device.synchronize()?;
-            Ok(started.elapsed().as_secs_f64())
-        };
-        copy(1)?;
-        let time = copy(MEASURED_COPIES)?;
-        let each = f64::from(u32::try_from(bytes).unwrap_or(u32::MAX));
-        Ok(f64::from(MEASURED_COPIES) * each / time.max(f64::MIN_POSITIVE))
+        ring::link_speed(&self.device)
     }
 
     /// Uses these units, whose results have the same bits. Tensor cores that the card lacks are not used.
@@ -186,37 +163,6 @@ impl CudaOps {
         }
         Ok(bad)
     }
-}
-
-/// Streams a matrix through the ring, which is made when it is first needed, and anew where its slots are too small for a
-/// group of rows.
-fn stream(
-    ring: &mut Option<Ring>,
-    source: &MatrixRows<'_>,
-    layout: Layout,
-    targets: &[(&Device, &Buffer)],
-) -> Result<(), MatrixError> {
-    let Some((device, _)) = targets.first() else {
-        return Ok(());
-    };
-    let refused = |error: DeviceError| AllocationError {
-        what: error.what,
-        bytes: layout.bytes() as u64,
-        available: device.memory().0,
-        fault: error.fault,
-    };
-    let least = layout.group_bytes().max(SLOT_BYTES);
-    if ring.as_ref().is_none_or(|ring| ring.slot_bytes() < least) {
-        *ring = None;
-    }
-    let ring = match ring {
-        Some(ring) => ring,
-        None => ring.insert(Ring::new(device, least).map_err(refused)?),
-    };
-    memory::stream_matrix(ring, source, layout, targets).map_err(|error| match error {
-        StreamError::Read(error) => MatrixError::Model(error),
-        StreamError::Device(error) => refused(error).into(),
-    })
 }
 
 /// `(logit − largest) − ln(mass / 2⁴⁰)`, the logarithm in double precision: docs/arithmetic.md, "Sampling".
@@ -291,7 +237,7 @@ impl Ops for CudaOps {
         let targets: Vec<(&Device, &Buffer)> = devices.zip(&buffers).collect();
         if let Some(first) = machines.first() {
             let mut ring = first.ring.lock().unwrap_or_else(PoisonError::into_inner);
-            stream(&mut ring, source, layout, &targets)?;
+            memory::stream(&mut ring, source, layout, &targets)?;
         }
         let matrix = |weights| Matrix {
             layout,

@@ -1,7 +1,7 @@
-//! Page-locked memory through which weights stream to the cards, a slot at a time.
+//! Page-locked memory through which weights stream to the cards, a piece at a time.
 //!
-//! One slot is filled while others are copied: the host holds a few slots, however large the file is, and every card takes
-//! its copy of the same slot.
+//! One piece is filled while others are copied: the host holds a few pieces, however large the file is, and every card takes
+//! its copy of the same piece.
 #![expect(
     unsafe_code,
     reason = "page-locked memory comes from the driver, and copies from it go on after their calls have returned"
@@ -9,6 +9,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Instant;
 
 use cudarc::driver::{CudaContext, CudaEvent, result, sys};
 
@@ -16,19 +17,22 @@ use super::device::{Buffer, Device};
 use super::error::device_error;
 use crate::backend::error::DeviceError;
 
-/// Slots: one that is filled, one that is copied, and one for the unevenness of both.
-const SLOTS: usize = 3;
-/// Bytes of a slot, unless a matrix has groups of rows that are larger: on the fastest link a copy of them takes
+/// Pieces: one that is filled, one that is copied, and one for the unevenness of both.
+const PIECES: usize = 3;
+/// Bytes of a piece, unless a matrix has groups of rows that are larger: on the fastest link a copy of them takes
 /// 0.1 ms, many times what its start takes.
-pub(super) const SLOT_BYTES: usize = 4 << 20;
+pub(super) const PIECE_BYTES: usize = 4 << 20;
 
-/// The slots, used in turn.
+/// Copies of a piece that a link is measured with: an eighth of a second of the slowest link, 2 ms of a fast one.
+const MEASURED_COPIES: u32 = 8;
+
+/// The pieces, used in turn.
 pub(super) struct Ring {
-    slots: Vec<Slot>,
+    pieces: Vec<Piece>,
     next: usize,
 }
 
-struct Slot {
+struct Piece {
     memory: Pinned,
     /// Copies from it that may still be under way.
     copies: Vec<CudaEvent>,
@@ -68,7 +72,7 @@ impl Pinned {
     }
 
     fn bytes_mut(&mut self) -> &mut [u8] {
-        // SAFETY: as in `bytes`; copies to a card only read it, and its slot waits for them first.
+        // SAFETY: as in `bytes`; copies to a card only read it, and its piece waits for them first.
         unsafe { std::slice::from_raw_parts_mut(self.start, self.bytes) }
     }
 }
@@ -77,13 +81,13 @@ impl Drop for Pinned {
     fn drop(&mut self) {
         // A card that is lost has nothing to give back; there is nobody to tell.
         if self.context.bind_to_thread().is_ok() {
-            // SAFETY: the driver gave this memory, it is freed once, and its slot has waited for all copies.
+            // SAFETY: the driver gave this memory, it is freed once, and its piece has waited for all copies.
             let _ = unsafe { result::free_host(self.start.cast()) };
         }
     }
 }
 
-impl Slot {
+impl Piece {
     fn wait(&mut self) -> Result<(), DeviceError> {
         let mut outcome = Ok(());
         for copy in self.copies.drain(..) {
@@ -95,7 +99,7 @@ impl Slot {
     }
 }
 
-impl Drop for Slot {
+impl Drop for Piece {
     fn drop(&mut self) {
         // A copy that failed is over, too.
         let _ = self.wait();
@@ -103,60 +107,60 @@ impl Drop for Slot {
 }
 
 impl Ring {
-    /// Slots of `slot_bytes`.
+    /// Pieces of `piece_bytes`.
     ///
     /// # Errors
     /// The driver has no page-locked memory left.
-    pub(super) fn new(device: &Device, slot_bytes: usize) -> Result<Self, DeviceError> {
-        let slot = |_| {
-            Ok(Slot {
-                memory: Pinned::new(device, slot_bytes)?,
+    pub(super) fn new(device: &Device, piece_bytes: usize) -> Result<Self, DeviceError> {
+        let piece = |_| {
+            Ok(Piece {
+                memory: Pinned::new(device, piece_bytes)?,
                 copies: Vec::new(),
             })
         };
         Ok(Self {
-            slots: (0..SLOTS).map(slot).collect::<Result<_, _>>()?,
+            pieces: (0..PIECES).map(piece).collect::<Result<_, _>>()?,
             next: 0,
         })
     }
 
-    /// Bytes of each slot.
-    pub(super) fn slot_bytes(&self) -> usize {
-        self.slots[0].memory.bytes
+    /// Bytes of each piece.
+    pub(super) fn piece_bytes(&self) -> usize {
+        self.pieces[0].memory.bytes
     }
 
-    /// The next slot, once every copy from it is done.
+    /// The next piece, once every copy from it is done.
     ///
     /// # Errors
     /// A card failed.
-    pub(super) fn slot(&mut self) -> Result<&mut [u8], DeviceError> {
-        let slot = &mut self.slots[self.next];
-        slot.wait()?;
-        Ok(slot.memory.bytes_mut())
+    pub(super) fn piece(&mut self) -> Result<&mut [u8], DeviceError> {
+        let piece = &mut self.pieces[self.next];
+        piece.wait()?;
+        Ok(piece.memory.bytes_mut())
     }
 
-    /// Starts copies of parts of this slot to the same offsets of a buffer on each card, and goes on to the next slot.
+    /// Starts copies of parts of this piece to the same offsets of a buffer on each card, and goes on to the next piece.
     ///
     /// # Errors
     /// A card failed.
     ///
     /// # Panics
-    /// A part is not within the slot, or its copy not within a buffer.
+    /// A part is not within the piece, or its copy not within a buffer.
     pub(super) fn send(
         &mut self,
         targets: &[(&Device, &Buffer)],
         parts: &[(Range<usize>, usize)],
     ) -> Result<(), DeviceError> {
-        let slot = &mut self.slots[self.next];
-        self.next = (self.next + 1) % SLOTS;
+        let piece = &mut self.pieces[self.next];
+        self.next = (self.next + 1) % PIECES;
         let failed = |error| device_error("a copy of weights to the card", error);
         for (device, buffer) in targets {
             device.context().bind_to_thread().map_err(failed)?;
             let stream = device.stream();
             for (part, offset) in parts {
-                let bytes = &slot.memory.bytes()[part.clone()];
+                let bytes = &piece.memory.bytes()[part.clone()];
                 assert!(offset + bytes.len() <= buffer.bytes(), "a copy beyond its buffer");
-                // SAFETY: the copy stays within the buffer, which lives on this stream; the slot's memory stays as it is
+                // SAFETY: the copy stays within the buffer, which lives on this stream; the piece's memory stays as it is
                 // until the event behind the copy was waited for, which its next use and its end do.
                 unsafe {
                     result::memcpy_htod_async(buffer.address() + *offset as u64, bytes, stream.cu_stream())
@@ -165,8 +169,35 @@ impl Ring {
             }
             let event = device.context().new_event(None).map_err(failed)?;
             event.record(stream).map_err(failed)?;
-            slot.copies.push(event);
+            piece.copies.push(event);
         }
         Ok(())
     }
+}
+
+/// Bytes a second from page-locked memory to a card, measured with a few copies.
+///
+/// # Errors
+/// The card failed, or has no memory for one copy.
+pub(super) fn link_speed(device: &Device) -> Result<f64, DeviceError> {
+    let bytes = PIECE_BYTES.min(usize::try_from(device.memory().0 / 8).unwrap_or(PIECE_BYTES));
+    let mut ring = Ring::new(device, bytes)?;
+    let to = device.allocate(bytes, "a measurement");
+    let to = to.map_err(|error| DeviceError {
+        fault: error.fault,
+        what: error.what,
+    })?;
+    let mut copy = |count: u32| {
+        let started = Instant::now();
+        for _ in 0..count {
+            ring.piece()?;
+            ring.send(&[(device, &to)], &[(0..bytes, 0)])?;
+        }
+        device.synchronize()?;
+        Ok(started.elapsed().as_secs_f64())
+    };
+    copy(1)?;
+    let time = copy(MEASURED_COPIES)?;
+    let each = f64::from(u32::try_from(bytes).unwrap_or(u32::MAX));
+    Ok(f64::from(MEASURED_COPIES) * each / time.max(f64::MIN_POSITIVE))
 }

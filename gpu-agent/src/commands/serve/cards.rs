@@ -15,11 +15,18 @@ use gpu_agent::{
     weights::file::ModelFile,
 };
 
-use super::{Arguments, BATCH_ROWS};
+/// What is asked of the GPUs.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked {
+    /// Rows of a batch, sequences at once on all GPUs together, and tokens of one.
+    pub(super) demand: Demand,
+    /// Bytes of working memory and cache at most, on each GPU.
+    pub(super) cache_bytes: Option<u64>,
+}
 
 /// The model on the GPUs that are visible: one backend for each that has the whole model, or one for all of them.
 pub(super) fn load(
-    arguments: &Arguments,
+    asked: Asked,
     file: &ModelFile,
     spec: &DecoderSpec,
 ) -> anyhow::Result<Vec<Box<dyn Backend>>> {
@@ -35,14 +42,8 @@ pub(super) fn load(
         .first()
         .and_then(Option::as_ref)
         .context("no GPU was opened")?;
-    let sequences = usize::from(arguments.max_sequences);
-    let demand = Demand {
-        rows: BATCH_ROWS.max(sequences),
-        sequences,
-        context: spec.context.min(arguments.context_length as usize),
-    };
     let needs = |demand: Demand| Needs::of(file, spec, first, &limits(spec, first, demand));
-    let plan = Plan::new(&needs, &memory, demand)?;
+    let plan = Plan::new(&needs, &memory, asked.demand)?;
     for line in plan.lines(&memory) {
         tracing::info!(plan = line, spread = ?plan.spread, "memory is planned");
     }
@@ -64,9 +65,7 @@ pub(super) fn load(
     };
     let parts = loaded.into_iter().zip(&plan.cards);
     parts
-        .map(|(loaded, part)| {
-            Ok(Box::new(loaded.reserve(budget(arguments, &plan, part))?) as Box<dyn Backend>)
-        })
+        .map(|(loaded, part)| Ok(Box::new(loaded.reserve(budget(asked, &plan, part))?) as Box<dyn Backend>))
         .collect()
 }
 
@@ -83,9 +82,9 @@ fn limits(spec: &DecoderSpec, card: &CudaOps, demand: Demand) -> Limits {
 }
 
 /// What was planned, as a budget: the plan has made sure that it fits.
-fn budget(arguments: &Arguments, plan: &Plan, part: &CardPlan) -> Budget {
+fn budget(asked: Asked, plan: &Plan, part: &CardPlan) -> Budget {
     Budget {
-        bytes: arguments.cache_bytes.unwrap_or(u64::MAX),
+        bytes: asked.cache_bytes.unwrap_or(u64::MAX),
         rows: plan.demand.rows,
         outputs: plan.demand.sequences,
         context: plan.demand.context,

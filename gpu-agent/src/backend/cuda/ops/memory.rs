@@ -5,10 +5,10 @@ use std::ops::Range;
 use crate::backend::cuda::device::{Buffer, Device};
 use crate::backend::cuda::launch::{Activations, CHUNK, Target, int};
 use crate::backend::cuda::layout::{LANES, Layout, Plane};
-use crate::backend::cuda::ring::Ring;
+use crate::backend::cuda::ring::{PIECE_BYTES, Ring};
 use crate::backend::error::{AllocationError, DeviceError, DeviceFault};
 use crate::backend::limits::Limits;
-use crate::backend::ops::CacheShape;
+use crate::backend::ops::{CacheShape, MatrixError};
 use crate::weights::file::{MatrixRows, ModelError};
 
 /// Tokens of one block of the cache: what the kernels are written for.
@@ -42,26 +42,57 @@ impl Matrix {
     }
 }
 
+/// Streams a matrix through the ring, which is made when it is first needed, and anew where its pieces are too small for a
+/// group of rows.
+pub(super) fn stream(
+    ring: &mut Option<Ring>,
+    source: &MatrixRows<'_>,
+    layout: Layout,
+    targets: &[(&Device, &Buffer)],
+) -> Result<(), MatrixError> {
+    let Some((device, _)) = targets.first() else {
+        return Ok(());
+    };
+    let refused = |error: DeviceError| AllocationError {
+        what: error.what,
+        bytes: layout.bytes() as u64,
+        available: device.memory().0,
+        fault: error.fault,
+    };
+    let least = layout.group_bytes().max(PIECE_BYTES);
+    if ring.as_ref().is_none_or(|ring| ring.piece_bytes() < least) {
+        *ring = None;
+    }
+    let ring = match ring {
+        Some(ring) => ring,
+        None => ring.insert(Ring::new(device, least).map_err(refused)?),
+    };
+    stream_matrix(ring, source, layout, targets).map_err(|error| match error {
+        StreamError::Read(error) => MatrixError::Model(error),
+        StreamError::Device(error) => refused(error).into(),
+    })
+}
+
 /// Streams a matrix to a buffer on each card: some groups of rows at a time are read, packed once, and copied.
-pub(super) fn stream_matrix(
+fn stream_matrix(
     ring: &mut Ring,
     source: &MatrixRows<'_>,
     layout: Layout,
     targets: &[(&Device, &Buffer)],
 ) -> Result<(), StreamError> {
     let (mut raw, mut group) = (Vec::new(), vec![0; layout.group_bytes()]);
-    let most = (ring.slot_bytes() / layout.group_bytes().max(1)).max(1);
+    let most = (ring.piece_bytes() / layout.group_bytes().max(1)).max(1);
     let stride = source.row_bytes();
     for first in (0..layout.groups()).step_by(most) {
         let groups = first..layout.groups().min(first + most);
         let count = groups.len();
         source.read(first * LANES..source.rows.min(groups.end * LANES), &mut raw)?;
-        let slot = ring.slot()?;
+        let piece = ring.piece()?;
         for (index, rows) in raw.chunks(LANES * stride).enumerate() {
             layout.pack_group(source.kind, rows.chunks_exact(stride), &mut group);
             for plane in layout.planes() {
                 let part = &group[plane.packed.clone()];
-                slot[plane.packed.start * count + index * part.len()..][..part.len()].copy_from_slice(part);
+                piece[plane.packed.start * count + index * part.len()..][..part.len()].copy_from_slice(part);
             }
         }
         let parts = layout.planes().map(|Plane { packed, offset }| {
@@ -77,7 +108,7 @@ pub(super) fn stream_matrix(
 
 /// Why a matrix did not reach the cards.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum StreamError {
+enum StreamError {
     #[error(transparent)]
     Read(#[from] ModelError),
     #[error(transparent)]

@@ -2,7 +2,8 @@
 
 use cocoon_api::agent::GpuFault;
 
-use super::{Card, Demand, Needs, Plan, SPARE_PART};
+use super::place::{Card, Demand, Plan, SPARE_PART, human};
+use crate::model::decoder::needs::Needs;
 
 /// Most cards that a refusal asks for: more than any known rig has.
 const MOST_CARDS: usize = 16;
@@ -151,17 +152,5 @@ fn scale(needs: Needs, percent: u64) -> Needs {
         embedding: part(needs.embedding),
         head: part(needs.head),
         ..needs
-    }
-}
-
-/// Bytes as people read them.
-pub fn human(bytes: u64) -> String {
-    const UNITS: [(u64, &str); 3] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
-    match UNITS.iter().find(|(unit, _)| bytes >= *unit) {
-        None => format!("{bytes} bytes"),
-        Some((unit, name)) => {
-            let tenths = bytes / (unit / 10).max(1);
-            format!("{}.{} {name}", tenths / 10, tenths % 10)
-        }
     }
 }

@@ -1,3 +1,5 @@
+use std::ops::Range;
+
 use cocoon_api::agent::GpuFault;
 use proptest::prelude::*;
 
