@@ -27,6 +27,7 @@ use cache::{BLOCK_TOKENS, Cache};
 pub use isa::Isa;
 use matrix::Matrix;
 use numbers::{Bound, Faults};
+use packed::Arena;
 use pool::Pool;
 pub use precision::Precision;
 use rows::each_row;
@@ -53,6 +54,8 @@ pub struct CpuOps {
     pool: Pool,
     /// Quantised input of the product at hand, kept for its memory.
     activations: Activations,
+    /// Memory of packed weights.
+    arena: Arena,
     attention: attention::Scratch,
     exact: matrix::Scratch,
     staged: Staged,
@@ -82,6 +85,7 @@ impl CpuOps {
             isa: isa.min(Isa::detect()),
             pool: Pool::start(threads)?,
             activations: Activations::default(),
+            arena: Arena::default(),
             attention: attention::Scratch::new(threads),
             exact: matrix::Scratch::new(threads),
             staged: Staged::new(BLOCK_TOKENS, threads),
@@ -192,7 +196,7 @@ impl Ops for CpuOps {
 
     fn matrix(&mut self, raw: RawMatrix, care: Care) -> Result<Matrix, AllocationError> {
         memory::claim("a weight matrix", raw.bytes.len() as u64)?;
-        Ok(Matrix::new(raw, self.precision, care))
+        Matrix::new(raw, self.precision, care, &mut self.arena)
     }
 
     fn vector(&mut self, values: Vec<f32>) -> Result<Vec<f32>, AllocationError> {
