@@ -27,6 +27,7 @@ use cache::{BLOCK_TOKENS, Cache};
 pub use isa::Isa;
 use matrix::Matrix;
 use numbers::{Bound, Faults};
+use packed::Arena;
 use pool::Pool;
 pub use precision::Precision;
 use rows::each_row;
@@ -56,6 +57,8 @@ pub struct CpuOps {
     pool: Pool,
     /// Quantised input of the product at hand, kept for its memory.
     activations: Activations,
+    /// Memory of packed weights.
+    arena: Arena,
     attention: attention::Scratch,
     exact: matrix::Scratch,
     staged: Staged,
@@ -85,6 +88,7 @@ impl CpuOps {
             isa: isa.min(Isa::detect()),
             pool: Pool::start(threads)?,
             activations: Activations::default(),
+            arena: Arena::default(),
             attention: attention::Scratch::new(threads),
             exact: matrix::Scratch::new(threads),
             staged: Staged::new(BLOCK_TOKENS, threads),
@@ -202,9 +206,9 @@ impl Ops for CpuOps {
         source: &MatrixRows<'_>,
         care: Care,
     ) -> Result<Vec<Matrix>, MatrixError> {
-        let bring = |machine: &Self, raw: RawMatrix| -> Result<Matrix, AllocationError> {
+        let bring = |machine: &mut Self, raw: RawMatrix| -> Result<Matrix, AllocationError> {
             memory::claim("a weight matrix", raw.bytes.len() as u64)?;
-            Ok(Matrix::new(raw, machine.precision, care))
+            Matrix::new(raw, machine.precision, care, &mut machine.arena)
         };
         let raw = source.read_all()?;
         let Some((last, others)) = machines.split_last() else {

@@ -17,6 +17,8 @@ use crate::backend::{
 pub(super) const TILE: usize = 8;
 /// Columns of half a group: `Q6_K` has a scale for each.
 const HALF: usize = GROUP / 2;
+/// The unsigned byte that stands for zero where weights are bytes; where they have fewer bits, their zero is smaller.
+const ZERO: i32 = 128;
 /// Bits of infinity: what is not below is no finite number.
 const INFINITY: u32 = f32::INFINITY.to_bits();
 
@@ -29,10 +31,11 @@ pub(super) struct TileGroup {
     pub(super) scales: [f32; TILE],
     /// `scale · Σ quant`, and `scale · Σ (quant + residual / 254)`
     pub(super) totals: [[f32; TILE]; 2],
-    /// Minus the sum of the quants of the first half, of the second, and of both.
-    pub(super) negated: [[i32; TILE]; 3],
-    /// As `negated`, of the residuals.
-    pub(super) negated_residuals: [[i32; TILE]; 3],
+    /// What dots with weights start from whose zero is 128: minus 128 times the sum of the quants of the first half, of
+    /// the second, and of both.
+    pub(super) starts: [[i32; TILE]; 3],
+    /// As `starts`, of the residuals.
+    pub(super) residual_starts: [[i32; TILE]; 3],
     /// What rounding to quants lost; left over from earlier unless asked for.
     pub(super) residuals: [[i8; GROUP]; TILE],
 }
@@ -41,8 +44,8 @@ const EMPTY: TileGroup = TileGroup {
     quants: [[0; GROUP]; TILE],
     scales: [0.0; TILE],
     totals: [[0.0; TILE]; 2],
-    negated: [[0; TILE]; 3],
-    negated_residuals: [[0; TILE]; 3],
+    starts: [[0; TILE]; 3],
+    residual_starts: [[0; TILE]; 3],
     residuals: [[0; GROUP]; TILE],
 };
 
@@ -95,8 +98,8 @@ fn quantise_row(isa: Isa, row: &[f32], groups: &mut [TileGroup], place: usize, f
     if isa == Isa::Scalar {
         for (values, group) in row.chunks(GROUP).zip(groups) {
             let quantised = definition(values, fine);
-            group.negated = with_sums(group.negated, place, &quantised.quants);
-            group.negated_residuals = with_sums(group.negated_residuals, place, &quantised.residuals);
+            group.starts = with_sums(group.starts, place, &quantised.quants);
+            group.residual_starts = with_sums(group.residual_starts, place, &quantised.residuals);
             group.quants[place] = quantised.quants;
             group.residuals[place] = quantised.residuals;
             group.scales[place] = quantised.scale;
@@ -118,9 +121,9 @@ fn quantise_row(isa: Isa, row: &[f32], groups: &mut [TileGroup], place: usize, f
 fn with_sums(mut sums: [[i32; TILE]; 3], place: usize, quants: &[i8; GROUP]) -> [[i32; TILE]; 3] {
     let sum = |quants: &[i8]| -> i32 { quants.iter().copied().map(i32::from).sum() };
     let (first, second) = (sum(&quants[..HALF]), sum(&quants[HALF..]));
-    sums[0][place] = -first;
-    sums[1][place] = -second;
-    sums[2][place] = -(first + second);
+    sums[0][place] = first * -ZERO;
+    sums[1][place] = second * -ZERO;
+    sums[2][place] = (first + second) * -ZERO;
     sums
 }
 
@@ -190,9 +193,9 @@ for_every_isa! {
                 (first.iter().sum::<i32>(), second.iter().sum::<i32>())
             };
             let (first, second) = sums(&rounded);
-            group.negated[0][place] = -first;
-            group.negated[1][place] = -second;
-            group.negated[2][place] = -(first + second);
+            group.starts[0][place] = first * -ZERO;
+            group.starts[1][place] = second * -ZERO;
+            group.starts[2][place] = (first + second) * -ZERO;
             let total = (first + second) as f32;
             group.scales[place] = scale;
             group.totals[0][place] = scale * total;
@@ -201,9 +204,9 @@ for_every_isa! {
                     *residual = *rest as i8;
                 }
                 let (first, second) = sums(&rest);
-                group.negated_residuals[0][place] = -first;
-                group.negated_residuals[1][place] = -second;
-                group.negated_residuals[2][place] = -(first + second);
+                group.residual_starts[0][place] = first * -ZERO;
+                group.residual_starts[1][place] = second * -ZERO;
+                group.residual_starts[2][place] = (first + second) * -ZERO;
                 group.totals[1][place] = scale * (total + (first + second) as f32 * RESIDUAL);
             }
         }

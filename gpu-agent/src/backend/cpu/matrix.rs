@@ -9,11 +9,11 @@ use super::{
     Isa, Precision, Tensor,
     activations::Activations,
     elementwise::dot,
-    packed::{Packed, ROWS, TileSums},
+    packed::{self, Arena, Packed, ROWS},
     pool::{Parts, Pool},
 };
 use crate::{
-    backend::ops::Care,
+    backend::{error::AllocationError, ops::Care},
     weights::{file::RawMatrix, quants::dequantise},
 };
 
@@ -33,11 +33,18 @@ enum Encoding {
 }
 
 impl Matrix {
-    pub(super) fn new(raw: RawMatrix, precision: Precision, care: Care) -> Self {
-        Self(match precision {
+    /// # Errors
+    /// The process may not map as much memory as the repacked matrix takes.
+    pub(super) fn new(
+        raw: RawMatrix,
+        precision: Precision,
+        care: Care,
+        arena: &mut Arena,
+    ) -> Result<Self, AllocationError> {
+        Ok(Self(match precision {
             Precision::Exact => Encoding::Raw(raw),
-            Precision::Fast => Encoding::Packed(Packed::new(&raw, care)),
-        })
+            Precision::Fast => Encoding::Packed(Packed::new(&raw, care, arena)?),
+        }))
     }
 
     /// How finely products want their activations quantised, if at all.
@@ -81,8 +88,7 @@ pub(super) struct Scratch(Vec<Mutex<Room>>);
 struct Room {
     /// A decoded row.
     row: Vec<f32>,
-    /// Sums of a row group for every token.
-    sums: Vec<TileSums>,
+    packed: packed::Room,
 }
 
 impl Scratch {
@@ -134,7 +140,7 @@ pub(super) fn multiply(
                     let room = &mut *scratch.0[thread].lock().unwrap_or_else(PoisonError::into_inner);
                     match &target.matrix.0 {
                         Encoding::Packed(packed) => {
-                            target.packed(isa, packed, group, activations, x.rows, &mut room.sums);
+                            target.packed(isa, packed, group, activations, x.rows, &mut room.packed);
                         }
                         Encoding::Raw(raw) => target.raw(isa, raw, group, x, &mut room.row),
                     }
@@ -159,10 +165,10 @@ impl Target<'_> {
         group: usize,
         activations: &Activations,
         tokens: usize,
-        sums: &mut Vec<TileSums>,
+        room: &mut packed::Room,
     ) {
-        packed.multiply(isa, group, activations, tokens, sums);
-        for (token, sums) in sums.as_flattened().iter().enumerate().take(tokens) {
+        packed.multiply(isa, group, activations, tokens, room);
+        for (token, sums) in room.sums().enumerate().take(tokens) {
             self.write(token, group * ROWS, sums);
         }
     }

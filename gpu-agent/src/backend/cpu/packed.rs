@@ -10,6 +10,7 @@
 //! activations, which is exact; other types have a minimum. Scales stand at the head of each segment, so that a row group
 //! is one stretch of memory.
 
+mod arena;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
@@ -20,6 +21,8 @@ mod kernel;
 mod place;
 mod scalar;
 
+pub(super) use arena::Arena;
+use arena::Stretch;
 pub(super) use form::ROWS;
 use form::{BLOCKS, Form, LINE};
 
@@ -28,7 +31,7 @@ use super::{
     activations::{Activations, TILE, TileGroup},
 };
 use crate::{
-    backend::{arithmetic::GROUP, ops::Care},
+    backend::{arithmetic::GROUP, error::AllocationError, ops::Care},
     weights::{
         file::RawMatrix,
         quants::{Block, each_block},
@@ -36,7 +39,32 @@ use crate::{
 };
 
 /// Sums of 16 rows for each token of a tile.
-pub(super) type TileSums = [[f32; ROWS]; TILE];
+type TileSums = [[f32; ROWS]; TILE];
+
+/// Working memory of one thread, kept from one row group to the next.
+#[derive(Debug)]
+pub(super) struct Room {
+    /// Sums of a row group for every token, a tile after the other.
+    sums: Vec<TileSums>,
+    /// A segment whose quants were brought to bytes.
+    bytes: Box<[Line; Form::LARGEST_BYTES]>,
+}
+
+impl Default for Room {
+    fn default() -> Self {
+        Self {
+            sums: Vec::new(),
+            bytes: Box::new([Line([0; LINE]); Form::LARGEST_BYTES]),
+        }
+    }
+}
+
+impl Room {
+    /// Sums of the row group that was multiplied last, of each token.
+    pub(super) fn sums(&self) -> impl Iterator<Item = &[f32; ROWS]> {
+        self.sums.as_flattened().iter()
+    }
+}
 
 /// 64 bytes on a cache line of their own.
 #[derive(Debug, Clone, Copy)]
@@ -53,23 +81,25 @@ pub(super) struct Packed {
     /// Number of the [`Form`].
     number: u8,
     /// `[row groups, segments, header and blocks]`
-    lines: Vec<Line>,
+    lines: Stretch,
 }
 
 impl Packed {
-    /// Repacks a matrix.
-    pub(super) fn new(raw: &RawMatrix, care: Care) -> Self {
+    /// Repacks a matrix into memory of the arena.
+    ///
+    /// # Errors
+    /// The process may not map as much.
+    pub(super) fn new(raw: &RawMatrix, care: Care, arena: &mut Arena) -> Result<Self, AllocationError> {
         let number = Form::number(raw.kind);
         let groups = raw.columns.div_ceil(GROUP);
+        let total = raw.rows.div_ceil(ROWS) * row_group_lines(Form::of(number), groups);
         let mut packed = Self {
             rows: raw.rows,
             care,
             groups,
             number,
-            lines: Vec::new(),
+            lines: arena.take(total)?,
         };
-        let total = raw.rows.div_ceil(ROWS) * packed.row_group_lines();
-        packed.lines = vec![Line([0; LINE]); total];
         for row in 0..raw.rows {
             each_block(raw.kind, raw.row(row), |group, block| {
                 packed.place(row, group, block);
@@ -79,7 +109,7 @@ impl Packed {
         for row in raw.rows..raw.rows.next_multiple_of(ROWS) {
             (0..groups).for_each(|group| packed.place(row, group, &Block::ZERO));
         }
-        packed
+        Ok(packed)
     }
 
     fn place(&mut self, row: usize, group: usize, block: &Block) {
@@ -111,9 +141,7 @@ impl Packed {
     }
 
     fn row_group_lines(&self) -> usize {
-        let (whole, rest) = (self.groups / BLOCKS, self.groups % BLOCKS);
-        let rest = if rest > 0 { self.form().segment(rest) } else { 0 };
-        whole * self.form().segment(BLOCKS) + rest
+        row_group_lines(self.form(), self.groups)
     }
 
     fn segment_range(&self, row_group: usize, segment: usize) -> std::ops::Range<usize> {
@@ -133,16 +161,21 @@ impl Packed {
         row_group: usize,
         activations: &Activations,
         tokens: usize,
-        sums: &mut Vec<TileSums>,
+        room: &mut Room,
     ) {
-        let tiles = tokens.div_ceil(TILE);
-        sums.clear();
-        sums.resize(tiles, [[0.0; ROWS]; TILE]);
+        let form = self.form();
+        let Room { sums, bytes } = room;
+        // The first segment replaces what is left over.
+        sums.resize(tokens.div_ceil(TILE), [[0.0; ROWS]; TILE]);
+        let mut rest = &self.lines[row_group * self.row_group_lines()..];
         for segment in 0..self.groups.div_ceil(BLOCKS) {
+            let blocks = self.blocks(segment);
+            let (lines, after) = rest.split_at(form.segment(blocks));
+            rest = after;
             let weights = Segment {
                 number: self.number,
-                lines: &self.lines[self.segment_range(row_group, segment)],
-                blocks: self.blocks(segment),
+                lines,
+                blocks,
                 fine: self.care == Care::Fine,
                 first: segment == 0,
             };
@@ -156,13 +189,20 @@ impl Packed {
             };
             match isa {
                 #[cfg(target_arch = "x86_64")]
-                Isa::Avx512Vnni => avx512::multiply(&weights, inputs, sums),
+                Isa::Avx512Vnni => avx512::multiply(&weights, inputs, bytes, sums),
                 #[cfg(target_arch = "x86_64")]
-                Isa::Avx2 => avx2::multiply(&weights, inputs, sums),
+                Isa::Avx2 => avx2::multiply(&weights, inputs, bytes, sums),
                 _ => scalar::multiply(&weights, inputs, sums),
             }
         }
     }
+}
+
+/// Lines of 16 rows with `groups` blocks each.
+fn row_group_lines(form: Form, groups: usize) -> usize {
+    let (whole, rest) = (groups / BLOCKS, groups % BLOCKS);
+    let rest = if rest > 0 { form.segment(rest) } else { 0 };
+    whole * form.segment(BLOCKS) + rest
 }
 
 /// 16 rows of up to 256 columns, as kernels see them.

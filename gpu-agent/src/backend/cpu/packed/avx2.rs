@@ -6,19 +6,19 @@
 )]
 
 use std::arch::x86_64::{
-    __m256, __m256i, _mm_loadl_epi64, _mm_loadu_si128, _mm256_abs_epi8, _mm256_add_epi8, _mm256_add_epi32,
-    _mm256_add_ps, _mm256_and_si256, _mm256_castps_si256, _mm256_castsi256_ps, _mm256_cvtepi8_epi32,
-    _mm256_cvtepi32_ps, _mm256_cvtepu8_epi32, _mm256_cvtph_ps, _mm256_fmadd_ps, _mm256_load_si256,
-    _mm256_loadu_ps, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_mul_ps, _mm256_mullo_epi32,
-    _mm256_or_si256, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps,
-    _mm256_sign_epi8, _mm256_slli_epi16, _mm256_slli_epi32, _mm256_srli_epi16, _mm256_store_si256,
-    _mm256_storeu_ps, _mm256_xor_si256,
+    __m256, __m256i, _MM_HINT_T0, _mm_loadl_epi64, _mm_loadu_si128, _mm_prefetch, _mm256_abs_epi8,
+    _mm256_add_epi8, _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256, _mm256_castps_si256,
+    _mm256_castsi256_ps, _mm256_cvtepi8_epi32, _mm256_cvtepi32_ps, _mm256_cvtepu8_epi32, _mm256_cvtph_ps,
+    _mm256_fmadd_ps, _mm256_load_si256, _mm256_loadu_ps, _mm256_madd_epi16, _mm256_maddubs_epi16,
+    _mm256_mul_ps, _mm256_mullo_epi32, _mm256_or_si256, _mm256_set1_epi8, _mm256_set1_epi16,
+    _mm256_set1_epi32, _mm256_set1_ps, _mm256_sign_epi8, _mm256_slli_epi16, _mm256_slli_epi32,
+    _mm256_srai_epi32, _mm256_srli_epi16, _mm256_store_si256, _mm256_storeu_ps, _mm256_xor_si256,
 };
 
 use super::{
     Inputs, Line, Segment, TileSums,
-    form::{BLOCKS, Form, LINE, QUAD, QUADS, ROWS, Scales, number},
-    kernel::{Pass, by_number, dot, factors, integer, product_kernel, unpack, unroll},
+    form::{BLOCKS, Form, QUAD, QUADS, ROWS, Scales, number},
+    kernel::{AHEAD, Pass, by_number, dot, factors, integer, product_kernel, unpack, unroll},
 };
 use crate::backend::{
     arithmetic::{FREE_ORDER, RESIDUAL},
@@ -54,13 +54,14 @@ vectors! {
     fn splat_bytes(byte: i8) -> __m256i { _mm256_set1_epi8(byte) }
     fn add_bytes(a: __m256i, b: __m256i) -> __m256i { _mm256_add_epi8(a, b) }
     fn splat_ints(value: i32) -> __m256i { _mm256_set1_epi32(value) }
-    fn shifted(value: i32, bits: u32) -> __m256i {
-        let values = _mm256_set1_epi32(value);
+    /// `2^bits · sum`, of `128 · sum`.
+    fn zero_times(start: i32, bits: u32) -> __m256i {
+        let starts = _mm256_set1_epi32(start);
         match bits {
-            3 => _mm256_slli_epi32::<3>(values),
-            4 => _mm256_slli_epi32::<4>(values),
-            5 => _mm256_slli_epi32::<5>(values),
-            _ => _mm256_slli_epi32::<7>(values),
+            3 => _mm256_srai_epi32::<4>(starts),
+            4 => _mm256_srai_epi32::<3>(starts),
+            5 => _mm256_srai_epi32::<2>(starts),
+            _ => starts,
         }
     }
     fn add_ints(a: __m256i, b: __m256i) -> __m256i { _mm256_add_epi32(a, b) }

@@ -6,18 +6,18 @@
 )]
 
 use std::arch::x86_64::{
-    __m512, __m512i, _mm_loadu_si128, _mm256_loadu_si256, _mm512_add_epi8, _mm512_add_epi32, _mm512_add_ps,
-    _mm512_and_si512, _mm512_castps_si512, _mm512_castsi512_ps, _mm512_cvtepi8_epi32, _mm512_cvtepi32_ps,
-    _mm512_cvtepu8_epi32, _mm512_cvtph_ps, _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_load_si512,
-    _mm512_loadu_ps, _mm512_mul_ps, _mm512_mullo_epi32, _mm512_set1_epi8, _mm512_set1_epi32, _mm512_set1_ps,
-    _mm512_slli_epi16, _mm512_slli_epi32, _mm512_srli_epi16, _mm512_store_si512, _mm512_storeu_ps,
-    _mm512_ternarylogic_epi32, _mm512_xor_si512,
+    __m512, __m512i, _MM_HINT_T0, _mm_loadu_si128, _mm_prefetch, _mm256_loadu_si256, _mm512_add_epi8,
+    _mm512_add_epi32, _mm512_add_ps, _mm512_and_si512, _mm512_castps_si512, _mm512_castsi512_ps,
+    _mm512_cvtepi8_epi32, _mm512_cvtepi32_ps, _mm512_cvtepu8_epi32, _mm512_cvtph_ps, _mm512_dpbusd_epi32,
+    _mm512_fmadd_ps, _mm512_load_si512, _mm512_loadu_ps, _mm512_mul_ps, _mm512_mullo_epi32, _mm512_set1_epi8,
+    _mm512_set1_epi32, _mm512_set1_ps, _mm512_slli_epi16, _mm512_slli_epi32, _mm512_srai_epi32,
+    _mm512_srli_epi16, _mm512_store_si512, _mm512_storeu_ps, _mm512_ternarylogic_epi32, _mm512_xor_si512,
 };
 
 use super::{
     Inputs, Line, Segment, TileSums,
-    form::{BLOCKS, Form, LINE, QUAD, QUADS, ROWS, Scales, number},
-    kernel::{Pass, by_number, dot, factors, integer, product_kernel, unpack, unroll},
+    form::{BLOCKS, Form, QUAD, QUADS, ROWS, Scales, number},
+    kernel::{AHEAD, Pass, by_number, dot, factors, integer, product_kernel, unpack, unroll},
 };
 use crate::backend::{
     arithmetic::{FREE_ORDER, RESIDUAL},
@@ -52,13 +52,14 @@ vectors! {
     fn splat_bytes(byte: i8) -> __m512i { _mm512_set1_epi8(byte) }
     fn add_bytes(a: __m512i, b: __m512i) -> __m512i { _mm512_add_epi8(a, b) }
     fn splat_ints(value: i32) -> __m512i { _mm512_set1_epi32(value) }
-    fn shifted(value: i32, bits: u32) -> __m512i {
-        let values = _mm512_set1_epi32(value);
+    /// `2^bits · sum`, of `128 · sum`.
+    fn zero_times(start: i32, bits: u32) -> __m512i {
+        let starts = _mm512_set1_epi32(start);
         match bits {
-            3 => _mm512_slli_epi32::<3>(values),
-            4 => _mm512_slli_epi32::<4>(values),
-            5 => _mm512_slli_epi32::<5>(values),
-            _ => _mm512_slli_epi32::<7>(values),
+            3 => _mm512_srai_epi32::<4>(starts),
+            4 => _mm512_srai_epi32::<3>(starts),
+            5 => _mm512_srai_epi32::<2>(starts),
+            _ => starts,
         }
     }
     fn add_ints(a: __m512i, b: __m512i) -> __m512i { _mm512_add_epi32(a, b) }

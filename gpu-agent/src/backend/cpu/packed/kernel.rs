@@ -19,7 +19,13 @@ pub(super) struct Pass<'a> {
     pub(super) half: usize,
     /// Whether sums become the segment's, instead of having it added.
     pub(super) first: bool,
+    /// Whether what follows in memory is wanted soon.
+    pub(super) ahead: bool,
 }
+
+/// Lines from one that is read to one that is asked for, 2 KiB: with 8 tokens a processor multiplies them for as long as
+/// memory takes to answer.
+pub(super) const AHEAD: usize = 32;
 
 /// Runs a block with the constant `$index` from 0 up to `$limit`, at most 8.
 macro_rules! unroll {
@@ -147,12 +153,12 @@ macro_rules! factors {
 
 /// Exact integer product of a block with one token's quants, as floats.
 macro_rules! integer {
-    ($form:ident, $quants:ident, $low:ident, $scales:ident, $activations:expr, $negated:expr, $token:expr) => {{
+    ($form:ident, $quants:ident, $low:ident, $scales:ident, $activations:expr, $starts:expr, $token:expr) => {{
         // A zero point of 128 is taken off each byte by vectors that multiply signed ones.
         let signed = SIGNED_BYTES && $form.zero.is_some() && $form.bits >= 8;
         let activations: *const i8 = $activations[$token].as_ptr();
         let start = |which: usize| match $form.zero {
-            Some(bits) if !signed => shifted($negated[which][$token], bits),
+            Some(bits) if !signed => zero_times($starts[which][$token], bits),
             _ => splat_ints(0),
         };
         match $form.scales {
@@ -181,14 +187,14 @@ macro_rules! product_kernel {
         pub(super) fn multiply<'a>(
             weights: &Segment<'_>,
             inputs: impl Fn(usize) -> Inputs<'a>,
+            room: &mut [Line; Form::LARGEST_BYTES],
             tiles: &mut [TileSums],
         ) {
             // Many tokens share the work of bringing quants to bytes.
-            let mut room = [Line([0; LINE]); Form::LARGEST_BYTES];
             let (number, lines) = match Form::of(weights.number).bytes() {
                 Some(bytes) if tiles.len() > 1 => {
                     // SAFETY: this instruction set is chosen only where `Isa::detect` found its features.
-                    unsafe { to_bytes(weights, &mut room) };
+                    unsafe { to_bytes(weights, room) };
                     (bytes, &room[..])
                 }
                 _ => (weights.number, weights.lines),
@@ -235,6 +241,7 @@ macro_rules! product_kernel {
             let form = const { Form::of(FORM) };
             let bytes = const { Form::of(FORM).bytes_form() };
             let from = weights.lines.as_ptr();
+            prefetch(from, form.header());
             let to = room.as_mut_ptr();
             let offset = splat_bytes(const { Form::of(FORM).offset_to_bytes() });
             for block in 0..weights.blocks {
@@ -242,6 +249,9 @@ macro_rules! product_kernel {
                     let (scale, minimum) = factors!(form, from.cast(), block, half);
                     // SAFETY: the segment holds this block.
                     let lines = unsafe { from.add(form.header() + block * form.lines()) };
+                    if half == 0 {
+                        prefetch(lines, form.lines());
+                    }
                     let quants = unpack!(form, lines, half);
                     // SAFETY: the room holds this block in its form of bytes.
                     unsafe {
@@ -268,6 +278,15 @@ macro_rules! product_kernel {
             }
         }
 
+        /// Asks for lines as far ahead as [`AHEAD`] says; beyond the end of the weights nothing happens.
+        #[inline]
+        fn prefetch(lines: *const Line, count: usize) {
+            for line in 0..count {
+                // SAFETY: a prefetch of any address is harmless.
+                unsafe { _mm_prefetch::<_MM_HINT_T0>(lines.wrapping_add(AHEAD + line).cast()) };
+            }
+        }
+
         #[target_feature(enable = $features)]
         fn by_tokens<const FORM: u8, const FINE: bool>(
             weights: &Segment<'_>,
@@ -285,6 +304,8 @@ macro_rules! product_kernel {
                         token: first,
                         half,
                         first: weights.first,
+                        // So few tokens are multiplied as fast as memory answers; then asking only costs.
+                        ahead: tokens > 2 && first + half == 0 && lines.as_ptr() == weights.lines.as_ptr(),
                     };
                     // Beyond the last token lie leftovers, whose sums nobody reads.
                     match tokens - first {
@@ -305,6 +326,9 @@ macro_rules! product_kernel {
         ) {
             let form = const { Form::of(FORM) };
             let (half, token) = (pass.half, pass.token);
+            if pass.ahead {
+                prefetch(pass.lines, form.header());
+            }
             let mut accumulators = [splat(0.0); TILE];
             if FREE_ORDER && !pass.first {
                 unroll!(TOKENS, T, {
@@ -316,6 +340,9 @@ macro_rules! product_kernel {
                 let (scale, minimum) = factors!(form, pass.lines.cast(), block, half);
                 // SAFETY: the segment holds this block.
                 let lines = unsafe { pass.lines.add(form.header() + block * form.lines()) };
+                if pass.ahead {
+                    prefetch(lines, form.lines());
+                }
                 let quants = unpack!(form, lines, half);
                 let low = if form.bits == 16 {
                     // SAFETY: low bytes follow the high ones.
@@ -334,7 +361,7 @@ macro_rules! product_kernel {
                     [splat_ints(1); 2]
                 };
                 unroll!(TOKENS, T, {
-                    let mut product = integer!(form, quants, low, scales, input.quants, input.negated, token + T);
+                    let mut product = integer!(form, quants, low, scales, input.quants, input.starts, token + T);
                     if FINE {
                         let rest = integer!(
                             form,
@@ -342,7 +369,7 @@ macro_rules! product_kernel {
                             low,
                             scales,
                             input.residuals,
-                            input.negated_residuals,
+                            input.residual_starts,
                             token + T
                         );
                         product = multiply_add(product, rest, splat(RESIDUAL));

@@ -53,6 +53,10 @@ pub(in crate::backend::cpu) fn matrix(kind: TensorType, rows: usize, columns: us
     }
 }
 
+fn pack(raw: &RawMatrix, care: Care) -> Packed {
+    Packed::new(raw, care, &mut Arena::default()).expect("memory")
+}
+
 fn blocks(raw: &RawMatrix, row: usize) -> Vec<Block> {
     let mut blocks = Vec::new();
     each_block(raw.kind, raw.row(row), |_, block| blocks.push(block.clone()));
@@ -89,7 +93,7 @@ fn a_packed_row_decodes_to_its_blocks() {
         for (rows, columns) in SHAPES {
             let columns = columns_of(kind, columns);
             let raw = matrix(kind, rows, columns);
-            let packed = Packed::new(&raw, Care::Plain);
+            let packed = pack(&raw, Care::Plain);
             for row in 0..rows {
                 let expected: Vec<f32> = blocks(&raw, row).iter().flat_map(Block::values).collect();
                 let mut got = vec![0.0; columns];
@@ -114,7 +118,7 @@ fn every_instruction_set_multiplies_like_the_definition_bit_for_bit() {
         {
             let columns = columns_of(kind, columns);
             let raw = matrix(kind, rows, columns);
-            let packed = Packed::new(&raw, care);
+            let packed = pack(&raw, care);
             let x = input(32, columns);
             let fine = care == Care::Fine;
             let groups: Vec<Vec<Quantised>> = x
@@ -125,10 +129,10 @@ fn every_instruction_set_multiplies_like_the_definition_bit_for_bit() {
             for isa in isas() {
                 let activations = quantised(isa, &x, columns, Care::Fine);
                 for tokens in [1, 2, 3, 4, 5, 7, 8, 9, 12, 32] {
-                    let mut sums = Vec::new();
+                    let mut room = Room::default();
                     for group in 0..rows.div_ceil(ROWS) {
-                        packed.multiply(isa, group, &activations, tokens, &mut sums);
-                        for (token, sums) in sums.as_flattened().iter().take(tokens).enumerate() {
+                        packed.multiply(isa, group, &activations, tokens, &mut room);
+                        for (token, sums) in room.sums().take(tokens).enumerate() {
                             for (row, sum) in (group * ROWS..rows).zip(sums) {
                                 let expected = product(&weights[row], &groups[token], fine);
                                 assert!(
@@ -159,16 +163,16 @@ fn extreme_bytes_neither_overflow_nor_saturate() {
                 };
                 block[quants].fill(fill);
             }
-            let packed = Packed::new(&raw, Care::Fine);
+            let packed = pack(&raw, Care::Fine);
             for sign in [1.0f32, -1.0] {
                 let x = vec![sign; 9 * columns];
                 let group: Vec<Quantised> = x[..columns].chunks(GROUP).map(|x| quantise(x, true)).collect();
                 for isa in isas() {
                     let activations = quantised(isa, &x, columns, Care::Fine);
                     for tokens in [1, 9] {
-                        let mut sums = Vec::new();
-                        packed.multiply(isa, 0, &activations, tokens, &mut sums);
-                        for (row, sum) in sums[0][0].iter().enumerate() {
+                        let mut room = Room::default();
+                        packed.multiply(isa, 0, &activations, tokens, &mut room);
+                        for (row, sum) in room.sums[0][0].iter().enumerate() {
                             let expected = product(&blocks(&raw, row), &group, true);
                             assert_eq!(sum.to_bits(), expected.to_bits(), "{kind:?} {isa:?} {fill}");
                         }
