@@ -3,7 +3,7 @@
 use serde::Serialize;
 use testbed_ptx::{Counters, Estimate, Fault};
 
-use super::{Launching, estimate};
+use super::Launching;
 use crate::error::Code;
 use crate::log;
 
@@ -44,7 +44,7 @@ struct Stopped<'a> {
 }
 
 /// Records a launch that has completed.
-pub fn completed(launching: &Launching, counters: &Counters) {
+pub fn completed(launching: &Launching, counters: &Counters, estimate: Option<Estimate>) {
     if !log::wanted() {
         return;
     }
@@ -60,7 +60,7 @@ pub fn completed(launching: &Launching, counters: &Counters) {
         shared_bytes: launching.shape.shared,
         stream: launching.stream,
         counters,
-        estimate: estimate::of(&device.card, counters),
+        estimate,
     });
 }
 
