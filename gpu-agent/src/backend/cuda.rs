@@ -1,7 +1,7 @@
 //! NVIDIA GPUs: the operations of a forward pass on a card, by our own kernels through the driver alone.
 //!
 //! ```text
-//! error ◀ layout ◀ launch, modules ◀ device ◀ memory ◀ staging ◀ ops
+//! error ◀ layout ◀ launch, modules ◀ rates ◀ device ◀ forecast, probe, selftest ◀ memory ◀ staging ◀ ops
 //! ```
 //!
 //! The kernels are in `gpu-agent/kernels`, compiled ahead to PTX; see the README there. `launch` and `layout` are pure: the
@@ -9,8 +9,12 @@
 
 pub mod device;
 pub mod error;
+pub mod forecast;
 pub mod launch;
 pub mod layout;
 pub mod modules;
 pub mod ops;
+pub mod probe;
+pub mod rates;
+pub mod selftest;
 mod staging;

@@ -143,7 +143,9 @@ fn load(arguments: &Arguments) -> anyhow::Result<Arc<Service>> {
                 !arguments.exact,
                 "--exact is a mode of the CPU backend: leave it out, or ask for --backend cpu"
             );
-            reserve(arguments, &file, spec, CudaOps::open(0)?)?
+            let mut card = CudaOps::open(0)?;
+            super::selftest::quick(&mut card, &file, &spec)?;
+            reserve(arguments, &file, spec, card)?
         }
     };
     let machine = backend.describe();
