@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: the figures of the README's table, each as one JSON file under `target/bench`.
 
 mod arithmetic;
+mod kernels;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -41,6 +42,8 @@ enum What {
     Agent,
     /// What the defined order of sums costs the CPU backend, as a ratio
     Arithmetic,
+    /// How the GPU kernels use their cards, as far as it can be counted; fails where a gate does not hold
+    Kernels,
 }
 
 /// Measures and writes.
@@ -49,6 +52,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         What::Images,
         What::Agent,
         What::Arithmetic,
+        What::Kernels,
         What::Demo,
         What::Memory,
     ];
@@ -61,6 +65,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             What::Images => ("images", images()?),
             What::Agent => ("agent", agent()?),
             What::Arithmetic => ("arithmetic", arithmetic(&args.model)?),
+            What::Kernels => ("kernels", kernels::run()?),
             What::Demo => ("demo", demo(args.cold)?),
             What::Memory => ("memory", memory(args.jobs)?),
         };
