@@ -69,22 +69,17 @@ __device__ __forceinline__ void product(const Target& a, const Target& b, const 
                                         u32* faults) {
     const Sums<ROWS> sums;
     const bool is_gated = activation >= 0;
-    Target target = a;
-    int group = blockIdx.y;
-    if (!is_gated && group >= a.groups()) {
-        group -= a.groups();
-        target = b;
-        if (group >= b.groups()) {
-            group -= b.groups();
-            target = c;
-        }
-    }
+    const Part part(a, b, blockIdx.y, 1);
+    const int group = part.index;
     const int first_row = blockIdx.x * ROWS, lane = threadIdx.x;
     int turn = 0;
 #pragma unroll 1
-    for (int which = 0; which < 1 + is_gated; ++which)
-        add_matrix<ROWS>(sums, {which ? b.weights : target.weights, target.columns, blocks}, group, x, first_row, rows,
-                         target.fine, which, turn);
+    for (int which = 0; which < 1 + is_gated; ++which) {
+        const Target target = which ? b : part.of(a, b, c);
+        add_matrix<ROWS>(sums, {target.weights, target.columns, blocks}, group, x, first_row, rows, target.fine, which,
+                         turn);
+    }
+    const Target target = part.of(a, b, c);
 #pragma unroll 1
     for (int r = threadIdx.y; r < ROWS && first_row + r < rows; r += blockDim.y) {
         const float value = sums.total[r * WARP + lane];

@@ -102,7 +102,10 @@ __device__ __forceinline__ void add_block(const typename F::Raw& raw, const Affi
 template <class F, int ROWS>
 __device__ __forceinline__ void add_segment(const Matrix& m, int group, int segment, int lane, const Staged<ROWS>& x,
                                             bool fine, float (&sums)[ROWS]) {
-    constexpr int AHEAD = ROWS == 1 ? 4 : ROWS == 2 ? 2 : 1;  // loads in flight before the first use
+    // Blocks whose loads are in flight before the first use. One of 16-bit weights has four loads, and its bytes apart take
+    // 64 registers where they are multiplied one by one.
+    constexpr int PARTS = F::DOTS == 1 ? 1 : DOT == 1 ? 4 : 2;
+    constexpr int AHEAD = ROWS == 1 ? 4 / PARTS : ROWS == 2 && PARTS == 1 ? 2 : 1;
     const int first = segment * SEGMENT_BLOCKS;
     const int count = min(SEGMENT_BLOCKS, m.blocks - first);
     const u64 cells = (u64)group * m.blocks + first;
@@ -143,5 +146,31 @@ struct Target {
         const u64 at = (u64)row * columns + column;
         if (residual) value = residual[at] + value;
         out[at] = value;
+    }
+};
+
+// Which of three matrices a block computes, and where in it. `unit` groups of a matrix belong to a block.
+struct Part {
+    int which;
+    int index;
+
+    __device__ __forceinline__ Part(const Target& a, const Target& b, int index, int unit) : which(0), index(index) {
+        const Target* const targets[2] = {&a, &b};
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+            const int parts = (targets[i]->groups() + unit - 1) / unit;
+            if (which == i && this->index >= parts) {
+                this->index -= parts;
+                ++which;
+            }
+        }
+    }
+
+    // The matrix. It is chosen anew for each use, from parameters in constant memory, so that its addresses take no registers
+    // in between: the compiler cannot see that `which` stays what it is.
+    __device__ __forceinline__ Target of(const Target& a, const Target& b, const Target& c) const {
+        int chosen = which;
+        asm volatile("" : "+r"(chosen));
+        return chosen == 0 ? a : chosen == 1 ? b : c;
     }
 };

@@ -13,6 +13,7 @@
 // of columns g and g + 8, which are word t of a block as it lies in memory, and of row g; and the sums of columns g and
 // g + 8 with rows 2t and 2t + 1.
 
+#include "mma.cuh"
 #include "product.cuh"
 
 typedef FORMAT Format;
@@ -23,28 +24,9 @@ typedef FORMAT Format;
 
 struct Tile {
     u32 quants[TILE_ROWS][STAGED_STRIDE];
-    float scales[SEGMENT_BLOCKS][TILE_ROWS];
-    float totals[SEGMENT_BLOCKS][TILE_ROWS];
+    float scales[SEGMENT_BLOCKS][STAGED_STRIDE];  // of 64 rows; the lanes that stage a row have banks of their own
+    float totals[SEGMENT_BLOCKS][STAGED_STRIDE];
 };
-
-// sums += 16 columns x 8 rows of one block. a: word of column g, of column g + 8, each first and second half.
-__device__ __forceinline__ void multiply(int (&sums)[4], u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b1) {
-#if __CUDA_ARCH__ >= 800
-    asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
-        "{%0, %1, %2, %3};"
-        : "+r"(sums[0]), "+r"(sums[1]), "+r"(sums[2]), "+r"(sums[3])
-        : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
-#else
-    asm("mma.sync.aligned.m8n8k16.row.col.s32.s8.s8.s32 {%0, %1}, {%2}, {%3}, {%0, %1};"
-        : "+r"(sums[0]), "+r"(sums[1]) : "r"(a0), "r"(b0));
-    asm("mma.sync.aligned.m8n8k16.row.col.s32.s8.s8.s32 {%0, %1}, {%2}, {%3}, {%0, %1};"
-        : "+r"(sums[0]), "+r"(sums[1]) : "r"(a2), "r"(b1));
-    asm("mma.sync.aligned.m8n8k16.row.col.s32.s8.s8.s32 {%0, %1}, {%2}, {%3}, {%0, %1};"
-        : "+r"(sums[2]), "+r"(sums[3]) : "r"(a1), "r"(b0));
-    asm("mma.sync.aligned.m8n8k16.row.col.s32.s8.s8.s32 {%0, %1}, {%2}, {%3}, {%0, %1};"
-        : "+r"(sums[2]), "+r"(sums[3]) : "r"(a3), "r"(b1));
-#endif
-}
 
 // The words of one column that a lane's fragments hold.
 struct Words {
@@ -79,7 +61,7 @@ __device__ __forceinline__ void block_sums(const Words& upper, const Words& lowe
     for (int i = 0; i < 4; ++i) out[i] = (float)(sums[i] >> Format::BACK);
 }
 
-__device__ __forceinline__ void stage_tile(Tile& tile, u32 (*residuals)[STAGED_STRIDE], const Activations& from,
+__device__ __forceinline__ void stage_tile(Tile& tile, u32 (*residuals)[STAGED_STRIDE], bool fine, const Activations& from,
                                            int first_row, int rows, int blocks, int segment, int count) {
     const int lane = threadIdx.x;
 #pragma unroll 1
@@ -88,11 +70,11 @@ __device__ __forceinline__ void stage_tile(Tile& tile, u32 (*residuals)[STAGED_S
 #pragma unroll 1
         for (int word = lane; word < count * 8; word += WARP) {
             tile.quants[r][word] = from.quants[at * 8 + word];
-            if (residuals) residuals[r][word] = from.residuals[at * 8 + word];
+            if (fine) residuals[r][word] = from.residuals[at * 8 + word];
         }
         if (lane < count) {
             tile.scales[lane][r] = from.scales[at + lane];
-            tile.totals[lane][r] = (residuals ? from.fine_totals : from.totals)[at + lane];
+            tile.totals[lane][r] = (fine ? from.fine_totals : from.totals)[at + lane];
         }
     }
 }
@@ -100,21 +82,13 @@ __device__ __forceinline__ void stage_tile(Tile& tile, u32 (*residuals)[STAGED_S
 extern "C" __global__ void __launch_bounds__(256, 2)
     tensor(Target a, Target b, Target c, int blocks, Activations x, int rows) {
     __shared__ Tile tile;
-    Target target = a;
-    int tile_group = blockIdx.y;
-    const auto tiles = [](const Target& of) { return (of.groups() + TILE_GROUPS - 1) / TILE_GROUPS; };
-    if (tile_group >= tiles(a)) {
-        tile_group -= tiles(a);
-        target = b;
-        if (tile_group >= tiles(b)) {
-            tile_group -= tiles(b);
-            target = c;
-        }
-    }
-    u32(*const residuals)[STAGED_STRIDE] = target.fine ? (u32(*)[STAGED_STRIDE])dynamic_shared : nullptr;
+    const Part part(a, b, blockIdx.y, TILE_GROUPS);
+    const Target target = part.of(a, b, c);
+    u32(*const residuals)[STAGED_STRIDE] = (u32(*)[STAGED_STRIDE])dynamic_shared;
+    const bool fine = target.fine;
     const Matrix m = {target.weights, target.columns, blocks};
     const int lane = threadIdx.x, g = lane / 4, t = lane % 4;
-    const int group = tile_group * TILE_GROUPS + threadIdx.y % TILE_GROUPS;
+    const int group = part.index * TILE_GROUPS + threadIdx.y % TILE_GROUPS;
     const bool present = group < target.groups();
     const int first_row = blockIdx.x * TILE_ROWS, own_row = threadIdx.y / TILE_GROUPS * 32;
 
@@ -125,7 +99,7 @@ extern "C" __global__ void __launch_bounds__(256, 2)
     for (int segment = 0; segment < m.segments(); ++segment) {
         const int count = min(SEGMENT_BLOCKS, blocks - segment * SEGMENT_BLOCKS);
         __syncthreads();
-        stage_tile(tile, residuals, x, first_row, rows, blocks, segment, count);
+        stage_tile(tile, residuals, fine, x, first_row, rows, blocks, segment, count);
         __syncthreads();
         if (!present) continue;
 #pragma unroll
@@ -138,7 +112,8 @@ extern "C" __global__ void __launch_bounds__(256, 2)
             for (int i = 0; i < 16; ++i) sums[i / 4][i % 4] = 0.0f;
 #pragma unroll 1
             for (int index = 0; index < count; ++index) {
-                const u64 cell = (u64)group * blocks + segment * SEGMENT_BLOCKS + index;
+                // 32 bits number the blocks of 2^42 weights, and 64 would take registers that spill.
+                const u64 cell = (u32)(group * blocks + segment * SEGMENT_BLOCKS + index);
                 Words upper_words, lower_words;
                 Format::words(Format::load_piece(m, cell, upper, t), t, upper_words.first, upper_words.second);
                 Format::words(Format::load_piece(m, cell, lower, t), t, lower_words.first, lower_words.second);
@@ -152,7 +127,7 @@ extern "C" __global__ void __launch_bounds__(256, 2)
                     const u32* const words = &tile.quants[row + g][index * 8 + t];
                     float p[4];
                     block_sums(upper_words, lower_words, words[0], words[4], upper_halves, lower_halves, p);
-                    if (residuals) {
+                    if (fine) {
                         const u32* const more = &residuals[row + g][index * 8 + t];
                         float rest[4];
                         block_sums(upper_words, lower_words, more[0], more[4], upper_halves, lower_halves, rest);
@@ -175,6 +150,7 @@ extern "C" __global__ void __launch_bounds__(256, 2)
         }
     }
     if (!present) return;
+    const Target stored = part.of(a, b, c);
 #pragma unroll
     for (int half = 0; half < 2; ++half)
 #pragma unroll
@@ -183,6 +159,6 @@ extern "C" __global__ void __launch_bounds__(256, 2)
             for (int i = 0; i < 4; ++i) {
                 const int row = first_row + own_row + eight * 8 + 2 * t + i % 2;
                 const int column = group * WARP + half * 16 + g + i / 2 * 8;
-                if (row < rows) target.store(row, column, total[half][eight][i]);
+                if (row < rows) stored.store(row, column, total[half][eight][i]);
             }
 }

@@ -253,22 +253,34 @@ typedef FloatScale<Fixed16> FIXED;
 #define DOT 4
 #endif
 
-__device__ __forceinline__ int dot(u32 a, u32 b, int sum) {
+// A signed byte of a word. Bit 3 of a selector repeats the byte's sign, which __byte_perm does not do.
+template <int BYTE>
+__device__ __forceinline__ int signed_byte(u32 word) {
+    int value;
+    asm("prmt.b32 %0, %1, 0, %2;" : "=r"(value) : "r"(word), "n"(0x8880 + 0x1111 * BYTE));
+    return value;
+}
+
+// a is of a weight, b of an activation. BY: 4 = dp4a, 2 = dp2a, 1 = multiply and add.
+template <int BY>
+__device__ __forceinline__ int dot_by(u32 a, u32 b, int sum) {
     int out;
-#if DOT == 4
-    asm("dp4a.s32.s32 %0, %1, %2, %3;" : "=r"(out) : "r"(a), "r"(b), "r"(sum));
-#elif DOT == 2
-    // Two signed 16-bit halves from two bytes: bit 3 of a selector repeats the byte's sign, which __byte_perm does not do.
-    u32 first, second;
-    asm("prmt.b32 %0, %1, 0, 0x9180;" : "=r"(first) : "r"(a));
-    asm("prmt.b32 %0, %1, 0, 0xb3a2;" : "=r"(second) : "r"(a));
-    asm("dp2a.lo.s32.s32 %0, %1, %2, %3;" : "=r"(out) : "r"(first), "r"(b), "r"(sum));
-    asm("dp2a.hi.s32.s32 %0, %1, %2, %3;" : "=r"(out) : "r"(second), "r"(b), "r"(out));
-#else
-    out = sum;
-#pragma unroll
-    for (int byte = 0; byte < 4; ++byte)
-        out += (int)(signed char)(a >> (8 * byte) & 0xff) * (int)(signed char)(b >> (8 * byte) & 0xff);
-#endif
+    if constexpr (BY == 4) {
+        asm("dp4a.s32.s32 %0, %1, %2, %3;" : "=r"(out) : "r"(a), "r"(b), "r"(sum));
+    } else if constexpr (BY == 2) {
+        // Two signed 16-bit halves from two bytes.
+        u32 first, second;
+        asm("prmt.b32 %0, %1, 0, 0x9180;" : "=r"(first) : "r"(a));
+        asm("prmt.b32 %0, %1, 0, 0xb3a2;" : "=r"(second) : "r"(a));
+        asm("dp2a.lo.s32.s32 %0, %1, %2, %3;" : "=r"(out) : "r"(first), "r"(b), "r"(sum));
+        asm("dp2a.hi.s32.s32 %0, %1, %2, %3;" : "=r"(out) : "r"(second), "r"(b), "r"(out));
+    } else {
+        const int low = signed_byte<0>(a) * signed_byte<0>(b) + sum;
+        const int middle = signed_byte<1>(a) * signed_byte<1>(b) + low;
+        const int high = signed_byte<2>(a) * signed_byte<2>(b) + middle;
+        out = signed_byte<3>(a) * signed_byte<3>(b) + high;
+    }
     return out;
 }
+
+__device__ __forceinline__ int dot(u32 a, u32 b, int sum) { return dot_by<DOT>(a, b, sum); }

@@ -2,6 +2,8 @@
 
 pub(crate) mod bench;
 pub(crate) mod eval;
+pub(crate) mod info;
+pub(crate) mod selftest;
 pub(crate) mod serve;
 
 use std::num::NonZeroUsize;

@@ -28,6 +28,10 @@ enum Command {
     Serve(Box<commands::serve::Arguments>),
     /// Compare a model with recorded reference outputs; the exit status is non-zero on any difference that matters.
     Eval(commands::eval::Arguments),
+    /// Say what the driver says of each GPU, what it was measured to do, and what it could serve.
+    Info(commands::info::Arguments),
+    /// Check every kernel on a GPU against plain code, bit for bit, and a short generation against the processor.
+    Selftest(commands::selftest::Arguments),
     /// Measure prefill and decode, and print one JSON object.
     Bench(commands::bench::Arguments),
 }
@@ -73,6 +77,8 @@ fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Serve(arguments) => commands::serve::run(&arguments),
         Command::Eval(arguments) => commands::eval::run(&arguments),
+        Command::Info(arguments) => commands::info::run(&arguments),
+        Command::Selftest(arguments) => commands::selftest::run(&arguments),
         Command::Bench(arguments) => commands::bench::run(&arguments),
     }
 }

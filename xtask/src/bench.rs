@@ -2,6 +2,7 @@
 
 mod arithmetic;
 mod jobs;
+mod kernels;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -44,6 +45,8 @@ enum What {
     Agent,
     /// What the defined order of sums costs the CPU backend, as a ratio
     Arithmetic,
+    /// How the GPU kernels use their cards, as far as it can be counted; fails where a gate does not hold
+    Kernels,
 }
 
 /// Measures and writes.
@@ -52,6 +55,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         What::Images,
         What::Agent,
         What::Arithmetic,
+        What::Kernels,
         What::Demo,
         What::Memory,
         What::Jobs,
@@ -65,6 +69,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             What::Images => ("images", images()?),
             What::Agent => ("agent", agent()?),
             What::Arithmetic => ("arithmetic", arithmetic(&args.model)?),
+            What::Kernels => ("kernels", kernels::run()?),
             What::Demo => ("demo", demo(args.cold)?),
             What::Memory => ("memory", jobs::run(jobs::Of::Memory, args.jobs)?),
             What::Jobs => ("jobs", jobs::run(jobs::Of::Rate, args.jobs)?),

@@ -5,6 +5,7 @@
 
 mod modules;
 mod nvrtc;
+pub(crate) mod ptxas;
 mod rules;
 
 use std::collections::BTreeMap;

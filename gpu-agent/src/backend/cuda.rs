@@ -1,7 +1,7 @@
 //! NVIDIA GPUs: the operations of a forward pass on a card, by our own kernels through the driver alone.
 //!
 //! ```text
-//! error ◀ layout ◀ launch, modules ◀ device ◀ ring, recording ◀ memory ◀ staging ◀ ops
+//! error ◀ layout ◀ launch, modules ◀ rates ◀ device ◀ ring, recording, forecast, probe, selftest ◀ memory ◀ staging ◀ ops
 //! ```
 //!
 //! The kernels are in `gpu-agent/kernels`, compiled ahead to PTX; see the README there. `launch` and `layout` are pure: the
@@ -9,10 +9,14 @@
 
 pub mod device;
 pub mod error;
+pub mod forecast;
 pub mod launch;
 pub mod layout;
 pub mod modules;
 pub mod ops;
+pub mod probe;
+pub mod rates;
 mod recording;
 mod ring;
+pub mod selftest;
 mod staging;

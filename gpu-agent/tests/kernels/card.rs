@@ -1,5 +1,7 @@
 //! A card in software, and its memory as tests see it.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use gpu_agent::backend::cuda::launch::{Argument, Shape};
@@ -46,6 +48,7 @@ macro_rules! arguments {
 pub struct Card {
     memory: Memory,
     device: Capability,
+    counted: RefCell<BTreeMap<String, Counters>>,
 }
 
 impl Card {
@@ -57,6 +60,7 @@ impl Card {
                 major: sm / 10,
                 minor: sm % 10,
             },
+            counted: RefCell::default(),
         }
     }
 
@@ -103,6 +107,11 @@ impl Card {
             .unwrap_or_else(|fault| panic!("{fault}"))
     }
 
+    /// What each kernel has counted so far.
+    pub fn counted(&self) -> BTreeMap<String, Counters> {
+        self.counted.borrow().clone()
+    }
+
     /// As [`Card::run`], for kernels that a checker is to stop.
     pub fn try_run(
         &self,
@@ -141,10 +150,13 @@ impl Card {
             instructions: INSTRUCTIONS,
             ..Limits::of(self.device)
         };
-        run(&launch, &self.memory, &limits, 2).map_err(|error| match error {
+        let counters = run(&launch, &self.memory, &limits, 2).map_err(|error| match error {
             RunError::Launch(error) => panic!("{error}"),
             RunError::Fault(fault) => fault,
-        })
+        })?;
+        let mut counted = self.counted.borrow_mut();
+        *counted.entry(kernel.name().to_owned()).or_default() += &counters;
+        Ok(counters)
     }
 }
 

@@ -3,7 +3,10 @@
 mod attention;
 mod bugs;
 mod card;
+mod choice;
+mod efficiency;
 mod product;
-mod random;
 mod rows;
 mod sampling;
+
+use gpu_agent::backend::cuda::selftest::random;

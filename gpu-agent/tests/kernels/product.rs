@@ -5,7 +5,7 @@ use gpu_agent::backend::cuda::launch::{Activations, Batch, Target, tensor};
 use gpu_agent::backend::cuda::layout::{Format, Layout};
 use gpu_agent::weights::file::RawMatrix;
 use gpu_agent::weights::quants::{Block, TensorType, each_block};
-use testbed_ptx::{Fault, Module};
+use testbed_ptx::{Counters, Fault, Module};
 
 use crate::card::{Card, assert_bits, ptx};
 use crate::random::Random;
@@ -86,7 +86,8 @@ pub enum Unit {
 }
 
 impl Unit {
-    const ALL: [Self; 5] = [
+    /// All of them.
+    pub const ALL: [Self; 5] = [
         Self::Dp4a,
         Self::Dp2a,
         Self::Mad,
@@ -127,6 +128,17 @@ pub struct Case {
 impl Case {
     /// Runs it on a card, with a bias and a residual, and returns what the card and the twin say.
     pub fn run(&self, unit: Unit, card: &Card, module: &Module) -> Result<(Vec<f32>, Vec<f32>), Box<Fault>> {
+        let (got, expected, _) = self.count(unit, card, module)?;
+        Ok((got, expected))
+    }
+
+    /// As [`Case::run`], and what was counted.
+    pub fn count(
+        &self,
+        unit: Unit,
+        card: &Card,
+        module: &Module,
+    ) -> Result<(Vec<f32>, Vec<f32>, Counters), Box<Fault>> {
         let mut random = Random::new(0x0C0C_0011 ^ self.columns as u64);
         let matrix = random.matrix(self.kind, self.outputs, self.columns);
         let values: Vec<Vec<f32>> = (0..self.rows).map(|_| random.floats(self.columns)).collect();
@@ -164,7 +176,7 @@ impl Case {
                 arguments![target, none, none, blocks, x, count, -1i32, nowhere, 0u64],
             )
         };
-        ran?;
+        let counters = ran?;
         let got = card.download::<f32>(target.out, self.rows * self.outputs);
         let expected = rows
             .product(&matrix, self.fine)
@@ -173,7 +185,7 @@ impl Case {
             .zip(&residual)
             .map(|((product, bias), residual)| residual + (product + bias))
             .collect();
-        Ok((got, expected))
+        Ok((got, expected, counters))
     }
 }
 

@@ -35,7 +35,7 @@ const DOTS: [(&str, u32); 3] = [("dp4a", 4), ("dp2a", 2), ("mad", 1)];
 /// Turing's and Ampere's integer tensor cores, which have different shapes.
 const TENSOR_TARGETS: [u32; 2] = [75, 80];
 /// Sources that are compiled once.
-const PLAIN: [&str; 4] = ["attention.cu", "embed.cu", "rows.cu", "sampling.cu"];
+const PLAIN: [&str; 5] = ["attention.cu", "embed.cu", "probe.cu", "rows.cu", "sampling.cu"];
 
 /// All modules.
 pub(super) fn all() -> Vec<Module> {
@@ -48,6 +48,12 @@ pub(super) fn all() -> Vec<Module> {
             defines: Vec::new(),
         })
         .collect();
+    modules.extend(TENSOR_TARGETS.map(|target| Module {
+        source: "probe-tensor.cu",
+        stem: "probe-tensor".to_owned(),
+        target,
+        defines: Vec::new(),
+    }));
     for format in FORMATS {
         let lower = format.to_lowercase();
         modules.extend(DOTS.map(|(name, dot)| Module {

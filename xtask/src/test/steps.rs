@@ -56,7 +56,7 @@ pub(super) const STEPS: [Step; 12] = [
     step(
         "kernels",
         false,
-        "committed PTX is what the CUDA kernels compile to",
+        "committed PTX is what the CUDA kernels compile to, and spills no register",
         kernels_step,
     ),
     step("clippy", true, "no lint objects", clippy),
@@ -107,11 +107,14 @@ fn codegen() -> Result<Outcome> {
 }
 
 fn kernels_step() -> Result<Outcome> {
-    match kernels::check() {
+    let checked = kernels::check()
+        .and_then(|()| kernels::ptxas::assemble())
+        .and_then(|assembled| kernels::ptxas::gate(&assembled));
+    match checked {
         Ok(()) => Ok(Outcome::passed()),
         Err(error) if error.downcast_ref::<pypi::Unreachable>().is_some() => Ok(Outcome::skipped(
             "kernels",
-            "the compiler's wheel could not be fetched, so the kernels were not compiled again",
+            "the compiler's wheels could not be fetched, so the kernels were not compiled again",
         )),
         Err(error) => Err(error),
     }

@@ -4,6 +4,9 @@
     reason = "launches are unsafe, and so are some of the driver's functions"
 )]
 
+mod identity;
+mod timing;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -215,11 +218,19 @@ impl Device {
         if self.loaded.contains_key(module) {
             return Ok(());
         }
-        let what = format!("loading the kernels of {module}");
         let text = modules::text(module).ok_or_else(|| DeviceError {
             fault: DeviceFault::Failed,
-            what: format!("{what}: the program does not hold them"),
+            what: format!("loading the kernels of {module}: the program does not hold them"),
         })?;
+        self.load_text(module, text)
+    }
+
+    /// Compiles this text for this card, in place of the module of that name.
+    ///
+    /// # Errors
+    /// The driver refuses it.
+    pub fn load_text(&mut self, module: &str, text: &str) -> Result<(), DeviceError> {
+        let what = format!("loading the kernels of {module}");
         let loaded = self
             .context
             .load_module(Ptx::from_src(text))

@@ -51,6 +51,14 @@ pub enum OpenError {
         /// What it has.
         capability: (i32, i32),
     },
+    /// The card fails at the measurement of its rates.
+    #[error("cannot measure GPU {ordinal}")]
+    Measurement {
+        /// The card.
+        ordinal: usize,
+        /// What failed.
+        source: DeviceError,
+    },
     /// The driver refuses.
     #[error("cannot open GPU {ordinal}")]
     Driver {

@@ -10,11 +10,13 @@ use crate::backend::sample::Sampling;
 const SHARED_BYTES: usize = 48 * 1024;
 /// Warps of a block of a product: more than one block fits a multiprocessor with them.
 const PRODUCT_WARPS: usize = 8;
-/// Rows of activations from which a product is computed by tiles where the card has integer tensor cores: below, half of
-/// a tile of 32 rows would be empty.
+/// Rows of activations from which a product may be computed by tiles where the card has integer tensor cores: with fewer,
+/// segments are computed side by side to fill the card, which tiles do not.
 pub const TENSOR_ROWS: usize = 16;
 /// Rows and groups of a tile of `tensor`.
 const TILE: (usize, usize) = (64, 4);
+/// Rows that a tile computes, whether or not there are as many.
+pub const TILE_ROWS: usize = TILE.0;
 /// Bytes of residuals of a tile: 64 rows of 68 words.
 const TILE_RESIDUALS: usize = 64 * 68 * 4;
 /// Positions of a chunk of attention.
@@ -50,6 +52,11 @@ impl Shape {
     /// Of a kernel with a thread for each value.
     pub const fn values(count: usize) -> Self {
         Self::new([count.div_ceil(256), 1, 1], [256, 1, 1], 0)
+    }
+
+    /// Of so many blocks of so many threads.
+    pub const fn threads(blocks: usize, threads: usize) -> Self {
+        Self::new([blocks, 1, 1], [threads, 1, 1], 0)
     }
 
     /// Of `gate_quantise`.
@@ -347,6 +354,12 @@ impl Argument {
         &self.bytes[..self.size]
     }
 }
+
+/// A list of arguments of any types.
+macro_rules! arguments {
+    ($($value:expr),* $(,)?) => { &[$($crate::backend::cuda::launch::Argument::from($value)),*][..] };
+}
+pub(super) use arguments;
 
 macro_rules! plain_arguments {
     ($($kind:ty),*) => { $(

@@ -12,6 +12,9 @@ macro_rules! modules {
 const MODULES: &[(&str, &str)] = modules! {
     "attention.sm_61"
     "embed.sm_61"
+    "probe-tensor.sm_75"
+    "probe-tensor.sm_80"
+    "probe.sm_61"
     "product-fixed-dp2a.sm_61"
     "product-fixed-dp4a.sm_61"
     "product-fixed-mad.sm_61"
@@ -65,6 +68,8 @@ const MODULES: &[(&str, &str)] = modules! {
 pub const ATTENTION: &str = "attention.sm_61";
 /// Rows of embeddings.
 pub const EMBED: &str = "embed.sm_61";
+/// Rates of instructions.
+pub const PROBE: &str = "probe.sm_61";
 /// Norms and quantisation.
 pub const ROWS: &str = "rows.sm_61";
 /// The choice of tokens.
@@ -76,6 +81,21 @@ pub fn text(name: &str) -> Option<&'static str> {
         .iter()
         .find(|(known, _)| *known == name)
         .map(|(_, text)| *text)
+}
+
+/// The kernel that embeds from a table of a format.
+pub const fn embed_kernel(format: Format) -> &'static str {
+    match format {
+        Format::Q4_0 => "embed_Q4_0",
+        Format::Q4_1 => "embed_Q4_1",
+        Format::Q5_0 => "embed_Q5_0",
+        Format::Q5_1 => "embed_Q5_1",
+        Format::Q8_0 => "embed_Q8_0",
+        Format::Q4_K => "embed_Q4_K",
+        Format::Q5_K => "embed_Q5_K",
+        Format::Q6_K => "embed_Q6_K",
+        Format::Fixed => "embed_FIXED",
+    }
 }
 
 /// What computes integer dot products outside of tensor cores.
@@ -90,6 +110,14 @@ pub enum Dot {
 }
 
 impl Dot {
+    /// All of them, the one that is fastest on a card that nobody slowed down first.
+    pub const ALL: [Self; 3] = [Self::Dp4a, Self::Dp2a, Self::Mad];
+
+    /// Whether its modules have a kernel for each batch, not only for 1 and 4.
+    pub const fn has_all_batches(self) -> bool {
+        matches!(self, Self::Dp4a)
+    }
+
     /// The module of products with weights of a format.
     pub fn module(self, format: Format) -> String {
         let dot = match self {
@@ -117,6 +145,14 @@ impl Tensor {
             (7, 5) => Some(Self::Turing),
             (8.., _) => Some(Self::Ampere),
             _ => None,
+        }
+    }
+
+    /// The module that measures their rate.
+    pub const fn probe(self) -> &'static str {
+        match self {
+            Self::Turing => "probe-tensor.sm_75",
+            Self::Ampere => "probe-tensor.sm_80",
         }
     }
 

@@ -11,11 +11,14 @@ pub use memory::{Cache, Matrix, Tensor, Vector};
 
 use super::device::{Buffer, Device};
 use super::error::OpenError;
-use super::launch::{Shape, Target, int};
+use super::launch::{Shape, Target, arguments, int};
 use super::layout::Layout;
 use super::modules::{self, Dot};
+use super::probe;
+use super::rates::Units;
 use super::recording::Recordings;
 use super::ring::{self, Ring};
+use super::selftest::{self, Check, Depth, Shapes};
 use super::staging::Staged;
 use crate::backend::Logits;
 use crate::backend::batch::Batch;
@@ -34,8 +37,7 @@ const FINITE: f32 = f32::INFINITY;
 /// The operations on one card.
 pub struct CudaOps {
     device: Device,
-    dot: Dot,
-    tensor: Option<modules::Tensor>,
+    units: Units,
     reserved: Option<Reserved>,
     sampled: Sampled,
     /// Logits that were asked for, on the host.
@@ -53,17 +55,18 @@ struct Reserved {
 }
 
 impl CudaOps {
-    /// Opens card `ordinal` of those that `CUDA_VISIBLE_DEVICES` leaves.
+    /// Opens card `ordinal` of those that `CUDA_VISIBLE_DEVICES` leaves, and measures its rates.
     ///
     /// # Errors
-    /// There is no driver or card that the kernels run on.
+    /// There is no driver or card that the kernels run on, or it fails under measurement.
     pub fn open(ordinal: usize) -> Result<Self, OpenError> {
-        let device = Device::open(ordinal)?;
-        let tensor = modules::Tensor::of(device.capability());
+        let mut device = Device::open(ordinal)?;
+        let rates =
+            probe::measure(&mut device).map_err(|source| OpenError::Measurement { ordinal, source })?;
+        let units = Units::new(rates, device.capability());
         Ok(Self {
             device,
-            dot: Dot::Dp4a,
-            tensor,
+            units,
             reserved: None,
             sampled: Sampled::default(),
             logits: Vec::new(),
@@ -110,8 +113,26 @@ impl CudaOps {
     /// Uses these units, whose results have the same bits. Tensor cores that the card lacks are not used.
     pub fn use_units(&mut self, dot: Dot, tensor: bool) {
         self.recordings.clear();
-        self.dot = dot;
-        self.tensor = modules::Tensor::of(self.device.capability()).filter(|_| tensor);
+        let cores = modules::Tensor::of(self.device.capability()).filter(|_| tensor);
+        self.units = Units::only(dot, cores);
+    }
+
+    /// The card's units, with the rates by which they are chosen.
+    pub fn units(&self) -> &Units {
+        &self.units
+    }
+
+    /// Checks the kernels of a model's shapes against their twins.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub fn selftest(&mut self, shapes: &Shapes, depth: Depth) -> Result<Vec<Check>, DeviceError> {
+        selftest::run(&mut self.device, &self.units, shapes, depth)
+    }
+
+    /// The card.
+    pub fn device(&mut self) -> &mut Device {
+        &mut self.device
     }
 
     fn reserved(&mut self) -> Result<&mut Reserved, DeviceError> {
@@ -175,12 +196,6 @@ fn log_probability(logit: f32, largest: f32, mass: u64) -> f32 {
     let total = mass as f64 / (1u64 << 40) as f64;
     (f64::from(logit) - f64::from(largest) - libm::log(total)) as f32
 }
-
-/// A list of arguments of any types.
-macro_rules! arguments {
-    ($($value:expr),* $(,)?) => { &[$($crate::backend::cuda::launch::Argument::from($value)),*][..] };
-}
-use arguments;
 
 /// What the squares of a row may reach without overflow, as on every machine.
 #[expect(clippy::cast_precision_loss, reason = "widths are far below 2^24")]
@@ -307,7 +322,7 @@ impl Ops for CudaOps {
         ];
         device.launch(
             modules::EMBED,
-            products::embed_kernel(layout.format),
+            modules::embed_kernel(layout.format),
             Shape::rows(rows),
             arguments,
         )?;

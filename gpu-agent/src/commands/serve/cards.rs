@@ -15,6 +15,8 @@ use gpu_agent::{
     weights::file::ModelFile,
 };
 
+use crate::commands::selftest;
+
 /// What is asked of the GPUs.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Asked {
@@ -49,7 +51,9 @@ pub(super) fn load(
     }
     let mut chosen = Vec::with_capacity(plan.cards.len());
     for part in &plan.cards {
-        chosen.push(cards[part.card].take().context("a GPU was planned for twice")?);
+        let mut card = cards[part.card].take().context("a GPU was planned for twice")?;
+        selftest::quick(&mut card, file, spec)?;
+        chosen.push(card);
     }
     announce(&plan, &chosen)?;
     let loaded = match plan.spread {

@@ -1,6 +1,7 @@
 //! A card: what it is, its memory, how much of that is taken, and whether it still works.
 
 pub mod attributes;
+pub mod clock;
 pub mod fate;
 pub mod share;
 
@@ -14,6 +15,7 @@ use crate::config::cards::Card;
 use crate::config::{Config, visible};
 use crate::error::{Code, Result};
 use crate::log;
+use clock::Clock;
 use fate::Fate;
 use share::Share;
 
@@ -42,6 +44,8 @@ pub struct Device {
     pub pool: AtomicU64,
     /// The pool that it took from at first.
     pub default_pool: OnceLock<u64>,
+    /// How long it would have been at work.
+    pub clock: Clock,
     share: Share,
     fate: Fate,
     compute_mode: AtomicI32,
@@ -87,6 +91,7 @@ impl Device {
             primary: Mutex::default(),
             pool: AtomicU64::new(0),
             default_pool: OnceLock::new(),
+            clock: Clock::default(),
             share,
             fate: Fate::new(),
             compute_mode: AtomicI32::new(0),

@@ -80,7 +80,9 @@ impl Event {
         Ok(())
     }
 
-    /// Milliseconds from one event to another, with the documented resolution of about half a microsecond.
+    /// Milliseconds from one event to another: what the card's work between them would take, or, where the card had none,
+    /// what passed on the host.
+    #[expect(clippy::cast_precision_loss, reason = "the driver gives seven digits")]
     pub fn elapsed(start: &Self, end: &Self) -> Result<f32> {
         if !start.timing || !end.timing {
             return Err(Code::INVALID_HANDLE);
@@ -91,8 +93,12 @@ impl Event {
         let (Some(start), Some(end)) = (start.reached(), end.reached()) else {
             return Err(Code::NOT_READY);
         };
-        let forward = end.saturating_duration_since(start).as_secs_f32();
-        let backward = start.saturating_duration_since(end).as_secs_f32();
+        if end.card != start.card {
+            let picoseconds = end.card.cast_signed() - start.card.cast_signed();
+            return Ok(picoseconds as f32 / 1e9);
+        }
+        let forward = end.host.saturating_duration_since(start.host).as_secs_f32();
+        let backward = start.host.saturating_duration_since(end.host).as_secs_f32();
         Ok((forward - backward) * 1_000.0)
     }
 }

@@ -95,6 +95,7 @@ impl Card {
             | Class::Constant => r.integer,
             Class::Multiply => r.multiply,
             Class::Dot | Class::Tensor => r.dot,
+            Class::HalfDot => r.half_dot,
             Class::Shift => r.shift,
             Class::Bits => r.bits,
             Class::Convert => r.convert,

@@ -44,7 +44,8 @@ macro_rules! classes {
 classes! {
     Integer integer "32-bit integer sums, comparisons, extremes and logic.";
     Multiply multiply "32-bit integer products.";
-    Dot dot "`dp4a` and `dp2a`.";
+    Dot dot "`dp4a`.";
+    HalfDot half_dot "`dp2a`.";
     Shift shift "Shifts, bit fields and permutations of bytes.";
     Bits bits "Population counts, leading zeros, reversals and sums of absolute differences.";
     Convert convert "Conversions between types.";

@@ -1,8 +1,9 @@
 //! Products: which kernel computes which matrices in one launch.
 
-use crate::backend::cuda::launch::{Activations, Batch, Shape, TENSOR_ROWS, Target, tensor};
-use crate::backend::cuda::layout::{Format, Layout};
-use crate::backend::cuda::modules::{self, Dot};
+use crate::backend::cuda::launch::{Activations, Batch, Shape, Target, tensor};
+use crate::backend::cuda::layout::Layout;
+use crate::backend::cuda::modules;
+use crate::backend::cuda::rates::Unit;
 use crate::backend::error::DeviceError;
 use crate::backend::ops::Norm;
 
@@ -14,21 +15,6 @@ const MOST_TARGETS: usize = 3;
 const WARPS_OF_MANY: usize = 2;
 /// No activation: plain products.
 const NOT_GATED: i32 = -1;
-
-/// The kernel that embeds from a table of a format.
-pub(super) const fn embed_kernel(format: Format) -> &'static str {
-    match format {
-        Format::Q4_0 => "embed_Q4_0",
-        Format::Q4_1 => "embed_Q4_1",
-        Format::Q5_0 => "embed_Q5_0",
-        Format::Q5_1 => "embed_Q5_1",
-        Format::Q8_0 => "embed_Q8_0",
-        Format::Q4_K => "embed_Q4_K",
-        Format::Q5_K => "embed_Q5_K",
-        Format::Q6_K => "embed_Q6_K",
-        Format::Fixed => "embed_FIXED",
-    }
-}
 
 impl CudaOps {
     /// Quantises rows of `x`, normalised if asked for, into the scratch memory for normalised input. `some`: an array of
@@ -89,19 +75,22 @@ impl CudaOps {
         let (Some(first), [blocks, count]) = (layouts.first(), [layouts[0].blocks, rows].map(int)) else {
             return Ok(());
         };
-        if let Some(cores) = self.tensor.filter(|_| rows >= TENSOR_ROWS) {
-            let fine = targets.iter().any(|target| target.fine != 0);
-            let shape = tensor(rows, &layouts, fine);
-            let module = cores.module(first.format);
-            return self
-                .device
-                .launch(&module, "tensor", shape, arguments![a, b, c, blocks, x, count]);
-        }
-        let batch = self.batch_of(rows);
+        let dot = match self.units.product(rows) {
+            Unit::Tensor(cores) => {
+                let fine = targets.iter().any(|target| target.fine != 0);
+                let shape = tensor(rows, &layouts, fine);
+                let module = cores.module(first.format);
+                return self
+                    .device
+                    .launch(&module, "tensor", shape, arguments![a, b, c, blocks, x, count]);
+            }
+            Unit::Dot(dot) => dot,
+        };
+        let batch = Batch::of(rows, dot.has_all_batches());
         let groups = layouts.iter().map(Layout::groups).sum();
         let shape = batch.product(rows, groups, first.segments(), most_warps(rows));
         let arguments = arguments![a, b, c, blocks, x, count, NOT_GATED, Activations::default(), 0u64];
-        let module = self.dot.module(first.format);
+        let module = dot.module(first.format);
         self.device.launch(&module, batch.kernel(), shape, arguments)
     }
 
@@ -122,14 +111,15 @@ impl CudaOps {
         );
         let other = scratch.floats.address();
         let layout = gate.layout;
-        let by_tiles = self.tensor.is_some() && rows >= TENSOR_ROWS;
-        if layout == up.layout && !by_tiles {
-            let batch = self.batch_of(rows);
+        if let Unit::Dot(dot) = self.units.product(rows)
+            && layout == up.layout
+        {
+            let batch = Batch::of(rows, dot.has_all_batches());
             let shape = batch.product(rows, layout.groups(), layout.segments(), most_warps(rows));
             let (a, b) = (gate.target(0), up.target(0));
             let (blocks, count) = (int(layout.blocks), int(rows));
             let arguments = arguments![a, b, Target::default(), blocks, x, count, activation, out, faults];
-            let module = self.dot.module(layout.format);
+            let module = dot.module(layout.format);
             return self.device.launch(&module, batch.kernel(), shape, arguments);
         }
         let targets = [(gate, gate.target(floats.address())), (up, up.target(other))];
@@ -150,10 +140,6 @@ impl CudaOps {
             Shape::gate(rows, width),
             arguments,
         )
-    }
-
-    fn batch_of(&self, rows: usize) -> Batch {
-        Batch::of(rows, self.dot == Dot::Dp4a)
     }
 }
 

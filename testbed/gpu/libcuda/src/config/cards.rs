@@ -51,6 +51,24 @@ pub struct Card {
     pub ecc_error: Trigger,
 }
 
+/// GB/s of one lane of PCI Express by its generation, after encoding (PCI Express Base Specification: 2.5 and 5 GT/s with
+/// 8b/10b, 8 to 32 GT/s with 128b/130b; 64 and 128 GT/s in flits).
+const LANE: [f64; 7] = [0.25, 0.5, 0.985, 1.969, 3.938, 7.563, 15.125];
+
+impl Card {
+    /// Bandwidth of its memory in GB/s: two transfers a clock, a byte for eight bits.
+    pub fn bandwidth(&self) -> f64 {
+        f64::from(self.memory_mhz) * 2.0 * f64::from(self.bus_bits) / 8.0 / 1_000.0
+    }
+
+    /// Bandwidth of its link to the host in GB/s.
+    pub fn link(&self) -> f64 {
+        let (generation, lanes) = self.pcie;
+        let place = (generation as usize).clamp(1, LANE.len()) - 1;
+        LANE[place] * f64::from(lanes)
+    }
+}
+
 /// When a card breaks; never, if both are empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Trigger {

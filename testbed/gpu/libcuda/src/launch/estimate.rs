@@ -21,8 +21,7 @@ pub fn of(card: &Card, counters: &Counters) -> Option<Estimate> {
         table.gigahertz = f64::from(card.clock_mhz) / 1_000.0;
     }
     if (card.memory_mhz, card.bus_bits) != (preset.memory_mhz, preset.bus_bits) {
-        // Two transfers a clock, a byte for eight bits.
-        table.bandwidth = f64::from(card.memory_mhz) * 2.0 * f64::from(card.bus_bits) / 8.0 / 1_000.0;
+        table.bandwidth = card.bandwidth();
     }
     Some(table.estimate(counters))
 }

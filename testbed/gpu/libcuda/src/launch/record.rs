@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use serde::Serialize;
 use testbed_ptx::{Counters, Estimate, Fault};
 
-use super::{Launching, estimate};
+use super::Launching;
 use crate::error::Code;
 use crate::log;
 
@@ -47,7 +47,7 @@ struct Stopped<'a> {
 }
 
 /// Records a launch that has completed.
-pub fn completed(launching: &Launching, counters: &Counters) {
+pub fn completed(launching: &Launching, counters: &Counters, estimate: Option<Estimate>) {
     if !log::wanted() {
         return;
     }
@@ -64,7 +64,7 @@ pub fn completed(launching: &Launching, counters: &Counters) {
         stream: launching.stream,
         graph: launching.in_graph.load(Ordering::Relaxed),
         counters,
-        estimate: estimate::of(&device.card, counters),
+        estimate,
     });
 }
 

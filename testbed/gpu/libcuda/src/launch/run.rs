@@ -3,7 +3,7 @@
 use testbed_ptx::{FaultKind, Launch, RunError};
 
 use super::Launching;
-use super::record;
+use super::{estimate, record};
 use crate::error::{Code, Result};
 use crate::log;
 use crate::memory::mirror::Mirror;
@@ -27,7 +27,11 @@ impl Launching {
         match ran {
             Ok(counters) => {
                 device.launched();
-                record::completed(self, &counters);
+                let estimate = estimate::of(&device.card, &counters);
+                if let Some(estimate) = &estimate {
+                    device.clock.advance(estimate.microseconds);
+                }
+                record::completed(self, &counters, estimate);
                 Ok(())
             }
             Err(RunError::Fault(mut fault)) => {

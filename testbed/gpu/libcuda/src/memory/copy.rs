@@ -31,6 +31,14 @@ impl Place {
             Self::Staged(bytes, start) => Self::Staged(Arc::clone(bytes), start + offset),
         }
     }
+
+    /// The card whose memory it is.
+    fn device(&self) -> Option<&Arc<Device>> {
+        match self {
+            Self::Device(device, _) => Some(device),
+            Self::Host(_) | Self::Staged(..) => None,
+        }
+    }
 }
 
 /// A copy of `rows` rows of `width` bytes, which lie a pitch apart.
@@ -72,7 +80,27 @@ impl Copy {
             );
             move_bytes(&to, &from, self.width).map_err(failed)?;
         }
+        self.take_time();
         Ok(())
+    }
+
+    /// Lets the clocks of the cards that took part go on: a copy within a card reads and writes, any other crosses links.
+    fn take_time(&self) {
+        let bytes = (self.width * self.rows) as u64;
+        match (self.to.device(), self.from.device()) {
+            (Some(to), Some(from)) if Arc::ptr_eq(to, from) => {
+                to.clock.moved(2 * bytes, to.card.bandwidth());
+            }
+            (to, from) => {
+                let devices = || to.iter().chain(&from);
+                let link = devices()
+                    .map(|device| device.card.link())
+                    .fold(f64::MAX, f64::min);
+                for device in devices() {
+                    device.clock.moved(bytes, link);
+                }
+            }
+        }
     }
 
     /// The same copy with the host's bytes taken along now, for work that waits while its source may change.

@@ -46,7 +46,7 @@ impl Work {
     pub fn run(&self, health: &Health) {
         let status = health.check();
         match self {
-            Self::Record(mark) => mark.reach(),
+            Self::Record(mark) => mark.reach(health.device.clock.now()),
             Self::Wait(mark) => mark.wait(),
             Self::Host(call) => call.call(status.err().map_or(0, Code::number)),
             _ if status.is_err() => {}

@@ -136,6 +136,24 @@ fn a_host_function_may_not_call_the_driver() {
 }
 
 #[test]
+fn events_measure_what_a_copy_would_take_on_the_card() {
+    machine!("events_measure_what_a_copy_would_take_on_the_card")
+        .cards("rtx-3090:pcie=1x1")
+        .run(|| {
+            let context = CudaContext::new(0).expect("a card");
+            let stream = context.new_stream().expect("a stream");
+            let timed = Some(sys::CUevent_flags::CU_EVENT_DEFAULT);
+            let mut to = stream.alloc_zeros::<u8>(1 << 20).expect("room");
+            let start = stream.record_event(timed).expect("recorded");
+            stream.memcpy_htod(&vec![1; 1 << 20], &mut to).expect("copied");
+            let end = stream.record_event(timed).expect("recorded");
+            // A lane of the first generation has 0.25 GB/s.
+            let time = start.elapsed_ms(&end).expect("both reached");
+            assert!((time - 4.194).abs() < 0.001, "{time}");
+        });
+}
+
+#[test]
 fn events_measure_time_between_them() {
     machine!("events_measure_time_between_them").run(|| {
         let context = CudaContext::new(0).expect("a card");

@@ -75,6 +75,10 @@ pub fn choose(name: &str, modifiers: &mut Modifiers<'_>) -> Result<Option<Chosen
     Ok(Some(Chosen {
         function,
         types: vec![sum, a, b, sum],
-        class: Class::Dot,
+        class: if name == "dp4a" {
+            Class::Dot
+        } else {
+            Class::HalfDot
+        },
     }))
 }

@@ -7,8 +7,10 @@ pub struct Rates {
     pub integer: f64,
     /// 32-bit integer products.
     pub multiply: f64,
-    /// `dp4a`, `dp2a`.
+    /// `dp4a`.
     pub dot: f64,
+    /// `dp2a`.
+    pub half_dot: f64,
     /// Shifts and bit fields.
     pub shift: f64,
     /// Population counts and their kin.

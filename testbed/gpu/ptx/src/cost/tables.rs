@@ -10,6 +10,7 @@ const PASCAL: Rates = Rates {
     // A 32-bit product is a sequence of 16-bit ones.
     multiply: 32.0,
     dot: 128.0,
+    half_dot: 128.0,
     shift: 64.0,
     bits: 32.0,
     convert: 32.0,
@@ -28,6 +29,7 @@ const TURING: Rates = Rates {
     integer: 64.0,
     multiply: 64.0,
     dot: 64.0,
+    half_dot: 64.0,
     shift: 64.0,
     bits: 16.0,
     convert: 16.0,
@@ -105,7 +107,8 @@ pub const CARDS: [Card; 7] = [
         multiprocessors: 56,
         gigahertz: 1.54,
         bandwidth: 560.0,
-        // FMA and dp4a are slow, separate products and sums are not; without FMA the card reaches 92 of 104 tokens/s.
+        // FMA and dp4a are slow, separate products and sums and dp2a are not; without FMA the card reaches 92 of 104
+        // tokens/s.
         rates: Rates {
             fused: 64.0 / 14.0,
             dot: 64.0 / 29.0,
@@ -124,6 +127,8 @@ pub const CARDS: [Card; 7] = [
             fused: 128.0 / 14.0,
             single: 128.0 / 15.0,
             dot: 64.0 / 29.0,
+            // Not named among what is at full speed, so taken for as slow as dp4a.
+            half_dot: 64.0 / 29.0,
             tensor: 2_048.0 / 200.0,
             ..AMPERE
         },

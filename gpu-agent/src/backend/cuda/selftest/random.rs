@@ -1,6 +1,6 @@
 //! Numbers and matrices that look random and are the same in every run.
 
-use gpu_agent::weights::{file::RawMatrix, quants::TensorType};
+use crate::weights::{file::RawMatrix, quants::TensorType};
 
 /// `SplitMix64` (Steele, Lea and Flood 2014).
 #[derive(Debug, Clone)]
