@@ -66,7 +66,7 @@ pub(super) fn follow(
         .model_sha256
         .parse()
         .map_err(|_| hexadecimal(job, "status.agreed.modelSHA256"))?;
-    let left: Vec<u32> = remaining(valid, &seen.stored.landing).collect();
+    let left: Vec<u32> = remaining(valid, &seen.landing).collect();
     let is_left = |item: &&RequestItem| left.contains(&item.index);
     jobs.dispatcher.follow(Attempt {
         job: JobKey::of(job)?,
@@ -90,6 +90,7 @@ pub(super) fn follow(
         time_left: time_left(valid, seen),
         channel: paying,
         secret: observe::results(job, jobs)?,
+        stored: seen.stored.clone(),
         client: jobs.ctx.client.clone(),
         metrics: jobs.ctx.metrics.clone(),
     });
