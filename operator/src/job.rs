@@ -166,6 +166,10 @@ async fn step(job: &InferenceJob, carried: Carried, jobs: &Jobs) -> Result<(Appl
     let applied = apply::apply(job, valid.as_ref(), &mut seen, &plan, jobs).await;
     queue_up(job, &plan, jobs);
     let applied = applied?;
+    if matches!(applied, Applied::Taken) {
+        // Nothing of the plan came true, so that nothing of it is said.
+        return Ok((applied, seen, job.clone()));
+    }
     let input = valid.map(|valid| valid.input);
     let written = status::write(job, input, &seen, &plan, &applied, jobs).await?;
     Ok((applied, seen, written))

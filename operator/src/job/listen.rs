@@ -97,6 +97,10 @@ impl Jobs {
                 let uid = job.uid().unwrap_or_default();
                 self.dispatcher.vanished(&uid);
                 self.queue.forget(&uid);
+                // It may have left one place.
+                if let Some(wanted) = wanted(job) {
+                    self.wakes.wake_all(self.queue.next(&wanted, 1));
+                }
             }
             // A watch that was interrupted does not tell what went meanwhile.
             Event::InitDone => {
@@ -110,16 +114,9 @@ impl Jobs {
 
     /// Notes the agent that an earlier process gave the job, or the place in which the job waits for one.
     fn hold(&self, job: &InferenceJob) {
-        let waits = job
-            .status
-            .as_ref()
-            .filter(|status| status.queue_position.is_some());
-        if let Some(provider) = waits.and_then(|status| status.provider.clone()) {
-            let wanted = Wanted {
-                namespace: job.namespace().unwrap_or_default(),
-                provider,
-                model: job.spec.model.clone(),
-            };
+        let status = job.status.as_ref();
+        let waits = status.is_some_and(|status| status.queue_position.is_some());
+        if let Some(wanted) = wanted(job).filter(|_| waits) {
             self.queue.wait(job, wanted);
         }
         let assignments = job.status.iter().flat_map(|status| &status.assignments);
@@ -127,6 +124,15 @@ impl Jobs {
             self.queue.hold(&job.uid().unwrap_or_default(), &active.pod_uid);
         }
     }
+}
+
+/// What a job waits for, or waited for, as its status says.
+fn wanted(job: &InferenceJob) -> Option<Wanted> {
+    Some(Wanted {
+        namespace: job.namespace()?,
+        provider: job.status.as_ref()?.provider.clone()?,
+        model: job.spec.model.clone(),
+    })
 }
 
 /// Jobs that a settlement pays.

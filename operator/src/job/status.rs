@@ -145,6 +145,7 @@ fn assignments(next: &mut InferenceJobStatus, applied: &Applied, landing: &Landi
         Applied::Nothing
         | Applied::Reserved
         | Applied::Refused
+        // It is planned again before anything is written.
         | Applied::Taken
         | Applied::Unfit
         | Applied::Following

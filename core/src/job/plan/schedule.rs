@@ -11,9 +11,9 @@ use cocoon_api::{
 use super::{Agent, Draft, Offer, Plan, Step, World};
 use crate::agents::AgentState;
 
-/// Jobs that one agent works on at once at most. Each keeps a stream open and its results in the agent's memory, of which that
-/// keeps 64 MiB beyond the running ones. A job of one request occupies an agent for some 20 ms of its 100 ms from assignment to
-/// end; sixteen keep a batch full and the agent at work.
+/// Jobs that one agent works on at once at most. Each keeps a stream open and its results in the agent's memory, 1,000 KiB at
+/// most: sixteen stay below 16 MiB. Between two jobs a place is empty while results are stored, a status is written and the
+/// next job is assigned; twice the eight that fill a batch keep it full meanwhile.
 pub const MAX_JOBS_PER_AGENT: usize = 16;
 
 pub(super) fn schedule(world: &World<'_>, offer: &Offer, agreed: Agreement, mut draft: Draft) -> Plan {
