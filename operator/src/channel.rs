@@ -22,20 +22,14 @@ use std::{sync::Arc, time::Duration};
 
 use cocoon_api::{
     conditions::{self, Funded, Reason as _},
-    crd::{PaymentChannel, Settlement},
+    crd::PaymentChannel,
     names::SETTLEMENT_FINALIZER,
 };
 use cocoon_core::settlement::has_ended;
-use futures::{StreamExt as _, TryStreamExt as _, channel::mpsc};
+use futures::{StreamExt as _, stream};
 use kube::{
     Api, ResourceExt as _,
-    runtime::{
-        Controller, Predicate as _, PredicateConfig, WatchStreamExt as _,
-        controller::Action,
-        predicates,
-        reflector::{self, ObjectRef},
-        watcher,
-    },
+    runtime::{Controller, controller::Action, reflector::ObjectRef, watcher::Event},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -46,15 +40,13 @@ use crate::{
     error::{Error, KubeContext as _, Result, describe},
     finalizer,
     reconcile::{CHAIN_LIMIT, Reconciles},
+    watch::Wakes,
 };
 
 /// Channels reconciled at once: each waits for an endpoint most of the time.
 const CONCURRENCY: u16 = 8;
 /// Changes of one channel within this time are reconciled once.
 const DEBOUNCE: Duration = Duration::from_millis(100);
-/// Channels that wait to be woken at most, because their contract has another holder; more are dropped, since every channel
-/// is also looked at from time to time.
-const WAKES: usize = 4096;
 /// How its reconciles are run.
 const RECONCILES: Reconciles = Reconciles {
     kind: "PaymentChannel",
@@ -71,56 +63,60 @@ struct Channels {
 ///
 /// A change of status alone is no reason to ask the chain: jobs write usage there all the time.
 pub async fn run(ctx: Arc<Context>, stop: CancellationToken) {
-    let (reader, writer) = reflector::store();
-    let (mut wakes, woken) = mpsc::channel(WAKES);
-    let holders = ctx.clone();
-    let changes = watcher(ctx.api_all::<PaymentChannel>(), watcher::Config::default())
-        .default_backoff()
-        .reflect(writer)
-        .inspect_ok(move |event| {
-            for channel in holders.contracts.take(event) {
-                // A full queue is no loss: see `WAKES`.
-                drop(wakes.try_send(channel));
-            }
-        })
-        .applied_objects()
-        .predicate_filter(
-            predicates::generation
-                .combine(predicates::annotations)
-                .combine(predicates::finalizers),
-            PredicateConfig::default(),
-        );
+    let wakes = Arc::new(Wakes::default());
+    listen(&ctx, &wakes);
     let shared = Arc::new(Channels {
         ctx: ctx.clone(),
         passes: fold::Passes::default(),
     });
-    Controller::for_stream(changes, reader)
+    Controller::for_stream(stream::pending(), ctx.watches.channels.reader())
         .with_config(
             kube::runtime::controller::Config::default()
                 .concurrency(CONCURRENCY)
                 .debounce(DEBOUNCE),
         )
-        .reconcile_on(woken)
-        .watches(
-            ctx.api_all::<Settlement>(),
-            watcher::Config::default(),
-            |settlement| {
-                let namespace = settlement.namespace().unwrap_or_default();
-                let redeems = if has_ended(&settlement) {
-                    settlement.spec.redeems.clone()
-                } else {
-                    Vec::new()
-                };
-                redeems
-                    .into_iter()
-                    .map(move |redeem| ObjectRef::new(&redeem.channel).within(&namespace))
-                    .collect::<Vec<_>>()
-            },
-        )
+        .reconcile_on(wakes.stream())
         .graceful_shutdown_on(stop.cancelled_owned())
         .run(reconcile_within, on_error, shared)
         .for_each(|_| std::future::ready(()))
         .await;
+}
+
+/// Wakes channels whose specification or finalizers changed, whose contract has another holder, and which an ended settlement
+/// claims.
+fn listen(ctx: &Arc<Context>, wakes: &Arc<Wakes<PaymentChannel>>) {
+    let (holders, own) = (ctx.clone(), wakes.clone());
+    ctx.watches.channels.listen(move |event, before| {
+        own.wake_all(holders.contracts.take(event));
+        match event {
+            Event::InitApply(channel) => own.wake(ObjectRef::from_obj(channel)),
+            Event::Apply(channel) if before.is_none_or(|before| asked(before) != asked(channel)) => {
+                own.wake(ObjectRef::from_obj(channel));
+            }
+            _ => {}
+        }
+    });
+    let own = wakes.clone();
+    ctx.watches.settlements.listen(move |event, _| {
+        if let Event::InitApply(settlement) | Event::Apply(settlement) | Event::Delete(settlement) = event
+            && has_ended(settlement)
+        {
+            let namespace = settlement.namespace().unwrap_or_default();
+            let redeems = settlement.spec.redeems.iter();
+            own.wake_all(redeems.map(|redeem| ObjectRef::new(&redeem.channel).within(&namespace)));
+        }
+    });
+}
+
+/// What of a channel others than this operator write.
+fn asked(channel: &PaymentChannel) -> impl PartialEq + use<'_> {
+    let metadata = &channel.metadata;
+    (
+        &metadata.uid,
+        metadata.generation,
+        &metadata.finalizers,
+        &metadata.deletion_timestamp,
+    )
 }
 
 async fn reconcile_within(channel: Arc<PaymentChannel>, shared: Arc<Channels>) -> Result<Action> {

@@ -3,10 +3,7 @@
 use std::{net::IpAddr, sync::Arc};
 
 use k8s_openapi::jiff::Timestamp;
-use kube::{
-    Api, Client, Resource,
-    runtime::events::{Recorder, Reporter},
-};
+use kube::{Client, runtime::events::Reporter};
 
 use crate::{
     chain::Networks,
@@ -16,6 +13,7 @@ use crate::{
     error::Result,
     metrics::Metrics,
     tls::AgentTls,
+    watch::Watches,
 };
 
 /// What every controller shares.
@@ -26,8 +24,8 @@ pub struct Context {
     pub config: Config,
     /// The process's metrics.
     pub metrics: Arc<Metrics>,
-    /// Publishes Events.
-    pub recorder: Recorder,
+    /// Who publishes Events.
+    pub reporter: Reporter,
     /// TON networks by name.
     pub networks: Arc<Networks>,
     /// Which channel holds each contract.
@@ -36,6 +34,8 @@ pub struct Context {
     pub looks: Looks,
     /// Certificates toward agents.
     pub tls: Arc<AgentTls>,
+    /// What is known of every kind.
+    pub watches: Watches,
 }
 
 impl Context {
@@ -46,38 +46,28 @@ impl Context {
         metrics: Arc<Metrics>,
         networks: Arc<Networks>,
         tls: Arc<AgentTls>,
+        watches: Watches,
     ) -> Self {
         let reporter = Reporter {
             controller: "cocoon-operator".into(),
             instance: Some(config.identity.clone()),
         };
-        let recorder = Recorder::new(client.clone(), reporter);
         Self {
             client,
             config,
             metrics,
-            recorder,
+            reporter,
             contracts: Contracts::new(networks.clone()),
             looks: Looks::default(),
             networks,
             tls,
+            watches,
         }
     }
 
     /// The time, which decisions take as an argument.
     pub fn now(&self) -> Timestamp {
         Timestamp::now()
-    }
-
-    /// Objects of the namespace that is watched, or of all.
-    pub fn api_all<K>(&self) -> Api<K>
-    where
-        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
-    {
-        match &self.config.watch_namespace {
-            Some(namespace) => Api::namespaced(self.client.clone(), namespace),
-            None => Api::all(self.client.clone()),
-        }
     }
 
     /// A client of the provider's agent at this address.

@@ -17,8 +17,6 @@ use std::{
 
 use cocoon_api::crd::InferenceJob;
 use cocoon_core::job::plan::Following;
-use futures::channel::mpsc;
-use kube::runtime::reflector::ObjectRef;
 use tokio::{
     sync::{Semaphore, watch},
     time::Instant,
@@ -26,6 +24,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use follower::{Shared, Signals};
+
+use crate::watch::Wakes;
 
 pub use client::{AgentClient, ClientError};
 pub use follower::{Attempt, Known};
@@ -39,10 +39,6 @@ pub const MAX_FOLLOWED: usize = 256;
 /// Secrets of results that are read or written at once by all attempts together: each is in memory several times meanwhile.
 const MAX_SECRETS_AT_ONCE: usize = 8;
 
-/// Jobs whose news wait to be reconciled at most; more are dropped, since every job is also reconciled from time
-/// to time.
-const NEWS_CAPACITY: usize = 4096;
-
 struct Followed {
     attempt: u32,
     known: watch::Receiver<Known>,
@@ -52,7 +48,7 @@ struct Followed {
 /// The tasks of this process, one for each attempt that it follows.
 pub struct Dispatcher {
     followed: Mutex<HashMap<String, Followed>>,
-    news: mpsc::Sender<ObjectRef<InferenceJob>>,
+    wakes: Arc<Wakes<InferenceJob>>,
     stop: CancellationToken,
     began: Instant,
     secrets: Arc<Semaphore>,
@@ -61,20 +57,16 @@ pub struct Dispatcher {
 }
 
 impl Dispatcher {
-    /// An idle dispatcher, and the stream of jobs that have news.
-    pub fn new(stop: CancellationToken) -> (Arc<Self>, mpsc::Receiver<ObjectRef<InferenceJob>>) {
-        let (news, receiver) = mpsc::channel(NEWS_CAPACITY);
-        (
-            Arc::new(Self {
-                followed: Mutex::default(),
-                news,
-                stop,
-                began: Instant::now(),
-                secrets: Arc::new(Semaphore::new(MAX_SECRETS_AT_ONCE)),
-                agents: Mutex::default(),
-            }),
-            receiver,
-        )
+    /// An idle dispatcher, which wakes jobs that have news.
+    pub fn new(wakes: Arc<Wakes<InferenceJob>>, stop: CancellationToken) -> Arc<Self> {
+        Arc::new(Self {
+            followed: Mutex::default(),
+            wakes,
+            stop,
+            began: Instant::now(),
+            secrets: Arc::new(Semaphore::new(MAX_SECRETS_AT_ONCE)),
+            agents: Mutex::default(),
+        })
     }
 
     /// What is known of an attempt of the job.
@@ -83,13 +75,7 @@ impl Dispatcher {
         let known = followed
             .get(job_uid)
             .filter(|followed| followed.attempt == attempt);
-        known.map_or(
-            Known {
-                following: Following::No,
-                progress: None,
-            },
-            |followed| followed.known.borrow().clone(),
-        )
+        known.map_or_else(Known::nothing, |followed| followed.known.borrow().clone())
     }
 
     /// Whether one more attempt may be followed.
@@ -113,6 +99,7 @@ impl Dispatcher {
         let (sender, known) = watch::channel(Known {
             following: Following::Yes,
             progress: None,
+            landing: attempt.stored.as_ref().map(|stored| stored.landing.clone()),
         });
         let signals = Signals {
             cancel: CancellationToken::new(),
@@ -132,11 +119,10 @@ impl Dispatcher {
             secrets: self.secrets.clone(),
             agent_progressed: self.agent(&attempt.pod_uid),
         };
-        let mut news = self.news.clone();
+        let wakes = self.wakes.clone();
         tokio::spawn(async move {
             let reference = attempt.job.reference();
-            // A full queue is no loss: see `NEWS_CAPACITY`.
-            let notify = move || drop(news.try_send(reference.clone()));
+            let notify = move || wakes.wake(reference.clone());
             attempt.follow(sender, shared, signals, notify).await;
         });
     }

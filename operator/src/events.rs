@@ -2,7 +2,7 @@
 
 use kube::{
     Resource,
-    runtime::events::{Event, EventType},
+    runtime::events::{Event, EventType, Recorder},
 };
 use tracing::warn;
 
@@ -20,7 +20,10 @@ where
         action: action.to_owned(),
         secondary: None,
     };
-    if let Err(error) = ctx.recorder.publish(&event, &object.object_ref(&())).await {
+    // A recorder remembers what it published for six minutes, to count what is said again. Ends are said once, and a thousand
+    // of them would only be held in memory.
+    let recorder = Recorder::new(ctx.client.clone(), ctx.reporter.clone());
+    if let Err(error) = recorder.publish(&event, &object.object_ref(&())).await {
         warn!(
             object = error::describe(object),
             error = error::chain(&error),

@@ -11,6 +11,9 @@
 //! - events: create, patch — end states.
 
 mod certificates;
+mod latest;
+mod queue;
+
 mod context;
 mod input;
 mod observe;
@@ -19,49 +22,57 @@ mod follow;
 
 mod apply;
 mod deletion;
+mod listen;
 mod retention;
 mod status;
 mod sweep;
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use cocoon_api::{
-    crd::{CocoonProvider, InferenceJob, PaymentChannel, Settlement},
-    names,
+use cocoon_api::crd::InferenceJob;
+use cocoon_core::{
+    agents::AgentState,
+    job::{
+        plan::{self, MAX_JOBS_PER_AGENT, Plan},
+        validate,
+    },
 };
-use cocoon_core::job::{plan, validate};
-use futures::{Stream, StreamExt as _};
-use k8s_openapi::api::core::v1::Pod;
+use futures::{StreamExt as _, stream};
 use kube::{
     ResourceExt as _,
     runtime::{
-        Controller, WatchStreamExt as _,
+        Controller,
         controller::{self, Action},
-        reflector::{self, ObjectRef, Store},
-        watcher,
     },
 };
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
 
+use apply::Applied;
 use certificates::Certificates;
-use context::{Jobs, Settlements, WAITING_INTERVAL};
+use context::{Jobs, WAITING_INTERVAL};
+use latest::Latest;
+use observe::{Carried, Seen};
+use queue::{Queue, Wanted};
 
 use crate::{
     context::Context,
     dispatch::{Dispatcher, Unreadable},
     error::{self, Error, Result},
-    pages::PAGE,
     reconcile::{KUBERNETES_LIMIT, Reconciles},
+    watch::Wakes,
 };
 
 /// Jobs reconciled at once: each waits for the API server most of the time.
 const CONCURRENCY: u16 = 16;
-/// Changes of one job within this time are reconciled once.
-const DEBOUNCE: Duration = Duration::from_millis(100);
+/// Changes of one job within this time are reconciled once: an attempt that ends is told with its last results. Each place of
+/// an agent is empty for as long between two jobs.
+const DEBOUNCE: Duration = Duration::from_millis(5);
 /// While the garbage collector removes the results of an earlier job of the name, which takes it about a second.
 const EARLIER_RESULTS_INTERVAL: Duration = Duration::from_millis(500);
-/// A step that changed something is followed up at once, bounded by the debounce.
+/// Steps of one reconcile at most: a job that is accepted, reserves its budget, loses two places to others, is assigned and
+/// followed takes six. What is left goes on after [`NEXT_STEP`].
+const MAX_STEPS: usize = 8;
+/// Before a job goes on that took all steps of a reconcile, so that others have their turn.
 const NEXT_STEP: Duration = Duration::from_millis(50);
 /// How its reconciles are run.
 const RECONCILES: Reconciles = Reconciles {
@@ -71,138 +82,32 @@ const RECONCILES: Reconciles = Reconciles {
 
 /// Runs the controller until `stop`.
 pub async fn run(ctx: Arc<Context>, stop: CancellationToken) {
-    let (dispatcher, news) = Dispatcher::new(stop.child_token());
-    let config = watcher::Config::default().page_size(PAGE);
-    let (store, writer) = reflector::store();
-    let own = watcher(ctx.api_all::<InferenceJob>(), config.clone())
-        .default_backoff()
-        .modify(without_input)
-        .reflect(writer);
-    let own = tell_of_the_gone(own, dispatcher.clone(), store.clone()).applied_objects();
-    let (settlements, writer) = reflector::store();
-    let settled = watcher(ctx.api_all::<Settlement>(), config.clone())
-        .default_backoff()
-        .modify(|settlement| {
-            settlement.spec.message.clear();
-            settlement.metadata.managed_fields = None;
-        })
-        .reflect(writer)
-        .touched_objects();
-    let (for_providers, for_channels, for_pods) = (store.clone(), store.clone(), store.clone());
+    let wakes = Arc::new(Wakes::default());
+    let store = ctx.watches.jobs.reader();
     let jobs = Arc::new(Jobs {
-        ctx: ctx.clone(),
-        dispatcher,
-        store: store.clone(),
-        settlements: Settlements::new(settlements),
+        ctx,
         certificates: Certificates::default(),
+        dispatcher: Dispatcher::new(wakes.clone(), stop.child_token()),
+        wakes: wakes.clone(),
+        queue: Queue::default(),
+        latest: Latest::default(),
+        latest_channels: Latest::default(),
     });
+    listen::listen(&jobs);
     let sweeps = tokio::spawn(sweep::run(jobs.clone(), stop.child_token()));
-    let agents = config
-        .clone()
-        .labels(&format!("{}={}", names::COMPONENT_LABEL, names::AGENT_COMPONENT));
-    Controller::for_stream(own, store)
+    Controller::for_stream(stream::pending(), store)
         .with_config(
             controller::Config::default()
                 .concurrency(CONCURRENCY)
                 .debounce(DEBOUNCE),
         )
-        .reconcile_on(news)
-        .watches(ctx.api_all::<CocoonProvider>(), config.clone(), move |provider| {
-            let namespace = provider.namespace().unwrap_or_default();
-            waiting(&for_providers, &namespace, |job| {
-                let serves = job.status.as_ref().and_then(|status| status.provider.as_ref());
-                serves.is_none() || serves == provider.metadata.name.as_ref()
-            })
-        })
-        .watches(ctx.api_all::<PaymentChannel>(), config, move |channel| {
-            let namespace = channel.namespace().unwrap_or_default();
-            waiting(&for_channels, &namespace, |job| {
-                let pays = job.spec.billing.channel_ref.as_ref().map(|channel| &channel.name);
-                pays == channel.metadata.name.as_ref()
-            })
-        })
-        .watches_stream(settled, covered)
-        .watches(ctx.api_all::<Pod>(), agents, move |pod| {
-            let provider = pod.labels().get(names::PROVIDER_LABEL).cloned();
-            waiting(&for_pods, &pod.namespace().unwrap_or_default(), |job| {
-                job.status
-                    .as_ref()
-                    .is_some_and(|status| status.provider == provider)
-            })
-        })
+        .reconcile_on(wakes.stream())
         .graceful_shutdown_on(stop.cancelled_owned())
         .run(reconcile_within, on_error, jobs)
-        .for_each(|reconciled| {
-            // A reconcile's own failures are told where they are handled.
-            if let Err(controller::Error::QueueError(error)) = reconciled {
-                warn!(
-                    error = error::chain(&error),
-                    "a watch for jobs failed; it is begun again"
-                );
-            }
-            std::future::ready(())
-        })
+        // A reconcile's failures are told where they are handled.
+        .for_each(|_| std::future::ready(()))
         .await;
     sweeps.abort();
-}
-
-/// Jobs that a settlement pays.
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "the signature that the controller calls"
-)]
-fn covered(settlement: Settlement) -> Vec<ObjectRef<InferenceJob>> {
-    let namespace = settlement.namespace().unwrap_or_default();
-    let jobs = settlement.spec.redeems.iter().flat_map(|redeem| &redeem.jobs);
-    jobs.map(|job| ObjectRef::new(&job.name).within(&namespace))
-        .collect()
-}
-
-/// What is kept of a job in memory: nothing that its author can make large. The input is read again where it is needed, and
-/// of the finalizers only our own tells anything.
-pub fn without_input(job: &mut InferenceJob) {
-    job.spec.input.inline = None;
-    let metadata = &mut job.metadata;
-    metadata.managed_fields = None;
-    metadata.annotations = None;
-    metadata.labels = None;
-    metadata.owner_references = None;
-    if let Some(finalizers) = &mut metadata.finalizers {
-        finalizers.retain(|name| name == names::SETTLEMENT_FINALIZER);
-        finalizers.shrink_to_fit();
-    }
-}
-
-/// Has attempts stopped whose job is gone, although its finalizer was to hold it: somebody took that away.
-fn tell_of_the_gone(
-    own: impl Stream<Item = watcher::Result<watcher::Event<InferenceJob>>>,
-    dispatcher: Arc<Dispatcher>,
-    store: Store<InferenceJob>,
-) -> impl Stream<Item = watcher::Result<watcher::Event<InferenceJob>>> {
-    own.inspect(move |event| match event {
-        Ok(watcher::Event::Delete(job)) => dispatcher.vanished(&job.uid().unwrap_or_default()),
-        // A watch that was interrupted does not tell what went meanwhile.
-        Ok(watcher::Event::InitDone) => {
-            let there: HashSet<String> = store.state().iter().filter_map(|job| job.uid()).collect();
-            dispatcher.keep_only(|uid| there.contains(uid));
-        }
-        _ => {}
-    })
-}
-
-/// Jobs of the namespace that have not ended and that `concerned` holds for.
-fn waiting(
-    jobs: &Store<InferenceJob>,
-    namespace: &str,
-    concerned: impl Fn(&InferenceJob) -> bool,
-) -> Vec<ObjectRef<InferenceJob>> {
-    jobs.state()
-        .into_iter()
-        .filter(|job| {
-            job.metadata.namespace.as_deref() == Some(namespace) && !job.is_ended() && concerned(job)
-        })
-        .map(|job| ObjectRef::from_obj(job.as_ref()))
-        .collect()
 }
 
 async fn reconcile_within(job: Arc<InferenceJob>, jobs: Arc<Jobs>) -> Result<Action> {
@@ -211,41 +116,87 @@ async fn reconcile_within(job: Arc<InferenceJob>, jobs: Arc<Jobs>) -> Result<Act
         .await
 }
 
-/// Observe, validate, plan, apply, status.
-async fn reconcile(job: &InferenceJob, jobs: &Jobs) -> Result<Action> {
-    let Some(job) = deletion::live(job, jobs).await? else {
+/// Goes on with a job until it waits for something.
+async fn reconcile(job: &Arc<InferenceJob>, jobs: &Jobs) -> Result<Action> {
+    let job = jobs.latest.of(job);
+    let Some(mut job) = deletion::live(&job, jobs).await? else {
         return Ok(Action::await_change());
     };
-    if job.is_ended() {
-        return retention::keep_or_delete(&job, jobs).await;
-    }
-    let seen = match observe::observe(&job, jobs).await {
-        Err(Error::Results { source }) => {
-            status::wait(&job, &observe::unusable(&source), jobs).await?;
-            return Ok(Action::requeue(match source {
-                Unreadable::Earlier { .. } => EARLIER_RESULTS_INTERVAL,
-                Unreadable::Foreign { .. } | Unreadable::Damaged { .. } => WAITING_INTERVAL,
-            }));
-        }
-        seen => seen?,
+    let mut carried = Carried {
+        inline: job.spec.input.inline.take(),
+        ..Carried::default()
     };
-    let valid = validate::validate(&job, &seen.input);
+    for _ in 0..MAX_STEPS {
+        if job.is_ended() {
+            jobs.queue.forget(&job.uid().unwrap_or_default());
+            return retention::keep_or_delete(&job, jobs).await;
+        }
+        let (applied, seen, written) = match step(&job, carried, jobs).await {
+            Err(Error::Results { source }) => {
+                status::wait(&job, &observe::unusable(&source), jobs).await?;
+                return Ok(Action::requeue(match source {
+                    Unreadable::Earlier { .. } => EARLIER_RESULTS_INTERVAL,
+                    Unreadable::Foreign { .. } | Unreadable::Damaged { .. } => WAITING_INTERVAL,
+                }));
+            }
+            done => done?,
+        };
+        if !applied.is_progress() {
+            return Ok(Action::requeue(WAITING_INTERVAL));
+        }
+        carried = Carried {
+            inline: None,
+            requests: seen.requests,
+            stored: seen.stored,
+        };
+        job = written;
+    }
+    Ok(Action::requeue(NEXT_STEP))
+}
+
+/// Observe, validate, plan, apply, status.
+async fn step(job: &InferenceJob, carried: Carried, jobs: &Jobs) -> Result<(Applied, Seen, InferenceJob)> {
+    let mut seen = observe::observe(job, carried, jobs).await?;
+    let valid = validate::validate(job, &seen.input);
     let plan = match &valid {
         Ok(valid) => plan::plan(&seen.world(valid)).map_err(|source| Error::Money {
-            object: error::describe(&job),
+            object: error::describe(job),
             source,
         })?,
         Err(rejection) => plan::reject(rejection, &seen.status, seen.known.following),
     };
     let valid = valid.ok();
-    let applied = apply::apply(&job, valid.as_ref(), &seen, &plan, jobs).await?;
+    let applied = apply::apply(job, valid.as_ref(), &mut seen, &plan, jobs).await;
+    queue_up(job, &plan, jobs);
+    let applied = applied?;
+    if matches!(applied, Applied::Taken) {
+        // Nothing of the plan came true, so that nothing of it is said.
+        return Ok((applied, seen, job.clone()));
+    }
     let input = valid.map(|valid| valid.input);
-    status::write(&job, input, &seen, &plan, &applied, jobs).await?;
-    Ok(Action::requeue(if applied.is_progress() {
-        NEXT_STEP
-    } else {
-        WAITING_INTERVAL
-    }))
+    let written = status::write(job, input, &seen, &plan, &applied, jobs).await?;
+    Ok((applied, seen, written))
+}
+
+/// Notes whether the job waits for an agent, and wakes as many of those that do as there are places for.
+fn queue_up(job: &InferenceJob, plan: &Plan, jobs: &Jobs) {
+    let wanted = plan.provider.as_ref().map(|provider| Wanted {
+        namespace: job.namespace().unwrap_or_default(),
+        provider: provider.clone(),
+        model: job.spec.model.clone(),
+    });
+    match &wanted {
+        Some(wanted) if plan.waits_for_agent() => return jobs.queue.wait(job, wanted.clone()),
+        _ => jobs.queue.leave(&job.uid().unwrap_or_default()),
+    }
+    if let Some(wanted) = &wanted {
+        let agents = observe::agents(wanted, jobs);
+        let ready = agents
+            .iter()
+            .filter(|agent| matches!(agent.pod.state, AgentState::Ready(_)));
+        let free = ready.map(|agent| MAX_JOBS_PER_AGENT.saturating_sub(agent.active));
+        jobs.wakes.wake_all(jobs.queue.next(wanted, free.sum()));
+    }
 }
 
 #[expect(
@@ -255,6 +206,3 @@ async fn reconcile(job: &InferenceJob, jobs: &Jobs) -> Result<Action> {
 fn on_error(job: Arc<InferenceJob>, error: &Error, jobs: Arc<Jobs>) -> Action {
     RECONCILES.failed(&jobs.ctx.metrics, job.as_ref(), error)
 }
-
-#[cfg(test)]
-mod tests;

@@ -25,3 +25,4 @@ pub mod settlement;
 pub mod status;
 pub mod telemetry;
 pub mod tls;
+pub mod watch;

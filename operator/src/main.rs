@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use clap::Parser as _;
 use cocoon_operator::{
     chain::Networks, channel, config::Config, context::Context, error, health, job, leader::Leadership,
-    metrics::Metrics, provider, requests, settlement, telemetry, tls::AgentTls,
+    metrics::Metrics, provider, requests, settlement, telemetry, tls::AgentTls, watch::Watches,
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -63,7 +63,15 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let tls = AgentTls::load(client.clone(), &config.namespace)
         .await
         .context("could not load the certificate authority")?;
-    let ctx = Arc::new(Context::new(client, config, metrics.clone(), networks, tls));
+    let watches = Watches::start(&client, config.watch_namespace.as_deref(), &stop.child_token());
+    let ctx = Arc::new(Context::new(
+        client,
+        config,
+        metrics.clone(),
+        networks,
+        tls,
+        watches,
+    ));
     let controllers = tokio::spawn(controllers(ctx, stop.child_token()));
     let lost = tokio::select! {
         () = leadership.lost() => true,
@@ -84,6 +92,10 @@ async fn run(config: Config) -> anyhow::Result<()> {
 }
 
 async fn controllers(ctx: Arc<Context>, stop: CancellationToken) {
+    let filled = stop.run_until_cancelled(ctx.watches.filled()).await;
+    if filled != Some(true) {
+        return;
+    }
     tokio::join!(
         provider::run(ctx.clone(), stop.clone()),
         job::run(ctx.clone(), stop.clone()),

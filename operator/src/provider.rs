@@ -34,14 +34,13 @@ mod watch;
 use std::{sync::Arc, time::Duration};
 
 use cocoon_api::crd::CocoonProvider;
-use futures::StreamExt as _;
+use futures::{StreamExt as _, stream};
 use k8s_openapi::jiff::Timestamp;
 use kube::{
     Api, ResourceExt as _,
     runtime::{
         Controller,
         controller::{self, Action},
-        watcher,
     },
 };
 use tokio_util::sync::CancellationToken;
@@ -52,6 +51,7 @@ use crate::{
     error::{self, Error, Result},
     finalizer,
     reconcile::{KUBERNETES_LIMIT, Reconciles},
+    watch::Wakes,
 };
 
 /// Providers reconciled at once. A farm has a handful; each waits for the API server most of the time.
@@ -74,29 +74,27 @@ const RECONCILES: Reconciles = Reconciles {
 /// What the provider controller needs beside the shared context.
 struct Providers {
     ctx: Arc<Context>,
-    stores: watch::Stores,
     applied: apply::Applied,
     speeds: speeds::Speeds,
 }
 
 /// Runs the controller until `stop`.
 pub async fn run(ctx: Arc<Context>, stop: CancellationToken) {
-    let controller = Controller::new(ctx.api_all::<CocoonProvider>(), watcher::Config::default())
-        .with_config(
-            controller::Config::default()
-                .concurrency(CONCURRENCY)
-                .debounce(DEBOUNCE),
-        );
-    let (stores, changes) = watch::start(&ctx, controller.store(), &stop);
+    let wakes = Arc::new(Wakes::default());
+    watch::listen(&ctx.watches, &wakes);
+    let controller = Controller::for_stream(stream::pending(), ctx.watches.providers.reader()).with_config(
+        controller::Config::default()
+            .concurrency(CONCURRENCY)
+            .debounce(DEBOUNCE),
+    );
     let applied = apply::Applied::default();
     let providers = Arc::new(Providers {
         ctx,
-        stores,
         applied,
         speeds: speeds::Speeds::default(),
     });
     controller
-        .reconcile_on(changes)
+        .reconcile_on(wakes.stream())
         .graceful_shutdown_on(stop.cancelled_owned())
         .run(reconcile_within, on_error, providers)
         .for_each(|result| {

@@ -29,12 +29,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cocoon_api::crd::{CocoonProvider, PaymentChannel, Settlement};
+use cocoon_api::crd::{CocoonProvider, Settlement};
 use cocoon_core::settlement::Policy;
-use futures::StreamExt as _;
+use futures::{StreamExt as _, stream};
 use kube::{
     Api, ResourceExt as _,
-    runtime::{Controller, controller::Action, reflector::ObjectRef, watcher},
+    runtime::{Controller, controller::Action, reflector::ObjectRef, watcher::Event},
 };
 use scopeguard::ScopeGuard;
 use tokio_util::sync::CancellationToken;
@@ -50,6 +50,7 @@ use crate::{
     context::Context,
     error::{Error, KubeContext as _, Result, describe},
     reconcile::{CHAIN_LIMIT, Reconciles},
+    watch::Wakes,
 };
 
 /// Providers reconciled at once: each waits for an endpoint most of the time.
@@ -70,30 +71,47 @@ pub(crate) struct Settlements {
 
 /// Runs the controller until `stop`.
 pub async fn run(ctx: Arc<Context>, stop: CancellationToken) {
-    let config = watcher::Config::default();
     let shared = Arc::new(Settlements {
         ctx: ctx.clone(),
         memory: memory::Memory::default(),
     });
-    Controller::new(ctx.api_all::<CocoonProvider>(), config.clone())
+    let wakes = Arc::new(Wakes::default());
+    listen(&ctx, &wakes);
+    Controller::for_stream(stream::pending(), ctx.watches.providers.reader())
         .with_config(
             kube::runtime::controller::Config::default()
                 .concurrency(CONCURRENCY)
                 .debounce(DEBOUNCE),
         )
-        .watches(ctx.api_all::<PaymentChannel>(), config.clone(), |channel| {
-            Some(ObjectRef::new(&channel.spec.provider.name).within(&channel.namespace().unwrap_or_default()))
-        })
-        .watches(ctx.api_all::<Settlement>(), config, |settlement| {
-            Some(
-                ObjectRef::new(&settlement.spec.provider_ref.name)
-                    .within(&settlement.namespace().unwrap_or_default()),
-            )
-        })
+        .reconcile_on(wakes.stream())
         .graceful_shutdown_on(stop.cancelled_owned())
         .run(reconcile_within, on_error, shared)
         .for_each(|_| std::future::ready(()))
         .await;
+}
+
+/// Wakes providers that changed, and those whose channels or settlements did.
+fn listen(ctx: &Context, wakes: &Arc<Wakes<CocoonProvider>>) {
+    let own = wakes.clone();
+    ctx.watches.providers.listen(move |event, _| {
+        if let Event::InitApply(provider) | Event::Apply(provider) = event {
+            own.wake(ObjectRef::from_obj(provider));
+        }
+    });
+    let own = wakes.clone();
+    ctx.watches.channels.listen(move |event, _| {
+        if let Event::InitApply(channel) | Event::Apply(channel) | Event::Delete(channel) = event {
+            let namespace = channel.namespace().unwrap_or_default();
+            own.wake(ObjectRef::new(&channel.spec.provider.name).within(&namespace));
+        }
+    });
+    let own = wakes.clone();
+    ctx.watches.settlements.listen(move |event, _| {
+        if let Event::InitApply(settlement) | Event::Apply(settlement) | Event::Delete(settlement) = event {
+            let namespace = settlement.namespace().unwrap_or_default();
+            own.wake(ObjectRef::new(&settlement.spec.provider_ref.name).within(&namespace));
+        }
+    });
 }
 
 async fn reconcile_within(provider: Arc<CocoonProvider>, shared: Arc<Settlements>) -> Result<Action> {

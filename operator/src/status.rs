@@ -10,14 +10,15 @@ use serde_json::json;
 
 use crate::error::{KubeContext as _, Result, describe};
 
-/// Applies `status` by server-side apply, unless it equals `stored`. Answers whether it wrote.
-pub async fn apply<K, S>(api: &Api<K>, object: &K, stored: Option<&S>, status: &S) -> Result<bool>
+/// Applies `status` by server-side apply, unless it equals `stored`. Answers the object as it was written,
+/// and nothing where nothing was.
+pub async fn apply<K, S>(api: &Api<K>, object: &K, stored: Option<&S>, status: &S) -> Result<Option<K>>
 where
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned,
     S: Serialize + PartialEq,
 {
     if stored == Some(status) {
-        return Ok(false);
+        return Ok(None);
     }
     let patch = json!({
         "apiVersion": K::api_version(&()),
@@ -26,8 +27,9 @@ where
         "status": status,
     });
     let params = PatchParams::apply(FIELD_MANAGER).force();
-    api.patch_status(&object.name_any(), &params, &Patch::Apply(patch))
+    let written = api
+        .patch_status(&object.name_any(), &params, &Patch::Apply(patch))
         .await
         .attempt("write the status of", describe(object))?;
-    Ok(true)
+    Ok(Some(written))
 }

@@ -3,7 +3,7 @@
 //! One test, because the allocator counts for the whole process.
 
 use cocoon_api::crd::InferenceJob;
-use cocoon_operator::{job::without_input, pages::PAGE};
+use cocoon_operator::{pages::PAGE, watch::prune};
 use kube::api::ObjectList;
 use peak_alloc::PeakAlloc;
 
@@ -47,7 +47,7 @@ fn costs(items: &[String]) -> (usize, usize) {
         .items
         .into_iter()
         .map(|mut job| {
-            without_input(&mut job);
+            assert!(prune::job(&mut job), "jobs are kept");
             job
         })
         .collect();

@@ -246,7 +246,7 @@ pub struct InferenceJobStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     pub progress: Option<String>,
-    /// Jobs before this one at its provider.
+    /// Jobs before this one at its provider, counted again whenever they may have halved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue_position: Option<u32>,
     /// What the job waits for, for people.

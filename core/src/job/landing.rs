@@ -12,7 +12,7 @@ mod room;
 mod terms;
 mod text;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use cocoon_api::{
     NanoTon, Usage,
@@ -53,7 +53,8 @@ impl Accepted {
 /// Everything that has landed of one job.
 #[derive(Debug, Clone, Default)]
 pub struct Landing {
-    records: BTreeMap<u32, ResultRecord>,
+    /// Bodies are shared between clones: whoever only looks costs no memory.
+    records: BTreeMap<u32, Arc<ResultRecord>>,
     receipts: Vec<Receipt>,
     undelivered: Vec<Receipt>,
     statements: BTreeMap<ChainId, UsageStatement>,
@@ -70,8 +71,8 @@ impl Landing {
             undelivered,
             statements,
         } = stored;
-        let records: BTreeMap<u32, ResultRecord> = text::lines("results", results)
-            .map(|record| record.map(|record: ResultRecord| (record.index, record)))
+        let records: BTreeMap<u32, Arc<ResultRecord>> = text::lines("results", results)
+            .map(|record| record.map(|record: ResultRecord| (record.index, Arc::new(record))))
             .collect::<Result<_, _>>()?;
         let statements: BTreeMap<_, _> = text::lines("statements", statements)
             .map(|statement| statement.map(|statement: UsageStatement| (statement.chain.clone(), statement)))
@@ -91,7 +92,7 @@ impl Landing {
     /// The texts to store.
     pub fn render(&self) -> LandedText {
         LandedText {
-            results: text::jsonl(self.records.values()),
+            results: text::jsonl(self.records()),
             receipts: text::jsonl(&self.receipts),
             undelivered: text::jsonl(&self.undelivered),
             statements: text::jsonl(self.statements.values()),
@@ -272,7 +273,7 @@ impl Landing {
 
     fn add_record(&mut self, record: ResultRecord) {
         self.bytes += room::record_bytes(&record);
-        self.records.insert(record.index, record);
+        self.records.insert(record.index, Arc::new(record));
     }
 
     /// Whether so many bytes can be added for request `index`, and every request that has not ended can still end.
@@ -330,7 +331,7 @@ impl Landing {
 
     /// Results by index.
     pub fn records(&self) -> impl Iterator<Item = &ResultRecord> {
-        self.records.values()
+        self.records.values().map(AsRef::as_ref)
     }
 
     /// Tokens of delivered results.

@@ -13,8 +13,8 @@ use cocoon_api::{
     receipt::ChainId,
 };
 use cocoon_core::job::{
-    follower::{Action, Event, Follower, Order, StoreFault},
-    landing::Terms,
+    follower::{Action, Event, Follower, LOOK_INTERVAL, Order, StoreFault},
+    landing::{Landing, Terms},
     plan::Following,
 };
 use kube::Client;
@@ -28,7 +28,7 @@ use tracing::{debug, info, warn};
 use super::{
     client::{AgentClient, ClientError, ResultStream},
     metering::{JobKey, meter},
-    results::{Origin, ResultsSecret, Written},
+    results::{Origin, ResultsSecret, Stored, Written},
 };
 use crate::{
     error::{self, Error, Result},
@@ -41,12 +41,25 @@ use crate::{
 const CALL_LIMIT: Duration = Duration::from_secs(15);
 
 /// What is known of an attempt that is followed.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Known {
     /// Where it stands.
     pub following: Following,
     /// The agent's last word.
     pub progress: Option<AttemptProgress>,
+    /// What of the job is stored, once that was read: nobody needs to read it again.
+    pub landing: Option<Arc<Landing>>,
+}
+
+impl Known {
+    /// Of an attempt that is not followed.
+    pub fn nothing() -> Self {
+        Self {
+            following: Following::No,
+            progress: None,
+            landing: None,
+        }
+    }
 }
 
 /// One attempt on one agent.
@@ -73,6 +86,8 @@ pub struct Attempt {
     pub channel: Option<String>,
     /// Where results land.
     pub secret: ResultsSecret,
+    /// What is stored of the job, where it was read just before.
+    pub stored: Option<Stored>,
     /// The Kubernetes API.
     pub client: Client,
     /// The process's metrics.
@@ -114,8 +129,12 @@ struct Driver {
     metrics: Arc<Metrics>,
     shared: Shared,
     follower: Follower,
+    /// What is stored of the job, until it was taken.
+    stored: Option<Stored>,
     origin: Origin,
     stream: Option<ResultStream>,
+    /// When the reconciler was last told of figures.
+    told: Instant,
 }
 
 impl Attempt {
@@ -157,6 +176,7 @@ impl Driver {
             time_left,
             channel,
             secret,
+            stored,
             client,
             metrics,
         } = attempt;
@@ -179,8 +199,10 @@ impl Driver {
             metrics,
             follower: Follower::new(order, now),
             shared,
+            stored,
             origin: Origin::default(),
             stream: None,
+            told: Instant::now(),
         }
     }
 
@@ -213,17 +235,17 @@ impl Driver {
                 }
                 event = self.act(action) => event,
             };
-            let is_news = self.tell(event, action);
-            self.publish(known, is_news, notify);
+            let is_stored = self.tell(event, action);
+            self.publish(known, is_stored, notify);
         }
     }
 
-    /// Tells the follower what happened. Answers whether the reconciler wants to know.
+    /// Tells the follower what happened. Answers whether what it holds is what is stored.
     fn tell(&mut self, event: Event, action: Action) -> bool {
         let shared = &self.shared.agent_progressed;
         self.follower
             .note_progress(Duration::from_millis(shared.load(Ordering::Relaxed)));
-        let is_stored = matches!(event, Event::Stored);
+        let is_stored = matches!(event, Event::Loaded(_) | Event::Stored);
         self.follower.on(event, self.shared.began.elapsed());
         let progressed = u64::try_from(self.follower.progressed().as_millis()).unwrap_or(u64::MAX);
         shared.fetch_max(progressed, Ordering::Relaxed);
@@ -236,16 +258,21 @@ impl Driver {
         is_stored
     }
 
-    fn publish(&self, known: &watch::Sender<Known>, is_news: bool, notify: &mut (impl FnMut() + Send)) {
+    /// What is stored is told at once, and live figures as often as they are looked at: a job that is over before has none.
+    fn publish(&mut self, known: &watch::Sender<Known>, is_stored: bool, notify: &mut (impl FnMut() + Send)) {
         let progress = self.follower.progress();
-        let has_figures = known.send_if_modified(|known| {
-            let is_other = known.progress.as_ref() != progress;
-            if is_other {
+        let mut has_figures = false;
+        known.send_modify(|known| {
+            has_figures = known.progress.as_ref() != progress;
+            if has_figures {
                 known.progress = progress.cloned();
             }
-            is_other
+            if is_stored {
+                known.landing = Some(Arc::new(self.follower.landing().clone()));
+            }
         });
-        if is_news || has_figures {
+        if is_stored || (has_figures && self.told.elapsed() >= LOOK_INTERVAL) {
+            self.told = Instant::now();
             notify();
         }
     }
@@ -296,15 +323,15 @@ impl Driver {
     }
 
     async fn store(&mut self, action: Action) -> Event {
+        if let (Action::Load, Some(stored)) = (action, self.stored.take()) {
+            return self.loaded(stored);
+        }
         let Ok(_permit) = self.shared.secrets.clone().acquire_owned().await else {
             return Event::Failed(StoreFault::Later);
         };
         let done = match action {
             Action::Load => match within(CALL_LIMIT, "read results", self.secret.load()).await {
-                Ok(Ok(stored)) => {
-                    self.origin = stored.origin;
-                    Ok(Event::Loaded(Box::new(stored.landing)))
-                }
+                Ok(Ok(stored)) => Ok(self.loaded(stored)),
                 Ok(Err(source)) => Err(Error::Results { source }),
                 Err(error) => Err(error),
             },
@@ -324,6 +351,11 @@ impl Driver {
             warn!(job = %self.job.name, attempt = self.number, ?fault, error = error::chain(&error), "results cannot land");
             Event::Failed(fault)
         })
+    }
+
+    fn loaded(&mut self, stored: Stored) -> Event {
+        self.origin = stored.origin;
+        Event::Loaded(Box::new(Arc::unwrap_or_clone(stored.landing)))
     }
 
     /// Merges the landed receipts into the channel's counters.

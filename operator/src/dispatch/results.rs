@@ -1,6 +1,6 @@
 //! The Secret that holds the results and receipts of one job.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use cocoon_api::names::{
     JOB_LABEL, JOB_UID_ANNOTATION, MANAGED_BY_LABEL, RECEIPTS_KEY, RESULTS_KEY, STATEMENTS_KEY,
@@ -29,7 +29,7 @@ pub struct ResultsSecret {
 #[derive(Debug, Clone, Default)]
 pub struct Stored {
     /// Results and receipts.
-    pub landing: Landing,
+    pub landing: Arc<Landing>,
     /// The Secret that was read.
     pub origin: Origin,
 }
@@ -80,7 +80,7 @@ impl ResultsSecret {
         let landing = landed(secret.data.unwrap_or_default());
         Ok(match landing {
             Ok(landing) => Ok(Stored {
-                landing,
+                landing: Arc::new(landing),
                 origin: Origin {
                     version: secret.metadata.resource_version,
                     owners: secret.metadata.owner_references,

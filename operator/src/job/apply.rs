@@ -10,7 +10,7 @@ use cocoon_api::{
 use cocoon_core::{
     agents::AgentPod,
     job::{
-        plan::{End, Plan, Step},
+        plan::{End, MAX_JOBS_PER_AGENT, Plan, Step},
         validate::ValidatedJob,
     },
     ledger::{self as channel_ledger, Refusal},
@@ -25,7 +25,7 @@ use tracing::info;
 use super::{
     context::Jobs,
     follow::{self, Followed},
-    observe::Seen,
+    observe::{self, Seen},
 };
 use crate::{
     dispatch::{AgentClient, JobKey, meter_and_release},
@@ -34,7 +34,7 @@ use crate::{
 };
 
 /// What became of a step.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub(super) enum Applied {
     /// There was nothing to do.
     Nothing,
@@ -42,6 +42,8 @@ pub(super) enum Applied {
     Reserved,
     /// Another job was faster.
     Refused,
+    /// Others took the agent's places meanwhile: it is planned again.
+    Taken,
     /// The agent serves another model than was agreed; it is asked again later.
     Unfit,
     /// An attempt is to be recorded.
@@ -61,7 +63,7 @@ impl Applied {
     pub(super) fn is_progress(&self) -> bool {
         matches!(
             self,
-            Self::Reserved | Self::Assigned(_) | Self::Closed(..) | Self::Finished(..)
+            Self::Reserved | Self::Taken | Self::Assigned(_) | Self::Closed(..) | Self::Finished(..)
         )
     }
 }
@@ -70,7 +72,7 @@ impl Applied {
 pub(super) async fn apply(
     job: &InferenceJob,
     valid: Option<&ValidatedJob>,
-    seen: &Seen,
+    seen: &mut Seen,
     plan: &Plan,
     jobs: &Jobs,
 ) -> Result<Applied> {
@@ -78,7 +80,16 @@ pub(super) async fn apply(
     match &plan.step {
         Step::Wait => Ok(Applied::Nothing),
         Step::Reserve { channel, uid, budget } => reserve(job, (channel, uid), *budget, jobs).await,
-        Step::Assign { attempt, pod, agreed } => assign(job, *attempt, pod, agreed, jobs).await,
+        Step::Assign { attempt, pod, agreed } => {
+            if !jobs.queue.take(&uid, &pod.uid, MAX_JOBS_PER_AGENT) {
+                return Ok(Applied::Taken);
+            }
+            let assigned = assign(job, *attempt, (pod, agreed), seen, jobs).await;
+            if !matches!(assigned, Ok(Applied::Assigned(_))) {
+                jobs.queue.release(&uid);
+            }
+            assigned
+        }
         Step::Follow {
             assignment,
             agreed,
@@ -91,6 +102,7 @@ pub(super) async fn apply(
                 budget: *budget,
                 may_begin: *may_begin,
             };
+            jobs.queue.hold(&uid, &assignment.pod_uid);
             valid.map_or(Ok(()), |valid| follow::follow(job, valid, seen, &followed, jobs))?;
             Ok(Applied::Following)
         }
@@ -100,6 +112,7 @@ pub(super) async fn apply(
         }
         Step::Close { attempt, state } => {
             jobs.dispatcher.forget(&uid);
+            jobs.queue.release(&uid);
             if *state == AssignmentState::Lost {
                 jobs.ctx.metrics.attempts_lost.inc();
             }
@@ -114,10 +127,10 @@ pub(super) async fn apply(
         }
         Step::Finish(end) => {
             jobs.dispatcher.forget(&uid);
+            jobs.queue.release(&uid);
             let settles_at = match paying(job) {
                 Some(channel) => {
-                    meter_and_release(&jobs.ctx.client, &JobKey::of(job)?, channel, &seen.stored.landing)
-                        .await?
+                    meter_and_release(&jobs.ctx.client, &JobKey::of(job)?, channel, &seen.landing).await?
                 }
                 None => None,
             };
@@ -145,7 +158,7 @@ async fn reserve(
 ) -> Result<Applied> {
     let (uid, name) = (job.uid().unwrap_or_default(), job.name_any());
     let mut refused: Option<Refusal> = None;
-    ledger::update(&channels(job, jobs), channel, |stored, status| {
+    let written = ledger::update(&channels(job, jobs), channel, |stored, status| {
         // The status may be older than what is known of the contract's holder.
         let is_meant = stored.metadata.uid.as_deref() == Some(channel_uid);
         if !is_meant || jobs.ctx.contracts.is_held_by_another(stored) {
@@ -164,6 +177,9 @@ async fn reserve(
         Ok(refused.is_none())
     })
     .await?;
+    if let Some(written) = &written {
+        jobs.note_channel(written);
+    }
     Ok(if refused.is_none() {
         Applied::Reserved
     } else {
@@ -173,22 +189,31 @@ async fn reserve(
 
 async fn release(job: &InferenceJob, channel: &str, jobs: &Jobs) -> Result<()> {
     let uid = job.uid().unwrap_or_default();
-    ledger::update(&channels(job, jobs), channel, |_, status| {
+    let written = ledger::update(&channels(job, jobs), channel, |_, status| {
         channel_ledger::release(status, &uid);
         Ok(true)
     })
     .await?;
+    if let Some(written) = &written {
+        jobs.note_channel(written);
+    }
     Ok(())
 }
 
-/// Asks the agent who it is. The attempt is recorded with the answer before anything is asked of it.
+/// Sees that results can be stored, and asks the agent who it is. The attempt is recorded with the answer before
+/// anything is asked of it.
 async fn assign(
     job: &InferenceJob,
     attempt: u32,
-    pod: &AgentPod,
-    agreed: &Agreement,
+    (pod, agreed): (&AgentPod, &Agreement),
+    seen: &mut Seen,
     jobs: &Jobs,
 ) -> Result<Applied> {
+    if seen.stored.is_none() {
+        let stored = observe::load(&observe::results(job, jobs)?).await?;
+        seen.landing = stored.landing.clone();
+        seen.stored = Some(stored);
+    }
     let namespace = job.namespace().unwrap_or_default();
     let client = jobs.agent(&agreed.provider, &namespace, pod, pod.ready_address())?;
     let identity = client.identity().await.map_err(|source| Error::Agent {

@@ -2,16 +2,16 @@
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use cocoon_api::crd::{InferenceJob, Settlement};
+use cocoon_api::crd::{InferenceJob, PaymentChannel};
 use cocoon_core::agents::AgentPod;
-use kube::{Api, ResourceExt as _, runtime::reflector::Store};
-use tokio::sync::OnceCell;
+use kube::{Api, ResourceExt as _};
 
-use super::certificates::Certificates;
+use super::{certificates::Certificates, latest::Latest, queue::Queue};
 use crate::{
     context::Context,
     dispatch::{AgentClient, Dispatcher},
     error::{Error, Result},
+    watch::{Wakes, prune},
 };
 
 /// A job that waits is looked at again after this time, whatever events were missed: an agent whose volumes are not set up in
@@ -22,16 +22,37 @@ pub(super) const WAITING_INTERVAL: Duration = Duration::from_secs(15);
 pub(super) struct Jobs {
     pub(super) ctx: Arc<Context>,
     pub(super) dispatcher: Arc<Dispatcher>,
-    /// Jobs in memory, without their inputs.
-    pub(super) store: Store<InferenceJob>,
-    pub(super) settlements: Settlements,
     pub(super) certificates: Certificates,
+    pub(super) wakes: Arc<Wakes<InferenceJob>>,
+    pub(super) queue: Queue,
+    /// Jobs that were written and not shown by the watch yet.
+    pub(super) latest: Latest<InferenceJob>,
+    /// Channels, likewise.
+    pub(super) latest_channels: Latest<PaymentChannel>,
 }
 
 impl Jobs {
     /// Jobs of the namespace.
     pub(super) fn api(&self, job: &InferenceJob) -> Api<InferenceJob> {
         Api::namespaced(self.ctx.client.clone(), &job.namespace().unwrap_or_default())
+    }
+
+    /// Notes a job as it was written; what nobody keeps in memory is dropped.
+    pub(super) fn note(&self, job: &mut InferenceJob) {
+        prune::job(job);
+        self.latest.note(job, &self.ctx.watches.jobs.reader());
+    }
+
+    /// The channel of the name, no older than what this controller wrote of it.
+    pub(super) fn channel(&self, namespace: &str, name: &str) -> Option<Arc<PaymentChannel>> {
+        let channel = self.ctx.watches.channels.get(namespace, name)?;
+        Some(self.latest_channels.of(&channel))
+    }
+
+    /// Notes a channel as it was written.
+    pub(super) fn note_channel(&self, channel: &PaymentChannel) {
+        self.latest_channels
+            .note(channel, &self.ctx.watches.channels.reader());
     }
 
     /// A client of an agent at this address.
@@ -48,35 +69,5 @@ impl Jobs {
         };
         self.ctx
             .agent_client(provider, namespace, address.ok_or_else(missing)?)
-    }
-}
-
-/// Settlements in memory, without their messages: every job that waits to be paid looks through them.
-pub(super) struct Settlements {
-    store: Store<Settlement>,
-    /// A store wakes only the last of those that wait for it: one waits, and the others for that one.
-    is_ready: OnceCell<bool>,
-}
-
-impl Settlements {
-    pub(super) fn new(store: Store<Settlement>) -> Self {
-        Self {
-            store,
-            is_ready: OnceCell::new(),
-        }
-    }
-
-    /// All of the namespace; none before they were read for the first time, which is waited for.
-    pub(super) async fn in_namespace(&self, namespace: &str) -> Result<Vec<Arc<Settlement>>> {
-        let fill = || async { self.store.wait_until_ready().await.is_ok() };
-        if !*self.is_ready.get_or_init(fill).await {
-            return Err(Error::Incomplete {
-                object: format!("the watch of settlements in {namespace}"),
-                field: "watcher, because the operator stops",
-            });
-        }
-        Ok(self
-            .store
-            .state_filter(|settlement| settlement.metadata.namespace.as_deref() == Some(namespace)))
     }
 }

@@ -11,8 +11,9 @@ use tokio::time::{Instant, sleep};
 use super::{context::Jobs, observe};
 use crate::{
     dispatch::{JobKey, meter_and_release},
-    error::{self, KubeContext as _, Result, describe},
+    error::{self, Error, KubeContext as _, Result, describe},
     finalizer,
+    watch::prune::OTHER_FINALIZERS,
 };
 
 /// How long a deleted job waits for its agent to hand over what is finished.
@@ -29,10 +30,7 @@ pub(super) async fn live(job: &InferenceJob, jobs: &Jobs) -> Result<Option<Infer
         if is_held {
             return Ok(Some(job.clone()));
         }
-        return match stored(job, jobs).await? {
-            Some(job) => finalizer::ensure(&jobs.api(&job), &job).await,
-            None => Ok(None),
-        };
+        return held(job, jobs).await;
     };
     if !is_held {
         return Ok(None);
@@ -48,11 +46,33 @@ pub(super) async fn live(job: &InferenceJob, jobs: &Jobs) -> Result<Option<Infer
             "usage was not metered before the job went"
         );
     }
-    jobs.dispatcher.forget(&job.uid().unwrap_or_default());
+    let uid = job.uid().unwrap_or_default();
+    jobs.dispatcher.forget(&uid);
+    jobs.queue.forget(&uid);
     if let Some(job) = stored(job, jobs).await? {
         finalizer::remove(&jobs.api(&job), &job).await?;
     }
     Ok(None)
+}
+
+/// The job with its finalizer, and with its input, since it was just written; none where it is gone.
+async fn held(job: &InferenceJob, jobs: &Jobs) -> Result<Option<InferenceJob>> {
+    let has_others = job.finalizers().iter().any(|name| name == OTHER_FINALIZERS);
+    if !has_others {
+        // What is in memory may be old by now; then the job is read and asked again.
+        match finalizer::ensure(&jobs.api(job), job).await {
+            Err(Error::Kube { source, .. }) if is_conflict(&source) => {}
+            done => return done,
+        }
+    }
+    match stored(job, jobs).await? {
+        Some(job) => finalizer::ensure(&jobs.api(&job), &job).await,
+        None => Ok(None),
+    }
+}
+
+fn is_conflict(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 409)
 }
 
 /// The job as it is stored. The one in memory lacks others' finalizers, which must stay where they are.

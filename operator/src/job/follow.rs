@@ -71,7 +71,7 @@ pub(super) fn follow(
         .step
         .and_then(|step| usize::try_from(step).ok())
         .unwrap_or(usize::MAX);
-    let left: Vec<u32> = remaining(valid, &seen.stored.landing).take(most).collect();
+    let left: Vec<u32> = remaining(valid, &seen.landing).take(most).collect();
     let is_left = |item: &&RequestItem| left.contains(&item.index);
     jobs.dispatcher.follow(Attempt {
         job: JobKey::of(job)?,
@@ -95,6 +95,7 @@ pub(super) fn follow(
         time_left: time_left(valid, seen),
         channel: paying,
         secret: observe::results(job, jobs)?,
+        stored: seen.stored.clone(),
         client: jobs.ctx.client.clone(),
         metrics: jobs.ctx.metrics.clone(),
     });

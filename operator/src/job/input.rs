@@ -2,6 +2,7 @@
 
 use cocoon_api::{
     crd::{InferenceJob, KeyReference},
+    json::Payload,
     names::{INPUT_LABEL, INPUT_LABEL_VALUE, is_object_name},
 };
 use cocoon_core::job::{
@@ -14,8 +15,13 @@ use kube::{Api, ResourceExt as _};
 use super::context::Jobs;
 use crate::error::{KubeContext as _, Result};
 
-/// The requests of a job. The stored job is asked for inline ones: those in memory have none.
-pub(super) async fn read(job: &InferenceJob, jobs: &Jobs) -> Result<Result<Requests, InputFault>> {
+/// The requests of a job. The stored job is asked for `inline` ones where it was not read just before: those in memory
+/// have none.
+pub(super) async fn read(
+    job: &InferenceJob,
+    inline: Option<Vec<Payload>>,
+    jobs: &Jobs,
+) -> Result<Result<Requests, InputFault>> {
     let namespace = job.namespace().unwrap_or_default();
     let client = jobs.ctx.client.clone();
     if let Some(reference) = &job.spec.input.config_map_ref {
@@ -43,14 +49,16 @@ pub(super) async fn read(job: &InferenceJob, jobs: &Jobs) -> Result<Result<Reque
         return Ok(of_secret(found, reference).and_then(|bytes| parse(job, &bytes, "Secret", reference)));
     }
     let name = job.name_any();
-    let found = jobs
-        .api(job)
-        .get_opt(&name)
-        .await
-        .attempt("read InferenceJob", &name)?;
-    let bodies = found
-        .filter(|found| found.metadata.uid == job.metadata.uid)
-        .and_then(|found| found.spec.input.inline);
+    let bodies = match inline {
+        Some(bodies) => Some(bodies),
+        None => jobs
+            .api(job)
+            .get_opt(&name)
+            .await
+            .attempt("read InferenceJob", &name)?
+            .filter(|found| found.metadata.uid == job.metadata.uid)
+            .and_then(|found| found.spec.input.inline),
+    };
     Ok(match bodies {
         Some(bodies) => input::inline(bodies).map_err(InputFault::Wrong),
         None => Err(InputFault::Missing {

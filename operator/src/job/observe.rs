@@ -1,32 +1,30 @@
 //! Reads everything that a job's plan depends on.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use cocoon_api::{
     conditions::{Accepted, Reason as _},
-    crd::{
-        CocoonProvider, InferenceJob, InferenceJobStatus, PaymentChannel,
-        job::{AssignmentState, BillingMode},
-    },
+    crd::{CocoonProvider, InferenceJob, InferenceJobStatus, job::BillingMode},
+    json::Payload,
     names,
 };
 use cocoon_core::{
     agents::AgentPod,
+    funds::consents_to_free,
     job::{
         input::{InputSummary, Requests},
+        landing::Landing,
         plan::{Agent, Channel, Following, Offer, World},
         validate::{InputFault, Rejection, ValidatedJob, accepted_input},
     },
 };
-use k8s_openapi::api::core::v1::Pod;
-use kube::{Api, ResourceExt as _, api::ListParams};
+use kube::{Api, ResourceExt as _};
 
-use super::{context::Jobs, input};
+use super::{context::Jobs, input, queue::Wanted};
 use crate::{
     channel::{looks, validate::unready_wallet},
     dispatch::{Known, ResultsSecret, Stored, Unreadable},
-    error::{self, Error, KubeContext as _, Result, describe},
-    pages,
+    error::{self, Error, Result, describe},
 };
 
 /// What was read for one job.
@@ -40,7 +38,10 @@ pub(super) struct Seen {
     pub(super) offers: Vec<Offer>,
     pub(super) channel: Option<Channel>,
     pub(super) agents: Vec<Agent>,
-    pub(super) stored: Stored,
+    /// What has landed, as far as is known.
+    pub(super) landing: Arc<Landing>,
+    /// What was read of it, and what a write must replace; none where it was not read.
+    pub(super) stored: Option<Stored>,
     pub(super) known: Known,
     pub(super) has_room: bool,
     pub(super) queue_position: u32,
@@ -55,7 +56,7 @@ impl Seen {
             offers: &self.offers,
             channel: self.channel.as_ref(),
             agents: &self.agents,
-            landing: &self.stored.landing,
+            landing: &self.landing,
             following: self.known.following,
             has_room: self.has_room,
             queue_position: self.queue_position,
@@ -63,35 +64,56 @@ impl Seen {
     }
 }
 
-pub(super) async fn observe(job: &InferenceJob, jobs: &Jobs) -> Result<Seen> {
-    let client = || jobs.ctx.client.clone();
+/// What an earlier step of the same reconcile read, and is not read again.
+#[derive(Default)]
+pub(super) struct Carried {
+    /// Bodies of the stored job, where it was read.
+    pub(super) inline: Option<Vec<Payload>>,
+    pub(super) requests: Option<Requests>,
+    pub(super) stored: Option<Stored>,
+}
+
+pub(super) async fn observe(job: &InferenceJob, carried: Carried, jobs: &Jobs) -> Result<Seen> {
     let namespace = job.namespace().unwrap_or_default();
-    let providers = Api::<CocoonProvider>::namespaced(client(), &namespace);
-    let offering = |provider| Some(offer(&provider, &job.spec.model));
-    let mut offers = pages::collect(&providers, &ListParams::default(), offering)
-        .await
-        .attempt("list providers in", &namespace)?;
+    let providers = jobs.ctx.watches.providers.in_namespace(&namespace);
+    let mut offers: Vec<Offer> = providers
+        .iter()
+        .map(|provider| offer(provider, &job.spec.model))
+        .collect();
     offers.sort_by(|a, b| a.provider.cmp(&b.provider));
-    let channel = channel(job, jobs).await?;
+    let channel = channel(job, jobs);
     let status = job.status.clone().unwrap_or_default();
     let provider = status
         .active()
         .map(|assignment| assignment.provider.clone())
         .or_else(|| channel.as_ref().map(|channel| channel.provider.clone()))
+        .or_else(|| status.agreed.as_ref().map(|agreed| agreed.provider.clone()))
+        .or_else(|| offering(&offers))
         .or_else(|| status.provider.clone());
-    let agents = agents(job, jobs, provider.as_deref()).await?;
-    let stored = load(&results(job, jobs)?).await?;
     let known = match status.active() {
         Some(active) => jobs
             .dispatcher
             .known(&job.uid().unwrap_or_default(), active.attempt),
-        None => Known {
-            following: Following::No,
-            progress: None,
-        },
+        None => Known::nothing(),
+    };
+    let Carried {
+        inline,
+        requests,
+        stored,
+    } = carried;
+    let stored = stored_results(job, &status, &known, stored, jobs).await?;
+    let landing = match (&known.landing, &stored) {
+        (Some(landing), _) => landing.clone(),
+        (None, Some(stored)) => stored.landing.clone(),
+        (None, None) => Arc::default(),
     };
     let is_handed_over = status.active().is_some() && known.following == Following::No;
-    let (input, requests) = requests(job, &status, is_handed_over, jobs).await?;
+    let (input, requests) = self::requests(job, &status, is_handed_over, (inline, requests), jobs).await?;
+    let wanted = provider.map(|provider| Wanted {
+        namespace,
+        provider,
+        model: job.spec.model.clone(),
+    });
     Ok(Seen {
         now: jobs.ctx.now().as_second(),
         input,
@@ -99,12 +121,46 @@ pub(super) async fn observe(job: &InferenceJob, jobs: &Jobs) -> Result<Seen> {
         has_room: jobs.dispatcher.has_room(),
         offers,
         channel,
-        agents,
+        agents: wanted
+            .as_ref()
+            .map_or_else(Vec::new, |wanted| agents(wanted, jobs)),
+        landing,
         stored,
         known,
-        queue_position: queue_position(job, jobs),
+        queue_position: wanted
+            .as_ref()
+            .map_or(0, |wanted| jobs.queue.before(job, wanted))
+            .try_into()
+            .unwrap_or(u32::MAX),
         status,
     })
+}
+
+/// The provider that a free job will choose, by the order in which it is planned: its agents are looked at with the first step.
+fn offering(offers: &[Offer]) -> Option<String> {
+    let mut offering: Vec<&Offer> = offers
+        .iter()
+        .filter(|offer| offer.model_sha256.is_some())
+        .collect();
+    offering.retain(|offer| consents_to_free(offer.allow_free, offer.prices));
+    offering.sort_by_key(|offer| (offer.closed, &offer.provider));
+    offering.first().map(|offer| offer.provider.clone())
+}
+
+/// What is stored of the job's results. It is read where something may have landed that this process did not follow, and
+/// before a job is accepted: the Secret of its name may be somebody else's.
+async fn stored_results(
+    job: &InferenceJob,
+    status: &InferenceJobStatus,
+    known: &Known,
+    carried: Option<Stored>,
+    jobs: &Jobs,
+) -> Result<Option<Stored>> {
+    let may_have_landed = !status.assignments.is_empty() || accepted_input(status).is_none();
+    if carried.is_some() || known.landing.is_some() || !may_have_landed {
+        return Ok(carried);
+    }
+    load(&results(job, jobs)?).await.map(Some)
 }
 
 /// What is known of a job's requests, and the requests where an attempt needs them. Between acceptance and dispatch nothing
@@ -113,13 +169,17 @@ async fn requests(
     job: &InferenceJob,
     status: &InferenceJobStatus,
     is_handed_over: bool,
+    (inline, carried): (Option<Vec<Payload>>, Option<Requests>),
     jobs: &Jobs,
 ) -> Result<(Result<InputSummary, InputFault>, Option<Requests>)> {
     if let (Some(accepted), false) = (accepted_input(status), is_handed_over) {
-        return Ok((Ok(accepted), None));
+        return Ok((Ok(accepted), carried));
     }
-    Ok(match input::read(job, jobs).await? {
-        Ok(requests) => (Ok(requests.summary()), is_handed_over.then_some(requests)),
+    if let Some(requests) = carried {
+        return Ok((Ok(requests.summary()), Some(requests)));
+    }
+    Ok(match input::read(job, inline, jobs).await? {
+        Ok(requests) => (Ok(requests.summary()), Some(requests)),
         Err(fault) => (Err(fault), None),
     })
 }
@@ -155,38 +215,26 @@ pub(super) fn unusable(why: &Unreadable) -> Rejection {
     }
 }
 
-async fn channel(job: &InferenceJob, jobs: &Jobs) -> Result<Option<Channel>> {
+fn channel(job: &InferenceJob, jobs: &Jobs) -> Option<Channel> {
     let billing = &job.spec.billing;
-    let Some(reference) = billing
+    let reference = billing
         .channel_ref
         .as_ref()
-        .filter(|_| billing.mode == BillingMode::Channel)
-    else {
-        return Ok(None);
-    };
+        .filter(|reference| billing.mode == BillingMode::Channel && names::is_object_name(&reference.name))?;
     let namespace = job.namespace().unwrap_or_default();
-    if !names::is_object_name(&reference.name) {
-        return Ok(None);
-    }
-    let found = Api::<PaymentChannel>::namespaced(jobs.ctx.client.clone(), &namespace)
-        .get_opt(&reference.name)
-        .await
-        .attempt("read channel", &reference.name)?;
-    let Some(channel) = found else {
-        return Ok(None);
-    };
+    let channel = jobs.channel(&namespace, &reference.name)?;
     let uid = channel.uid().unwrap_or_default();
     let looks::Known { seen_at, chain_now } = jobs.ctx.looks.known(&uid);
     let own = jobs.ctx.now().as_second();
-    Ok(Some(Channel {
+    Some(Channel {
         uid,
         seen_at,
         now: chain_now.map_or(own, |chain| chain.max(own)),
-        provider: channel.spec.provider.name,
-        address: channel.spec.contract_address,
+        provider: channel.spec.provider.name.clone(),
+        address: channel.spec.contract_address.clone(),
         deleting: channel.metadata.deletion_timestamp.is_some(),
-        status: channel.status.unwrap_or_default(),
-    }))
+        status: channel.status.clone().unwrap_or_default(),
+    })
 }
 
 fn offer(provider: &CocoonProvider, model: &str) -> Offer {
@@ -201,66 +249,22 @@ fn offer(provider: &CocoonProvider, model: &str) -> Offer {
     }
 }
 
-async fn agents(job: &InferenceJob, jobs: &Jobs, provider: Option<&str>) -> Result<Vec<Agent>> {
-    let Some(provider) = provider else {
-        return Ok(Vec::new());
-    };
-    let namespace = job.namespace().unwrap_or_default();
-    let selector = format!(
-        "{}={},{}={provider}",
-        names::COMPONENT_LABEL,
-        names::AGENT_COMPONENT,
-        names::PROVIDER_LABEL
-    );
-    let pods = Api::<Pod>::namespaced(jobs.ctx.client.clone(), &namespace);
-    let busy = active_by_pod(jobs);
+/// The agents that are wanted, by name.
+pub(super) fn agents(wanted: &Wanted, jobs: &Jobs) -> Vec<Agent> {
     let now = jobs.ctx.now();
-    let agent = |pod: Pod| {
-        let pod = AgentPod::from_pod(&pod, now).filter(|pod| pod.model == job.spec.model)?;
-        Some(Agent {
-            active: busy.get(&pod.uid).copied().unwrap_or_default(),
+    let pods = jobs.ctx.watches.pods.in_namespace(&wanted.namespace);
+    let mut agents: Vec<Agent> = pods
+        .iter()
+        .filter(|pod| pod.labels().get(names::PROVIDER_LABEL) == Some(&wanted.provider))
+        .filter_map(|pod| AgentPod::from_pod(pod, now))
+        .filter(|pod| pod.model == wanted.model)
+        .map(|pod| Agent {
+            active: jobs.queue.busy(&pod.uid),
             pod,
         })
-    };
-    let mut agents = pages::collect(&pods, &ListParams::default().labels(&selector), agent)
-        .await
-        .attempt("list agents of provider", provider)?;
+        .collect();
     agents.sort_by(|a, b| a.pod.name.cmp(&b.pod.name));
-    Ok(agents)
-}
-
-/// Active attempts of all jobs, by the UID of the agent's pod.
-fn active_by_pod(jobs: &Jobs) -> BTreeMap<String, usize> {
-    let mut active = BTreeMap::new();
-    for job in jobs.store.state() {
-        let assignments = job.status.iter().flat_map(|status| &status.assignments);
-        for assignment in assignments.filter(|assignment| assignment.state == AssignmentState::Active) {
-            *active.entry(assignment.pod_uid.clone()).or_default() += 1;
-        }
-    }
-    active
-}
-
-/// Jobs of the same model that are older and have not been dispatched.
-fn queue_position(job: &InferenceJob, jobs: &Jobs) -> u32 {
-    let age = |job: &InferenceJob| {
-        (
-            job.metadata.creation_timestamp.clone().map(|time| time.0),
-            job.metadata.uid.clone(),
-        )
-    };
-    let own = age(job);
-    let before = jobs.store.state().into_iter().filter(|other| {
-        other.metadata.namespace == job.metadata.namespace
-            && other.spec.model == job.spec.model
-            && age(other) < own
-            && !other.is_ended()
-            && other
-                .status
-                .as_ref()
-                .is_none_or(|status| status.active().is_none())
-    });
-    u32::try_from(before.count()).unwrap_or(u32::MAX)
+    agents
 }
 
 #[cfg(test)]

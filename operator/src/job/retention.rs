@@ -6,7 +6,7 @@ use cocoon_api::{
     NanoTon,
     conditions::{self, Confirmed, Observation, Reason as _, Settled},
     crd::{
-        CocoonProvider, InferenceJob, InferenceJobStatus, PaymentChannel, Settlement,
+        InferenceJob, InferenceJobStatus, PaymentChannel, Settlement,
         job::{JobPhase, JobSettlement},
         settlement::SettlementState,
     },
@@ -71,8 +71,8 @@ async fn follow_settlement(job: &InferenceJob, stored: &InferenceJobStatus, jobs
     };
     let namespace = job.namespace().unwrap_or_default();
     let channel = &reference.name;
-    let settlement = if let Some(standing) = standing(job, stored, channel, jobs).await? {
-        let seen = jobs.settlements.in_namespace(&namespace).await?;
+    let settlement = if let Some(standing) = standing(job, stored, channel, jobs)? {
+        let seen = jobs.ctx.watches.settlements.in_namespace(&namespace);
         covered(job, channel, stored, seen.iter().map(AsRef::as_ref)).ok_or(standing)
     } else {
         let seen = stored_settlements(&namespace, jobs).await?;
@@ -98,7 +98,12 @@ async fn follow_settlement(job: &InferenceJob, stored: &InferenceJobStatus, jobs
         job.metadata.generation,
         jobs.ctx.now(),
     );
-    if status::apply(&jobs.api(job), job, Some(stored), &next).await? && is_over {
+    let written = status::apply(&jobs.api(job), job, Some(stored), &next).await?;
+    let is_news = written.is_some();
+    if let Some(mut written) = written {
+        jobs.note(&mut written);
+    }
+    if is_news && is_over {
         let type_ = if observed.status {
             EventType::Normal
         } else {
@@ -110,23 +115,22 @@ async fn follow_settlement(job: &InferenceJob, stored: &InferenceJobStatus, jobs
 }
 
 /// What the channel says of the job's payment; none where the channel that metered it is gone.
-async fn standing(
+fn standing(
     job: &InferenceJob,
     stored: &InferenceJobStatus,
     name: &str,
     jobs: &Jobs,
 ) -> Result<Option<Observation>> {
     let namespace = job.namespace().unwrap_or_default();
-    let channels: Api<PaymentChannel> = Api::namespaced(jobs.ctx.client.clone(), &namespace);
-    let channel = channels.get_opt(name).await.attempt("read channel", name)?;
+    let channel = jobs.channel(&namespace, name);
     let Some(channel) = channel.filter(|channel| metered(channel, stored)) else {
         return Ok(None);
     };
-    let provider = &channel.spec.provider.name;
-    let provider = Api::<CocoonProvider>::namespaced(jobs.ctx.client.clone(), &namespace)
-        .get_opt(provider)
-        .await
-        .attempt("read CocoonProvider", provider)?;
+    let provider = jobs
+        .ctx
+        .watches
+        .providers
+        .get(&namespace, &channel.spec.provider.name);
     let policy = provider.and_then(|provider| Policy::try_from(&provider.spec.payout.settle).ok());
     let observed = outlook(&Dues {
         channel: &channel,

@@ -33,7 +33,9 @@ pub(super) async fn wait(job: &InferenceJob, rejection: &Rejection, jobs: &Jobs)
     next.phase = Some(JobPhase::Pending);
     let accepted = rejection.accepted.clone();
     conditions::set(&mut next.conditions, accepted, generation, jobs.ctx.now());
-    status::apply(&jobs.api(job), job, job.status.as_ref(), &next).await?;
+    if let Some(mut written) = status::apply(&jobs.api(job), job, job.status.as_ref(), &next).await? {
+        jobs.note(&mut written);
+    }
     Ok(())
 }
 
@@ -42,7 +44,7 @@ fn waiting_text(message: &str) -> String {
     message.chars().take(MAX_WAITING_CHARS).collect()
 }
 
-/// Writes what follows; `input` is missing where the job is not accepted.
+/// Writes what follows, and answers the job with it; `input` is missing where the job is not accepted.
 pub(super) async fn write(
     job: &InferenceJob,
     input: Option<InputSummary>,
@@ -50,7 +52,7 @@ pub(super) async fn write(
     plan: &Plan,
     applied: &Applied,
     jobs: &Jobs,
-) -> Result<()> {
+) -> Result<InferenceJob> {
     let now = jobs.ctx.now();
     let generation = job.metadata.generation;
     let mut next = seen.status.clone();
@@ -66,10 +68,10 @@ pub(super) async fn write(
     for condition in &plan.conditions {
         conditions::set(&mut next.conditions, condition.clone(), generation, now);
     }
-    if *applied == Applied::Unfit {
+    if matches!(applied, Applied::Unfit) {
         unfit(&mut next, generation, now);
     }
-    assignments(&mut next, applied, &seen.stored.landing);
+    assignments(&mut next, applied, &seen.landing);
     figures(&mut next, job, seen).map_err(|source| Error::Money {
         object: describe(job),
         source,
@@ -83,19 +85,30 @@ pub(super) async fn write(
             &mut next,
             job.spec.billing.mode == BillingMode::Channel,
             &end.condition,
-            &seen.stored.landing,
+            &seen.landing,
             generation,
             now,
         );
     }
-    next.queue_position =
-        (next.waiting_for.is_some() && next.active().is_none()).then_some(seen.queue_position);
+    next.queue_position = (next.waiting_for.is_some() && next.active().is_none())
+        .then(|| counted(next.queue_position, seen.queue_position));
     next.phase = Some(phase(&next, job.spec.suspend));
-    let wrote = status::apply(&jobs.api(job), job, job.status.as_ref(), &next).await?;
-    if let (true, Applied::Finished(end, _)) = (wrote, applied) {
+    let Some(mut written) = status::apply(&jobs.api(job), job, job.status.as_ref(), &next).await? else {
+        return Ok(job.clone());
+    };
+    jobs.note(&mut written);
+    if let Applied::Finished(end, _) = applied {
         announce(job, &end.condition, jobs).await;
     }
-    Ok(())
+    Ok(written)
+}
+
+/// The position to show: a job that waits is written again no more often than its position halves, or it would cost the API
+/// server more the more jobs wait.
+fn counted(shown: Option<u32>, position: u32) -> u32 {
+    shown
+        .filter(|shown| (shown / 2 + 1..=*shown).contains(&position))
+        .unwrap_or(position)
 }
 
 /// The agent that was to take the job serves another file of the model.
@@ -132,6 +145,8 @@ fn assignments(next: &mut InferenceJobStatus, applied: &Applied, landing: &Landi
         Applied::Nothing
         | Applied::Reserved
         | Applied::Refused
+        // It is planned again before anything is written.
+        | Applied::Taken
         | Applied::Unfit
         | Applied::Following
         | Applied::Acted => {}
@@ -153,7 +168,7 @@ fn assignments(next: &mut InferenceJobStatus, applied: &Applied, landing: &Landi
 }
 
 fn figures(next: &mut InferenceJobStatus, job: &InferenceJob, seen: &Seen) -> Result<(), UnitError> {
-    let landing = &seen.stored.landing;
+    let landing = &seen.landing;
     let total = next.requests.total;
     let done = landing.succeeded() + landing.failed();
     let active = next.active().is_some();

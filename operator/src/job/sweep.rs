@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use cocoon_api::{names, receipt::UsageStatement};
 use cocoon_core::agents::AgentPod;
 use k8s_openapi::api::core::v1::Pod;
-use kube::{ResourceExt as _, api::ListParams};
+use kube::ResourceExt as _;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
@@ -15,8 +15,7 @@ use tracing::{debug, info};
 use super::context::Jobs;
 use crate::{
     dispatch::{AgentClient, ClientError},
-    error::{self, KubeContext as _, Result},
-    pages,
+    error::{self, Result},
 };
 
 /// Between two looks at all agents: what an orphaned attempt computes meanwhile is nobody's, and each look asks every agent.
@@ -55,11 +54,9 @@ pub(super) async fn run(jobs: Arc<Jobs>, stop: CancellationToken) {
 
 /// Answers which attempts of jobs that are gone are on agents; `told` are not told again.
 async fn sweep(jobs: &Jobs, told: &Told) -> Result<Told> {
-    let selector = format!("{}={}", names::COMPONENT_LABEL, names::AGENT_COMPONENT);
-    let params = ListParams::default().labels(&selector);
     let now = jobs.ctx.now();
-    let serving = |pod: Pod| {
-        let agent = AgentPod::from_pod(&pod, now)?;
+    let serving = |pod: &Arc<Pod>| {
+        let agent = AgentPod::from_pod(pod, now)?;
         agent.ready_address()?;
         Some(Serving {
             namespace: pod.namespace()?,
@@ -67,9 +64,9 @@ async fn sweep(jobs: &Jobs, told: &Told) -> Result<Told> {
             pod: agent,
         })
     };
-    let agents = pages::collect(&jobs.ctx.api_all::<Pod>(), &params, serving).await;
+    let pods = jobs.ctx.watches.pods.state();
     let mut still = Told::new();
-    for agent in agents.attempt("list agents in", "all namespaces")? {
+    for agent in pods.iter().filter_map(serving) {
         let Serving {
             namespace,
             provider,
@@ -87,7 +84,14 @@ async fn sweep(jobs: &Jobs, told: &Told) -> Result<Told> {
 async fn stop_orphans(jobs: &Jobs, client: &AgentClient, told: &Told) -> Result<Told, ClientError> {
     let statements = client.usage().await?;
     // Read after the agent was asked: a job that was dispatched before is in memory by now.
-    let there: BTreeSet<String> = jobs.store.state().iter().filter_map(|job| job.uid()).collect();
+    let there: BTreeSet<String> = jobs
+        .ctx
+        .watches
+        .jobs
+        .state()
+        .iter()
+        .filter_map(|job| job.uid())
+        .collect();
     let orphans = orphans(&statements, &there);
     for (job, attempt) in orphans.difference(told) {
         client.cancel(job, *attempt).await?;

@@ -15,7 +15,7 @@ use kube::{
     runtime::{controller::Action, events::EventType},
 };
 
-use super::{Providers, apply, observe, status, until, wallet};
+use super::{Providers, apply, status, until, wallet};
 use crate::{
     error::{Error, KubeContext as _, Result, chain, describe},
     events, finalizer,
@@ -87,10 +87,6 @@ async fn departing(
 ) -> Result<Departing> {
     let client = || providers.ctx.client.clone();
     let everything = ListParams::default();
-    let incomplete = |field| Error::Incomplete {
-        object: describe(provider),
-        field,
-    };
     let since = since(provider)?;
     let wallet = &provider.spec.payout.wallet_secret_ref.name;
     let has_wallet = names::is_object_name(wallet)
@@ -109,10 +105,7 @@ async fn departing(
         .await
         .attempt("list settlements in", namespace)?
         .items;
-    if !providers.stores.ready().await {
-        return Err(incomplete("watches, because the operator stops"));
-    }
-    let jobs = observe::in_namespace(&providers.stores.jobs, namespace);
+    let jobs = providers.ctx.watches.jobs.in_namespace(namespace);
     let is_ours =
         |job: &InferenceJob| job.status.as_ref().and_then(|status| status.provider.as_deref()) == Some(name);
     let running = jobs.iter().filter(|job| is_ours(job) && is_active(job)).count();

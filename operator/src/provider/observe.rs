@@ -17,11 +17,11 @@ use k8s_openapi::{
     },
     jiff::Timestamp,
 };
-use kube::{Api, Resource, ResourceExt as _, runtime::reflector::Store};
+use kube::{Api, ResourceExt as _};
 
 use super::{Providers, naming};
 use crate::{
-    error::{Error, KubeContext as _, Result, describe},
+    error::{KubeContext as _, Result},
     tls::secret,
 };
 
@@ -45,30 +45,19 @@ pub(super) struct Seen {
 }
 
 pub(super) async fn observe(provider: &CocoonProvider, providers: &Providers) -> Result<Seen> {
-    let Providers {
-        ctx,
-        stores,
-        applied,
-        speeds,
-    } = providers;
-    let stopped = || Error::Incomplete {
-        object: describe(provider),
-        field: "watches, because the operator stops",
-    };
-    if !stores.ready().await {
-        return Err(stopped());
-    }
+    let Providers { ctx, applied, speeds } = providers;
+    let watches = &ctx.watches;
     let (name, namespace) = (provider.name_any(), provider.namespace().unwrap_or_default());
     let now = ctx.now();
     ctx.tls.refresh(now).await?;
-    let pods = stores.pods.state();
+    let pods = watches.pods.state();
     let own = own_pods(&pods, &name, &namespace);
     let mut agents: Vec<AgentPod> = own
         .iter()
         .filter_map(|pod| AgentPod::from_pod(pod, now))
         .collect();
     agents.sort();
-    let jobs: Vec<Arc<InferenceJob>> = in_namespace(&stores.jobs, &namespace);
+    let jobs: Vec<Arc<InferenceJob>> = watches.jobs.in_namespace(&namespace);
     let tls = if applied.is_secret_due(provider, now) {
         Some(tls_data(providers, &name, &namespace, now).await?)
     } else {
@@ -76,10 +65,10 @@ pub(super) async fn observe(provider: &CocoonProvider, providers: &Providers) ->
     };
     Ok(Seen {
         now,
-        nodes: stores.nodes.state(),
+        nodes: watches.nodes.state(),
         placed: placed(&own, now),
         demand: demand::demand(jobs.iter().map(AsRef::as_ref), &name),
-        deployments: in_namespace(&stores.deployments, &namespace),
+        deployments: watches.deployments.in_namespace(&namespace),
         tls,
         speeds: speeds.measure(ctx, &name, &namespace, &agents).await,
         agents,
@@ -105,13 +94,6 @@ async fn tls_data(
         .tls
         .agent_data(stored.as_ref(), name, namespace, now)
         .await
-}
-
-pub(super) fn in_namespace<K>(store: &Store<K>, namespace: &str) -> Vec<Arc<K>>
-where
-    K: Resource<DynamicType = ()> + Clone + 'static,
-{
-    store.state_filter(|object| object.meta().namespace.as_deref() == Some(namespace))
 }
 
 fn own_pods(pods: &[Arc<Pod>], provider: &str, namespace: &str) -> Vec<Arc<Pod>> {

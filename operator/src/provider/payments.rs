@@ -8,7 +8,7 @@ use cocoon_api::{
 };
 use kube::ResourceExt as _;
 
-use super::{Providers, observe};
+use super::Providers;
 use crate::{
     error::Result,
     settlement::{self, Payments},
@@ -20,11 +20,19 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// Earnings, and the conditions of wallet and settlement. Earnings stay what they were while the chain is silent.
 pub(super) async fn look(provider: &CocoonProvider, providers: &Providers) -> Result<Payments> {
     let namespace = provider.namespace().unwrap_or_default();
-    let channels: Vec<PaymentChannel> = observe::in_namespace(&providers.stores.channels, &namespace)
+    let channels: Vec<PaymentChannel> = providers
+        .ctx
+        .watches
+        .channels
+        .in_namespace(&namespace)
         .iter()
         .map(|channel| PaymentChannel::clone(channel))
         .collect();
-    let settlements: Vec<Settlement> = observe::in_namespace(&providers.stores.settlements, &namespace)
+    let settlements: Vec<Settlement> = providers
+        .ctx
+        .watches
+        .settlements
+        .in_namespace(&namespace)
         .iter()
         .map(|settlement| Settlement::clone(settlement))
         .collect();

@@ -1,214 +1,205 @@
-//! Keeps what providers depend on in memory, pruned to what is read, and says which provider a change concerns.
+//! Which providers a change concerns.
 
-mod prune;
-
-use std::{collections::HashMap, fmt::Debug};
+use std::{fmt::Debug, sync::Arc};
 
 use cocoon_api::{
-    crd::{CocoonProvider, InferenceJob, PaymentChannel, Settlement},
+    crd::{CocoonProvider, InferenceJob, PaymentChannel, PaymentChannelStatus, Settlement},
     names,
 };
-use futures::{SinkExt as _, Stream, StreamExt as _, channel::mpsc};
+use cocoon_core::placement::demand;
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{Node, Pod},
 };
 use kube::{
-    Api, Resource, ResourceExt as _,
+    Resource, ResourceExt as _,
     runtime::{
-        WatchStreamExt as _,
-        reflector::{self, ObjectRef, Store, store::Writer},
-        watcher::{self, Event, watcher},
+        reflector::{ObjectRef, Store},
+        watcher::Event,
     },
 };
-use serde::de::DeserializeOwned;
-use tokio::sync::OnceCell;
-use tokio_util::sync::CancellationToken;
-use tracing::warn;
 
-use crate::{context::Context, error};
-use prune::{Concerns, Kept};
+use super::deletion;
+use crate::watch::{Wakes, Watched, Watches};
 
-/// Changes that the controller has not yet taken. It takes them at once and merges those of one provider, so that
-/// only a burst fills it; then the watches wait.
-const CHANGES: usize = 256;
-
-/// What providers depend on.
-pub(super) struct Stores {
-    pub(super) nodes: Store<Node>,
-    /// Agents, and pods of anyone that request an extended resource.
-    pub(super) pods: Store<Pod>,
-    pub(super) deployments: Store<Deployment>,
-    pub(super) jobs: Store<InferenceJob>,
-    pub(super) channels: Store<PaymentChannel>,
-    pub(super) settlements: Store<Settlement>,
-    /// A store wakes only the last of those that wait for it: one waits for all, and the others for that one.
-    is_ready: OnceCell<bool>,
+/// Whom a change concerns.
+enum Concerns {
+    /// Nobody: what changed is not read here.
+    None,
+    /// Every provider.
+    All,
+    /// Of the object's namespace.
+    One(Option<String>),
 }
 
-impl Stores {
-    /// Waits until all are filled for the first time; answers whether they are.
-    pub(super) async fn ready(&self) -> bool {
-        *self.is_ready.get_or_init(|| self.fill()).await
-    }
-
-    async fn fill(&self) -> bool {
-        let Self {
-            nodes,
-            pods,
-            deployments,
-            jobs,
-            channels,
-            settlements,
-            is_ready: _,
-        } = self;
-        nodes.wait_until_ready().await.is_ok()
-            && pods.wait_until_ready().await.is_ok()
-            && deployments.wait_until_ready().await.is_ok()
-            && jobs.wait_until_ready().await.is_ok()
-            && channels.wait_until_ready().await.is_ok()
-            && settlements.wait_until_ready().await.is_ok()
-    }
-}
-
-type Changes = mpsc::Sender<ObjectRef<CocoonProvider>>;
-
-/// Starts the watches; the stream names the providers that a change concerns.
-pub(super) fn start(
-    ctx: &Context,
-    providers: Store<CocoonProvider>,
-    stop: &CancellationToken,
-) -> (
-    Stores,
-    impl Stream<Item = ObjectRef<CocoonProvider>> + Send + 'static,
-) {
-    let (changes, taken) = mpsc::channel(CHANGES);
-    let watch = Watch {
-        providers,
-        changes,
-        stop: stop.clone(),
+/// Wakes the providers that a change concerns.
+pub(super) fn listen(watches: &Watches, wakes: &Arc<Wakes<CocoonProvider>>) {
+    let listener = Listener {
+        providers: watches.providers.reader(),
+        wakes: wakes.clone(),
     };
-    let everything = watcher::Config::default;
-    let ours = everything().labels(&format!("{}={}", names::MANAGED_BY_LABEL, names::FIELD_MANAGER));
-    let alive = everything().fields("status.phase!=Succeeded,status.phase!=Failed");
-    let stores = Stores {
-        nodes: watch.follow(Api::all(ctx.client.clone()), everything(), prune::node),
-        pods: watch.follow(Api::all(ctx.client.clone()), alive, prune::pod),
-        deployments: watch.follow(ctx.api_all(), ours, prune::deployment),
-        jobs: watch.follow(ctx.api_all(), everything(), prune::job),
-        channels: watch.follow(ctx.api_all(), everything(), prune::channel),
-        settlements: watch.follow(ctx.api_all(), everything(), prune::settlement),
-        is_ready: OnceCell::new(),
-    };
-    (stores, taken)
+    let own = wakes.clone();
+    watches.providers.listen(move |event, _| {
+        if let Event::InitApply(provider) | Event::Apply(provider) = event {
+            own.wake(ObjectRef::from_obj(provider));
+        }
+    });
+    listener.listen(&watches.nodes, node);
+    listener.listen(&watches.pods, pod);
+    listener.listen(&watches.deployments, deployment);
+    listener.listen(&watches.jobs, job);
+    listener.listen(&watches.channels, channel);
+    listener.listen(&watches.settlements, settlement);
 }
 
-struct Watch {
+#[derive(Clone)]
+struct Listener {
     providers: Store<CocoonProvider>,
-    changes: Changes,
-    stop: CancellationToken,
+    wakes: Arc<Wakes<CocoonProvider>>,
 }
 
-impl Watch {
-    fn follow<K>(&self, api: Api<K>, config: watcher::Config, prune: fn(&mut K) -> Option<Kept>) -> Store<K>
+impl Listener {
+    /// `concerns` is asked with the object as it was before, where it was known, and as it is.
+    fn listen<K>(&self, watched: &Watched<K>, concerns: fn(Option<&K>, &K) -> Concerns)
     where
-        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+        K: Resource<DynamicType = ()> + Clone + Debug + serde::de::DeserializeOwned + Send + Sync + 'static,
     {
-        let (store, writer) = reflector::store();
-        let follower = Follower {
-            providers: self.providers.clone(),
-            changes: self.changes.clone(),
-            writer,
-            prune,
-            marks: HashMap::new(),
-        };
-        let events = watcher(api, config).default_backoff();
-        tokio::spawn(self.stop.clone().run_until_cancelled_owned(follower.run(events)));
-        store
+        let listener = self.clone();
+        watched.listen(move |event, before| match event {
+            Event::Init | Event::InitApply(_) => {}
+            Event::InitDone => listener.wake(None, Concerns::All),
+            Event::Apply(object) => listener.wake(object.namespace(), concerns(before, object)),
+            Event::Delete(object) => listener.wake(object.namespace(), concerns(None, object)),
+        });
+    }
+
+    fn wake(&self, namespace: Option<String>, concerns: Concerns) {
+        match concerns {
+            Concerns::None | Concerns::One(None) => {}
+            Concerns::One(Some(name)) => self
+                .wakes
+                .wake(ObjectRef::new(&name).within(&namespace.unwrap_or_default())),
+            Concerns::All => {
+                let all = self.providers.state();
+                self.wakes
+                    .wake_all(all.iter().map(|provider| ObjectRef::from_obj(&**provider)));
+            }
+        }
     }
 }
 
-struct Follower<K: Resource<DynamicType = ()> + Clone + 'static> {
-    providers: Store<CocoonProvider>,
-    changes: Changes,
-    writer: Writer<K>,
-    prune: fn(&mut K) -> Option<Kept>,
-    marks: HashMap<ObjectRef<K>, u64>,
+fn node(before: Option<&Node>, node: &Node) -> Concerns {
+    fn read(node: &Node) -> impl PartialEq + use<'_> {
+        let status = node.status.as_ref();
+        let ready = status
+            .and_then(|status| status.conditions.as_ref()?.first())
+            .map(|condition| &condition.status);
+        let resources = status.map(|status| (&status.capacity, &status.allocatable));
+        (&node.metadata.labels, &node.spec, ready, resources)
+    }
+    if before.is_some_and(|before| read(before) == read(node)) {
+        Concerns::None
+    } else {
+        Concerns::All
+    }
 }
 
-impl<K: Resource<DynamicType = ()> + Clone + Debug> Follower<K> {
-    async fn run(mut self, events: impl Stream<Item = watcher::Result<Event<K>>>) {
-        let mut events = std::pin::pin!(events);
-        while let Some(event) = events.next().await {
-            match event {
-                Ok(event) => self.take(event).await,
-                Err(error) => {
-                    let kind = K::kind(&());
-                    warn!(
-                        kind = kind.as_ref(),
-                        error = error::chain(&error),
-                        "watch failed; it is started again"
-                    );
-                }
-            }
-        }
+fn pod(before: Option<&Pod>, pod: &Pod) -> Concerns {
+    fn read(pod: &Pod) -> impl PartialEq + use<'_> {
+        let metadata = &pod.metadata;
+        (
+            &metadata.uid,
+            &metadata.deletion_timestamp,
+            &pod.spec,
+            &pod.status,
+        )
     }
+    if before.is_some_and(|before| read(before) == read(pod)) {
+        return Concerns::None;
+    }
+    // A pod of anyone takes GPUs once it has a node; before, an agent's pod concerns its provider alone.
+    if pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some()) {
+        Concerns::All
+    } else {
+        Concerns::One(pod.labels().get(names::PROVIDER_LABEL).cloned())
+    }
+}
 
-    async fn take(&mut self, event: Event<K>) {
-        match event {
-            Event::Init => {
-                self.marks.clear();
-                self.writer.apply_watcher_event(&Event::Init);
-            }
-            Event::InitDone => {
-                self.writer.apply_watcher_event(&Event::InitDone);
-                self.send(None, Concerns::All).await;
-            }
-            Event::InitApply(mut object) => {
-                if let Some(kept) = (self.prune)(&mut object) {
-                    self.marks.insert(ObjectRef::from_obj(&object), kept.mark);
-                    self.writer.apply_watcher_event(&Event::InitApply(object));
-                }
-            }
-            Event::Apply(mut object) => {
-                let Some(Kept { mark, concerns }) = (self.prune)(&mut object) else {
-                    return;
-                };
-                let namespace = object.namespace();
-                let before = self.marks.insert(ObjectRef::from_obj(&object), mark);
-                self.writer.apply_watcher_event(&Event::Apply(object));
-                if before != Some(mark) {
-                    self.send(namespace, concerns).await;
-                }
-            }
-            Event::Delete(mut object) => {
-                let Some(kept) = (self.prune)(&mut object) else {
-                    return;
-                };
-                let namespace = object.namespace();
-                self.marks.remove(&ObjectRef::from_obj(&object));
-                self.writer.apply_watcher_event(&Event::Delete(object));
-                self.send(namespace, kept.concerns).await;
-            }
-        }
+fn deployment(before: Option<&Deployment>, deployment: &Deployment) -> Concerns {
+    fn read(deployment: &Deployment) -> impl PartialEq + use<'_> {
+        let conditions = deployment
+            .status
+            .iter()
+            .flat_map(|status| status.conditions.iter().flatten());
+        let refused: Vec<_> = conditions
+            .filter(|condition| condition.type_ == "ReplicaFailure")
+            .collect();
+        let metadata = &deployment.metadata;
+        (metadata.generation, &metadata.annotations, refused)
     }
+    if before.is_some_and(|before| read(before) == read(deployment)) {
+        return Concerns::None;
+    }
+    Concerns::One(deployment.labels().get(names::PROVIDER_LABEL).cloned())
+}
 
-    async fn send(&mut self, namespace: Option<String>, concerns: Concerns) {
-        let concerned = match concerns {
-            Concerns::All => self
-                .providers
-                .state()
-                .iter()
-                .map(|provider| ObjectRef::from_obj(&**provider))
-                .collect(),
-            Concerns::One(Some(name)) => vec![ObjectRef::new(&name).within(&namespace.unwrap_or_default())],
-            Concerns::One(None) => Vec::new(),
-        };
-        for provider in concerned {
-            // The receiver goes only when the controller does, and then nobody needs to know.
-            if self.changes.send(provider).await.is_err() {
-                return;
-            }
-        }
+fn job(before: Option<&InferenceJob>, job: &InferenceJob) -> Concerns {
+    fn read(job: &InferenceJob) -> impl PartialEq + use<'_> {
+        let provider = job.status.as_ref().and_then(|status| status.provider.as_deref());
+        let stage = provider.and_then(|provider| demand::stage(job, provider));
+        (provider, stage, deletion::is_active(job))
     }
+    if before.is_some_and(|before| read(before) == read(job)) {
+        return Concerns::None;
+    }
+    Concerns::One(job.status.as_ref().and_then(|status| status.provider.clone()))
+}
+
+fn channel(before: Option<&PaymentChannel>, channel: &PaymentChannel) -> Concerns {
+    // Entries of the ledger are not read; their sums are.
+    fn read(channel: &PaymentChannel) -> impl PartialEq + use<'_> {
+        channel.status.as_ref().map(|status| {
+            let PaymentChannelStatus {
+                observed_generation,
+                conditions,
+                state,
+                deposit_nano,
+                vouchers,
+                epoch,
+                challenge_seconds,
+                cap_nano,
+                cap_epoch,
+                accrued_nano,
+                reserved_nano,
+                redeemed_nano,
+                claimed_nano,
+                unexplained_nano,
+                challenge_ends_at,
+                reservations: _,
+                counters: _,
+                finished_nano,
+                earlier_nano,
+                accruing_since,
+                deposit: _,
+                available: _,
+                redeemed: _,
+            } = status;
+            let contract = (state, deposit_nano, epoch, challenge_seconds, challenge_ends_at);
+            let vouchers = (vouchers, cap_nano, cap_epoch);
+            let sums = (accrued_nano, reserved_nano, redeemed_nano, claimed_nano);
+            let others = (unexplained_nano, finished_nano, earlier_nano, accruing_since);
+            (observed_generation, conditions, contract, vouchers, sums, others)
+        })
+    }
+    if before.is_some_and(|before| read(before) == read(channel)) {
+        return Concerns::None;
+    }
+    Concerns::One(Some(channel.spec.provider.name.clone()))
+}
+
+fn settlement(before: Option<&Settlement>, settlement: &Settlement) -> Concerns {
+    if before.is_some_and(|before| before.status == settlement.status) {
+        return Concerns::None;
+    }
+    Concerns::One(Some(settlement.spec.provider_ref.name.clone()))
 }

@@ -6,7 +6,12 @@ use cocoon_api::{
     units::UnitError,
 };
 
-use super::{Draft, Following, Plan, Step, World, end::past_deadline, funds::uncovered};
+use super::{
+    Draft, Following, Plan, Step, World,
+    end::past_deadline,
+    funds::{reserved, uncovered},
+    schedule::dispatched,
+};
 use crate::{agents::AgentState, job::validate::Billing, ledger};
 
 pub(super) fn follow(world: &World<'_>, mut draft: Draft, active: &Assignment) -> Result<Plan, UnitError> {
@@ -22,9 +27,7 @@ pub(super) fn follow(world: &World<'_>, mut draft: Draft, active: &Assignment) -
     draft.say(match (&uncovered, &world.job.billing) {
         (Some(why), _) => FundsReserved::NotCovered.condition(format!("it is stopped: {why}")),
         (None, Billing::Free) => FundsReserved::Free.condition("billing.mode is Free"),
-        (None, Billing::Channel { .. }) => {
-            FundsReserved::Reserved.condition("the budget is reserved on the channel")
-        }
+        (None, Billing::Channel { name, budget, .. }) => reserved(name, *budget),
     });
     let close = |mut draft: Draft, state, message: String| {
         draft.say(Scheduled::AgentLost.condition(message));
@@ -79,7 +82,7 @@ pub(super) fn follow(world: &World<'_>, mut draft: Draft, active: &Assignment) -
             draft.finish(Step::Cancel { attempt: *attempt })
         }
         Following::No | Following::Yes => {
-            draft.say(Scheduled::Dispatched.condition(format!("agent {pod} works on attempt {attempt}")));
+            draft.say(dispatched(pod, *attempt));
             follow_step(world, draft, active, uncovered.is_none())?
         }
     };

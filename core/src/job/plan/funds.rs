@@ -145,10 +145,7 @@ pub(super) fn reserve(
             )));
             return Ok(Some(Step::Wait));
         }
-        draft.say(FundsReserved::Reserved.condition(format!(
-            "{} TON are reserved on channel {name}",
-            budget.to_ton_string()
-        )));
+        draft.say(reserved(name, *budget));
         return Ok(None);
     }
     let mut trial = channel.status.clone();
@@ -179,6 +176,14 @@ pub(super) fn reserve(
         }
     };
     Ok(Some(step))
+}
+
+/// What is said as long as the budget is held: the same words, so that they are written once.
+pub(super) fn reserved(channel: &str, budget: NanoTon) -> Observation {
+    FundsReserved::Reserved.condition(format!(
+        "{} TON are reserved on channel {channel}",
+        budget.to_ton_string()
+    ))
 }
 
 /// Whether what one more attempt delivers can be metered.

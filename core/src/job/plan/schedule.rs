@@ -11,9 +11,10 @@ use cocoon_api::{
 use super::{Agent, Draft, Offer, Plan, Step, World};
 use crate::agents::AgentState;
 
-/// Jobs that one agent works on at once at most. Each keeps a stream open and its results in the agent's
-/// memory, 1,000 KiB at most; eight keep a batch full and stay below 8 MiB.
-pub const MAX_JOBS_PER_AGENT: usize = 8;
+/// Jobs that one agent works on at once at most. Each keeps a stream open and its results in the agent's memory, 1,000 KiB at
+/// most: sixteen stay below 16 MiB. Between two jobs a place is empty while results are stored, a status is written and the
+/// next job is assigned; twice the eight that fill a batch keep it full meanwhile.
+pub const MAX_JOBS_PER_AGENT: usize = 16;
 
 pub(super) fn schedule(world: &World<'_>, offer: &Offer, agreed: Agreement, mut draft: Draft) -> Plan {
     let World { agents, job, .. } = world;
@@ -41,25 +42,38 @@ pub(super) fn schedule(world: &World<'_>, offer: &Offer, agreed: Agreement, mut 
             .filter(refused)
             .count()
     };
+    // Who waits longer is first: places that are free are theirs.
+    let places: usize = free
+        .clone()
+        .map(|agent| MAX_JOBS_PER_AGENT.saturating_sub(agent.active))
+        .sum();
+    let is_next = places > usize::try_from(world.queue_position).unwrap_or(usize::MAX);
     // The agent that refused the job least often, then the one with the fewest jobs, then by name.
-    if let Some(agent) = free.min_by_key(|agent| (refusals(agent), agent.active, &agent.pod.name)) {
-        draft.say(Scheduled::Dispatched.condition(format!("agent {} takes the job", agent.pod.name)));
+    let choice = free.min_by_key(|agent| (refusals(agent), agent.active, &agent.pod.name));
+    if let Some(agent) = choice.filter(|_| is_next) {
+        let attempt = world.status.next_attempt();
+        draft.say(dispatched(&agent.pod.name, attempt));
         draft.agreed = Some(agreed.clone());
         return draft.act(Step::Assign {
-            attempt: world.status.next_attempt(),
+            attempt,
             pod: agent.pod.clone(),
             agreed,
         });
     }
     let waiting = if ready.count() > 0 {
         Scheduled::AgentsBusy.condition(format!(
-            "all agents of model {} are busy; {} jobs are before this one",
-            job.model, world.queue_position
+            "all agents of model {} are busy with jobs that came before",
+            job.model
         ))
     } else {
         no_agent(world, offer)
     };
     draft.wait(waiting)
+}
+
+/// What is said from the first moment in which an agent has the job: the same words, so that they are written once.
+pub(super) fn dispatched(agent: &str, attempt: u32) -> Observation {
+    Scheduled::Dispatched.condition(format!("agent {agent} works on attempt {attempt}"))
 }
 
 /// Says why no agent serves: the most telling of what the pods show.

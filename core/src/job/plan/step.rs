@@ -2,7 +2,7 @@
 
 use cocoon_api::{
     NanoTon,
-    conditions::Observation,
+    conditions::{Observation, Reason as _, Scheduled},
     crd::{
         Agreement,
         job::{Assignment, AssignmentState},
@@ -92,6 +92,15 @@ pub struct Plan {
     pub channel_uid: Option<String>,
     /// What is agreed from here on; set with the first attempt.
     pub agreed: Option<Agreement>,
+}
+
+impl Plan {
+    /// Whether all that is missing is an agent.
+    pub fn waits_for_agent(&self) -> bool {
+        let mut conditions = self.conditions.iter();
+        self.step == Step::Wait
+            && conditions.any(|condition| condition.type_ == Scheduled::TYPE && !condition.status)
+    }
 }
 
 /// A plan in the making.

@@ -96,6 +96,6 @@ pub struct World<'a> {
     pub following: Following,
     /// Whether this process may follow one more attempt.
     pub has_room: bool,
-    /// Jobs that wait for the same model and were there before.
+    /// Jobs that wait for an agent of the same model and were there before.
     pub queue_position: u32,
 }

@@ -46,3 +46,23 @@ fn a_job_that_is_refused_while_it_runs_ends_with_what_it_delivered() {
         "nothing was reserved"
     );
 }
+
+#[test]
+fn a_waiting_job_shows_its_position_again_once_it_has_halved() {
+    assert_eq!(counted(None, 9), 9);
+    assert_eq!(counted(Some(8), 5), 8);
+    assert_eq!(counted(Some(8), 4), 4);
+    assert_eq!(counted(Some(1), 0), 0);
+    assert_eq!(counted(Some(4), 6), 6, "others came back before it");
+    let (mut shown, mut writes) = (None, 0);
+    for position in (0..1000).rev() {
+        let next = counted(shown, position);
+        writes += u32::from(shown != Some(next));
+        shown = Some(next);
+    }
+    assert_eq!(
+        (shown, writes),
+        (Some(0), 11),
+        "as many as it can be halved, and the first"
+    );
+}

@@ -101,3 +101,16 @@ fn every_state_of_agents_has_its_reason() {
         "ProviderUnavailable"
     );
 }
+
+#[test]
+fn places_that_are_free_are_for_those_who_wait_longer() {
+    // Three jobs of the case wait longer than this one.
+    let with = |active| Case {
+        agents: vec![agent(ready(), active)],
+        ..Case::default()
+    };
+    assert_eq!(with(MAX_JOBS_PER_AGENT - 3).waits().1, "AgentsBusy");
+    assert!(with(MAX_JOBS_PER_AGENT - 3).plan().waits_for_agent());
+    let next = with(MAX_JOBS_PER_AGENT - 4).plan();
+    assert!(matches!(next.step, Step::Assign { .. }) && !next.waits_for_agent());
+}

@@ -1,0 +1,200 @@
+//! Which jobs a change concerns.
+
+use std::{collections::HashSet, sync::Arc};
+
+use cocoon_api::{
+    crd::{CocoonProvider, InferenceJob, PaymentChannel, Settlement, job::AssignmentState},
+    names,
+};
+use cocoon_core::agents::AgentPod;
+use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
+use kube::{
+    ResourceExt as _,
+    runtime::{
+        reflector::{ObjectRef, Store},
+        watcher::Event,
+    },
+};
+
+use super::{context::Jobs, queue::Wanted};
+use crate::channel::validate::unready_wallet;
+
+/// Wakes jobs from here on: those that changed, and those that wait for what changed.
+pub(super) fn listen(jobs: &Arc<Jobs>) {
+    let watches = &jobs.ctx.watches;
+    let (own, store) = (jobs.clone(), watches.jobs.reader());
+    watches.jobs.listen(move |event, _| own.hear(event, &store));
+    let own = jobs.clone();
+    watches.settlements.listen(move |event, _| {
+        if let Event::InitApply(settlement) | Event::Apply(settlement) | Event::Delete(settlement) = event {
+            own.wakes.wake_all(paid_by(settlement));
+        }
+    });
+    let (own, store) = (jobs.clone(), watches.jobs.reader());
+    watches.providers.listen(move |event, before| {
+        if let Event::InitApply(provider) | Event::Apply(provider) | Event::Delete(provider) = event
+            && (matches!(event, Event::Delete(_))
+                || before.is_none_or(|before| offer(before) != offer(provider)))
+        {
+            own.wakes
+                .wake_all(open_jobs(&store, provider.metadata.namespace.as_deref(), |job| {
+                    let serves = job.status.as_ref().and_then(|status| status.provider.as_ref());
+                    serves.is_none() || serves == provider.metadata.name.as_ref()
+                }));
+        }
+    });
+    let (own, store) = (jobs.clone(), watches.jobs.reader());
+    watches.channels.listen(move |event, before| {
+        own.latest_channels.hear(event);
+        if let Event::InitApply(channel) | Event::Apply(channel) | Event::Delete(channel) = event {
+            let is_other = matches!(event, Event::Delete(_))
+                || before.is_none_or(|before| standing(before) != standing(channel));
+            let has_other_funds = before.is_none_or(|before| funds(before) != funds(channel));
+            if is_other || has_other_funds {
+                own.wakes
+                    .wake_all(open_jobs(&store, channel.metadata.namespace.as_deref(), |job| {
+                        let pays = job.spec.billing.channel_ref.as_ref().map(|channel| &channel.name);
+                        // Whose budget is reserved waits for nobody else's.
+                        let is_covered = job
+                            .status
+                            .as_ref()
+                            .is_some_and(|status| status.cost.reserved_nano.nano() > 0);
+                        pays == channel.metadata.name.as_ref() && (is_other || !is_covered)
+                    }));
+            }
+        }
+    });
+    let (own, store) = (jobs.clone(), watches.jobs.reader());
+    watches.pods.listen(move |event, before| {
+        if let Event::InitApply(pod) | Event::Apply(pod) | Event::Delete(pod) = event {
+            let agent = |pod: &Pod| AgentPod::from_pod(pod, Timestamp::now());
+            let known = before.and_then(agent);
+            let current = agent(pod).filter(|_| !matches!(event, Event::Delete(_)));
+            if known != current || matches!(event, Event::Delete(_)) {
+                let provider = pod.labels().get(names::PROVIDER_LABEL).cloned();
+                own.wakes
+                    .wake_all(open_jobs(&store, pod.metadata.namespace.as_deref(), |job| {
+                        job.status
+                            .as_ref()
+                            .is_some_and(|status| status.provider == provider)
+                    }));
+            }
+        }
+    });
+}
+
+impl Jobs {
+    fn hear(&self, event: &Event<InferenceJob>, store: &Store<InferenceJob>) {
+        self.latest.hear(event);
+        match event {
+            Event::InitApply(job) => {
+                self.hold(job);
+                self.wakes.wake(ObjectRef::from_obj(job));
+            }
+            Event::Apply(job) => self.wakes.wake(ObjectRef::from_obj(job)),
+            // Its finalizer was to hold it: where an attempt runs still, somebody took that away.
+            Event::Delete(job) => {
+                let uid = job.uid().unwrap_or_default();
+                self.dispatcher.vanished(&uid);
+                self.queue.forget(&uid);
+                // It may have left one place.
+                if let Some(wanted) = wanted(job) {
+                    self.wakes.wake_all(self.queue.next(&wanted, 1));
+                }
+            }
+            // A watch that was interrupted does not tell what went meanwhile.
+            Event::InitDone => {
+                let there: HashSet<String> = store.state().iter().filter_map(|job| job.uid()).collect();
+                self.dispatcher.keep_only(|uid| there.contains(uid));
+                self.queue.keep_only(|uid| there.contains(uid));
+            }
+            Event::Init => {}
+        }
+    }
+
+    /// Notes the agent that an earlier process gave the job, or the place in which the job waits for one.
+    fn hold(&self, job: &InferenceJob) {
+        let status = job.status.as_ref();
+        let waits = status.is_some_and(|status| status.queue_position.is_some());
+        if let Some(wanted) = wanted(job).filter(|_| waits) {
+            self.queue.wait(job, wanted);
+        }
+        let assignments = job.status.iter().flat_map(|status| &status.assignments);
+        for active in assignments.filter(|assignment| assignment.state == AssignmentState::Active) {
+            self.queue.hold(&job.uid().unwrap_or_default(), &active.pod_uid);
+        }
+    }
+}
+
+/// What a job waits for, or waited for, as its status says.
+fn wanted(job: &InferenceJob) -> Option<Wanted> {
+    Some(Wanted {
+        namespace: job.namespace()?,
+        provider: job.status.as_ref()?.provider.clone()?,
+        model: job.spec.model.clone(),
+    })
+}
+
+/// Jobs that a settlement pays.
+fn paid_by(settlement: &Settlement) -> Vec<ObjectRef<InferenceJob>> {
+    let namespace = settlement.namespace().unwrap_or_default();
+    let jobs = settlement.spec.redeems.iter().flat_map(|redeem| &redeem.jobs);
+    jobs.map(|job| ObjectRef::new(&job.name).within(&namespace))
+        .collect()
+}
+
+/// What of a provider jobs depend on.
+fn offer(provider: &CocoonProvider) -> impl PartialEq + use<> {
+    (
+        provider.metadata.uid.clone(),
+        provider.metadata.generation,
+        provider.metadata.deletion_timestamp.clone(),
+        unready_wallet(provider),
+    )
+}
+
+/// What of a channel all of its jobs depend on.
+fn standing(channel: &PaymentChannel) -> impl PartialEq + use<'_> {
+    let metadata = &channel.metadata;
+    let status = channel.status.as_ref();
+    let contract = status.map(|status| {
+        (
+            &status.state,
+            status.deposit_nano,
+            status.epoch,
+            status.challenge_ends_at,
+        )
+    });
+    let evidence = status.map(|status| (&status.vouchers, &status.conditions, status.unexplained_nano));
+    (
+        &metadata.uid,
+        metadata.generation,
+        &metadata.deletion_timestamp,
+        contract,
+        evidence,
+    )
+}
+
+/// What of a channel jobs depend on whose budget is not reserved.
+fn funds(channel: &PaymentChannel) -> impl PartialEq + use<'_> {
+    channel.status.as_ref().map(|status| {
+        let entries = (status.reservations.len(), status.counters.len());
+        (&status.available, entries)
+    })
+}
+
+/// Jobs of the namespace that have not ended and that `concerned` holds for.
+fn open_jobs(
+    jobs: &Store<InferenceJob>,
+    namespace: Option<&str>,
+    concerned: impl Fn(&InferenceJob) -> bool,
+) -> Vec<ObjectRef<InferenceJob>> {
+    let open = |job: &InferenceJob| {
+        job.metadata.namespace.as_deref() == namespace && !job.is_ended() && concerned(job)
+    };
+    let found = jobs.state_filter(open);
+    found
+        .iter()
+        .map(|job| ObjectRef::from_obj(job.as_ref()))
+        .collect()
+}

@@ -1,0 +1,273 @@
+//! Each kind is watched once, into a store that all controllers read. Who wants to know of changes listens.
+//!
+//! What is in a store may be older than what the API server holds: plans are made from it, and what must not be decided on
+//! something old (ledgers, claims, finalizers) is read afresh and written by compare-and-swap.
+
+pub mod prune;
+mod wakes;
+
+use std::{
+    fmt::Debug,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use cocoon_api::{
+    crd::{CocoonProvider, InferenceJob, PaymentChannel, Settlement},
+    names,
+};
+use futures::{Stream, StreamExt as _};
+use k8s_openapi::{
+    NamespaceResourceScope,
+    api::{
+        apps::v1::Deployment,
+        core::v1::{Node, Pod},
+    },
+};
+use kube::{
+    Api, Client, Resource,
+    runtime::{
+        WatchStreamExt as _,
+        reflector::{self, ObjectRef, Store, store::Writer},
+        watcher::{self, Event, watcher},
+    },
+};
+use serde::de::DeserializeOwned;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+pub use wakes::Wakes;
+
+use crate::{error, pages::PAGE};
+
+/// Hears of every event of a kind, in order, and of what was known of its object before. It is called while the store stands
+/// still: it answers at once.
+pub type Listener<K> = Box<dyn FnMut(&Event<K>, Option<&K>) + Send>;
+
+/// One kind as it is known to this process.
+pub struct Watched<K: Resource<DynamicType = ()> + Clone + 'static> {
+    store: Store<K>,
+    shared: Arc<Shared<K>>,
+    ready: watch::Receiver<bool>,
+}
+
+struct Shared<K>(Mutex<Listeners<K>>);
+
+struct Listeners<K> {
+    listeners: Vec<Listener<K>>,
+    /// Whether all objects were read once.
+    is_ready: bool,
+}
+
+impl<K> Shared<K> {
+    fn lock(&self) -> MutexGuard<'_, Listeners<K>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<K> Watched<K>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+{
+    /// Follows the events until `stop`. `prune` leaves what is read of an object, and says whether it is kept at all.
+    fn start(
+        events: impl Stream<Item = watcher::Result<Event<K>>> + Send + 'static,
+        prune: fn(&mut K) -> bool,
+        stop: &CancellationToken,
+    ) -> Self {
+        let (store, writer) = reflector::store();
+        let (filled, ready) = watch::channel(false);
+        let shared = Arc::new(Shared(Mutex::new(Listeners {
+            listeners: Vec::new(),
+            is_ready: false,
+        })));
+        let follower = Follower {
+            store: store.clone(),
+            writer,
+            shared: shared.clone(),
+            filled,
+            prune,
+        };
+        tokio::spawn(stop.clone().run_until_cancelled_owned(follower.run(events)));
+        Self { store, shared, ready }
+    }
+
+    /// Has every event told from here on, and before it all that is known already, as a listing.
+    pub fn listen(&self, mut listener: impl FnMut(&Event<K>, Option<&K>) + Send + 'static) {
+        let mut listeners = self.shared.lock();
+        if listeners.is_ready {
+            listener(&Event::Init, None);
+            for object in self.store.state() {
+                listener(&Event::InitApply(K::clone(&object)), None);
+            }
+            listener(&Event::InitDone, None);
+        }
+        listeners.listeners.push(Box::new(listener));
+    }
+
+    /// For a controller of this kind.
+    pub fn reader(&self) -> Store<K> {
+        self.store.clone()
+    }
+
+    /// All objects.
+    pub fn state(&self) -> Vec<Arc<K>> {
+        self.store.state()
+    }
+
+    /// All of a namespace.
+    pub fn in_namespace(&self, namespace: &str) -> Vec<Arc<K>> {
+        self.store
+            .state_filter(|object| object.meta().namespace.as_deref() == Some(namespace))
+    }
+
+    /// One of them.
+    pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<K>>
+    where
+        K: Resource<Scope = NamespaceResourceScope>,
+    {
+        self.store.get(&ObjectRef::new(name).within(namespace))
+    }
+
+    /// Waits until all objects were read once; answers whether they were.
+    async fn filled(&self) -> bool {
+        self.ready.clone().wait_for(|ready| *ready).await.is_ok()
+    }
+}
+
+struct Follower<K: Resource<DynamicType = ()> + Clone + 'static> {
+    store: Store<K>,
+    writer: Writer<K>,
+    shared: Arc<Shared<K>>,
+    filled: watch::Sender<bool>,
+    prune: fn(&mut K) -> bool,
+}
+
+impl<K: Resource<DynamicType = ()> + Clone + Debug> Follower<K> {
+    async fn run(mut self, events: impl Stream<Item = watcher::Result<Event<K>>>) {
+        let mut events = std::pin::pin!(events);
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(event) => self.take(event),
+                Err(error) => {
+                    let kind = K::kind(&());
+                    warn!(
+                        kind = kind.as_ref(),
+                        error = error::chain(&error),
+                        "watch failed; it is started again"
+                    );
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, mut event: Event<K>) {
+        if let Event::Apply(object) | Event::InitApply(object) | Event::Delete(object) = &mut event
+            && !(self.prune)(object)
+        {
+            return;
+        }
+        let mut shared = self.shared.lock();
+        let before = match &event {
+            Event::Apply(object) | Event::Delete(object) => self.store.get(&ObjectRef::from_obj(object)),
+            Event::Init | Event::InitApply(_) | Event::InitDone => None,
+        };
+        self.writer.apply_watcher_event(&event);
+        for listener in &mut shared.listeners {
+            listener(&event, before.as_deref());
+        }
+        if matches!(event, Event::InitDone) {
+            shared.is_ready = true;
+            self.filled.send_replace(true);
+        }
+    }
+}
+
+/// Everything that is watched.
+pub struct Watches {
+    /// Offers.
+    pub providers: Watched<CocoonProvider>,
+    /// Jobs, without their inputs.
+    pub jobs: Watched<InferenceJob>,
+    /// Channels.
+    pub channels: Watched<PaymentChannel>,
+    /// Settlements, without their messages.
+    pub settlements: Watched<Settlement>,
+    /// Nodes of the whole cluster.
+    pub nodes: Watched<Node>,
+    /// Of the whole cluster, pods that have not ended: agents, and pods of anyone that request an extended resource.
+    pub pods: Watched<Pod>,
+    /// Deployments that this operator made.
+    pub deployments: Watched<Deployment>,
+}
+
+impl Watches {
+    /// Watches everything until `stop`; of one namespace where one is given.
+    pub fn start(client: &Client, namespace: Option<&str>, stop: &CancellationToken) -> Self {
+        let everything = || watcher::Config::default().page_size(PAGE);
+        let ours = everything().labels(&format!("{}={}", names::MANAGED_BY_LABEL, names::FIELD_MANAGER));
+        let alive = everything().fields("status.phase!=Succeeded,status.phase!=Failed");
+        let scope = Scope {
+            client,
+            namespace,
+            stop,
+        };
+        let all_nodes = watcher(Api::<Node>::all(client.clone()), everything()).default_backoff();
+        let all_pods = watcher(Api::<Pod>::all(client.clone()), alive).default_backoff();
+        Self {
+            providers: scope.follow(everything(), prune::provider),
+            jobs: scope.follow(everything(), prune::job),
+            channels: scope.follow(everything(), prune::channel),
+            settlements: scope.follow(everything(), prune::settlement),
+            nodes: Watched::start(all_nodes, prune::node, stop),
+            pods: Watched::start(all_pods, prune::pod, stop),
+            deployments: scope.follow(ours, prune::deployment),
+        }
+    }
+
+    /// Waits until all were read once; answers whether they were.
+    pub async fn filled(&self) -> bool {
+        let Self {
+            providers,
+            jobs,
+            channels,
+            settlements,
+            nodes,
+            pods,
+            deployments,
+        } = self;
+        providers.filled().await
+            && jobs.filled().await
+            && channels.filled().await
+            && settlements.filled().await
+            && nodes.filled().await
+            && pods.filled().await
+            && deployments.filled().await
+    }
+}
+
+struct Scope<'a> {
+    client: &'a Client,
+    namespace: Option<&'a str>,
+    stop: &'a CancellationToken,
+}
+
+impl Scope<'_> {
+    fn follow<K>(&self, config: watcher::Config, prune: fn(&mut K) -> bool) -> Watched<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + Debug
+            + DeserializeOwned
+            + Send
+            + Sync
+            + 'static,
+    {
+        let client = self.client.clone();
+        let api = match self.namespace {
+            Some(namespace) => Api::namespaced(client, namespace),
+            None => Api::all(client),
+        };
+        Watched::start(watcher(api, config).default_backoff(), prune, self.stop)
+    }
+}

@@ -1,0 +1,205 @@
+//! What is kept of each kind: what some controller reads, and nothing else that its author can make large.
+
+use cocoon_api::{
+    crd::{CocoonProvider, InferenceJob, PaymentChannel, Settlement},
+    names,
+};
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{Container, Node, Pod, PodSpec},
+};
+use kube::{ResourceExt as _, api::ObjectMeta};
+
+/// Of a provider's annotations only our own tell anything.
+pub(super) fn provider(provider: &mut CocoonProvider) -> bool {
+    let metadata = &mut provider.metadata;
+    metadata.managed_fields = None;
+    if let Some(annotations) = &mut metadata.annotations {
+        annotations.retain(|name, _| name == names::ABANDON_ANNOTATION);
+    }
+    true
+}
+
+/// The input is read again where it is needed. Finalizers of others are kept only as the word that there are some.
+pub fn job(job: &mut InferenceJob) -> bool {
+    job.spec.input.inline = None;
+    let metadata = &mut job.metadata;
+    without_words(metadata);
+    metadata.labels = None;
+    metadata.owner_references = None;
+    if let Some(finalizers) = &mut metadata.finalizers {
+        let all = finalizers.len();
+        finalizers.retain(|name| name == names::SETTLEMENT_FINALIZER || name == OTHER_FINALIZERS);
+        if finalizers.len() < all {
+            finalizers.push(OTHER_FINALIZERS.to_owned());
+        }
+        finalizers.shrink_to_fit();
+    }
+    true
+}
+
+/// Stands in memory for the finalizers of others, which may be any number of any length.
+pub const OTHER_FINALIZERS: &str = "cocoon.farm/others";
+
+pub(super) fn channel(channel: &mut PaymentChannel) -> bool {
+    without_words(&mut channel.metadata);
+    true
+}
+
+/// The signed message is read again where it is sent.
+pub(super) fn settlement(settlement: &mut Settlement) -> bool {
+    without_words(&mut settlement.metadata);
+    settlement.spec.message = String::new();
+    true
+}
+
+fn without_words(metadata: &mut ObjectMeta) {
+    metadata.managed_fields = None;
+    metadata.annotations = None;
+}
+
+pub(super) fn node(node: &mut Node) -> bool {
+    node.metadata.managed_fields = None;
+    node.metadata.annotations = None;
+    if let Some(status) = &mut node.status {
+        status.images = None;
+        status
+            .conditions
+            .get_or_insert_default()
+            .retain(|condition| condition.type_ == "Ready");
+    }
+    true
+}
+
+pub(super) fn pod(pod: &mut Pod) -> bool {
+    let is_agent = pod
+        .labels()
+        .get(names::COMPONENT_LABEL)
+        .is_some_and(|name| name == names::AGENT_COMPONENT);
+    if !is_agent && !pod.spec.as_ref().is_some_and(requests_extended_resources) {
+        return false;
+    }
+    pod.metadata.managed_fields = None;
+    pod.metadata.annotations = None;
+    let kept = if is_agent {
+        resources_and_mounts
+    } else {
+        resources_only
+    };
+    if let Some(spec) = &mut pod.spec {
+        let containers = spec.containers.drain(..).map(kept).collect();
+        let init = spec.init_containers.take().unwrap_or_default();
+        let init_containers = Some(init.into_iter().map(kept).collect());
+        *spec = PodSpec {
+            node_name: spec.node_name.take(),
+            volumes: spec.volumes.take().filter(|_| is_agent),
+            containers,
+            init_containers,
+            ..PodSpec::default()
+        };
+    }
+    true
+}
+
+pub(super) fn deployment(deployment: &mut Deployment) -> bool {
+    deployment.metadata.managed_fields = None;
+    if let Some(spec) = &mut deployment.spec {
+        spec.template.spec = None;
+    }
+    deployment.labels().contains_key(names::PROVIDER_LABEL)
+}
+
+/// Resources outside of Kubernetes' own names are extended ones, and their names have a slash.
+fn requests_extended_resources(spec: &PodSpec) -> bool {
+    let containers = spec
+        .containers
+        .iter()
+        .chain(spec.init_containers.iter().flatten());
+    let resources = containers.filter_map(|container| container.resources.as_ref());
+    let mut names = resources
+        .flat_map(|resources| resources.limits.iter().chain(&resources.requests))
+        .flatten();
+    names.any(|(name, _)| name.contains('/'))
+}
+
+fn resources_only(container: Container) -> Container {
+    let Container {
+        name,
+        resources,
+        restart_policy,
+        ..
+    } = container;
+    Container {
+        name,
+        resources,
+        restart_policy,
+        ..Container::default()
+    }
+}
+
+/// Of an agent, also where it finds its model's file.
+fn resources_and_mounts(mut container: Container) -> Container {
+    let volume_mounts = container.volume_mounts.take();
+    Container {
+        volume_mounts,
+        ..resources_only(container)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cocoon_core::agents::AgentPod;
+    use k8s_openapi::jiff::Timestamp;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_an_agent_shows_of_its_models_file_survives() {
+        let mut agent: Pod = serde_json::from_value(json!({
+            "metadata": {"name": "a", "namespace": "farms", "uid": "u", "labels": {
+                names::COMPONENT_LABEL: names::AGENT_COMPONENT, names::MODEL_LABEL: "m"}},
+            "spec": {
+                "nodeName": "n",
+                "containers": [{"name": "agent", "volumeMounts": [
+                    {"name": "model", "mountPath": "/models/ab.gguf", "subPath": "llama/m.gguf"}]}],
+                "volumes": [{"name": "model", "persistentVolumeClaim": {"claimName": "models"}}],
+            },
+            "status": {"containerStatuses": [
+                {"name": "agent", "image": "i", "imageID": "", "ready": false, "restartCount": 1,
+                 "state": {"terminated": {"exitCode": 1, "message": "cannot read /models/ab.gguf"}}}]},
+        }))
+        .unwrap();
+        let now = Timestamp::UNIX_EPOCH;
+        let before = AgentPod::from_pod(&agent, now).unwrap();
+        assert!(pod(&mut agent));
+        assert_eq!(AgentPod::from_pod(&agent, now).unwrap(), before);
+        assert!(
+            format!("{before:?}").contains("PersistentVolumeClaim models"),
+            "{before:?}"
+        );
+    }
+
+    #[test]
+    fn nothing_that_its_author_can_make_large_is_kept_of_a_job() {
+        let long = "canary-7f3a".repeat(1_000);
+        let mut job: InferenceJob = serde_json::from_value(json!({
+            "apiVersion": "cocoon.farm/v1alpha1", "kind": "InferenceJob",
+            "metadata": {"name": "j", "uid": "u", "annotations": {"a": long}, "labels": {"l": long},
+                         "finalizers": [names::SETTLEMENT_FINALIZER, format!("example.org/{long}")],
+                         "managedFields": [{"manager": long}],
+                         "ownerReferences": [{"apiVersion": "v1", "kind": "K", "name": long, "uid": "o"}]},
+            "spec": {"model": "m", "input": {"inline": [{"prompt": long}]}, "billing": {"mode": "Free"}},
+        }))
+        .unwrap();
+        assert!(super::job(&mut job));
+        let kept = serde_json::to_string(&job).unwrap();
+        assert!(!kept.contains("canary") && kept.len() < 1_000, "{kept}");
+        assert_eq!(job.finalizers(), [names::SETTLEMENT_FINALIZER, OTHER_FINALIZERS]);
+        assert!(
+            super::job(&mut job) && job.finalizers().len() == 2,
+            "once is enough"
+        );
+        assert_eq!((job.uid().as_deref(), job.spec.model.as_str()), (Some("u"), "m"));
+    }
+}

@@ -1,0 +1,153 @@
+//! An API server in memory, as far as an operator asks it when nothing changes: it lists, takes what is created or patched, and
+//! counts. Its watches never tell anything, so that memory stays as old as it can be.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+use axum::http::{Method, Request, Response, StatusCode};
+use clap::Parser as _;
+use cocoon_operator::{
+    chain::Networks, config::Config, context::Context, metrics::Metrics, tls::AgentTls, watch::Watches,
+};
+use kube::{Client, client::Body};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+/// The API server.
+#[derive(Clone, Default)]
+pub struct ApiServer(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    /// By path.
+    objects: BTreeMap<String, Value>,
+    /// How often what was asked: the verb, and the path without names.
+    asked: BTreeMap<String, u32>,
+    version: u64,
+}
+
+impl ApiServer {
+    /// Holds this object from here on, at this path.
+    pub fn hold(&self, path: &str, object: Value) {
+        self.lock().objects.insert(path.to_owned(), object);
+    }
+
+    /// What is held there.
+    pub fn held(&self, path: &str) -> Value {
+        self.lock().objects.get(path).cloned().unwrap_or_default()
+    }
+
+    /// How often what was asked, so far.
+    pub fn asked(&self) -> BTreeMap<String, u32> {
+        self.lock().asked.clone()
+    }
+
+    /// An operator whose stores are filled from here.
+    pub async fn operator(&self, stop: &CancellationToken) -> Arc<Context> {
+        let server = self.clone();
+        let answer = tower::service_fn(move |request| {
+            let server = server.clone();
+            async move { server.answer(request).await }
+        });
+        let client = Client::new(answer, "default");
+        let config = Config::parse_from(["cocoon-operator", "--networks", "none", "--agent-image", "none"]);
+        let metrics = Arc::new(Metrics::new().expect("metrics"));
+        let networks = Arc::new(Networks::new(Vec::new(), &metrics).expect("no networks"));
+        let tls = AgentTls::load(client.clone(), &config.namespace)
+            .await
+            .expect("authorities");
+        let watches = Watches::start(&client, None, stop);
+        assert!(watches.filled().await, "all lists were read");
+        Arc::new(Context::new(client, config, metrics, networks, tls, watches))
+    }
+
+    async fn answer(&self, request: Request<Body>) -> Result<Response<Body>, std::io::Error> {
+        let (parts, body) = request.into_parts();
+        let path = parts.uri.path();
+        let is_watch = parts
+            .uri
+            .query()
+            .is_some_and(|query| query.contains("watch=true"));
+        let is_collection = parts.method == Method::GET && !path.contains("/namespaces/");
+        let verb = match parts.method {
+            Method::GET if is_watch => "watch",
+            Method::GET if is_collection => "list",
+            Method::GET => "get",
+            Method::POST => "create",
+            Method::PATCH => "patch",
+            _ => "other",
+        };
+        self.count(verb, path);
+        if is_watch {
+            std::future::pending::<()>().await;
+        }
+        let body = body.collect_bytes().await.expect("a body in memory");
+        let found = match verb {
+            "list" => Some(self.list(path)),
+            "create" => serde_json::from_slice(&body).ok(),
+            "patch" => self.patch(path, &serde_json::from_slice(&body).expect("a patch is JSON")),
+            _ => self.lock().objects.get(path).cloned(),
+        };
+        let missing = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound",
+                             "message": "nothing is here", "code": 404});
+        let status = if found.is_some() {
+            StatusCode::OK
+        } else {
+            StatusCode::NOT_FOUND
+        };
+        let answer = found.unwrap_or(missing).to_string().into_bytes();
+        Ok(Response::builder()
+            .status(status)
+            .body(Body::from(answer))
+            .expect("a response"))
+    }
+
+    fn count(&self, verb: &str, path: &str) {
+        let place = match path.split_once("/namespaces/") {
+            None => path.to_owned(),
+            Some((group, rest)) => {
+                let mut rest = rest.split('/').skip(1);
+                let resource = rest.next().unwrap_or_default();
+                match rest.nth(1) {
+                    Some(subresource) => format!("{group}/{resource}/{subresource}"),
+                    None => format!("{group}/{resource}"),
+                }
+            }
+        };
+        *self.lock().asked.entry(format!("{verb} {place}")).or_default() += 1;
+    }
+
+    fn list(&self, path: &str) -> Value {
+        let state = self.lock();
+        let (group, resource) = path.rsplit_once('/').expect("a path");
+        let items: Vec<&Value> = state
+            .objects
+            .iter()
+            .filter(|(path, _)| path.starts_with(group) && path.contains(&format!("/{resource}/")))
+            .map(|(_, object)| object)
+            .collect();
+        json!({"kind": "List", "apiVersion": "v1", "metadata": {"resourceVersion": "1"}, "items": items})
+    }
+
+    /// A merge patch of metadata, or a status that is applied whole.
+    fn patch(&self, path: &str, change: &Value) -> Option<Value> {
+        let mut state = self.lock();
+        state.version += 1;
+        let version = (1_000 + state.version).to_string();
+        let object = state.objects.get_mut(path.trim_end_matches("/status"))?;
+        if let Some(finalizers) = change["metadata"].get("finalizers") {
+            object["metadata"]["finalizers"] = finalizers.clone();
+        }
+        if let Some(status) = change.get("status") {
+            object["status"] = status.clone();
+        }
+        object["metadata"]["resourceVersion"] = json!(version);
+        Some(object.clone())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().expect("nobody panicked")
+    }
+}

@@ -1,0 +1,125 @@
+//! What an operator asks of the API server: each kind is watched once, and a job that waits costs nothing.
+
+mod api;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use api::ApiServer;
+use cocoon_operator::{channel, job, provider, settlement};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+const GROUP: &str = "/apis/cocoon.farm/v1alpha1";
+/// Jobs that wait for an agent.
+const JOBS: u32 = 40;
+
+/// Requests of these verbs.
+fn of<'a>(asked: &'a BTreeMap<String, u32>, verbs: &[&str]) -> BTreeMap<&'a str, u32> {
+    let is_one = |request: &str| verbs.iter().any(|verb| request.starts_with(&format!("{verb} ")));
+    let found = asked.iter().filter(|(request, _)| is_one(request));
+    found.map(|(request, count)| (request.as_str(), *count)).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_kind_is_listed_and_watched_once_for_all_controllers() {
+    let (server, stop) = (ApiServer::default(), CancellationToken::new());
+    let ctx = server.operator(&stop).await;
+    let controllers = tokio::spawn({
+        let stop = stop.clone();
+        async move {
+            tokio::join!(
+                provider::run(ctx.clone(), stop.clone()),
+                job::run(ctx.clone(), stop.clone()),
+                channel::run(ctx.clone(), stop.clone()),
+                settlement::run(ctx, stop),
+            )
+        }
+    });
+    // The clock stands still while anything is to be done: whatever a controller begins with was asked by then.
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    stop.cancel();
+    controllers.await.expect("no controller panicked");
+    let kinds = [
+        "/api/v1/nodes".to_owned(),
+        "/api/v1/pods".to_owned(),
+        "/apis/apps/v1/deployments".to_owned(),
+        format!("{GROUP}/cocoonproviders"),
+        format!("{GROUP}/inferencejobs"),
+        format!("{GROUP}/paymentchannels"),
+        format!("{GROUP}/settlements"),
+    ];
+    let once: Vec<String> = ["list", "watch"]
+        .iter()
+        .flat_map(|verb| kinds.iter().map(move |kind| format!("{verb} {kind}")))
+        .collect();
+    let expected = once.iter().map(|request| (request.as_str(), 1)).collect();
+    assert_eq!(of(&server.asked(), &["list", "watch"]), expected);
+}
+
+fn waiting_job(number: u32) -> Value {
+    json!({
+        "apiVersion": "cocoon.farm/v1alpha1", "kind": "InferenceJob",
+        "metadata": {"name": format!("j{number}"), "namespace": "n", "uid": format!("u{number}"), "generation": 1,
+                     "resourceVersion": "1", "creationTimestamp": format!("2026-01-01T00:00:{number:02}Z")},
+        "spec": {"model": "m", "endpoint": "/v1/completions", "input": {"inline": [{"prompt": "x"}]},
+                 "parameters": {"maxTokens": 1}, "billing": {"mode": "Free"}},
+    })
+}
+
+fn offer() -> Value {
+    json!({
+        "apiVersion": "cocoon.farm/v1alpha1", "kind": "CocoonProvider",
+        "metadata": {"name": "p", "namespace": "n", "uid": "p", "generation": 1, "resourceVersion": "1"},
+        "spec": {
+            "backend": "CPU",
+            "models": [{
+                "name": "m", "source": {"hostPath": "/m.gguf", "sha256": "ab".repeat(32)}, "contextLength": 1024,
+                "allowFree": true,
+                "price": {"prompt": 1, "cachedPrompt": 1, "completion": 1, "reasoning": 1, "minimumNano": 1},
+            }],
+            "payout": {"network": "testbed", "address": "0:00", "walletSecretRef": {"name": "w"}},
+        },
+    })
+}
+
+/// Requests until a job waits: its finalizer, a look whether the Secret of its results is free, and its status, which is
+/// written once more where older jobs were seen after it. Then none, however often it is looked at, although nothing that
+/// was written has come back by a watch.
+#[tokio::test(start_paused = true)]
+async fn a_job_that_waits_for_an_agent_asks_the_api_server_for_nothing() {
+    let (server, stop) = (ApiServer::default(), CancellationToken::new());
+    server.hold(&format!("{GROUP}/namespaces/n/cocoonproviders/p"), offer());
+    for number in 0..JOBS {
+        let path = format!("{GROUP}/namespaces/n/inferencejobs/j{number}");
+        server.hold(&path, waiting_job(number));
+    }
+    let ctx = server.operator(&stop).await;
+    let before = server.asked();
+    let controller = tokio::spawn(job::run(ctx, stop.clone()));
+    // Every job is looked at every 15 s: three times by then, and four times more until the end.
+    tokio::time::sleep(Duration::from_secs(50)).await;
+    let asked = server.asked();
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    assert_eq!(server.asked(), asked);
+    stop.cancel();
+    controller.await.expect("the controller did not panic");
+    let mut more: BTreeMap<&str, u32> = asked
+        .iter()
+        .map(|(request, count)| (request.as_str(), count - before.get(request).unwrap_or(&0)))
+        .filter(|(_, more)| *more > 0)
+        .collect();
+    let (finalizer, status) = (
+        format!("patch {GROUP}/inferencejobs"),
+        format!("patch {GROUP}/inferencejobs/status"),
+    );
+    let written = more.remove(status.as_str()).unwrap_or_default();
+    assert!((JOBS..=2 * JOBS).contains(&written), "{written} statuses");
+    let expected = BTreeMap::from([(finalizer.as_str(), JOBS), ("get /api/v1/secrets", JOBS)]);
+    assert_eq!(more, expected);
+    let last = server.held(&format!("{GROUP}/namespaces/n/inferencejobs/j{}", JOBS - 1));
+    let conditions = last["status"]["conditions"].as_array().expect("conditions");
+    let scheduled = conditions
+        .iter()
+        .find(|condition| condition["type"] == "Scheduled");
+    assert_eq!(scheduled.expect("it waits")["reason"], "ColdStart", "{last}");
+}
