@@ -1,4 +1,5 @@
-//! Room for a test that needs every GPU: what other farms keep without work lets go of its GPUs while the test runs.
+//! Room for a test that needs every GPU: other farms are paused while it runs, so that their agents go once they have
+//! finished what they have.
 
 use std::{future::Future, panic::AssertUnwindSafe};
 
@@ -10,88 +11,52 @@ use kube::{
     Api, ResourceExt as _,
     api::{ListParams, Patch, PatchParams},
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{stack::Stack, wait};
 
 /// The extended resource that stands for a GPU.
 const GPU: &str = "nvidia.com/gpu";
 
-/// Runs `test` while no GPU of the cluster is held, and gives other farms their agents back afterwards whatever happens.
+/// Runs `test` while no GPU of the cluster is held, and lets other farms go on afterwards whatever happens.
 pub async fn with_every_gpu<F>(stack: &Stack, test: impl FnOnce() -> F) -> Result<()>
 where
     F: Future<Output = Result<()>>,
 {
     let everywhere: Api<CocoonProvider> = Api::all(stack.client.clone());
-    let farms: Vec<Kept> = everywhere
+    let mut farms = everywhere
         .list(&ListParams::default())
         .await
         .context("could not list the providers")?
-        .iter()
-        .filter_map(Kept::of)
-        .collect();
+        .items;
+    farms.retain(|farm| !farm.spec.paused);
     let outcome = AssertUnwindSafe(async {
         for farm in &farms {
-            farm.set(stack, |_| 0).await?;
+            pause(stack, farm, true).await?;
         }
         no_gpu_is_held(stack).await?;
         test().await
     })
     .catch_unwind()
     .await;
-    let mut restored = Ok(());
+    let mut resumed = Ok(());
     for farm in &farms {
-        restored = restored.and(farm.set(stack, |kept| kept).await);
+        resumed = resumed.and(pause(stack, farm, false).await);
     }
     match outcome {
-        Ok(result) => result.and(restored),
+        Ok(result) => result.and(resumed),
         Err(panic) => std::panic::resume_unwind(panic),
     }
 }
 
-/// A provider that keeps agents without work.
-struct Kept {
-    namespace: String,
-    name: String,
-    /// How many, by the model's place in the specification.
-    agents: Vec<(usize, u32)>,
-}
-
-impl Kept {
-    fn of(provider: &CocoonProvider) -> Option<Self> {
-        let models = provider.spec.models.iter().enumerate();
-        let agents: Vec<_> = models
-            .map(|(place, model)| (place, model.min_replicas))
-            .filter(|&(_, kept)| kept > 0)
-            .collect();
-        (!agents.is_empty()).then(|| Self {
-            namespace: provider.namespace().unwrap_or_default(),
-            name: provider.name_any(),
-            agents,
-        })
-    }
-
-    async fn set(&self, stack: &Stack, replicas: impl Fn(u32) -> u32) -> Result<()> {
-        let operations: Vec<Value> = self
-            .agents
-            .iter()
-            .map(|&(place, kept)| {
-                let path = format!("/spec/models/{place}/minReplicas");
-                json!({"op": "replace", "path": path, "value": replicas(kept)})
-            })
-            .collect();
-        let patch: Patch<CocoonProvider> = Patch::Json(serde_json::from_value(Value::Array(operations))?);
-        Api::<CocoonProvider>::namespaced(stack.client.clone(), &self.namespace)
-            .patch(&self.name, &PatchParams::default(), &patch)
-            .await
-            .with_context(|| {
-                format!(
-                    "could not change how many agents {}/{} keeps",
-                    self.namespace, self.name
-                )
-            })?;
-        Ok(())
-    }
+async fn pause(stack: &Stack, farm: &CocoonProvider, paused: bool) -> Result<()> {
+    let (namespace, name) = (farm.namespace().unwrap_or_default(), farm.name_any());
+    let patch = Patch::Merge(json!({"spec": {"paused": paused}}));
+    Api::<CocoonProvider>::namespaced(stack.client.clone(), &namespace)
+        .patch(&name, &PatchParams::default(), &patch)
+        .await
+        .with_context(|| format!("could not pause or resume {namespace}/{name}"))?;
+    Ok(())
 }
 
 async fn no_gpu_is_held(stack: &Stack) -> Result<()> {
@@ -130,6 +95,8 @@ fn holds_gpus(pod: &Pod) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     fn pod(spec: &Value, phase: &str) -> Pod {
