@@ -52,9 +52,12 @@ impl Agents<'_> {
                     | AgentsAvailable::ModelNotCached
                     | AgentsAvailable::NoDriver
                     | AgentsAvailable::DriverTooOld
-                    | AgentsAvailable::NoDevice
-                    | AgentsAvailable::CardTooOld
-                    | AgentsAvailable::OutOfMemory
+                    | AgentsAvailable::NoVisibleGpu
+                    | AgentsAvailable::GpuTooOld
+                    | AgentsAvailable::GpuMemoryTooSmall
+                    | AgentsAvailable::GpuMemoryTaken
+                    | AgentsAvailable::DeviceOutOfMemory
+                    | AgentsAvailable::DeviceEccError
                     | AgentsAvailable::DeviceLost
                     | AgentsAvailable::DeviceFailed,
                 ..

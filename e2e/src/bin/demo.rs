@@ -68,7 +68,9 @@ async fn main() -> Result<()> {
 
 /// The job on the CPU, and then on a GPU, which must give and cost the same.
 async fn on_gpu(stack: &Stack, example: &str) -> Result<Summary> {
-    let reference = demo::run(stack, example, Backend::CPU).await?;
+    let start = Instant::now();
+    let mut reference = demo::run(stack, example, Backend::CPU).await?;
+    reference.seconds = start.elapsed().as_secs_f64();
     println!("{reference}\n");
     println!("· the same on a GPU");
     let summary = demo::run(stack, example, Backend::CUDA).await?;

@@ -215,7 +215,7 @@ impl Ops for CpuOps {
             return Ok(Vec::new());
         };
         let mut matrices = Vec::with_capacity(machines.len());
-        for machine in others {
+        for machine in others.iter_mut() {
             matrices.push(bring(machine, raw.clone())?);
         }
         matrices.push(bring(last, raw)?);

@@ -93,7 +93,7 @@ fn no_agent(world: &World<'_>, offer: &Offer) -> Observation {
         return Scheduled::InsufficientGPU.condition(format!("agent {name} waits for a node: {words}"));
     }
     let unusable = states().find_map(|(name, state)| match state {
-        AgentState::GpuUnusable(fault) => Some((name, fault.code())),
+        AgentState::GpuUnusable(fault) => Some((name, fault.word())),
         _ => None,
     });
     if let Some((name, code)) = unusable {

@@ -77,6 +77,7 @@ impl OpenError {
             Self::DriverTooOld { .. } => GpuFault::DriverTooOld,
             Self::NoDevice { .. } => GpuFault::NoVisibleGpu,
             Self::CardTooOld { .. } => GpuFault::GpuTooOld,
+            Self::Measurement { source, .. } => source.fault.into(),
             // A context takes memory, of which another process can have left nothing.
             Self::Driver { source, .. } => match device_fault(*source) {
                 DeviceFault::OutOfMemory => GpuFault::GpuMemoryTaken,

@@ -13,7 +13,7 @@ use std::{
 };
 
 use super::{Line, form::LINE};
-use crate::backend::error::AllocationError;
+use crate::backend::error::{AllocationError, DeviceFault};
 
 /// Bytes of a huge page; where the system has others, this alignment does no harm.
 const HUGE_PAGE: usize = 2 << 20;
@@ -77,6 +77,7 @@ impl Arena {
             Some((piece, taken)) if lines <= piece.lines() - taken => (piece, taken),
             _ => {
                 let piece = Piece::new(lines).ok_or_else(|| AllocationError {
+                    fault: DeviceFault::OutOfMemory,
                     what: "a weight matrix".to_owned(),
                     bytes: (lines * LINE) as u64,
                     available: 0,
