@@ -105,4 +105,14 @@ mod tests {
             assert_eq!(GpuFault::of_last_words(words), None, "{words}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_an_agent_says_is_read_without_a_panic(words: String, fault in 0..GpuFault::ALL.len()) {
+            let _ = GpuFault::of_last_words(&words);
+            let fault = GpuFault::ALL[fault];
+            let last = format!("{words}\nerror: {}: why", fault.word());
+            proptest::prop_assert_eq!(GpuFault::of_last_words(&last), Some(fault));
+        }
+    }
 }
