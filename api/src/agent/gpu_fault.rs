@@ -107,8 +107,6 @@ impl GpuFault {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::GpuFault;
 
     #[test]
@@ -137,10 +135,13 @@ mod tests {
         }
     }
 
-    proptest! {
+    proptest::proptest! {
         #[test]
-        fn no_words_panic_and_none_without_the_mark_name_a_fault(words in any::<String>()) {
-            prop_assert!(GpuFault::of_last_words(&words).is_none() || words.contains("error: "));
+        fn whatever_an_agent_says_is_read_without_a_panic(words: String, fault in 0..GpuFault::ALL.len()) {
+            let _ = GpuFault::of_last_words(&words);
+            let fault = GpuFault::ALL[fault];
+            let last = format!("{words}\nerror: {}: why", fault.word());
+            proptest::prop_assert_eq!(GpuFault::of_last_words(&last), Some(fault));
         }
     }
 }
