@@ -3,7 +3,6 @@
 #![cfg(target_arch = "x86_64")]
 
 #[path = "support/tiny.rs"]
-#[expect(dead_code, reason = "other tests use other parts of this module")]
 mod tiny;
 
 use std::process::{Command, Output};

@@ -1,10 +1,8 @@
 //! `gpu-agent selftest` and `gpu-agent info`, on a driver in software.
 
 #[path = "support/machine.rs"]
-#[expect(dead_code, reason = "other tests use other parts of this module")]
 mod machine;
 #[path = "support/tiny.rs"]
-#[expect(dead_code, reason = "other tests use other parts of this module")]
 mod tiny;
 
 use std::process::{Command, Output};

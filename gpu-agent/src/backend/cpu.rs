@@ -211,10 +211,10 @@ impl Ops for CpuOps {
             Matrix::new(raw, machine.precision, care, &mut machine.arena)
         };
         let raw = source.read_all()?;
-        let Some((last, others)) = machines.split_last() else {
+        let Some((last, others)) = machines.split_last_mut() else {
             return Ok(Vec::new());
         };
-        let mut matrices = Vec::with_capacity(machines.len());
+        let mut matrices = Vec::with_capacity(others.len() + 1);
         for machine in others.iter_mut() {
             matrices.push(bring(machine, raw.clone())?);
         }

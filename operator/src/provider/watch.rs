@@ -178,6 +178,7 @@ fn channel(before: Option<&PaymentChannel>, channel: &PaymentChannel) -> Concern
                 reservations: _,
                 counters: _,
                 finished_nano,
+                finished_root: _,
                 earlier_nano,
                 accruing_since,
                 deposit: _,
