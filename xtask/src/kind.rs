@@ -34,6 +34,8 @@ const READY_LIMIT: &str = "180s";
 /// its failed GPUs. A worker has each at the path after it.
 const DRIVER: (&str, &str) = ("driver", "/opt/testbed-driver");
 const FAILURES: (&str, &str) = ("failures", "/opt/testbed-failures");
+/// Folder of the state folder with what runs on this machine: the testbed's stack is another, and each ends by itself.
+const STACK: &str = "stack";
 /// Where NVIDIA's container runtime reads from a container's mounts which GPUs it may have, here all of them.
 const EVERY_GPU: &str = "/var/run/nvidia-container-devices/all";
 
@@ -292,6 +294,7 @@ impl Cluster {
             host_address: Some(IpAddr::V4(self.engine.host_address()?)),
             model_path: Some(self.made.model.clone()),
             gpu_failures: (gpus != Gpus::All).then(|| self.state.join(FAILURES.0)),
+            state: Some(self.state.join(STACK)),
             ..stack::Up::default()
         })
     }
@@ -303,7 +306,7 @@ pub(crate) fn down() -> Result<()> {
     if !state.exists() {
         return Ok(());
     }
-    stack::forget(&kubeconfig(&state))?;
+    stack::forget(&state.join(STACK))?;
     let engine = Engine::of(&state);
     let mut delete = engine.command(node_image::kind()?);
     delete

@@ -51,7 +51,7 @@ pub(crate) struct Args {
 #[derive(clap::Subcommand)]
 enum Action {
     /// Start it, or what of it is missing, and print the path of its description
-    Up(Up),
+    Up(Box<Up>),
     /// End it and remove every trace
     Down,
 }
@@ -90,6 +90,10 @@ pub(crate) struct Up {
     /// testbed's
     #[arg(long, value_name = "DIR", requires = "kubeconfig")]
     pub(crate) gpu_failures: Option<PathBuf>,
+    /// Where this machine's part for the cluster of --kubeconfig keeps its state, unless in the cache: what has its own is
+    /// ended by [`forget`] and not by [`down`]
+    #[arg(skip)]
+    pub(crate) state: Option<PathBuf>,
 }
 
 impl Up {
@@ -141,9 +145,9 @@ pub(crate) fn down() -> Result<()> {
     cluster::down()
 }
 
-/// Ends what runs on this machine for a given cluster that is about to go, with everything on it.
-pub(crate) fn forget(kubeconfig: &Path) -> Result<()> {
-    given::forget(kubeconfig)
+/// Ends what runs on this machine, with its state in a folder of its own, for a given cluster that is about to go.
+pub(crate) fn forget(state: &Path) -> Result<()> {
+    given::forget(state)
 }
 
 /// Builds the programs that run beside the cluster, in the profile that the tests use.

@@ -28,7 +28,11 @@ pub(super) fn up(kubeconfig: &Path, options: &Up) -> Result<Parts> {
     let kubeconfig = kubeconfig
         .canonicalize()
         .with_context(|| format!("find the kubeconfig {}", kubeconfig.display()))?;
-    let state = cache::folder(FOLDER)?;
+    let state = match &options.state {
+        Some(state) => state.clone(),
+        None => cache::folder(FOLDER)?,
+    };
+    fs::create_dir_all(&state).with_context(|| format!("create {}", state.display()))?;
     refuse_another_installation(&kubeconfig, &state)?;
     let binaries = build_binaries()?;
     let address = match options.host_address {
@@ -108,16 +112,13 @@ pub(super) fn down() -> Result<()> {
     fs::remove_dir_all(&state).with_context(|| format!("remove {}", state.display()))
 }
 
-/// Ends the chain and removes its state, where the last `up` was for this cluster.
-pub(super) fn forget(kubeconfig: &Path) -> Result<()> {
-    let state = cache::folder(FOLDER)?;
-    // The cluster may be gone, and what was never described was for nobody else.
-    let others = described_kubeconfig(&state)?.is_some_and(|described| described != kubeconfig);
-    if others {
+/// Ends the chain and removes its state, with all that is there.
+pub(super) fn forget(state: &Path) -> Result<()> {
+    if !state.exists() {
         return Ok(());
     }
-    process::stop(&state, CHAIN)?;
-    fs::remove_dir_all(&state).with_context(|| format!("remove {}", state.display()))
+    process::stop(state, CHAIN)?;
+    fs::remove_dir_all(state).with_context(|| format!("remove {}", state.display()))
 }
 
 fn uninstall(kubeconfig: &Path) -> Result<()> {
