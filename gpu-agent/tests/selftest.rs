@@ -1,6 +1,7 @@
 //! `gpu-agent selftest` and `gpu-agent info`, on a driver in software.
 
 #[path = "support/machine.rs"]
+#[expect(dead_code, reason = "other tests use other parts of this module")]
 mod machine;
 #[path = "support/tiny.rs"]
 mod tiny;

@@ -110,6 +110,18 @@ async fn assert_worthless(farm: &Farm<'_>, job: &str) -> Result<()> {
     assert_unfunded(farm, job).await
 }
 
+/// Nothing was reserved, started or paid for the job, and it says that a higher voucher than the channel has would help.
+async fn assert_asked_for_the_newest(farm: &Farm<'_>, job: &str) -> Result<()> {
+    let message = farm
+        .wait_for_reason(job, "FundsReserved", "WaitingForFunds")
+        .await?;
+    ensure!(
+        message.contains("if the payer signed a higher voucher before"),
+        "{message}"
+    );
+    assert_unfunded(farm, job).await
+}
+
 /// Nothing was reserved, started or paid for the job.
 async fn assert_unfunded(farm: &Farm<'_>, job: &str) -> Result<()> {
     ensure!(!farm.has_begun(job).await?, "{job} has begun");
@@ -201,14 +213,7 @@ fn a_voucher_that_the_payer_did_not_sign_for_this_channel_and_now_is_worth_nothi
         channel.apply(replayed, &channel.payer).await?;
         channel.judged(replayed.cap, "Lowered").await?;
         farm.submit("later", &["Once upon a time"], 300_000_000).await?;
-        let message = farm
-            .wait_for_reason("later", "FundsReserved", "WaitingForFunds")
-            .await?;
-        ensure!(
-            message.contains("if the payer signed a higher voucher before"),
-            "{message}"
-        );
-        assert_unfunded(&farm, "later").await?;
+        assert_asked_for_the_newest(&farm, "later").await?;
         assert_redeemed(&farm, paid).await?;
         channel.apply(genuine, &channel.payer).await?;
         let later = farm.wait_for("later", "Settled").await?;

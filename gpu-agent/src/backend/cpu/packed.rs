@@ -24,7 +24,7 @@ mod scalar;
 pub(super) use arena::Arena;
 use arena::Stretch;
 pub(super) use form::ROWS;
-use form::{BLOCKS, Form, LINE};
+use form::{BLOCKS, Form, LINE, Line};
 
 use super::{
     Isa,
@@ -65,11 +65,6 @@ impl Room {
         self.sums.as_flattened().iter()
     }
 }
-
-/// 64 bytes on a cache line of their own.
-#[derive(Debug, Clone, Copy)]
-#[repr(C, align(64))]
-struct Line([u8; LINE]);
 
 /// A repacked matrix.
 #[derive(Debug)]

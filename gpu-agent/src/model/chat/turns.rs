@@ -3,7 +3,7 @@
 use aho_corasick::AhoCorasick;
 use serde_json::{Map, Value};
 
-use super::Message;
+use super::message::Message;
 
 /// Characters of which one marks cuts: the first that no message holds. Private use plane 15 has more of them than a job's input
 /// has room for.

@@ -12,7 +12,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Line, form::LINE};
+use super::form::{LINE, Line};
 use crate::backend::error::{AllocationError, DeviceFault};
 
 /// Bytes of a huge page; where the system has others, this alignment does no harm.

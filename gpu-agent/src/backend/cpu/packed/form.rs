@@ -13,6 +13,11 @@ pub(super) const BLOCKS: usize = 8;
 /// Bytes of a line.
 pub(super) const LINE: usize = ROWS * QUAD;
 
+/// 64 bytes on a cache line of their own.
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(64))]
+pub(super) struct Line(pub(super) [u8; LINE]);
+
 /// Where a block's scales come from, each of 16 rows side by side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Scales {
