@@ -60,7 +60,7 @@ async fn a_prompt_beyond_the_context_fails_alone() {
         json!({"prompt": long}),
         json!({"prompt": "Hi", "max_tokens": CONTEXT}),
         json!({"prompt": 7}),
-        json!({"prompt": "Hi", "logit_bias": {}}),
+        json!({"prompt": "Hi", "logit_bias": {"5": 1}}),
         json!({"prompt": ""}),
     ];
     agent.put("/v1/jobs/long/1", &attempt(bodies)).await;

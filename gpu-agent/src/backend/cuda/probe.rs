@@ -28,7 +28,7 @@ const PRODUCTS: usize = 16 * 4_096;
 /// Blocks, as shares of the card's multiprocessors, and rounds of each step: one multiprocessor, then all of them.
 const STEPS: [(bool, usize); 5] = [(false, 2), (false, 32), (true, 32), (true, 512), (true, 8_192)];
 /// Bytes of each step of a copy on the card: the last is larger than any cache of 2026's cards.
-const COPIES: [usize; 3] = [1 << 20, 1 << 24, 1 << 28];
+const COPIES: [usize; 4] = [1 << 16, 1 << 20, 1 << 24, 1 << 28];
 /// Bytes of each step of a copy from the host.
 const UPLOADS: [usize; 3] = [1 << 17, 1 << 21, 1 << 25];
 
