@@ -59,6 +59,9 @@ pub struct Arguments {
     chain: chain::Arguments,
 }
 
+/// Attempts to store a ruling: the operator writes the provider's status every few seconds at most, and each attempt takes far less.
+const RULING_ATTEMPTS: u32 = 5;
+
 /// Proves, prints, and stores the ruling.
 pub(super) async fn run(arguments: Arguments, cluster: &Cluster) -> Result<()> {
     let Arguments {
@@ -224,22 +227,28 @@ fn sums(proof: &Proof) -> Table {
 /// Puts the proof into the provider's rulings, beside what they say of other channels.
 async fn rule(name: &str, uid: &str, rebuilt: Rebuilt, cluster: &Cluster) -> Result<()> {
     let api: Api<CocoonProvider> = cluster.api();
-    let found = api.get_opt(name).await;
-    let Some(provider) = found.asked(|| format!("read CocoonProvider {name}"))? else {
-        bail!("no CocoonProvider {name} in namespace {}", cluster.namespace);
-    };
-    // The whole list is replaced, so that it must be the one that was read.
-    let patch = json!({
-        "metadata": {"resourceVersion": provider.resource_version()},
-        "spec": {"payout": {"rulings": with(provider.spec.payout.rulings, uid, rebuilt)}},
-    });
     let params = PatchParams {
         field_manager: Some(FIELD_MANAGER.to_owned()),
         ..PatchParams::default()
     };
-    api.patch(name, &params, &Patch::Merge(patch))
-        .await
-        .asked(|| format!("store the ruling in CocoonProvider {name}"))?;
+    for left in (0..RULING_ATTEMPTS).rev() {
+        let found = api.get_opt(name).await;
+        let Some(provider) = found.asked(|| format!("read CocoonProvider {name}"))? else {
+            bail!("no CocoonProvider {name} in namespace {}", cluster.namespace);
+        };
+        // The whole list is replaced, so that it must be the one that was read.
+        let patch = json!({
+            "metadata": {"resourceVersion": provider.resource_version()},
+            "spec": {"payout": {"rulings": with(provider.spec.payout.rulings, uid, rebuilt)}},
+        });
+        match api.patch(name, &params, &Patch::Merge(patch)).await {
+            Err(kube::Error::Api(status)) if status.is_conflict() && left > 0 => {}
+            answer => {
+                answer.asked(|| format!("store the ruling in CocoonProvider {name}"))?;
+                return Ok(());
+            }
+        }
+    }
     Ok(())
 }
 
