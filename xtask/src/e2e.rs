@@ -36,7 +36,16 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 pub(crate) fn on(description: &Path, names: &[String]) -> Result<ExitCode> {
     let mut tests = workspace::cargo();
     tests
-        .args(["test", "--workspace", "--no-fail-fast", "--test", "e2e", "--test", "attacks", "--"])
+        .args([
+            "test",
+            "--workspace",
+            "--no-fail-fast",
+            "--test",
+            "e2e",
+            "--test",
+            "attacks",
+            "--",
+        ])
         .args(names);
     tests
         .args(["--test-threads", "1"])
