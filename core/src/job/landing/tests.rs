@@ -499,7 +499,8 @@ proptest! {
             let lines = sized(signer, *attempt, sizes);
             let (mut reader, mut again) = (chain(signer, *attempt), chain(signer, *attempt));
             for (number, line) in lines.iter().enumerate() {
-                landing.accept(&mut reader, line.clone(), &names).unwrap();
+                let was_delivered = landing.has(line.index);
+                let accepted = landing.accept(&mut reader, line.clone(), &names);
                 if number == restart_after {
                     restarted = Landing::parse(&restarted.render()).unwrap();
                     again = chain(signer, *attempt);
@@ -507,7 +508,15 @@ proptest! {
                         prop_assert_eq!(restarted.accept(&mut again, line.clone(), &names).unwrap(), Accepted::Known);
                     }
                 }
-                restarted.accept(&mut again, line.clone(), &names).unwrap();
+                let accepted_again = restarted.accept(&mut again, line.clone(), &names);
+                if let Err(LandingError::Full { .. }) = &accepted {
+                    // An agent that answers what was delivered before is refused where nothing more can be stored; all others are taken.
+                    prop_assert!(was_delivered);
+                    let is_refused_again = matches!(accepted_again, Err(LandingError::Full { .. }));
+                    prop_assert!(is_refused_again);
+                    break;
+                }
+                prop_assert_eq!(accepted.unwrap(), accepted_again.unwrap());
                 let text = landing.render();
                 prop_assert!(total(&text) <= MAX_LANDED_BYTES);
                 prop_assert_eq!(restarted.render(), text);
