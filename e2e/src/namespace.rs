@@ -18,12 +18,29 @@ use crate::{Kind, stack::Stack, wait};
 const PREFIX: &str = "e2e-";
 /// A namespace is removed within this time, with everything in it.
 const REMOVAL_LIMIT: Duration = Duration::from_secs(90);
+/// Objects that Kubernetes' garbage collector takes away in a second at least: it sends 20 requests a second (`--kube-api-qps` of
+/// kube-controller-manager), and an object costs it one to delete and at times one to look at its owner.
+const COLLECTED_A_SECOND: u32 = 10;
 
 /// Runs `test` in a namespace of its own. A test that fails or panics leaves nothing behind.
 pub async fn with_namespace<F>(stack: &Stack, name: &str, test: impl FnOnce(String) -> F) -> Result<()>
 where
     F: Future<Output = Result<()>>,
 {
+    with_large_namespace(stack, name, 0, test).await
+}
+
+/// The same, where the test leaves so many jobs whose results are to be collected.
+pub async fn with_large_namespace<F>(
+    stack: &Stack,
+    name: &str,
+    jobs: u32,
+    test: impl FnOnce(String) -> F,
+) -> Result<()>
+where
+    F: Future<Output = Result<()>>,
+{
+    let limit = REMOVAL_LIMIT + Duration::from_secs((jobs / COLLECTED_A_SECOND).into());
     let namespaces: Api<Namespace> = Api::all(stack.client.clone());
     let metadata = ObjectMeta {
         generate_name: Some(format!("{PREFIX}{name}-")),
@@ -47,7 +64,7 @@ where
         let _ = stack.pause_blocks(false).await;
         abandon_all(stack, &namespace).await;
     }
-    let removed = remove(stack, &namespaces, &namespace).await;
+    let removed = remove(stack, &namespaces, &namespace, limit).await;
     match outcome {
         Ok(result) => result.and(removed),
         Err(panic) => std::panic::resume_unwind(panic),
@@ -75,23 +92,23 @@ pub async fn all_removed(stack: &Stack) -> Result<()> {
     .await
 }
 
-async fn remove(stack: &Stack, namespaces: &Api<Namespace>, namespace: &str) -> Result<()> {
+async fn remove(stack: &Stack, namespaces: &Api<Namespace>, namespace: &str, limit: Duration) -> Result<()> {
     // Jobs first: the namespace's own deletion takes wallets away before channels are settled.
-    delete_all::<InferenceJob>(stack, namespace).await?;
-    delete_all::<PaymentChannel>(stack, namespace).await?;
-    delete_all::<CocoonProvider>(stack, namespace).await?;
+    delete_all::<InferenceJob>(stack, namespace, limit).await?;
+    delete_all::<PaymentChannel>(stack, namespace, limit).await?;
+    delete_all::<CocoonProvider>(stack, namespace, limit).await?;
     // The next test counts GPUs: agents go with their provider, other pods are the test's own.
-    delete_all::<Pod>(stack, namespace).await?;
+    delete_all::<Pod>(stack, namespace, limit).await?;
     namespaces.delete(namespace, &DeleteParams::default()).await?;
     Ok(())
 }
 
 /// Deletes every object of a kind, and waits until they are gone.
-async fn delete_all<K: Kind>(stack: &Stack, namespace: &str) -> Result<()> {
+async fn delete_all<K: Kind>(stack: &Stack, namespace: &str, limit: Duration) -> Result<()> {
     let api: Api<K> = Api::namespaced(stack.client.clone(), namespace);
     api.delete_collection(&DeleteParams::default(), &ListParams::default())
         .await?;
-    wait::within(REMOVAL_LIMIT, &format!("no {} is left", K::kind(&())), || async {
+    wait::within(limit, &format!("no {} is left", K::kind(&())), || async {
         let left = api.list_metadata(&ListParams::default()).await?.items;
         Ok(left.is_empty().then_some(()))
     })

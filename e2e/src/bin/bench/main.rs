@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use clap::{Parser, ValueEnum};
 use e2e::{
     farm::{Farm, Offer},
-    namespace::with_namespace,
+    namespace::with_large_namespace,
     operator::Figures,
     stack::Stack,
 };
@@ -44,7 +44,9 @@ async fn main() -> Result<()> {
     let stack = Stack::open(&args.stack).await?;
     let idle = Figures::read(&stack).await?;
     let found = Mutex::new(None);
-    with_namespace(&stack, "bench", |namespace| {
+    // In batches and at once.
+    let most = u32::try_from(2 * args.jobs).context("fewer jobs")?;
+    with_large_namespace(&stack, "bench", most, |namespace| {
         let (stack, found, args) = (stack.clone(), &found, &args);
         async move {
             let offer = Offer {
