@@ -1,6 +1,6 @@
 //! What templates call, as Hugging Face's `transformers` gives it to them.
 
-use std::{io, sync::LazyLock};
+use std::{fmt::Write as _, io, sync::LazyLock};
 
 use jiff::Zoned;
 use minijinja::{Environment, Error, ErrorKind, Value, value::Kwargs};
@@ -48,54 +48,107 @@ pub(super) fn without_generation_blocks(source: &str) -> String {
     TAG.replace_all(source, tag).into_owned()
 }
 
-/// JSON as Python's `json.dumps` writes it: nothing is escaped for HTML or ASCII, with spaces behind `:` and `,`.
+/// JSON as Python's `json.dumps` writes it, with its options; nothing is escaped for HTML, and for ASCII only where that is asked for.
 #[expect(
     clippy::needless_pass_by_value,
     reason = "filters take their options by value"
 )]
 fn to_json(value: &Value, indent: Option<usize>, options: Kwargs) -> Result<Value, Error> {
-    let indent = match options.get::<Option<usize>>("indent")? {
-        Some(indent) => Some(indent),
-        None => indent,
-    };
-    // Python's other options change nothing that templates rely on, or are its default.
-    let _: (Option<bool>, Option<bool>) = (options.get("ensure_ascii")?, options.get("sort_keys")?);
-    let _: Option<Value> = options.get("separators")?;
+    let indent = options.get::<Option<usize>>("indent")?.or(indent);
+    let ascii = options.get::<Option<bool>>("ensure_ascii")?.unwrap_or_default();
+    let sorted = options.get::<Option<bool>>("sort_keys")?.unwrap_or_default();
+    let separators = options.get::<Option<Value>>("separators")?;
     options.assert_all_used()?;
+    if separators.is_some() && indent.is_some() {
+        let message = "tojson takes indent or separators, not both";
+        return Err(Error::new(ErrorKind::InvalidOperation, message));
+    }
+    let failed = |_| Error::new(ErrorKind::InvalidOperation, "a value cannot be written as JSON");
+    let mut tree = serde_json::to_value(value).map_err(failed)?;
+    if sorted {
+        tree.sort_all_objects();
+    }
     let mut text = Vec::new();
     let written = match indent {
         Some(indent) => {
             let spaces = " ".repeat(indent.min(MAX_INDENT));
             let formatter = PrettyFormatter::with_indent(spaces.as_bytes());
-            value.serialize(&mut Serializer::with_formatter(&mut text, formatter))
+            tree.serialize(&mut Serializer::with_formatter(&mut text, formatter))
         }
-        None => value.serialize(&mut Serializer::with_formatter(&mut text, Spaced)),
+        None => tree.serialize(&mut Serializer::with_formatter(
+            &mut text,
+            OneLine::of(separators)?,
+        )),
     };
-    let failed = |_| Error::new(ErrorKind::InvalidOperation, "a value cannot be written as JSON");
     written.map_err(failed)?;
-    let text = String::from_utf8(text).expect("JSON is UTF-8");
+    let mut text = String::from_utf8(text).expect("JSON is UTF-8");
+    if ascii {
+        text = in_ascii(&text);
+    }
     Ok(Value::from_safe_string(text))
 }
 
-/// One line, with a space behind each `,` and `:`.
-struct Spaced;
+/// Characters beyond ASCII stand in JSON's strings alone, where they may be written as units of UTF-16.
+fn in_ascii(text: &str) -> String {
+    let mut units = [0; 2];
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_ascii() {
+            escaped.push(character);
+            continue;
+        }
+        for unit in character.encode_utf16(&mut units) {
+            let _ = write!(escaped, "\\u{unit:04x}");
+        }
+    }
+    escaped
+}
 
-impl Spaced {
-    fn behind<W: ?Sized + io::Write>(writer: &mut W, first: bool) -> io::Result<()> {
-        if first { Ok(()) } else { writer.write_all(b", ") }
+/// One line, with these between items, and between names and values.
+struct OneLine {
+    items: String,
+    names: String,
+}
+
+impl OneLine {
+    fn of(separators: Option<Value>) -> Result<Self, Error> {
+        let Some(separators) = separators else {
+            return Ok(Self {
+                items: ", ".to_owned(),
+                names: ": ".to_owned(),
+            });
+        };
+        let mut given = separators
+            .try_iter()?
+            .map(|separator| separator.as_str().map(str::to_owned));
+        match (given.next(), given.next(), given.next()) {
+            (Some(Some(items)), Some(Some(names)), None) => Ok(Self { items, names }),
+            _ => Err(Error::new(
+                ErrorKind::InvalidOperation,
+                "tojson takes two texts as separators",
+            )),
+        }
+    }
+
+    fn between<W: ?Sized + io::Write>(&self, writer: &mut W, first: bool) -> io::Result<()> {
+        if first {
+            Ok(())
+        } else {
+            writer.write_all(self.items.as_bytes())
+        }
     }
 }
 
-impl Formatter for Spaced {
+impl Formatter for OneLine {
     fn begin_array_value<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
-        Self::behind(writer, first)
+        self.between(writer, first)
     }
 
     fn begin_object_key<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
-        Self::behind(writer, first)
+        self.between(writer, first)
     }
 
     fn begin_object_value<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        writer.write_all(b": ")
+        writer.write_all(self.names.as_bytes())
     }
 }

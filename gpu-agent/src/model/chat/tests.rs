@@ -125,7 +125,23 @@ fn templates_in_the_wild_are_rendered() {
             "{{ {'a': [1]} | tojson(indent=4) }}",
             "{\n    \"a\": [\n        1\n    ]\n}",
         ),
-        ("{{ [1] | tojson(ensure_ascii=False) }}", "[1]"),
+        ("{{ ['é'] | tojson(ensure_ascii=False) }}", "[\"é\"]"),
+        (
+            "{{ ['é😀'] | tojson(ensure_ascii=True) }}",
+            "[\"\\u00e9\\ud83d\\ude00\"]",
+        ),
+        (
+            "{{ {'b': 1, 'a': {'d': 2, 'c': 3}} | tojson }}",
+            "{\"b\": 1, \"a\": {\"d\": 2, \"c\": 3}}",
+        ),
+        (
+            "{{ {'b': 1, 'a': {'d': 2, 'c': 3}} | tojson(sort_keys=True) }}",
+            "{\"a\": {\"c\": 3, \"d\": 2}, \"b\": 1}",
+        ),
+        (
+            "{{ {'a': [1, 2]} | tojson(separators=(',', ':')) }}",
+            "{\"a\":[1,2]}",
+        ),
         ("{{ strftime_now('%Y')[:2] }}", "20"),
         ("{{ bos_token }}{{ eos_token }}", "<s></s>"),
         ("{{ messages[0].content.split('i')[0].strip() }}", "H"),
