@@ -12,9 +12,9 @@ use testbed_ptx::{CARDS, Card as Table, Counters};
 use crate::card::{Card, ptx};
 use crate::product::{Case, Unit};
 
-/// How much more than the best unit the chosen one may cost: at 32 rows tiles and dots are that close, and the loads of operands,
-/// which the measured rates leave out, decide. Elsewhere wrong units cost several times as much.
-const CLOSE: f64 = 1.3;
+/// How much more than the best unit the chosen one may cost: where tiles and dots are that close, the loads of weights decide, which
+/// the measured rates leave out. Elsewhere wrong units cost several times as much.
+const CLOSE: f64 = 1.25;
 
 /// Clocks of one multiprocessor for what was counted, memory left out: it is the same for every unit.
 fn clocks(table: &Table, counters: &Counters) -> f64 {

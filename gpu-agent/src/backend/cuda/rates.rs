@@ -12,6 +12,9 @@ use super::modules::{Dot, Tensor};
 const BLOCK: f64 = 32.0;
 /// Products of one dot.
 const DOT: f64 = 4.0;
+/// What the operands of a block's dots cost beside its scaling: two loads of 16 bytes for each row of activations, where scaling is
+/// four instructions (`block_dot` in `kernels/product.cuh`). Tiles share theirs among eight rows.
+const OPERANDS: f64 = 0.5;
 
 /// What a card does in a second, as [`super::probe`] measured it.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -109,7 +112,7 @@ impl Units {
         let batch = Batch::of(rows, dot.has_all_batches()).rows();
         times(
             rows.next_multiple_of(batch),
-            BLOCK / DOT / rate + 1.0 / self.rates.scale,
+            BLOCK / DOT / rate + (1.0 + OPERANDS) / self.rates.scale,
         )
     }
 
