@@ -95,7 +95,7 @@ impl Agents<'_> {
             AgentState::Crashing(words) => (1, AgentsAvailable::AgentFailed, format!("{model}: {words}")),
             AgentState::GpuUnusable(fault) => {
                 let message = format!(
-                    "{model}: agent {} cannot use its GPU: {}",
+                    "{model}: agent {} cannot use its device: {}",
                     pod.name,
                     fault.words()
                 );
@@ -275,7 +275,7 @@ mod tests {
             assert_eq!((observed.status, observed.reason), (false, fault.word()));
             assert_eq!(
                 observed.message,
-                format!("m: agent p cannot use its GPU: {}", fault.words())
+                format!("m: agent p cannot use its device: {}", fault.words())
             );
             let (inventory, requirements) = world();
             let unusable = pod(AgentState::GpuUnusable(fault));

@@ -24,25 +24,24 @@ pub enum DeviceFault {
 }
 
 impl DeviceFault {
-    /// The fault as probes and metrics name it.
+    /// The fault as probes and metrics name it: the word that the agent's last line would have.
     pub const fn reason(self) -> &'static str {
+        self.gpu_fault().word()
+    }
+
+    const fn gpu_fault(self) -> GpuFault {
         match self {
-            Self::Lost => "DeviceLost",
-            Self::Ecc => "DeviceEccError",
-            Self::OutOfMemory => "DeviceOutOfMemory",
-            Self::Failed => "DeviceFailed",
+            Self::Lost => GpuFault::DeviceLost,
+            Self::Ecc => GpuFault::DeviceEccError,
+            Self::OutOfMemory => GpuFault::DeviceOutOfMemory,
+            Self::Failed => GpuFault::DeviceFailed,
         }
     }
 }
 
 impl From<DeviceFault> for GpuFault {
     fn from(fault: DeviceFault) -> Self {
-        match fault {
-            DeviceFault::Lost => Self::DeviceLost,
-            DeviceFault::Ecc => Self::DeviceEccError,
-            DeviceFault::OutOfMemory => Self::DeviceOutOfMemory,
-            DeviceFault::Failed => Self::DeviceFailed,
-        }
+        fault.gpu_fault()
     }
 }
 

@@ -98,7 +98,7 @@ fn no_agent(world: &World<'_>, offer: &Offer) -> Observation {
     });
     if let Some((name, code)) = unusable {
         return Scheduled::GPUUnusable.condition(format!(
-            "agent {name} cannot use its GPU ({code}): condition AgentsAvailable of provider {} says what to do",
+            "agent {name} cannot use its device ({code}): condition AgentsAvailable of provider {} says what to do",
             offer.provider
         ));
     }
