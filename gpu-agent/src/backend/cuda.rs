@@ -1,7 +1,7 @@
 //! NVIDIA GPUs: the operations of a forward pass on a card, by our own kernels through the driver alone.
 //!
 //! ```text
-//! error ◀ layout ◀ launch, modules ◀ rates ◀ device ◀ ring, recording, forecast, probe, selftest ◀ memory ◀ staging ◀ ops
+//! error ◀ layout ◀ launch, modules, sample ◀ rates ◀ device ◀ ring, recording, forecast, probe, selftest ◀ memory ◀ staging ◀ ops
 //! ```
 //!
 //! The kernels are in `gpu-agent/kernels`, compiled ahead to PTX; see the README there. `launch` and `layout` are pure: the
@@ -18,5 +18,6 @@ pub mod probe;
 pub mod rates;
 mod recording;
 mod ring;
+pub mod sample;
 pub mod selftest;
 mod staging;

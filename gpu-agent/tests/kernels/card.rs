@@ -5,38 +5,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use gpu_agent::backend::cuda::launch::{Argument, Shape};
+use gpu_agent::backend::cuda::selftest::plain::Plain;
 use testbed_ptx::{Capability, Counters, Fault, Launch, Limits, Memory, Module, RunError, run};
 
 /// More than the largest case needs.
 const MEMORY_BYTES: u64 = 1 << 30;
 /// A kernel of these sizes needs less than a hundredth of it: a bug that loops for ever ends here.
 const INSTRUCTIONS: u64 = 1 << 26;
-
-/// A value that lies in memory as it does on a little-endian host.
-pub trait Plain: Copy {
-    /// Bytes of a value.
-    const SIZE: usize;
-    /// Appends the bytes.
-    fn put(self, to: &mut Vec<u8>);
-    /// From exactly `SIZE` bytes.
-    fn take(from: &[u8]) -> Self;
-}
-
-macro_rules! plain {
-    ($($kind:ty),*) => { $(
-        impl Plain for $kind {
-            const SIZE: usize = size_of::<$kind>();
-            fn put(self, to: &mut Vec<u8>) {
-                to.extend_from_slice(&self.to_le_bytes());
-            }
-            fn take(from: &[u8]) -> Self {
-                Self::from_le_bytes(from.try_into().expect("as many bytes as the type has"))
-            }
-        }
-    )* };
-}
-
-plain!(u8, i8, u16, i32, u32, u64, f32);
 
 /// A list of arguments of any types.
 #[macro_export]

@@ -2,6 +2,7 @@
 
 use gpu_agent::backend::arithmetic::{exp, soft_cap};
 use gpu_agent::backend::cuda::launch::{Shape, Spec};
+use gpu_agent::backend::cuda::sample::Sample;
 use gpu_agent::backend::sampling::{self, Scratch, random};
 use gpu_agent::backend::{Penalties, SampleSpec, Sampling, Seen, TokenMask};
 
@@ -11,18 +12,6 @@ use crate::product::int;
 use crate::random::Random;
 
 const MODULE: &str = "sampling.sm_61";
-/// Words of `Sample` in the kernel's source.
-const SAMPLE_WORDS: usize = 6;
-
-/// What the kernel answers for one row.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Sample {
-    token: u32,
-    bad: bool,
-    logit: f32,
-    largest: f32,
-    mass: u64,
-}
 
 /// One row of logits, and how it is sampled.
 #[derive(Debug, Clone)]
@@ -99,7 +88,7 @@ fn on_card(cases: &[Case]) -> Vec<Sample> {
     }
     let logits: Vec<f32> = cases.iter().flat_map(|case| case.logits.clone()).collect();
     let specs: Vec<u32> = specs.iter().flat_map(Spec::words).collect();
-    let out = card.reserve::<u32>(cases.len() * SAMPLE_WORDS);
+    let out = card.reserve::<u32>(cases.len() * Sample::WORDS);
     let arguments = arguments![
         card.upload(&logits),
         card.reserve::<f32>(logits.len()),
@@ -110,16 +99,8 @@ fn on_card(cases: &[Case]) -> Vec<Sample> {
         out
     ];
     card.run(&module, "sample", Shape::sample(cases.len()), arguments);
-    card.download::<u32>(out, cases.len() * SAMPLE_WORDS)
-        .chunks(SAMPLE_WORDS)
-        .map(|words| Sample {
-            token: words[0],
-            bad: words[1] != 0,
-            logit: f32::from_bits(words[2]),
-            largest: f32::from_bits(words[3]),
-            mass: u64::from(words[4]) | u64::from(words[5]) << 32,
-        })
-        .collect()
+    let words = card.download::<u32>(out, cases.len() * Sample::WORDS);
+    words.as_chunks().0.iter().copied().map(Sample::of).collect()
 }
 
 #[track_caller]

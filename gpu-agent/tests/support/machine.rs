@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 /// The machine for a test of the same file.
 macro_rules! machine {
     ($name:literal) => {
-        $crate::machine::Machine::new($name)
+        $crate::machine::Machine::new(module_path!(), $name)
     };
 }
 pub(crate) use machine;
@@ -19,14 +19,19 @@ const INSIDE: &str = "GPU_AGENT_TEST_INSIDE";
 
 /// A machine to run a test's body on.
 pub struct Machine {
-    name: &'static str,
+    name: String,
     variables: Vec<(String, String)>,
     has_driver: bool,
 }
 
 impl Machine {
-    /// A machine with one RTX 3090 for the test of that name.
-    pub fn new(name: &'static str) -> Self {
+    /// A machine with one RTX 3090 for the test of that name in this module.
+    pub fn new(module: &str, name: &str) -> Self {
+        // Tests are named by the path behind the crate.
+        let name = match module.split_once("::") {
+            Some((_, module)) => format!("{module}::{name}"),
+            None => name.to_owned(),
+        };
         Self {
             name,
             variables: Vec::new(),
@@ -61,8 +66,8 @@ impl Machine {
             std::os::unix::fs::symlink(library(), folder.path().join("libcuda.so.1")).expect("a link");
         }
         let output = Command::new(std::env::current_exe().expect("this executable"))
-            .args(["--exact", self.name, "--nocapture", "--test-threads=1"])
-            .env(INSIDE, self.name)
+            .args(["--exact", &self.name, "--nocapture", "--test-threads=1"])
+            .env(INSIDE, &self.name)
             .env("LD_LIBRARY_PATH", folder.path())
             .env("TESTBED_CUDA_RUNTIME_DIR", folder.path().join("run"))
             .env("TESTBED_CUDA_LOG", folder.path().join("log"))

@@ -6,7 +6,7 @@ mod products;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use memory::{BLOCK_TOKENS, Form, SAMPLE_WORDS, Scratch};
+use memory::{BLOCK_TOKENS, Form, Scratch};
 pub use memory::{Cache, Matrix, Tensor, Vector};
 
 use super::device::{Buffer, Device};
@@ -18,6 +18,7 @@ use super::probe;
 use super::rates::Units;
 use super::recording::Recordings;
 use super::ring::{self, Ring};
+use super::sample::Sample;
 use super::selftest::{self, Check, Depth, Shapes};
 use super::staging::Staged;
 use crate::backend::Logits;
@@ -162,39 +163,27 @@ impl CudaOps {
     fn read_samples(&mut self) -> Result<Vec<u32>, DeviceError> {
         let (device, staged, scratch) = self.parts()?;
         let outputs = staged.batch().outputs.clone();
-        let mut bytes = vec![0; outputs.len() * SAMPLE_WORDS * 4];
+        let mut bytes = vec![0; outputs.len() * Sample::WORDS * 4];
         device.download(&scratch.samples, 0, &mut bytes)?;
+        let words: Vec<u32> = bytes
+            .as_chunks()
+            .0
+            .iter()
+            .copied()
+            .map(u32::from_le_bytes)
+            .collect();
         let mut bad = Vec::new();
         self.sampled.clear();
-        for (sample, row) in bytes.as_chunks::<{ SAMPLE_WORDS * 4 }>().0.iter().zip(outputs) {
-            let word = |index: usize| {
-                let bytes = &sample[index * 4..][..4];
-                u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
-            };
-            if word(1) != 0 {
+        for (words, row) in words.as_chunks().0.iter().zip(outputs) {
+            let sample = Sample::of(*words);
+            if sample.bad {
                 bad.push(row);
             }
-            let mass = u64::from(word(4)) | u64::from(word(5)) << 32;
-            self.sampled.ids.push(word(0));
-            self.sampled.logprobs.push(log_probability(
-                f32::from_bits(word(2)),
-                f32::from_bits(word(3)),
-                mass,
-            ));
+            self.sampled.ids.push(sample.token);
+            self.sampled.logprobs.push(sample.log_probability());
         }
         Ok(bad)
     }
-}
-
-/// `(logit − largest) − ln(mass / 2⁴⁰)`, the logarithm in double precision: docs/arithmetic.md, "Sampling".
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_precision_loss,
-    reason = "log-probabilities are small; the sum is rounded once"
-)]
-fn log_probability(logit: f32, largest: f32, mass: u64) -> f32 {
-    let total = mass as f64 / (1u64 << 40) as f64;
-    (f64::from(logit) - f64::from(largest) - libm::log(total)) as f32
 }
 
 /// What the squares of a row may reach without overflow, as on every machine.

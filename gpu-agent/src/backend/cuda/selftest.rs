@@ -1,7 +1,7 @@
 //! Every kernel against its twin in plain Rust, bit for bit, on the card at hand and on the shapes of the model at hand.
 //!
 //! ```text
-//! random, check ◀ bench ◀ rows, products, attention, sampling ◀ selftest
+//! random, check, plain ◀ bench ◀ rows, products, attention, sampling ◀ selftest
 //! ```
 //!
 //! The tests of the kernels prove them on a machine of PTX; this proves what the driver's compiler made of them, on this card,
@@ -10,6 +10,7 @@
 mod attention;
 mod bench;
 mod check;
+pub mod plain;
 mod products;
 pub mod random;
 mod rows;
@@ -22,6 +23,7 @@ use crate::backend::ops::{Activation, Attention, Rotation};
 use crate::weights::quants::TensorType;
 use bench::Bench;
 pub use check::Check;
+pub use sampling::SAMPLINGS;
 
 /// A matrix of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,6 +6,7 @@ use crate::backend::cuda::device::{Buffer, Device};
 use crate::backend::cuda::launch::{Activations, CHUNK, Target, int};
 use crate::backend::cuda::layout::{LANES, Layout, Plane};
 use crate::backend::cuda::ring::{PIECE_BYTES, Ring};
+use crate::backend::cuda::sample::Sample;
 use crate::backend::error::{AllocationError, DeviceError, DeviceFault};
 use crate::backend::limits::Limits;
 use crate::backend::ops::{CacheShape, MatrixError};
@@ -13,8 +14,6 @@ use crate::weights::file::{MatrixRows, ModelError};
 
 /// Tokens of one block of the cache: what the kernels are written for.
 pub(super) const BLOCK_TOKENS: usize = 16;
-/// Words of what the sampler answers for one row, as `Sample` in `kernels/sampling.cu`.
-pub(super) const SAMPLE_WORDS: usize = 6;
 /// Bytes of a float.
 const FLOAT: usize = size_of::<f32>();
 /// The most that partial results of attention take. Batches that need more are computed by tiles, which need none.
@@ -296,7 +295,7 @@ impl Scratch {
             + Self::partial_bytes(limits, width)
             + Self::tile_bytes(limits)
             + limits.outputs * limits.vocabulary * FLOAT
-            + limits.outputs * SAMPLE_WORDS * 4
+            + limits.outputs * Sample::WORDS * 4
     }
 
     pub(super) fn new(device: &Device, limits: &Limits, width: usize) -> Result<Self, AllocationError> {
@@ -312,7 +311,7 @@ impl Scratch {
                 limits.outputs * limits.vocabulary * FLOAT,
                 "logits after penalties",
             )?,
-            samples: room(limits.outputs * SAMPLE_WORDS * 4, "chosen tokens")?,
+            samples: room(limits.outputs * Sample::WORDS * 4, "chosen tokens")?,
         })
     }
 }

@@ -3,36 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::check::Check;
+use super::plain::Plain;
 use crate::backend::arithmetic::Quantised;
 use crate::backend::cuda::device::{Buffer, Device};
 use crate::backend::cuda::launch::{Activations, Argument, Shape};
 use crate::backend::error::{DeviceError, DeviceFault};
-
-/// A value that lies in memory as it does on a little-endian host.
-pub(super) trait Plain: Copy {
-    const SIZE: usize;
-    fn put(self, to: &mut Vec<u8>);
-    /// From exactly `SIZE` bytes.
-    fn take(from: &[u8]) -> Self;
-}
-
-macro_rules! plain {
-    ($($kind:ty),*) => { $(
-        impl Plain for $kind {
-            const SIZE: usize = size_of::<$kind>();
-            fn put(self, to: &mut Vec<u8>) {
-                to.extend_from_slice(&self.to_le_bytes());
-            }
-            fn take(from: &[u8]) -> Self {
-                let mut bytes = [0; size_of::<$kind>()];
-                bytes.copy_from_slice(from);
-                Self::from_le_bytes(bytes)
-            }
-        }
-    )* };
-}
-
-plain!(u8, i8, u16, u32, f32);
 
 /// A card, with what was put on it for the check at hand, and the checks so far.
 pub(super) struct Bench<'a> {

@@ -5,15 +5,13 @@ use super::random::Random;
 use crate::backend::arithmetic;
 use crate::backend::cuda::launch::{Shape, Spec, arguments, int};
 use crate::backend::cuda::modules;
+use crate::backend::cuda::sample::Sample;
 use crate::backend::error::DeviceError;
 use crate::backend::sample::{Penalties, SampleSpec, Sampling};
 use crate::backend::sampling::{self, Scratch, random};
 
-/// Words of `Sample` in the kernel's source, of which the first is the token.
-const SAMPLE_WORDS: usize = 6;
-
-/// The likeliest token; and one by temperature and every cut.
-const SAMPLINGS: [Sampling; 3] = [
+/// The likeliest token; one by temperature and its likeliest tokens; and one by temperature, every other cut and penalties.
+pub const SAMPLINGS: [Sampling; 3] = [
     Sampling::GREEDY,
     Sampling {
         temperature: 1.0,
@@ -47,7 +45,7 @@ pub(super) fn sample(bench: &mut Bench<'_>, vocabulary: usize) -> Result<(), Dev
         .collect();
     let inputs = [bench.upload(&logits)?, bench.reserve::<f32>(logits.len())?];
     let (specs, none) = (bench.upload(&specs)?, bench.upload(&[0u32])?);
-    let out = bench.reserve::<u32>(SAMPLINGS.len() * SAMPLE_WORDS)?;
+    let out = bench.reserve::<u32>(SAMPLINGS.len() * Sample::WORDS)?;
     let arguments = arguments![inputs[0], inputs[1], int(vocabulary), specs, none, none, out];
     bench.run(
         modules::SAMPLING,
@@ -55,21 +53,21 @@ pub(super) fn sample(bench: &mut Bench<'_>, vocabulary: usize) -> Result<(), Dev
         Shape::sample(SAMPLINGS.len()),
         arguments,
     )?;
-    let words: Vec<u32> = bench.download(out, SAMPLINGS.len() * SAMPLE_WORDS)?;
+    let words: Vec<u32> = bench.download(out, SAMPLINGS.len() * Sample::WORDS)?;
     let mut found = None;
-    for (index, sampling) in SAMPLINGS.into_iter().enumerate() {
+    let samples = words.as_chunks().0.iter().copied().map(Sample::of);
+    for (index, (sampling, sample)) in SAMPLINGS.into_iter().zip(samples).enumerate() {
         let spec = SampleSpec {
             sampling,
             index: 7,
             ..SampleSpec::GREEDY
         };
         let row = &logits[index * vocabulary..][..vocabulary];
-        let expected = sampling::sample(&spec, row, &mut Scratch::default()).map(|(token, _)| token);
-        let got = words[index * SAMPLE_WORDS];
-        if expected != Some(got) {
-            found = Some(format!(
-                "way {index} of sampling chose token {got}, not {expected:?}"
-            ));
+        let expected = sampling::sample(&spec, row, &mut Scratch::default());
+        let got = (!sample.bad).then(|| (sample.token, sample.log_probability()));
+        let bits = |chosen: Option<(u32, f32)>| chosen.map(|(token, logprob)| (token, logprob.to_bits()));
+        if bits(expected) != bits(got) {
+            found = Some(format!("way {index} of sampling chose {got:?}, not {expected:?}"));
         }
     }
     bench.note(modules::SAMPLING, "sample", format!("{vocabulary} tokens"), found);

@@ -1,0 +1,201 @@
+//! What is said where a card cannot be used, or fails.
+
+use std::process::Command;
+use std::sync::Arc;
+
+use cocoon_api::agent::GpuFault;
+use gpu_agent::backend::cuda::device::Device;
+use gpu_agent::backend::cuda::error::OpenError;
+use gpu_agent::backend::cuda::ops::CudaOps;
+use gpu_agent::backend::{Backend, DeviceFault, ForwardError, Sampling};
+use gpu_agent::engine::{Engine, EngineFault, Event, Failure, GenerationRequest, Health, Options};
+use gpu_agent::model::architectures;
+use gpu_agent::model::decoder::Loaded;
+use gpu_agent::model::tokenizer::Tokenizer;
+
+use crate::machine::machine;
+use crate::{budget, decoder, generate, model, serve, support, tiny};
+
+#[test]
+fn a_card_whose_memory_another_process_holds_says_how_much() {
+    machine!("a_card_whose_memory_another_process_holds_says_how_much")
+        .cards("rtx-3090:memory=64MiB")
+        .run(|| {
+            let folder = tempfile::tempdir().expect("a folder");
+            let file = tiny::model(&folder, 0);
+            let card = Device::open(0).expect("a card");
+            let held = card.allocate(62 << 20, "a test").expect("memory");
+            let said = serve(&file, &["--context-length", "64", "--max-sequences", "1"]);
+            for words in [
+                "error: GpuMemoryTaken: the model does not fit the memory",
+                "MiB free of 64.0 MiB, since other processes hold 62.0 MiB of it",
+            ] {
+                assert!(said.contains(words), "{words}: {said}");
+            }
+            drop(held);
+        });
+}
+
+#[test]
+fn an_agent_whose_card_breaks_while_it_starts_says_how() {
+    for (broken, word) in [
+        ("ecc-after=9", "DeviceEccError"),
+        ("lost-after=9", "DeviceLost"),
+        ("cc=5.2", "GpuTooOld"),
+    ] {
+        machine!("an_agent_whose_card_breaks_while_it_starts_says_how")
+            .cards(&format!("p104-100:{broken}"))
+            .set("GPU_AGENT_TEST_WORD", word)
+            .run(|| {
+                let folder = tempfile::tempdir().expect("a folder");
+                let said = serve(&tiny::model(&folder, 0), &["--context-length", "64"]);
+                let word = std::env::var("GPU_AGENT_TEST_WORD").expect("a word");
+                let fault = GpuFault::of_last_words(&said).map(GpuFault::word);
+                assert_eq!(fault, Some(word.as_str()), "{said}");
+            });
+    }
+}
+
+#[test]
+fn a_card_that_is_lost_hands_its_requests_back_and_the_other_goes_on() {
+    machine!("a_card_that_is_lost_hands_its_requests_back_and_the_other_goes_on")
+        .cards("rtx-3090, p104-100:lost-after=90")
+        .run(|| {
+            let file = model(0);
+            let spec = architectures::read(&file).expect("a supported architecture");
+            let cards = CudaOps::open_all().expect("two cards");
+            let loaded = Loaded::load_replicas(&file, &spec, cards).expect("the model loads");
+            let backends = loaded
+                .into_iter()
+                .map(|loaded| Box::new(loaded.reserve(budget()).expect("memory")) as Box<dyn Backend>)
+                .collect();
+            let tokenizer = Arc::new(Tokenizer::read(&file).expect("a tokenizer"));
+            let options = Options {
+                max_sequences: 2,
+                prefix_cache: false,
+            };
+            let engine = Engine::start_all(backends, tokenizer, options).expect("threads start");
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .build()
+                .expect("a runtime");
+            let ends = runtime.block_on(async {
+                let mut requests = Vec::new();
+                for _ in 0..4 {
+                    requests.push(engine.submit(request()).await.expect("the engine runs"));
+                }
+                let mut ends = Vec::new();
+                for mut events in requests {
+                    ends.push(last(&mut events).await);
+                }
+                let mut after = engine.submit(request()).await.expect("one card is left");
+                assert!(matches!(last(&mut after).await, Event::Finished { .. }));
+                ends
+            });
+            let lost = Event::Failed(Failure::Engine(EngineFault::Device(DeviceFault::Lost)));
+            let handed_back = ends.iter().filter(|end| **end == lost).count();
+            let finished = ends.iter().filter(|end| matches!(end, Event::Finished { .. }));
+            assert_eq!((handed_back, finished.count()), (2, 2), "{ends:?}");
+            assert_eq!((engine.health(), engine.ended()), (Health::Serving, (1, 2)));
+        });
+}
+
+fn request() -> GenerationRequest {
+    GenerationRequest {
+        prompt: vec![1, 2, 3],
+        max_tokens: 20,
+        sampling: Sampling::GREEDY,
+        stop: Vec::new(),
+        ignore_eos: true,
+    }
+}
+
+async fn last(events: &mut tokio::sync::mpsc::UnboundedReceiver<Event>) -> Event {
+    let mut last = None;
+    while let Some(event) = events.recv().await {
+        last = Some(event);
+    }
+    last.expect("an event")
+}
+
+#[test]
+fn a_machine_without_a_driver_says_so() {
+    machine!("a_machine_without_a_driver_says_so")
+        .without_driver()
+        .run(|| {
+            let Err(error) = CudaOps::open(0) else {
+                // A real driver stands where the loader finds it without being told.
+                println!("skipped: this machine has a driver");
+                return;
+            };
+            assert_eq!(error.to_string(), "no NVIDIA driver: libcuda.so.1 not found");
+        });
+}
+
+#[test]
+fn an_agent_that_is_to_serve_on_a_card_says_why_it_cannot_and_exits_with_a_status_of_its_own() {
+    let digest = support::golden().file_sha256;
+    let output = Command::new(env!("CARGO_BIN_EXE_gpu-agent"))
+        .args(["serve", "--backend", "CUDA", "--model-name", "demo", "--model"])
+        .arg(support::model_path())
+        .args(["--model-sha256", &digest, "--tls-cert", "-", "--tls-key", "-"])
+        .args(["--client-ca", "-"])
+        .env("CUDA_VISIBLE_DEVICES", "")
+        .output()
+        .expect("the agent starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    // Without a driver it is missing; with one, no card is visible.
+    assert!(
+        said.contains("error: NoDriver: no NVIDIA driver: libcuda.so.1 not found")
+            || said.contains("error: NoVisibleGpu: there is no GPU 0"),
+        "{said}"
+    );
+    assert_eq!(output.status.code(), Some(69), "{said}");
+}
+
+#[test]
+fn a_card_that_is_not_visible_is_named() {
+    for visible in ["", "0"] {
+        machine!("a_card_that_is_not_visible_is_named")
+            .set("CUDA_VISIBLE_DEVICES", visible)
+            .run(|| {
+                // The first number that the variable does not name.
+                let ordinal = std::env::var("CUDA_VISIBLE_DEVICES").map_or(0, |visible| visible.len());
+                let error = CudaOps::open(ordinal).err().expect("no such card");
+                assert!(matches!(error, OpenError::NoDevice { .. }), "{error}");
+            });
+    }
+}
+
+#[test]
+fn a_card_that_is_too_old_is_named() {
+    machine!("a_card_that_is_too_old_is_named")
+        .cards("p104-100:cc=5.2")
+        .run(|| {
+            let error = CudaOps::open(0).err().expect("too old");
+            assert!(
+                error
+                    .to_string()
+                    .contains("compute capability 5.2, and 6.1 is needed"),
+                "{error}"
+            );
+        });
+}
+
+#[test]
+fn a_card_that_falls_off_its_bus_is_lost() {
+    machine!("a_card_that_falls_off_its_bus_is_lost")
+        .cards("rtx-3090:lost-after=40")
+        .run(|| {
+            let file = model(0);
+            let mut backend = decoder(&file, CudaOps::open(0).expect("a card"));
+            let error = loop {
+                if let Err(error) = generate(&mut backend) {
+                    break error;
+                }
+            };
+            let ForwardError::Device(error) = error else {
+                panic!("{error}");
+            };
+            assert_eq!(error.fault, DeviceFault::Lost, "{error}");
+        });
+}

@@ -1,0 +1,105 @@
+//! Steps of decoding that are recorded once and replayed.
+
+use std::num::NonZeroUsize;
+
+use gpu_agent::backend::cpu::{CpuOps, Precision};
+use gpu_agent::backend::cuda::ops::CudaOps;
+use gpu_agent::backend::cuda::selftest::SAMPLINGS;
+use gpu_agent::backend::{Backend, Batch, SampleSpec, Seen};
+
+use crate::machine::machine;
+use crate::{decoder, model, pipeline};
+
+/// Steps of the decoding below: past the end of a chunk of positions.
+const STEPS: usize = 70;
+
+struct Step {
+    /// Tokens, with the bits of their log-probabilities.
+    chosen: Vec<(u32, u32)>,
+    /// Kernels until then: those that were launched one by one, and those of graphs.
+    launches: [usize; 2],
+}
+
+/// Decodes two sequences side by side, with penalties on ever more tokens.
+fn decode(backend: &mut dyn Backend) -> Vec<Step> {
+    let mut texts = [vec![3], vec![4]];
+    let mut found = Vec::new();
+    for position in 0..STEPS {
+        let mut batch = Batch::new(backend.limits().block_tokens);
+        let mut seen: [Vec<Seen>; 2] = Default::default();
+        for (sequence, text) in texts.iter().enumerate() {
+            let table: Vec<u32> = (0..8).map(|block| 2 * block + u32::from(sequence == 0)).collect();
+            let row = batch.push(&text[position..], position, &table);
+            batch.want(row);
+            let mut tokens = text.clone();
+            tokens.sort_unstable();
+            tokens.dedup();
+            seen[sequence].extend(tokens.iter().map(|token| Seen {
+                token: *token,
+                completion: 1,
+            }));
+        }
+        let specs: Vec<SampleSpec<'_>> = seen
+            .iter()
+            .zip(&SAMPLINGS[1..])
+            .map(|(seen, sampling)| SampleSpec {
+                sampling: *sampling,
+                index: position as u64,
+                seen,
+                allowed: None,
+            })
+            .collect();
+        let sampled = backend.step(&batch, &specs).expect("a valid batch");
+        for (text, token) in texts.iter_mut().zip(&sampled.ids) {
+            text.push(*token);
+        }
+        let bits = sampled.logprobs.iter().map(|logprob| logprob.to_bits());
+        found.push(Step {
+            chosen: sampled.ids.iter().copied().zip(bits).collect(),
+            launches: launches(),
+        });
+    }
+    found
+}
+
+/// Kernels that ran on the machine's cards: those that were launched one by one, and those of graphs.
+fn launches() -> [usize; 2] {
+    let log = std::env::var_os("TESTBED_CUDA_LOG").expect("a log");
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    [false, true].map(|graph| text.matches(&format!("\"graph\":{graph}")).count())
+}
+
+#[test]
+fn steps_that_repeat_are_recorded_once_and_replayed_with_the_same_bits() {
+    for cards in ["rtx-3090", "rtx-3090, p104-100"] {
+        machine!("steps_that_repeat_are_recorded_once_and_replayed_with_the_same_bits")
+            .cards(cards)
+            .run(|| {
+                let file = model(0);
+                let cpu = CpuOps::new(Precision::Fast, NonZeroUsize::MIN).expect("no thread is needed");
+                let expected = decode(&mut decoder(&file, cpu));
+                let got = if CudaOps::open_all().expect("cards").len() == 2 {
+                    decode(&mut pipeline(&file))
+                } else {
+                    decode(&mut decoder(&file, CudaOps::open(0).expect("a card")))
+                };
+                let tokens = |steps: &[Step]| {
+                    let chosen = steps.iter().map(|step| step.chosen.clone());
+                    chosen.collect::<Vec<_>>()
+                };
+                assert_eq!(tokens(&got), tokens(&expected));
+                let by_graphs = got[1].launches[1] - got[0].launches[1];
+                assert!(by_graphs > 20, "the second step has {by_graphs} kernels");
+                for step in 1..STEPS {
+                    let [alone, graph] =
+                        [0, 1].map(|kind| got[step].launches[kind] - got[step - 1].launches[kind]);
+                    // The first step with a second chunk of positions is of another kind.
+                    if step == 64 {
+                        assert!(alone > 20 && graph == 0, "step {step}: {alone} and {graph}");
+                    } else {
+                        assert_eq!([alone, graph], [0, by_graphs], "step {step}");
+                    }
+                }
+            });
+    }
+}
