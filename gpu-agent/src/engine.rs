@@ -31,7 +31,7 @@ use crate::{
     backend::{Backend, Limits},
     model::tokenizer::Tokenizer,
 };
-use runner::{Runner, Submission};
+use runner::{Recipient, Runner, Submission};
 
 pub use fault::{EngineFault, Failure};
 pub use figures::Figures;
@@ -83,6 +83,8 @@ pub struct Engine {
 #[derive(Debug)]
 struct Worker {
     submissions: mpsc::Sender<Submission>,
+    /// Cloned for each request that the backend has, from its submission to its last event.
+    counted: Arc<()>,
     figures: Arc<Figures>,
     fault: Arc<OnceLock<EngineFault>>,
 }
@@ -108,6 +110,7 @@ impl Worker {
             .spawn(move || runner.run())?;
         Ok(Self {
             submissions,
+            counted: Arc::new(()),
             figures,
             fault,
         })
@@ -122,9 +125,8 @@ impl Worker {
     }
 
     /// Requests that it has: on their way to it, waiting and running.
-    fn requests(&self) -> u64 {
-        let on_their_way = self.submissions.max_capacity() - self.submissions.capacity();
-        on_their_way as u64 + self.figures.requests()
+    fn requests(&self) -> usize {
+        Arc::strong_count(&self.counted) - 1
     }
 }
 
@@ -177,15 +179,18 @@ impl Engine {
     /// The engine has stopped.
     pub async fn submit(
         &self,
-        request: GenerationRequest,
+        mut request: GenerationRequest,
     ) -> Result<mpsc::UnboundedReceiver<Event>, Stopped> {
         let (events, receiver) = mpsc::unbounded_channel();
-        let mut submission = Submission { request, events };
         // A backend can fail between the choice and the call: then the choice is made anew, without it.
         while let Some(worker) = self.idlest() {
-            match worker.submissions.send(submission).await {
+            let recipient = Recipient {
+                events: events.clone(),
+                counted: Arc::clone(&worker.counted),
+            };
+            match worker.submissions.send(Submission { request, recipient }).await {
                 Ok(()) => return Ok(receiver),
-                Err(mpsc::error::SendError(back)) => submission = back,
+                Err(mpsc::error::SendError(back)) => request = back.request,
             }
         }
         Err(Stopped)

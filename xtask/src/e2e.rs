@@ -24,7 +24,7 @@ pub(crate) struct Args {
 
 /// Starts the stack and runs the tests on it, one after the other.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    let description = stack::up(&args.stack.clone().or_nodes(NODES))?;
+    let description = stack::up_for_tests(&args.stack.clone().or_nodes(NODES))?;
     let code = on(&description, &args.tests)?;
     if args.down {
         stack::down()?;

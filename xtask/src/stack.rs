@@ -24,6 +24,8 @@ use crate::{cache, cluster, image, model, tools, workspace};
 const OPERATOR_NAMESPACE: &str = "cocoon-system";
 /// Namespaces of the demo, as `e2e::demo` names them.
 const DEMO_NAMESPACES: [&str; 2] = ["cocoon-demo", "cocoon-demo-cuda"];
+/// Names of the end-to-end tests' namespaces begin so, as `e2e::namespace` names them.
+const TEST_PREFIX: &str = "e2e-";
 /// Name of the description in the state folder.
 const DESCRIPTION: &str = "stack.json";
 /// Helm's name for the installation.
@@ -137,6 +139,42 @@ pub(crate) fn up(options: &Up) -> Result<PathBuf> {
     say("installing the chart");
     install(&parts)?;
     describe(&parts)
+}
+
+/// Starts what is missing for a run of tests. A testbed on which a run was interrupted is started anew: what that left holds GPUs.
+pub(crate) fn up_for_tests(options: &Up) -> Result<PathBuf> {
+    let description = up(options)?;
+    if options.kubeconfig.is_some() || !has_tests(&described_kubeconfig(&description)?)? {
+        return Ok(description);
+    }
+    say("starting anew, since a run before was interrupted");
+    cluster::down()?;
+    up(options)
+}
+
+fn described_kubeconfig(description: &Path) -> Result<PathBuf> {
+    let read = || format!("read {}", description.display());
+    let text = fs::read(description).with_context(read)?;
+    let description: Value = serde_json::from_slice(&text).with_context(read)?;
+    let kubeconfig = description["kubeconfig"].as_str().with_context(read)?;
+    Ok(kubeconfig.into())
+}
+
+/// Whether a namespace of a test is there.
+fn has_tests(kubeconfig: &Path) -> Result<bool> {
+    let output = Command::new(tools::kubectl()?)
+        .args(["get", "namespaces", "--output", "name"])
+        .env("KUBECONFIG", kubeconfig)
+        .output()
+        .context("run kubectl get namespaces")?;
+    ensure!(
+        output.status.success(),
+        "kubectl get namespaces failed: {}",
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
+    let names = String::from_utf8_lossy(&output.stdout);
+    let mut names = names.lines().filter_map(|line| line.strip_prefix("namespace/"));
+    Ok(names.any(|name| name.starts_with(TEST_PREFIX)))
 }
 
 /// Ends everything and removes every trace of it.

@@ -24,8 +24,10 @@ use super::{on_stack, receipts::assert_all_paid};
 /// So short that a software GPU answers within seconds: it takes about a second of one core for each token.
 const SHORT_TOKENS: u32 = 4;
 const SHORT_PROMPTS: [&str; 2] = ["Water boils at", "Once upon a time"];
-/// So many that some are answered before the GPU is pulled, and some are not.
+/// So many and so long that some are answered before the GPU is pulled, and some are not: one takes the GPU longer than the status
+/// takes to show it.
 const LONG_PROMPTS: [&str; 6] = ["One", "Two", "Three", "Four", "Five", "Six"];
+const LONG_TOKENS: u32 = 16;
 
 fn on_cuda(farm: &Farm<'_>) -> Offer {
     Offer {
@@ -34,8 +36,14 @@ fn on_cuda(farm: &Farm<'_>) -> Offer {
     }
 }
 
-/// A job with short answers, so many requests at once.
-async fn submit(farm: &Farm<'_>, name: &str, prompts: &[&str], parallelism: u32) -> Result<InferenceJob> {
+/// A job with answers of so many tokens, so many requests at once.
+async fn submit(
+    farm: &Farm<'_>,
+    name: &str,
+    prompts: &[&str],
+    tokens: u32,
+    parallelism: u32,
+) -> Result<InferenceJob> {
     let inline: Vec<Value> = prompts.iter().map(|prompt| json!({"prompt": prompt})).collect();
     farm.create(&json!({
         "apiVersion": "cocoon.farm/v1alpha1", "kind": "InferenceJob", "metadata": {"name": name},
@@ -43,7 +51,7 @@ async fn submit(farm: &Farm<'_>, name: &str, prompts: &[&str], parallelism: u32)
             "model": MODEL,
             "endpoint": "/v1/completions",
             "input": {"inline": inline},
-            "parameters": {"maxTokens": SHORT_TOKENS, "temperature": 0},
+            "parameters": {"maxTokens": tokens, "temperature": 0},
             "parallelism": parallelism,
             "billing": {"mode": "Channel", "channelRef": {"name": CHANNEL}, "maxNano": 200_000_000},
         },
@@ -81,13 +89,13 @@ fn a_job_on_cuda_has_the_answers_and_the_bill_of_the_cpu() -> Result<()> {
     on_stack("cuda", |stack, namespace| async move {
         let farm = Farm::start(&stack, &namespace, &Offer::kept(&stack)).await?;
         farm.open_channel("1", "0.9").await?;
-        submit(&farm, "on-cpu", &SHORT_PROMPTS, 2).await?;
+        submit(&farm, "on-cpu", &SHORT_PROMPTS, SHORT_TOKENS, 2).await?;
         let on_cpu = farm.wait_for("on-cpu", "Settled").await?;
 
         farm.patch::<CocoonProvider>(PROVIDER, &json!({"spec": {"backend": Backend::CUDA}}))
             .await?;
         let agents = agents_on_cuda(&farm, 1).await?;
-        submit(&farm, "on-cuda", &SHORT_PROMPTS, 2).await?;
+        submit(&farm, "on-cuda", &SHORT_PROMPTS, SHORT_TOKENS, 2).await?;
         let on_cuda = farm
             .wait_for_within(SOFTWARE_GPU_LIMIT, "on-cuda", "Settled")
             .await?;
@@ -223,7 +231,7 @@ fn a_gpu_pulled_in_the_middle_of_a_job_leaves_and_the_rest_is_done_elsewhere_and
         farm.open_channel("1", "0.9").await?;
         let agents = agents_on_cuda(&farm, 2).await?;
 
-        submit(&farm, "interrupted", &LONG_PROMPTS, 1).await?;
+        submit(&farm, "interrupted", &LONG_PROMPTS, LONG_TOKENS, 1).await?;
         let job = farm.wait_for_the_middle_of("interrupted").await?;
         let first = job.status.unwrap_or_default().assignments.remove(0);
         let agent = agents

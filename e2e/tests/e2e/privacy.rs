@@ -181,7 +181,17 @@ fn no_message_holds_a_byte_of_a_prompt_an_answer_or_a_secret() -> Result<()> {
             "--max",
             "0.1",
         ];
-        let run = [&run[..], &["--max-tokens", "16", "--name", "typed", &prompt]].concat();
+        // An answer that is the same each time, and long enough to be searched for.
+        let sampling = [
+            "--max-tokens",
+            "32",
+            "--temperature",
+            "0",
+            "--name",
+            "typed",
+            &prompt,
+        ];
+        let run = [&run[..], &sampling].concat();
         stack.plugin(&run, &farm.payer_key).await?;
 
         farm.wait_for("answered", "Complete").await?;

@@ -28,11 +28,6 @@ pub struct Figures {
 }
 
 impl Figures {
-    /// Requests that wait or are computed.
-    pub(super) fn requests(&self) -> u64 {
-        self.running.load(Ordering::Relaxed) + self.waiting.load(Ordering::Relaxed)
-    }
-
     /// Adds another engine's figures to these.
     pub(super) fn include(&self, other: &Self) {
         let Self {

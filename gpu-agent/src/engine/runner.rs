@@ -24,7 +24,24 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Submission {
     pub(super) request: GenerationRequest,
+    pub(super) recipient: Recipient,
+}
+
+/// Where a request's events go.
+#[derive(Debug)]
+pub(super) struct Recipient {
     pub(super) events: UnboundedSender<Event>,
+    /// Lives as long as the request is its backend's: the backend's requests are counted by it.
+    pub(super) counted: Arc<()>,
+}
+
+impl Recipient {
+    /// Sends an event. A receiver that is gone has cancelled, which the next batch notices.
+    fn notify(&self, event: Event) {
+        if self.events.send(event).is_err() {
+            tracing::debug!("a request was cancelled");
+        }
+    }
 }
 
 pub(super) struct Runner {
@@ -33,7 +50,7 @@ pub(super) struct Runner {
     scheduler: Scheduler,
     batch: Batch,
     submissions: Receiver<Submission>,
-    events: BTreeMap<SequenceId, UnboundedSender<Event>>,
+    recipients: BTreeMap<SequenceId, Recipient>,
     next: u64,
     figures: Arc<Figures>,
     fault: Arc<OnceLock<EngineFault>>,
@@ -66,7 +83,7 @@ impl Runner {
             scheduler: Scheduler::new(limits, options),
             batch: Batch::new(limits.block_tokens),
             submissions,
-            events: BTreeMap::new(),
+            recipients: BTreeMap::new(),
             next: 0,
             figures,
             fault,
@@ -95,7 +112,7 @@ impl Runner {
         while self.scheduler.has_room() {
             match self.submissions.try_recv() {
                 Ok(submission) => self.accept(submission),
-                Err(_) if !self.events.is_empty() => return Work::Some,
+                Err(_) if !self.recipients.is_empty() => return Work::Some,
                 Err(TryRecvError::Empty) => return Work::None,
                 Err(TryRecvError::Disconnected) => return Work::Over,
             }
@@ -103,19 +120,19 @@ impl Runner {
         Work::Some
     }
 
-    fn accept(&mut self, Submission { request, events }: Submission) {
+    fn accept(&mut self, Submission { request, recipient }: Submission) {
         let id = SequenceId(self.next);
         self.next += 1;
         let sequence = Sequence::new(id, request);
         if self.scheduler.fits(&sequence) {
-            self.events.insert(id, events);
+            self.recipients.insert(id, recipient);
             self.scheduler.submit(sequence);
         } else {
             tracing::error!(
                 most_tokens = sequence.most_tokens(),
                 "a request was submitted that cannot ever run"
             );
-            notify(&events, Event::Failed(Failure::DoesNotFit));
+            recipient.notify(Event::Failed(Failure::DoesNotFit));
         }
     }
 
@@ -134,10 +151,11 @@ impl Runner {
 
     /// A dropped receiver is a cancelled request.
     fn drop_cancelled(&mut self) {
-        let (events, scheduler) = (&mut self.events, &mut self.scheduler);
-        if events.values().any(UnboundedSender::is_closed) {
-            events.retain(|_, sender| !sender.is_closed());
-            scheduler.remove(|id| !events.contains_key(&id));
+        let (recipients, scheduler) = (&mut self.recipients, &mut self.scheduler);
+        let is_gone = |recipient: &Recipient| recipient.events.is_closed();
+        if recipients.values().any(is_gone) {
+            recipients.retain(|_, recipient| !is_gone(recipient));
+            scheduler.remove(|id| !recipients.contains_key(&id));
         }
     }
 
@@ -162,9 +180,9 @@ impl Runner {
         let mut ended = Vec::new();
         for step in steps {
             let prefilled = self.scheduler.advance(step);
-            let (Some(sequence), Some(events)) = (
+            let (Some(sequence), Some(recipient)) = (
                 self.scheduler.get_mut(step.sequence),
-                self.events.get(&step.sequence),
+                self.recipients.get(&step.sequence),
             ) else {
                 continue;
             };
@@ -172,7 +190,7 @@ impl Runner {
                 let usage = sequence.usage();
                 self.figures.add_prompt(usage);
                 let cached = usage.cached_prompt_tokens;
-                notify(events, Event::Prefilled { cached });
+                recipient.notify(Event::Prefilled { cached });
             }
             let Some(output) = step.output else { continue };
             let id = chosen.ids[output];
@@ -183,10 +201,10 @@ impl Runner {
                 text: taken.text,
                 logprobs: vec![chosen.logprobs[output]],
             };
-            notify(events, tokens);
+            recipient.notify(tokens);
             if let Some(reason) = taken.finished {
                 let usage = sequence.usage();
-                notify(events, Event::Finished { reason, usage });
+                recipient.notify(Event::Finished { reason, usage });
                 ended.push(step.sequence);
             }
         }
@@ -209,8 +227,8 @@ impl Runner {
             // Nothing would be different the next time.
             return Err(EngineFault::BatchRefused);
         }
-        for events in failed.iter().filter_map(|id| self.events.get(id)) {
-            notify(events, Event::Failed(Failure::NotFinite));
+        for recipient in failed.iter().filter_map(|id| self.recipients.get(id)) {
+            recipient.notify(Event::Failed(Failure::NotFinite));
         }
         self.end(&failed);
         Ok(())
@@ -218,7 +236,7 @@ impl Runner {
 
     fn end(&mut self, ended: &[SequenceId]) {
         for id in ended {
-            self.events.remove(id);
+            self.recipients.remove(id);
         }
         if !ended.is_empty() {
             self.scheduler.remove(|id| ended.contains(&id));
@@ -230,13 +248,13 @@ impl Runner {
         // First of all: whoever sees a request fail, or cannot submit one, finds the reason.
         self.fault.get_or_init(|| fault);
         self.submissions.close();
-        let mut handed_back = self.events.len();
+        let mut handed_back = self.recipients.len();
         let failed = || Event::Failed(Failure::Engine(fault));
-        for events in std::mem::take(&mut self.events).into_values() {
-            notify(&events, failed());
+        for recipient in std::mem::take(&mut self.recipients).into_values() {
+            recipient.notify(failed());
         }
-        while let Some(Submission { events, .. }) = self.submissions.blocking_recv() {
-            notify(&events, failed());
+        while let Some(Submission { recipient, .. }) = self.submissions.blocking_recv() {
+            recipient.notify(failed());
             handed_back += 1;
         }
         self.scheduler.remove(|_| true);
@@ -250,13 +268,6 @@ impl Runner {
         Figures::set(&self.figures.blocks_used, self.scheduler.blocks_used());
         let preemptions = usize::try_from(self.scheduler.preemptions()).unwrap_or(usize::MAX);
         Figures::set(&self.figures.preemptions, preemptions);
-    }
-}
-
-/// Sends an event. A receiver that is gone has cancelled, which the next batch notices.
-fn notify(events: &UnboundedSender<Event>, event: Event) {
-    if events.send(event).is_err() {
-        tracing::debug!("a request was cancelled");
     }
 }
 

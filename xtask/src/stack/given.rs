@@ -5,11 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
 
 use super::{
     CHAIN, DEMO_NAMESPACES, DESCRIPTION, OPERATOR_NAMESPACE, Parts, RELEASE, Up, address, build_binaries,
-    chain, count_gpus, process, succeed,
+    chain, count_gpus, described_kubeconfig, process, succeed,
 };
 use crate::{cache, model, tools};
 
@@ -61,7 +60,7 @@ pub(super) fn up(kubeconfig: &Path, options: &Up) -> Result<Parts> {
 
 /// Refuses a cluster whose installation is somebody's farm: the demo would give it a network of simulated money.
 fn refuse_another_installation(kubeconfig: &Path, state: &Path) -> Result<()> {
-    let ours = described_kubeconfig(state)?.is_some_and(|described| described == kubeconfig);
+    let ours = last_kubeconfig(state)?.is_some_and(|described| described == kubeconfig);
     let release = Command::new(tools::helm()?)
         .args(["list", "--short", "--namespace", OPERATOR_NAMESPACE])
         .args(["--filter", &format!("^{RELEASE}$")])
@@ -84,21 +83,15 @@ fn refuse_another_installation(kubeconfig: &Path, state: &Path) -> Result<()> {
 }
 
 /// The cluster that the last `up` was for.
-fn described_kubeconfig(state: &Path) -> Result<Option<PathBuf>> {
+fn last_kubeconfig(state: &Path) -> Result<Option<PathBuf>> {
     let path = state.join(DESCRIPTION);
-    if !path.exists() {
-        return Ok(None);
-    }
-    let text = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
-    let description: Value =
-        serde_json::from_slice(&text).with_context(|| format!("read {}", path.display()))?;
-    Ok(description["kubeconfig"].as_str().map(PathBuf::from))
+    path.exists().then(|| described_kubeconfig(&path)).transpose()
 }
 
 /// Removes from the cluster what was installed there, ends the chain, and removes its state.
 pub(super) fn down() -> Result<()> {
     let state = cache::folder(FOLDER)?;
-    if let Some(kubeconfig) = described_kubeconfig(&state)? {
+    if let Some(kubeconfig) = last_kubeconfig(&state)? {
         // The chain is still there: what has a finalizer may need it.
         uninstall(&kubeconfig).with_context(|| {
             format!(

@@ -77,7 +77,11 @@ impl Driven {
     fn submit(&self, request: GenerationRequest) -> UnboundedReceiver<Event> {
         let (events, receiver) = unbounded_channel();
         // An engine that has ended takes nothing, and so drops the sender.
-        drop(self.submissions.try_send(Submission { request, events }));
+        let recipient = Recipient {
+            events,
+            counted: Arc::default(),
+        };
+        drop(self.submissions.try_send(Submission { request, recipient }));
         receiver
     }
 
