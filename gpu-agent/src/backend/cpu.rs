@@ -121,7 +121,8 @@ impl CpuOps {
     /// Normalises every row of `x`, which are those of the batch, into `out`.
     fn normalise(&mut self, x: &Tensor, norm: &Norm<'_, Self>, out: &mut Tensor) {
         let width = x.width;
-        self.faults.inspect(self.isa, x.values(), width, Bound::Squares);
+        self.faults
+            .inspect(&self.pool, self.isa, x.values(), width, Bound::Squares);
         self.scale_rows(x, norm, out);
     }
 
@@ -299,9 +300,10 @@ impl Ops for CpuOps {
             Precision::Exact => Bound::Finite,
             Precision::Fast => Bound::Half,
         };
-        self.faults.inspect(self.isa, keys.values(), keys.width, bound);
         self.faults
-            .inspect(self.isa, values.values(), values.width, bound);
+            .inspect(&self.pool, self.isa, keys.values(), keys.width, bound);
+        self.faults
+            .inspect(&self.pool, self.isa, values.values(), values.width, bound);
         cache.store(what.layer, keys, values, &self.staged.batch);
         Ok(())
     }
@@ -334,7 +336,8 @@ impl Ops for CpuOps {
         what: ProductAdd<'_, Self>,
         sum: &mut Tensor,
     ) -> Result<(), DeviceError> {
-        self.faults.inspect(self.isa, x.values(), x.width, Bound::Finite);
+        self.faults
+            .inspect(&self.pool, self.isa, x.values(), x.width, Bound::Finite);
         let Some(norm) = what.norm else {
             let mut product = output(what.matrix, None, x.rows, sum);
             product.add = true;

@@ -147,7 +147,11 @@ fn round(x: f32) -> i32 {
     reason = "must be compiled with its caller's instruction set"
 )]
 fn largest(values: &[f32; GROUP]) -> u32 {
-    let mut lanes = values.map(|value| value.to_bits() & !(1 << 31));
+    // A loop, since the array's own `map` is a call that is not compiled with this instruction set.
+    let mut lanes = [0u32; GROUP];
+    for (lane, value) in lanes.iter_mut().zip(values) {
+        *lane = value.to_bits() & !(1 << 31);
+    }
     let mut half = GROUP / 2;
     while half > 0 {
         for index in 0..half {
@@ -156,6 +160,25 @@ fn largest(values: &[f32; GROUP]) -> u32 {
         half /= 2;
     }
     lanes[0]
+}
+
+/// Sums of the first and of the second half, by halves, which vectorises.
+#[inline(always)]
+#[expect(
+    clippy::inline_always,
+    reason = "must be compiled with its caller's instruction set"
+)]
+fn sums(values: &[i32; GROUP]) -> (i32, i32) {
+    let mut lanes = *values;
+    let mut half = HALF / 2;
+    while half > 0 {
+        for index in 0..half {
+            lanes[index] += lanes[index + half];
+            lanes[HALF + index] += lanes[HALF + index + half];
+        }
+        half /= 2;
+    }
+    (lanes[0], lanes[HALF])
 }
 
 for_every_isa! {
@@ -188,10 +211,6 @@ for_every_isa! {
             for (quant, rounded) in group.quants[place].iter_mut().zip(&rounded) {
                 *quant = *rounded as i8;
             }
-            let sums = |values: &[i32; GROUP]| {
-                let (first, second) = values.split_at(HALF);
-                (first.iter().sum::<i32>(), second.iter().sum::<i32>())
-            };
             let (first, second) = sums(&rounded);
             group.starts[0][place] = first * -ZERO;
             group.starts[1][place] = second * -ZERO;

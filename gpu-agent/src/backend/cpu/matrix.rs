@@ -9,6 +9,7 @@ use super::{
     Isa, Precision, Tensor,
     activations::Activations,
     elementwise::dot,
+    isa::for_every_isa,
     packed::{self, Arena, Packed, ROWS},
     pool::{Parts, Pool},
 };
@@ -152,6 +153,27 @@ pub(super) fn multiply(
     });
 }
 
+for_every_isa! {
+    /// Puts sums of each token at 16 rows from `first` on.
+    fn write_whole(target: &Target<'_>, first: usize, sums: &[[f32; ROWS]]) {
+        let rows = target.matrix.rows();
+        let bias = target.bias.and_then(|bias| bias[first..].first_chunk::<ROWS>());
+        for (token, sums) in sums.iter().enumerate() {
+            // SAFETY: every group belongs to one chunk, and these rows to one group.
+            let out = unsafe { target.out.part(token * rows + first, ROWS) };
+            let Some(out) = out.first_chunk_mut::<ROWS>() else { return };
+            let mut products = *sums;
+            if let Some(bias) = bias {
+                products.iter_mut().zip(bias).for_each(|(product, bias)| *product += bias);
+            }
+            if target.add {
+                products.iter_mut().zip(&*out).for_each(|(product, before)| *product = before + *product);
+            }
+            *out = products;
+        }
+    }
+}
+
 impl Target<'_> {
     /// Groups of 16 rows.
     fn groups(&self) -> usize {
@@ -168,8 +190,12 @@ impl Target<'_> {
         room: &mut packed::Room,
     ) {
         packed.multiply(isa, group, activations, tokens, room);
-        for (token, sums) in room.sums().enumerate().take(tokens) {
-            self.write(token, group * ROWS, sums);
+        let (first, sums) = (group * ROWS, &room.sums()[..tokens]);
+        if first + ROWS <= self.matrix.rows() {
+            return write_whole(isa, self, first, sums);
+        }
+        for (token, sums) in sums.iter().enumerate() {
+            self.write(token, first, sums);
         }
     }
 

@@ -1,6 +1,6 @@
 //! Which rows of a step hold what is no finite number.
 
-use super::{Isa, isa::for_every_isa};
+use super::{Isa, isa::for_every_isa, pool::Pool, rows::each_row};
 use crate::backend::error::NumberError;
 
 /// What a row must stay within.
@@ -55,11 +55,12 @@ impl Faults {
     }
 
     /// Notes rows of `[rows, width]` that hold what is out of bounds.
-    pub(super) fn inspect(&mut self, isa: Isa, values: &[f32], width: usize, bound: Bound) {
+    pub(super) fn inspect(&mut self, pool: &Pool, isa: Isa, values: &[f32], width: usize, bound: Bound) {
         let limit = bound.bits(width);
-        for (fault, row) in self.rows.iter_mut().zip(values.chunks_exact(width)) {
-            *fault |= largest_bits(isa, row) >= limit;
-        }
+        let rows = self.rows.len().min(values.len() / width);
+        each_row(pool, &mut self.rows[..rows], 1, |row, fault| {
+            fault[0] |= largest_bits(isa, &values[row * width..][..width]) >= limit;
+        });
     }
 
     /// As [`Faults::inspect`] where row `i` is that of number `rows[i]` in the batch.
@@ -95,6 +96,8 @@ impl Faults {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroUsize;
+
     use super::*;
 
     #[test]
@@ -105,19 +108,20 @@ mod tests {
             [1.0, f32::NEG_INFINITY],
             [f32::MAX, f32::MIN],
         ];
+        let pool = Pool::start(NonZeroUsize::MIN).expect("threads start");
         for isa in [Isa::Scalar, Isa::detect()] {
             let mut faults = Faults::default();
             faults.clear(4);
-            faults.inspect(isa, rows.as_flattened(), 2, Bound::Finite);
+            faults.inspect(&pool, isa, rows.as_flattened(), 2, Bound::Finite);
             assert_eq!(faults.check().map_err(|error| error.rows), Err(vec![1, 2]));
             faults.clear(4);
-            faults.inspect(isa, &[1.0, 65_519.0, -65_520.0, 0.0], 1, Bound::Half);
+            faults.inspect(&pool, isa, &[1.0, 65_519.0, -65_520.0, 0.0], 1, Bound::Half);
             assert_eq!(faults.check().map_err(|error| error.rows), Err(vec![2]));
             faults.clear(4);
             faults.inspect_some(isa, &[1.0, f32::NAN], 1, &[1, 3], Bound::Finite);
             assert_eq!(faults.check().map_err(|error| error.rows), Err(vec![3]));
             faults.clear(2);
-            faults.inspect(isa, &[1e19, 1.0, 1.4e19, 0.0], 2, Bound::Squares);
+            faults.inspect(&pool, isa, &[1e19, 1.0, 1.4e19, 0.0], 2, Bound::Squares);
             assert_eq!(faults.check().map_err(|error| error.rows), Err(vec![1]));
         }
     }

@@ -61,8 +61,8 @@ impl Default for Room {
 
 impl Room {
     /// Sums of the row group that was multiplied last, of each token.
-    pub(super) fn sums(&self) -> impl Iterator<Item = &[f32; ROWS]> {
-        self.sums.as_flattened().iter()
+    pub(super) fn sums(&self) -> &[[f32; ROWS]] {
+        self.sums.as_flattened()
     }
 }
 

@@ -7,11 +7,11 @@ const ROWS_PER_CHUNK: usize = 8;
 
 /// Calls `work(row, values)` for every row of `[rows, width]`.
 #[expect(unsafe_code, reason = "threads write disjoint rows")]
-pub(super) fn each_row(
+pub(super) fn each_row<T: Send>(
     pool: &Pool,
-    values: &mut [f32],
+    values: &mut [T],
     width: usize,
-    work: impl Fn(usize, &mut [f32]) + Sync,
+    work: impl Fn(usize, &mut [T]) + Sync,
 ) {
     let rows = values.len() / width;
     let parts = Parts::new(values);

@@ -25,7 +25,7 @@ fn ops(precision: Precision) -> CpuOps {
 
 fn wave(rows: usize, width: usize, step: f32) -> Tensor {
     let mut tensor = Tensor::new(rows, width);
-    for (index, value) in tensor.values.iter_mut().enumerate() {
+    for (index, value) in tensor.resize(rows).iter_mut().enumerate() {
         *value = (f32::from(u16::try_from(index).expect("small")) * step).sin();
     }
     tensor
@@ -61,7 +61,7 @@ fn attend(precision: Precision, attention: Attention, steps: &[usize], blocks: [
 /// Some rows of a tensor.
 fn rows(whole: &Tensor, first: usize, count: usize) -> Tensor {
     let mut part = Tensor::new(count, whole.width);
-    part.values
+    part.resize(count)
         .copy_from_slice(&whole.values()[first * whole.width..][..count * whole.width]);
     part
 }
@@ -177,10 +177,10 @@ fn attention_is_bit_for_bit_the_same_in_chunks_and_in_other_blocks() {
 fn a_sequence_ignores_what_an_earlier_one_left_in_its_blocks() {
     let mut ops = ops(Precision::Exact);
     let mut cache = ops.cache(SHAPE).expect("memory");
-    let poison = || Tensor {
-        values: vec![f32::NAN; BLOCK_TOKENS * 12],
-        rows: BLOCK_TOKENS,
-        width: 12,
+    let poison = || {
+        let mut tensor = Tensor::new(BLOCK_TOKENS, 12);
+        tensor.resize(BLOCK_TOKENS).fill(f32::NAN);
+        tensor
     };
     let mut batch = Batch::new(BLOCK_TOKENS);
     batch.push(&[0; BLOCK_TOKENS], 0, &[4]);
@@ -200,7 +200,7 @@ fn rows_whose_keys_are_no_numbers_are_named() {
     let mut batch = Batch::new(BLOCK_TOKENS);
     batch.push(&[0, 0, 0], 0, &[4]);
     let mut keys = wave(3, 12, 0.3);
-    keys.values[12] = 70_000.0;
+    keys.resize(3)[12] = 70_000.0;
     let inputs = [keys, wave(3, 12, 0.1), wave(3, QUERY_WIDTH, 0.2)];
     compute(&mut ops, &mut cache, &batch, PLAIN, inputs);
     let error = ops.finish().expect_err("half precision ends at 65,504");

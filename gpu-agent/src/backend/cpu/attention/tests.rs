@@ -15,7 +15,7 @@ const CASES: [Case; 6] = [
 
 fn wave(rows: usize, width: usize, step: f32) -> Tensor {
     let mut tensor = Tensor::new(rows, width);
-    for (index, value) in tensor.values.iter_mut().enumerate() {
+    for (index, value) in tensor.resize(rows).iter_mut().enumerate() {
         let place = f32::from(u16::try_from(index % 50_021).expect("small"));
         *value = (place * step).sin() * 2.0;
     }
@@ -24,8 +24,8 @@ fn wave(rows: usize, width: usize, step: f32) -> Tensor {
 
 fn rows(of: &Tensor, range: Range<usize>) -> Tensor {
     let mut part = Tensor::new(range.len(), of.width);
-    part.values
-        .copy_from_slice(&of.values[range.start * of.width..range.end * of.width]);
+    part.resize(range.len())
+        .copy_from_slice(&of.values()[range.start * of.width..range.end * of.width]);
     part
 }
 
@@ -95,7 +95,7 @@ fn defined(case: Case, precision: Precision) -> Vec<f32> {
     let (heads, per_key, head_size, tokens, window, soft_cap) = case;
     let stored = |mut of: Tensor| {
         if precision == Precision::Fast {
-            for value in &mut of.values {
+            for value in of.resize(tokens) {
                 *value = half::f16::from_f32(*value).to_f32();
             }
         }
@@ -108,7 +108,7 @@ fn defined(case: Case, precision: Precision) -> Vec<f32> {
         scale: 0.17,
         soft_cap,
     };
-    let mut result = vec![0.0; queries.values.len()];
+    let mut result = vec![0.0; queries.values().len()];
     for (index, out) in result.chunks_exact_mut(head_size).enumerate() {
         let (token, head) = (
             index / (heads * per_key),

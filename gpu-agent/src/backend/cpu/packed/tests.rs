@@ -132,7 +132,7 @@ fn every_instruction_set_multiplies_like_the_definition_bit_for_bit() {
                     let mut room = Room::default();
                     for group in 0..rows.div_ceil(ROWS) {
                         packed.multiply(isa, group, &activations, tokens, &mut room);
-                        for (token, sums) in room.sums().take(tokens).enumerate() {
+                        for (token, sums) in room.sums().iter().take(tokens).enumerate() {
                             for (row, sum) in (group * ROWS..rows).zip(sums) {
                                 let expected = product(&weights[row], &groups[token], fine);
                                 assert!(
