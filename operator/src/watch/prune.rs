@@ -175,7 +175,7 @@ mod tests {
             },
             "status": {"containerStatuses": [
                 {"name": "agent", "image": "i", "imageID": "", "ready": false, "restartCount": 1,
-                 "state": {"terminated": {"exitCode": 1, "message": "cannot read /models/ab.gguf"}}}]},
+                 "state": {"terminated": {"exitCode": 78, "message": "error: ModelUnreadable: cannot read /models/ab.gguf"}}}]},
         }))
         .unwrap();
         let now = Timestamp::UNIX_EPOCH;
