@@ -222,6 +222,10 @@ reasons!(
         EarlierResults: false,
         /// No provider in the namespace offers the model.
         ModelUnknown: false,
+        /// The provider is of another namespace and does not allow this one, or does not exist.
+        ProviderNotGranted: false,
+        /// `spec.providerRef` is not the provider that the channel pays.
+        ProviderMismatch: false,
         /// The referenced channel does not exist.
         ChannelNotFound: false,
         /// `billing.maxNano` is below the least that the requests cost.
@@ -353,6 +357,8 @@ reasons!(
         WrongNetwork: false,
         /// The referenced provider does not exist.
         ProviderNotFound: false,
+        /// The provider is of another namespace and does not allow this one, or does not exist.
+        ProviderNotGranted: false,
         /// An older channel uses the same contract, and one contract has one ledger.
         ContractInUse: false,
         /// `spec.binding` is not the payer's signature over this contract, namespace and name.

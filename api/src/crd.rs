@@ -23,7 +23,7 @@ pub use agreement::{AgreedTerms, Agreement, MaxPrices, PriceExcess};
 pub use channel::{PaymentChannel, PaymentChannelSpec, PaymentChannelStatus};
 pub use job::{InferenceJob, InferenceJobSpec, InferenceJobStatus};
 pub use provider::{CocoonProvider, CocoonProviderSpec, CocoonProviderStatus};
-pub use reference::{KeyReference, LocalReference};
+pub use reference::{FullName, KeyReference, LocalReference, ProviderReference};
 pub use settlement::{Settlement, SettlementSpec, SettlementStatus};
 
 /// The four definitions as they are installed, ordered by name.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
+use cocoon_api::{crd::ProviderReference, names::is_object_name};
 use k8s_openapi::NamespaceResourceScope;
 use kube::{
     Api, Client, Config, Resource,
@@ -87,12 +88,37 @@ impl Cluster {
         Ok(Self { client, namespace })
     }
 
+    /// Objects of a kind in another namespace.
+    pub fn api_in<K>(&self, namespace: &str) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+
     /// Objects of a kind in the namespace.
     pub fn api<K>(&self) -> Api<K>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
     {
         Api::namespaced(self.client.clone(), &self.namespace)
+    }
+}
+
+/// A provider as a person names it: `NAME` in the namespace of the command, or `NAMESPACE/NAME`.
+pub fn provider(text: &str) -> Result<ProviderReference, String> {
+    let (namespace, name) = match text.split_once('/') {
+        Some((namespace, name)) => (Some(namespace), name),
+        None => (None, text),
+    };
+    let parts = namespace.into_iter().chain([name]);
+    if parts.clone().all(is_object_name) && namespace.is_none_or(|namespace| !namespace.contains('.')) {
+        Ok(ProviderReference {
+            name: name.to_owned(),
+            namespace: namespace.map(str::to_owned),
+        })
+    } else {
+        Err("must be NAME or NAMESPACE/NAME".to_owned())
     }
 }
 

@@ -88,6 +88,10 @@ mod tests {
             "channel rebuild payer --dry-run --receipts a.jsonl --receipts b.jsonl",
             "results job -o receipts",
             "status -A",
+            "status --provider farm/gpus",
+            "channel open payer -n team --provider farm/gpus --deposit 1 --cap 0.9",
+            "channel open payer --provider farm/gpus --payee EQBvW8Z5huBkMJYdnfAEM5JqTNkuWX3diqYENkWsIL0XggGG --network mainnet --deposit 1 --cap 1",
+            "run --model m --free --provider farm/gpus Hello",
             "--context test status",
         ] {
             let words = ["kubectl-cocoon"].into_iter().chain(line.split(' '));

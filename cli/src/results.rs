@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
 use cocoon_api::{
     NanoTon,
-    crd::{CocoonProvider, InferenceJob, PaymentChannel},
+    crd::{CocoonProvider, FullName, InferenceJob, PaymentChannel},
     names::{JOB_UID_ANNOTATION, RECEIPTS_KEY, RESULTS_KEY, UNDELIVERED_KEY},
 };
 use cocoon_ton::Address;
@@ -118,7 +118,7 @@ async fn examine(job: &InferenceJob, text: &Text, cluster: &Cluster) -> Result<(
     let wallet = wallet(job, cluster).await?;
     if wallet.is_none() && contract.is_some() {
         eprintln!(
-            "the provider of job {name} is gone: whether its wallet signed for the agents is not checked"
+            "the provider of job {name} is gone or may not be read: whether its wallet signed for the agents is not checked"
         );
     }
     let expected = Expectations::of(job, contract, wallet.as_ref(), requests);
@@ -170,15 +170,19 @@ async fn contract(job: &InferenceJob, cluster: &Cluster) -> Result<Option<String
     Ok(found.map(|channel| channel.spec.contract_address))
 }
 
-/// Address of the wallet of the provider that works on the job. Nothing where the provider is gone.
+/// Address of the wallet of the provider that works on the job. Nothing where the provider is gone or closed to this user.
 async fn wallet(job: &InferenceJob, cluster: &Cluster) -> Result<Option<Address>> {
     let agreed = job.status.as_ref().and_then(|status| status.agreed.as_ref());
     let Some(agreed) = agreed else {
         return Ok(None);
     };
-    let providers: Api<CocoonProvider> = cluster.api();
-    let found = providers.get_opt(&agreed.provider).await;
-    let found = found.asked(|| format!("read CocoonProvider {}", agreed.provider))?;
+    let FullName { namespace, name } = FullName::parse(&agreed.provider, &cluster.namespace);
+    let providers: Api<CocoonProvider> = cluster.api_in(&namespace);
+    let found = match providers.get_opt(&name).await {
+        // Payers need no rights in a farm's namespace.
+        Err(kube::Error::Api(status)) if status.code == 403 => return Ok(None),
+        found => found.asked(|| format!("read CocoonProvider {}", agreed.provider))?,
+    };
     let parse = |provider: CocoonProvider| {
         let text = provider.spec.payout.address;
         let address = text.parse();

@@ -15,7 +15,7 @@ use clap::Args;
 use cocoon_api::{
     NanoTon,
     conditions::{Complete, Reason as _, Settled},
-    crd::InferenceJob,
+    crd::{InferenceJob, ProviderReference},
     names::REQUESTS_KEY,
 };
 use kube::{Api, ResourceExt as _, api::PostParams};
@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 use crate::{
     amount,
     channel::PayerArguments,
-    kubernetes::{Asked as _, Cluster, FIELD_MANAGER},
+    kubernetes::{self, Asked as _, Cluster, FIELD_MANAGER},
     results,
 };
 use steps::Steps;
@@ -53,9 +53,12 @@ pub struct Arguments {
 /// A job from the command line.
 #[derive(Debug, Args)]
 struct JobArguments {
-    /// Model, as a provider in the namespace offers it.
+    /// Model, as the provider offers it.
     #[arg(long, value_name = "NAME", requires = "prompts")]
     model: Option<String>,
+    /// The provider that is asked; otherwise the one that the channel pays, or any of the namespace for a job that is free.
+    #[arg(long, value_name = "[NAMESPACE/]NAME", conflicts_with = "filename", value_parser = kubernetes::provider)]
+    provider: Option<ProviderReference>,
     /// Payment channel that pays.
     #[arg(long, value_name = "NAME", requires = "max", required_unless_present_any = ["free", "filename"], conflicts_with = "filename")]
     channel: Option<String>,
@@ -175,6 +178,7 @@ impl JobArguments {
     fn into_job(self, name: &str, secret: &str) -> Result<InferenceJob> {
         let Self {
             model,
+            provider,
             channel,
             max,
             step,
@@ -203,6 +207,7 @@ impl JobArguments {
             "metadata": {"name": name},
             "spec": {
                 "model": model,
+                "providerRef": provider,
                 "endpoint": if chat { "/v1/chat/completions" } else { "/v1/completions" },
                 "input": {"secretRef": {"name": secret, "key": REQUESTS_KEY}},
                 "parameters": {"maxTokens": max_tokens, "temperature": temperature, "seed": seed},

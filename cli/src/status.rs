@@ -5,14 +5,15 @@ mod report;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
-use cocoon_api::crd::{CocoonProvider, InferenceJob};
+use cocoon_api::crd::{CocoonProvider, FullName, InferenceJob, ProviderReference};
+use cocoon_core::placement::demand::chosen;
 use jiff::Zoned;
 use k8s_openapi::NamespaceResourceScope;
 use kube::{Api, Resource, api::ListParams};
 use serde::de::DeserializeOwned;
 
 use crate::{
-    kubernetes::{self, Cluster},
+    kubernetes::{self, Asked as _, Cluster},
     output::{self, Format},
 };
 use report::Report;
@@ -26,6 +27,9 @@ pub struct Arguments {
     /// All namespaces.
     #[arg(long, short = 'A')]
     all_namespaces: bool,
+    /// This provider alone, and its jobs in the namespace: a payer sees the farm that serves it.
+    #[arg(long, value_name = "[NAMESPACE/]NAME", value_parser = kubernetes::provider)]
+    provider: Option<ProviderReference>,
     /// Output format.
     #[arg(long, short, value_enum, default_value_t)]
     output: Format,
@@ -33,8 +37,15 @@ pub struct Arguments {
 
 /// Prints providers, their models and the jobs that wait.
 pub async fn run(arguments: Arguments, cluster: &Cluster) -> Result<()> {
-    let providers: Vec<CocoonProvider> = list(arguments.all_namespaces, cluster, "CocoonProviders").await?;
-    let jobs: Vec<InferenceJob> = list(arguments.all_namespaces, cluster, "InferenceJobs").await?;
+    let mut jobs: Vec<InferenceJob> = list(arguments.all_namespaces, cluster, "InferenceJobs").await?;
+    let providers: Vec<CocoonProvider> = match &arguments.provider {
+        None => list(arguments.all_namespaces, cluster, "CocoonProviders").await?,
+        Some(reference) => {
+            let full_name = reference.full_name(&cluster.namespace);
+            jobs.retain(|job| chosen(job).as_ref() == Some(&full_name));
+            vec![one(&full_name, cluster).await?]
+        }
+    };
     let now = Zoned::now();
     let today = now
         .start_of_day()
@@ -54,6 +65,14 @@ pub async fn run(arguments: Arguments, cluster: &Cluster) -> Result<()> {
         }
         Format::Table => output::print(&report.render(arguments.all_namespaces)),
     }
+}
+
+async fn one(provider: &FullName, cluster: &Cluster) -> Result<CocoonProvider> {
+    let FullName { namespace, name } = provider;
+    let api: Api<CocoonProvider> = cluster.api_in(namespace);
+    let found = api.get_opt(name).await;
+    let found = found.asked(|| format!("read CocoonProvider {provider}"))?;
+    found.with_context(|| format!("no CocoonProvider {name} in namespace {namespace}"))
 }
 
 async fn list<K>(all: bool, cluster: &Cluster, what: &str) -> Result<Vec<K>>

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use cocoon_api::{
-    agent::{GPU_EXIT_STATUS, GpuFault},
+    agent::{GPU_EXIT_STATUS, GpuFault, START_EXIT_STATUS, StartFault},
     names,
 };
 use k8s_openapi::{
@@ -61,7 +61,8 @@ pub enum AgentState {
     VolumesMissing(String),
     /// It cannot use the GPUs that it was given, and ends.
     GpuUnusable(GpuFault),
-    /// Its container ends, or cannot be made; the last words of the agent, or the kubelet's.
+    /// Its container ends, or cannot be made: what the code means with which it ended, or the kubelet's words. An agent's own words
+    /// may hold anything and are not repeated.
     Crashing(String),
     /// Being deleted; it may still answer.
     Terminating,
@@ -115,11 +116,7 @@ fn state(pod: &Pod, now: Timestamp) -> AgentState {
         .container_statuses
         .iter()
         .flatten()
-        .find_map(container_failure)
-        .map(|failure| match failure {
-            AgentState::Crashing(words) => AgentState::Crashing(model_file::named_in(&words, pod)),
-            other => other,
-        })
+        .find_map(|container| container_failure(container, pod))
         .or_else(|| volumes::missing(pod, now).map(AgentState::VolumesMissing))
         .unwrap_or(AgentState::Starting)
 }
@@ -137,7 +134,7 @@ fn condition(status: &PodStatus, type_: &str) -> Option<(bool, String)> {
     Some((found.status == "True", found.message.clone().unwrap_or_default()))
 }
 
-fn container_failure(container: &ContainerStatus) -> Option<AgentState> {
+fn container_failure(container: &ContainerStatus, pod: &Pod) -> Option<AgentState> {
     let waiting = container.state.as_ref().and_then(|state| state.waiting.as_ref());
     let reason = waiting.and_then(|waiting| waiting.reason.as_deref());
     let kubelet = waiting
@@ -158,21 +155,32 @@ fn container_failure(container: &ContainerStatus) -> Option<AgentState> {
     let Some(ended) = ended else {
         return (reason == Some(CRASH_LOOP)).then(|| AgentState::Crashing(said(CRASH_LOOP, kubelet)));
     };
-    let words = ended
-        .message
-        .as_deref()
-        .map(str::trim)
-        .filter(|words| !words.is_empty());
-    if let Some(fault) = words
-        .filter(|_| ended.exit_code == GPU_EXIT_STATUS)
-        .and_then(GpuFault::of_last_words)
-    {
-        return Some(AgentState::GpuUnusable(fault));
-    }
-    Some(AgentState::Crashing(match words {
-        Some(words) => words.to_owned(),
-        None => format!("the agent ended with exit code {}", ended.exit_code),
-    }))
+    let words = ended.message.as_deref().unwrap_or_default();
+    let fault = match ended.exit_code {
+        GPU_EXIT_STATUS => GpuFault::of_last_words(words).map(AgentState::GpuUnusable),
+        START_EXIT_STATUS => {
+            StartFault::of_last_words(words).map(|fault| AgentState::Crashing(refused(fault, pod)))
+        }
+        _ => None,
+    };
+    Some(fault.unwrap_or_else(|| AgentState::Crashing(logged(ended.exit_code, pod))))
+}
+
+/// What a code means to the farm, which knows the model's file by where it lies.
+fn refused(fault: StartFault, pod: &Pod) -> String {
+    let name = pod.metadata.name.as_deref().unwrap_or_default();
+    let file = model_file::origin(pod).filter(|_| fault.is_of_file());
+    let file = file.map_or_else(String::new, |origin| format!("; the file is {origin}"));
+    format!("agent {name} ends with {}: {}{file}", fault.word(), fault.words())
+}
+
+/// An end without a code; the agent's log, which only the farm reads, says more.
+fn logged(exit_code: i32, pod: &Pod) -> String {
+    let name = pod.metadata.name.as_deref().unwrap_or_default();
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+    format!(
+        "agent {name} ended with exit code {exit_code}: `kubectl logs --previous -n {namespace} {name}` shows its last words"
+    )
 }
 
 /// The kubelet's reason, with its words where it has any.

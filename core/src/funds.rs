@@ -19,7 +19,7 @@ mod words;
 
 pub use contract::Contender;
 pub use coverage::{
-    CLAIM_SECONDS, Cover, Coverage, MAX_LOOK_SECONDS, claim, consents_to_free, is_behind, redeemable,
+    CLAIM_SECONDS, Cover, Coverage, MAX_LOOK_SECONDS, claim, consents_to_free, is_behind, owes, redeemable,
 };
 pub use departure::{Departure, Leaving, SETTLE_SECONDS, depart};
 pub use evidence::{MAX_KEPT, MIN_VOUCHER_SECONDS, evidence};
@@ -28,6 +28,7 @@ pub use facts::{
 };
 pub use standing::{Standing, judge};
 pub use steps::allowance;
+pub use words::not_granted;
 
 #[cfg(test)]
 mod tests;

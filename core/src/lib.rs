@@ -6,6 +6,7 @@
 pub mod agents;
 pub mod duration;
 pub mod funds;
+pub mod grant;
 pub mod inventory;
 pub mod job;
 pub mod ledger;

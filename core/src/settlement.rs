@@ -15,13 +15,13 @@ mod policy;
 mod retention;
 mod sender;
 
-pub use candidate::{Candidate, Urgency};
+pub use candidate::{Candidate, Urgency, pays};
 pub use decide::{
     Decision, MAX_COVERED_JOBS, MAX_REDEEMS, Setback, Wait, decide, is_worth_it, least_urgent, retry_at,
     still_claimable,
 };
 pub use earnings::{confirmed, earnings, health, steps};
-pub use history::{ended_at, has_ended, next_name, setbacks, state};
+pub use history::{ended_at, has_ended, next_name, setbacks, signed_by, state};
 pub use outlook::{Dues, outlook};
 pub use policy::{FeeRatio, Policy, PolicyError, REDEEM_FEE, ruling, terms};
 pub use retention::{Ended, KEEP_NEWEST, KEEP_SECONDS, superfluous};

@@ -108,21 +108,32 @@ fn key(namespace: &str, purpose: &str) -> Result<(String, SecretKey)> {
 }
 
 impl<'a> Farm<'a> {
-    /// Funds both wallets and applies the provider.
-    pub async fn start(stack: &'a Stack, namespace: &str, offer: &Offer) -> Result<Farm<'a>> {
-        let (wallet_text, wallet_key) = key(namespace, "farm")?;
+    /// A payer alone, in its own namespace, with coins: the provider is of another one.
+    pub async fn payer(stack: &'a Stack, namespace: &str) -> Result<Farm<'a>> {
+        let farm = Self::of(stack, namespace)?;
+        stack.give(&farm.payer, ton("20")).await?;
+        Ok(farm)
+    }
+
+    fn of(stack: &'a Stack, namespace: &str) -> Result<Farm<'a>> {
+        let (_, wallet_key) = key(namespace, "farm")?;
         let (payer_key, payer_secret) = key(namespace, "payer")?;
         let wallet = Wallet::new(wallet_key.public_key(), &stack.network()).address();
         let payer = Wallet::new(payer_secret.public_key(), &stack.network()).address();
-        let farm = Farm {
+        Ok(Farm {
             stack,
             namespace: namespace.to_owned(),
             wallet,
             payer_key,
             payer,
-        };
-        stack.give(&wallet, ton("1")).await?;
-        stack.give(&payer, ton("20")).await?;
+        })
+    }
+
+    /// Funds both wallets and applies the provider.
+    pub async fn start(stack: &'a Stack, namespace: &str, offer: &Offer) -> Result<Farm<'a>> {
+        let farm = Self::payer(stack, namespace).await?;
+        let (wallet_text, _) = key(namespace, "farm")?;
+        stack.give(&farm.wallet, ton("1")).await?;
         let text = offer.wallet_text.clone().unwrap_or(wallet_text);
         let secret: Secret = serde_json::from_value(
             json!({"metadata": {"name": "farm-wallet"}, "stringData": {"key": text}}),
@@ -191,6 +202,12 @@ impl<'a> Farm<'a> {
 
     /// Opens the payer's channel and waits until it can be used.
     pub async fn open_channel(&self, deposit: &str, cap: &str) -> Result<()> {
+        self.open_channel_toward(PROVIDER, deposit, cap).await?;
+        self.channel_ready().await
+    }
+
+    /// Opens the payer's channel toward a provider, which may be of another namespace, and waits for nothing.
+    pub async fn open_channel_toward(&self, provider: &str, deposit: &str, cap: &str) -> Result<()> {
         let arguments = [
             "channel",
             "open",
@@ -198,13 +215,18 @@ impl<'a> Farm<'a> {
             "--namespace",
             &self.namespace,
             "--provider",
-            PROVIDER,
+            provider,
             "--deposit",
             deposit,
             "--cap",
             cap,
         ];
         self.stack.plugin(&arguments, &self.payer_key).await?;
+        Ok(())
+    }
+
+    /// Waits until the payer's channel can be used.
+    pub async fn channel_ready(&self) -> Result<()> {
         let is_ready = |channel: &PaymentChannel| {
             channel
                 .status

@@ -6,12 +6,14 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use cocoon_api::{
-    agent::{GPU_EXIT_STATUS, GpuFault},
+    agent::{GPU_EXIT_STATUS, GpuFault, START_EXIT_STATUS, StartFault},
     panics,
 };
 use gpu_agent::{
     backend::{AllocationError, DeviceError, ForwardError, ReserveError, cuda::error::OpenError},
-    model::decoder::plan::PlanError,
+    http::TlsError,
+    model::decoder::{LoadError, plan::PlanError},
+    weights::file::ModelError,
 };
 
 /// The agent of a farm: loads one model, serves it, meters it.
@@ -43,12 +45,16 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // One line: Kubernetes repeats it as the reason why the container ended.
-            let Some(fault) = error.chain().find_map(gpu_fault) else {
+            let (word, status) = if let Some(fault) = error.chain().find_map(gpu_fault) {
+                (fault.word(), GPU_EXIT_STATUS)
+            } else if let Some(fault) = error.chain().find_map(start_fault) {
+                (fault.word(), START_EXIT_STATUS)
+            } else {
                 eprintln!("error: {error:#}");
                 return ExitCode::FAILURE;
             };
-            eprintln!("error: {}: {error:#}", fault.word());
-            ExitCode::from(u8::try_from(GPU_EXIT_STATUS).unwrap_or(u8::MAX))
+            eprintln!("error: {word}: {error:#}");
+            ExitCode::from(u8::try_from(status).unwrap_or(u8::MAX))
         }
     }
 }
@@ -71,6 +77,21 @@ fn gpu_fault(error: &(dyn std::error::Error + 'static)) -> Option<GpuFault> {
     }
     let direct = error.downcast_ref().map(device);
     direct.or_else(|| error.downcast_ref().map(allocation))
+}
+
+/// What an error says of the files that an agent is given.
+fn start_fault(error: &(dyn std::error::Error + 'static)) -> Option<StartFault> {
+    let of_model = |error: &ModelError| match error {
+        ModelError::Io { .. } => StartFault::ModelUnreadable,
+        ModelError::Header { .. } => StartFault::ModelMalformed,
+        ModelError::Digest { .. } => StartFault::ModelDigest,
+        ModelError::Architecture { .. } => StartFault::ModelUnsupported,
+    };
+    if let Some(LoadError::Model(error)) = error.downcast_ref() {
+        return Some(of_model(error));
+    }
+    let of_files = || error.downcast_ref::<TlsError>().map(|_| StartFault::TlsUnusable);
+    error.downcast_ref().map(of_model).or_else(of_files)
 }
 
 fn run(command: Command) -> anyhow::Result<()> {

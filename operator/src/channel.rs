@@ -22,14 +22,19 @@ use std::{sync::Arc, time::Duration};
 
 use cocoon_api::{
     conditions::{self, Funded, Reason as _},
-    crd::PaymentChannel,
+    crd::{FullName, PaymentChannel},
     names::SETTLEMENT_FINALIZER,
 };
-use cocoon_core::settlement::has_ended;
+use cocoon_core::settlement::{has_ended, pays};
 use futures::{StreamExt as _, stream};
 use kube::{
     Api, ResourceExt as _,
-    runtime::{Controller, controller::Action, reflector::ObjectRef, watcher::Event},
+    runtime::{
+        Controller,
+        controller::Action,
+        reflector::{ObjectRef, Store},
+        watcher::Event,
+    },
 };
 use tokio_util::sync::CancellationToken;
 
@@ -82,8 +87,8 @@ pub async fn run(ctx: Arc<Context>, stop: CancellationToken) {
         .await;
 }
 
-/// Wakes channels whose specification or finalizers changed, whose contract has another holder, and which an ended settlement
-/// claims.
+/// Wakes channels whose specification or finalizers changed, whose contract has another holder, which an ended settlement claims,
+/// and which a provider of another namespace may allow or forbid by now.
 fn listen(ctx: &Arc<Context>, wakes: &Arc<Wakes<PaymentChannel>>) {
     let (holders, own) = (ctx.clone(), wakes.clone());
     ctx.watches.channels.listen(move |event, before| {
@@ -101,11 +106,49 @@ fn listen(ctx: &Arc<Context>, wakes: &Arc<Wakes<PaymentChannel>>) {
         if let Event::InitApply(settlement) | Event::Apply(settlement) | Event::Delete(settlement) = event
             && has_ended(settlement)
         {
-            let namespace = settlement.namespace().unwrap_or_default();
+            let home = settlement.namespace().unwrap_or_default();
             let redeems = settlement.spec.redeems.iter();
-            own.wake_all(redeems.map(|redeem| ObjectRef::new(&redeem.channel).within(&namespace)));
+            own.wake_all(redeems.map(|redeem| {
+                let FullName { namespace, name } = redeem.full_name(&home);
+                ObjectRef::new(&name).within(&namespace)
+            }));
         }
     });
+    let (own, channels) = (wakes.clone(), ctx.watches.channels.reader());
+    ctx.watches.providers.listen(move |event, before| {
+        if let Event::Apply(provider) | Event::Delete(provider) = event
+            && (before.is_none_or(|before| before.metadata.generation != provider.metadata.generation)
+                || matches!(event, Event::Delete(_)))
+        {
+            let changed = FullName::of(provider);
+            own.wake_all(elsewhere(&channels, |channel| pays(channel) == changed));
+        }
+    });
+    let (own, channels) = (wakes.clone(), ctx.watches.channels.reader());
+    ctx.watches.namespaces.listen(move |event, before| {
+        if let Event::Apply(namespace) = event
+            && before.is_none_or(|before| before.labels() != namespace.labels())
+        {
+            let name = namespace.metadata.name.as_ref();
+            own.wake_all(elsewhere(&channels, |channel| {
+                channel.metadata.namespace.as_ref() == name
+            }));
+        }
+    });
+}
+
+/// Channels whose provider is of another namespace, and that `concerned` holds for: what allows them is elsewhere, too.
+fn elsewhere(
+    channels: &Store<PaymentChannel>,
+    concerned: impl Fn(&PaymentChannel) -> bool,
+) -> Vec<ObjectRef<PaymentChannel>> {
+    let is_elsewhere =
+        |channel: &PaymentChannel| Some(&pays(channel).namespace) != channel.metadata.namespace.as_ref();
+    let found = channels.state_filter(|channel| is_elsewhere(channel) && concerned(channel));
+    found
+        .iter()
+        .map(|channel| ObjectRef::from_obj(&**channel))
+        .collect()
 }
 
 /// What of a channel others than this operator write.

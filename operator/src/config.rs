@@ -4,6 +4,8 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::Parser;
 
+use crate::scope::Scope;
+
 /// Reconciles Cocoon resources, dispatches jobs to GPU agents and settles usage in TON.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "cocoon-operator", version)]
@@ -14,9 +16,9 @@ pub struct Config {
     /// Name of this process in the lease.
     #[arg(long, env = "POD_NAME", default_value = "cocoon-operator")]
     pub identity: String,
-    /// Reconcile objects of this namespace only.
-    #[arg(long, env = "COCOON_WATCH_NAMESPACE")]
-    pub watch_namespace: Option<String>,
+    /// Reconcile objects of these namespaces only: farms' and payers'. Repeated, or separated by commas.
+    #[arg(long, env = "COCOON_WATCH_NAMESPACES", value_delimiter = ',')]
+    pub watch_namespaces: Vec<String>,
     /// YAML file that names the TON networks: `{networks: [{name, globalId, endpoints: [URL or {url, apiKeyFile}]}]}`.
     #[arg(long, env = "COCOON_NETWORKS")]
     pub networks: PathBuf,
@@ -32,4 +34,11 @@ pub struct Config {
     /// Log lines as JSON.
     #[arg(long, env = "COCOON_LOG_JSON")]
     pub log_json: bool,
+}
+
+impl Config {
+    /// The namespaces that it acts in.
+    pub fn scope(&self) -> Scope<'_> {
+        Scope(&self.watch_namespaces)
+    }
 }

@@ -2,8 +2,13 @@
 
 use std::{net::IpAddr, sync::Arc};
 
+use cocoon_api::crd::{CocoonProvider, FullName};
+use cocoon_core::grant;
 use k8s_openapi::jiff::Timestamp;
-use kube::{Client, runtime::events::Reporter};
+use kube::{
+    Client, ResourceExt as _,
+    runtime::{events::Reporter, reflector::ObjectRef},
+};
 
 use crate::{
     chain::Networks,
@@ -70,9 +75,17 @@ impl Context {
         Timestamp::now()
     }
 
+    /// Whether objects of namespace `asking` may name this provider, as namespaces are labelled now.
+    pub fn allows(&self, provider: &CocoonProvider, asking: &str) -> bool {
+        let namespace = self.watches.namespaces.reader().get(&ObjectRef::new(asking));
+        let labels = namespace.as_ref().map(|namespace| namespace.labels());
+        let home = provider.namespace().unwrap_or_default();
+        grant::allows(&provider.spec.allowed_namespaces, &home, asking, labels)
+    }
+
     /// A client of the provider's agent at this address.
-    pub fn agent_client(&self, provider: &str, namespace: &str, address: IpAddr) -> Result<AgentClient> {
-        let (http, base) = self.tls.client(provider, namespace, address)?;
+    pub fn agent_client(&self, provider: &FullName, address: IpAddr) -> Result<AgentClient> {
+        let (http, base) = self.tls.client(&provider.name, &provider.namespace, address)?;
         Ok(AgentClient::new(http, base))
     }
 }

@@ -29,7 +29,7 @@ mod sweep;
 
 use std::{sync::Arc, time::Duration};
 
-use cocoon_api::crd::InferenceJob;
+use cocoon_api::crd::{FullName, InferenceJob};
 use cocoon_core::{
     agents::AgentState,
     job::{
@@ -181,8 +181,7 @@ async fn step(job: &InferenceJob, carried: Carried, jobs: &Jobs) -> Result<(Appl
 /// Notes whether the job waits for an agent, and wakes as many of those that do as there are places for.
 fn queue_up(job: &InferenceJob, plan: &Plan, jobs: &Jobs) {
     let wanted = plan.provider.as_ref().map(|provider| Wanted {
-        namespace: job.namespace().unwrap_or_default(),
-        provider: provider.clone(),
+        provider: FullName::parse(provider, &job.namespace().unwrap_or_default()),
         model: job.spec.model.clone(),
     });
     match &wanted {

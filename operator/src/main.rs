@@ -63,7 +63,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let tls = AgentTls::load(client.clone(), &config.namespace)
         .await
         .context("could not load the certificate authority")?;
-    let watches = Watches::start(&client, config.watch_namespace.as_deref(), &stop.child_token());
+    let watches = Watches::start(&client, config.scope(), &stop.child_token());
     let ctx = Arc::new(Context::new(
         client,
         config,

@@ -29,8 +29,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cocoon_api::crd::{CocoonProvider, Settlement};
-use cocoon_core::settlement::Policy;
+use cocoon_api::crd::{CocoonProvider, FullName, Settlement};
+use cocoon_core::settlement::{Policy, pays};
 use futures::{StreamExt as _, stream};
 use kube::{
     Api, ResourceExt as _,
@@ -101,8 +101,8 @@ fn listen(ctx: &Context, wakes: &Arc<Wakes<CocoonProvider>>) {
     let own = wakes.clone();
     ctx.watches.channels.listen(move |event, _| {
         if let Event::InitApply(channel) | Event::Apply(channel) | Event::Delete(channel) = event {
-            let namespace = channel.namespace().unwrap_or_default();
-            own.wake(ObjectRef::new(&channel.spec.provider.name).within(&namespace));
+            let FullName { namespace, name } = pays(channel);
+            own.wake(ObjectRef::new(&name).within(&namespace));
         }
     });
     let own = wakes.clone();

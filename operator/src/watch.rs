@@ -3,6 +3,7 @@
 //! What is in a store may be older than what the API server holds: plans are made from it, and what must not be decided on
 //! something old (ledgers, claims, finalizers) is read afresh and written by compare-and-swap.
 
+mod merge;
 pub mod prune;
 mod wakes;
 
@@ -15,12 +16,12 @@ use cocoon_api::{
     crd::{CocoonProvider, InferenceJob, PaymentChannel, Settlement},
     names,
 };
-use futures::{Stream, StreamExt as _};
+use futures::{Stream, StreamExt as _, stream};
 use k8s_openapi::{
     NamespaceResourceScope,
     api::{
         apps::v1::Deployment,
-        core::v1::{Node, Pod},
+        core::v1::{Namespace, Node, Pod},
     },
 };
 use kube::{
@@ -38,7 +39,9 @@ use tracing::warn;
 
 pub use wakes::Wakes;
 
-use crate::{error, pages::PAGE};
+use merge::Merge;
+
+use crate::{error, pages::PAGE, scope};
 
 /// Hears of every event of a kind, in order, and of what was known of its object before. It is called while the store stands
 /// still: it answers at once.
@@ -75,6 +78,27 @@ where
         prune: fn(&mut K) -> bool,
         stop: &CancellationToken,
     ) -> Self {
+        let (watched, follower) = Self::unfilled(prune);
+        tokio::spawn(stop.clone().run_until_cancelled_owned(follower.run(events)));
+        watched
+    }
+
+    /// Follows the events of several namespaces as if they were of one watch.
+    fn start_merged<S>(
+        namespaces: Vec<(String, S)>,
+        prune: fn(&mut K) -> bool,
+        stop: &CancellationToken,
+    ) -> Self
+    where
+        S: Stream<Item = watcher::Result<Event<K>>> + Send + 'static,
+    {
+        let (watched, follower) = Self::unfilled(prune);
+        let follow = follower.run_merged(namespaces);
+        tokio::spawn(stop.clone().run_until_cancelled_owned(follow));
+        watched
+    }
+
+    fn unfilled(prune: fn(&mut K) -> bool) -> (Self, Follower<K>) {
         let (store, writer) = reflector::store();
         let (filled, ready) = watch::channel(false);
         let shared = Arc::new(Shared(Mutex::new(Listeners {
@@ -88,8 +112,7 @@ where
             filled,
             prune,
         };
-        tokio::spawn(stop.clone().run_until_cancelled_owned(follower.run(events)));
-        Self { store, shared, ready }
+        (Self { store, shared, ready }, follower)
     }
 
     /// Has every event told from here on, and before it all that is known already, as a listing.
@@ -149,32 +172,59 @@ impl<K: Resource<DynamicType = ()> + Clone + Debug> Follower<K> {
         while let Some(event) = events.next().await {
             match event {
                 Ok(event) => self.take(event),
-                Err(error) => {
-                    let kind = K::kind(&());
-                    warn!(
-                        kind = kind.as_ref(),
-                        error = error::chain(&error),
-                        "watch failed; it is started again"
-                    );
+                Err(error) => failed::<K>(&error),
+            }
+        }
+    }
+
+    async fn run_merged<S>(mut self, namespaces: Vec<(String, S)>)
+    where
+        S: Stream<Item = watcher::Result<Event<K>>> + Send,
+    {
+        let names: Vec<String> = namespaces.iter().map(|(name, _)| name.clone()).collect();
+        let mut merge = Merge::of(names.len());
+        let placed = namespaces
+            .into_iter()
+            .enumerate()
+            .map(|(place, (_, events))| events.map(move |event| (place, event)).boxed());
+        let mut events = stream::select_all(placed);
+        while let Some((place, event)) = events.next().await {
+            match event {
+                Ok(mut event) => {
+                    if self.keeps(&mut event) {
+                        for event in merge.take((place, &names[place]), event, &self.store) {
+                            self.tell(&event);
+                        }
+                    }
                 }
+                Err(error) => failed::<K>(&error),
             }
         }
     }
 
     fn take(&mut self, mut event: Event<K>) {
-        if let Event::Apply(object) | Event::InitApply(object) | Event::Delete(object) = &mut event
-            && !(self.prune)(object)
-        {
-            return;
+        if self.keeps(&mut event) {
+            self.tell(&event);
         }
+    }
+
+    /// Prunes what the event shows, and answers whether it is kept.
+    fn keeps(&self, event: &mut Event<K>) -> bool {
+        match event {
+            Event::Apply(object) | Event::InitApply(object) | Event::Delete(object) => (self.prune)(object),
+            Event::Init | Event::InitDone => true,
+        }
+    }
+
+    fn tell(&mut self, event: &Event<K>) {
         let mut shared = self.shared.lock();
-        let before = match &event {
+        let before = match event {
             Event::Apply(object) | Event::Delete(object) => self.store.get(&ObjectRef::from_obj(object)),
             Event::Init | Event::InitApply(_) | Event::InitDone => None,
         };
-        self.writer.apply_watcher_event(&event);
+        self.writer.apply_watcher_event(event);
         for listener in &mut shared.listeners {
-            listener(&event, before.as_deref());
+            listener(event, before.as_deref());
         }
         if matches!(event, Event::InitDone) {
             shared.is_ready = true;
@@ -183,8 +233,19 @@ impl<K: Resource<DynamicType = ()> + Clone + Debug> Follower<K> {
     }
 }
 
+fn failed<K: Resource<DynamicType = ()>>(error: &watcher::Error) {
+    let kind = K::kind(&());
+    warn!(
+        kind = kind.as_ref(),
+        error = error::chain(error),
+        "watch failed; it is started again"
+    );
+}
+
 /// Everything that is watched.
 pub struct Watches {
+    /// Namespaces of the whole cluster: their labels.
+    pub namespaces: Watched<Namespace>,
     /// Offers.
     pub providers: Watched<CocoonProvider>,
     /// Jobs, without their inputs.
@@ -202,32 +263,35 @@ pub struct Watches {
 }
 
 impl Watches {
-    /// Watches everything until `stop`; of one namespace where one is given.
-    pub fn start(client: &Client, namespace: Option<&str>, stop: &CancellationToken) -> Self {
+    /// Watches everything in `scope` until `stop`.
+    pub fn start(client: &Client, scope: scope::Scope<'_>, stop: &CancellationToken) -> Self {
         let everything = || watcher::Config::default().page_size(PAGE);
         let ours = everything().labels(&format!("{}={}", names::MANAGED_BY_LABEL, names::FIELD_MANAGER));
         let alive = everything().fields("status.phase!=Succeeded,status.phase!=Failed");
         let scope = Scope {
             client,
-            namespace,
+            namespaces: scope.0,
             stop,
         };
+        let all_namespaces = watcher(Api::<Namespace>::all(client.clone()), everything()).default_backoff();
         let all_nodes = watcher(Api::<Node>::all(client.clone()), everything()).default_backoff();
         let all_pods = watcher(Api::<Pod>::all(client.clone()), alive).default_backoff();
         Self {
-            providers: scope.follow(everything(), prune::provider),
-            jobs: scope.follow(everything(), prune::job),
-            channels: scope.follow(everything(), prune::channel),
-            settlements: scope.follow(everything(), prune::settlement),
+            namespaces: Watched::start(all_namespaces, prune::namespace, stop),
+            providers: scope.follow(&everything(), prune::provider),
+            jobs: scope.follow(&everything(), prune::job),
+            channels: scope.follow(&everything(), prune::channel),
+            settlements: scope.follow(&everything(), prune::settlement),
             nodes: Watched::start(all_nodes, prune::node, stop),
             pods: Watched::start(all_pods, prune::pod, stop),
-            deployments: scope.follow(ours, prune::deployment),
+            deployments: scope.follow(&ours, prune::deployment),
         }
     }
 
     /// Waits until all were read once; answers whether they were.
     pub async fn filled(&self) -> bool {
         let Self {
+            namespaces,
             providers,
             jobs,
             channels,
@@ -236,7 +300,8 @@ impl Watches {
             pods,
             deployments,
         } = self;
-        providers.filled().await
+        namespaces.filled().await
+            && providers.filled().await
             && jobs.filled().await
             && channels.filled().await
             && settlements.filled().await
@@ -248,12 +313,12 @@ impl Watches {
 
 struct Scope<'a> {
     client: &'a Client,
-    namespace: Option<&'a str>,
+    namespaces: &'a [String],
     stop: &'a CancellationToken,
 }
 
 impl Scope<'_> {
-    fn follow<K>(&self, config: watcher::Config, prune: fn(&mut K) -> bool) -> Watched<K>
+    fn follow<K>(&self, config: &watcher::Config, prune: fn(&mut K) -> bool) -> Watched<K>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
             + Clone
@@ -263,11 +328,17 @@ impl Scope<'_> {
             + Sync
             + 'static,
     {
-        let client = self.client.clone();
-        let api = match self.namespace {
-            Some(namespace) => Api::namespaced(client, namespace),
-            None => Api::all(client),
-        };
-        Watched::start(watcher(api, config).default_backoff(), prune, self.stop)
+        let watch = |api: Api<K>| watcher(api, config.clone()).default_backoff();
+        match self.namespaces {
+            [] => Watched::start(watch(Api::all(self.client.clone())), prune, self.stop),
+            [one] => {
+                let api = Api::namespaced(self.client.clone(), one);
+                Watched::start(watch(api), prune, self.stop)
+            }
+            several => {
+                let of = |name: &String| (name.clone(), watch(Api::namespaced(self.client.clone(), name)));
+                Watched::start_merged(several.iter().map(of).collect(), prune, self.stop)
+            }
+        }
     }
 }

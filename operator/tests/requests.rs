@@ -40,6 +40,7 @@ async fn each_kind_is_listed_and_watched_once_for_all_controllers() {
     stop.cancel();
     controllers.await.expect("no controller panicked");
     let kinds = [
+        "/api/v1/namespaces".to_owned(),
         "/api/v1/nodes".to_owned(),
         "/api/v1/pods".to_owned(),
         "/apis/apps/v1/deployments".to_owned(),

@@ -121,6 +121,10 @@ impl Chart {
                 rendered.user_roles_follow(name),
             ),
             (
+                format!("{name}: rights are in the namespaces that are watched"),
+                rendered.rights_follow_the_namespaces(name),
+            ),
+            (
                 format!("{name}: the admission policy follows its switch and spares the operator"),
                 rendered.admission_policy_follows(name),
             ),
@@ -166,6 +170,7 @@ impl Chart {
             ("replicas=0", "replicas"),
             ("images.pullPolicy=Sometimes", "pullPolicy"),
             ("watchNamespace=Not_A_Namespace", "watchNamespace"),
+            ("watchNamespaces[0]=Not_A_Namespace", "watchNamespaces"),
             ("ton.networks[0].name=testnet", "globalId"),
             (
                 "ton.networks[0].endpoints[0]=https://a.example/?api_key=k",

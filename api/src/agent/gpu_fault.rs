@@ -1,5 +1,7 @@
 //! Why an agent cannot use its GPUs, in a word.
 
+use super::last_word;
+
 /// Why an agent cannot use its GPUs: a closed list, so that whoever tells it further tells nothing else.
 ///
 /// The word stands at the beginning of the last line that an agent writes, `error: <word>: <sentence>`, which Kubernetes
@@ -96,11 +98,9 @@ impl GpuFault {
         }
     }
 
-    /// The fault that an agent's last words name, whatever else they say: the last line counts, and lines of its log may stand
-    /// before it.
+    /// The fault that an agent's last words name, whatever else they say.
     pub fn of_last_words(words: &str) -> Option<Self> {
-        let line = words.lines().rev().find(|line| !line.trim().is_empty())?;
-        let (word, _) = line.trim().strip_prefix("error: ")?.split_once(':')?;
+        let word = last_word(words)?;
         Self::ALL.into_iter().find(|fault| fault.word() == word)
     }
 }

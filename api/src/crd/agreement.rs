@@ -11,8 +11,8 @@ use crate::units::{NanoTon, Prices, TokenPrice};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Agreement {
-    /// Name of the provider.
-    #[schemars(length(max = 253))]
+    /// The provider: its name, or `namespace/name` where it is of another namespace.
+    #[schemars(length(max = 317))]
     pub provider: String,
     /// SHA-256 of the model's file, as the provider offered it. The file holds the tokenizer and the chat template, so that
     /// the digest covers these as well.

@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-use super::LocalReference;
+use super::ProviderReference;
 use crate::units::{NanoTon, Usage};
 
 /// Jobs with a reservation or an unsettled counter on one channel at most. An entry is about 500 bytes, so that
@@ -25,6 +25,7 @@ pub const MAX_LEDGER_ENTRIES: usize = 1000;
     derive = "PartialEq",
     doc = "PaymentChannel is a payer's escrow toward one provider and the ledger of what jobs claim from it.",
     selectable = ".spec.provider.name",
+    selectable = ".spec.provider.namespace",
     printcolumn(name = "Provider", type_ = "string", json_path = ".spec.provider.name"),
     printcolumn(
         name = "Ready",
@@ -57,6 +58,13 @@ pub const MAX_LEDGER_ENTRIES: usize = 1000;
         json_path = ".status.conditions[?(@.type==\"Ready\")].message",
         priority = 1
     ),
+    printcolumn(
+        name = "Farm",
+        type_ = "string",
+        json_path = ".spec.provider.namespace",
+        description = "Namespace of the provider where it is another",
+        priority = 1
+    ),
     printcolumn(name = "Network", type_ = "string", json_path = ".spec.network", priority = 1),
     printcolumn(
         name = "Contract",
@@ -72,7 +80,7 @@ pub const MAX_LEDGER_ENTRIES: usize = 1000;
 #[x_kube(validation = Rule::new("!has(oldSelf.voucher) || has(self.voucher)").message("a voucher cannot be taken back"))]
 pub struct PaymentChannelSpec {
     /// The provider that is paid.
-    pub provider: LocalReference,
+    pub provider: ProviderReference,
     /// TON network by the name that the operator's configuration gives it.
     #[schemars(
         length(min = 1, max = 32),

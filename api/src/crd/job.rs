@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-use super::{Agreement, KeyReference, LocalReference, MaxPrices};
+use super::{Agreement, KeyReference, LocalReference, MaxPrices, ProviderReference};
 use crate::{
     agent::Endpoint,
     conditions::{self, Complete, Failed, Reason as _},
@@ -69,15 +69,19 @@ use crate::{
     )
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[x_kube(validation = Rule::new("self.model == oldSelf.model && self.endpoint == oldSelf.endpoint && self.input == oldSelf.input && has(self.parameters) == has(oldSelf.parameters) && (!has(self.parameters) || self.parameters == oldSelf.parameters)").message("model, endpoint, input and parameters are immutable: make a new job"))]
+#[x_kube(validation = Rule::new("self.model == oldSelf.model && self.endpoint == oldSelf.endpoint && self.input == oldSelf.input && has(self.parameters) == has(oldSelf.parameters) && (!has(self.parameters) || self.parameters == oldSelf.parameters) && has(self.providerRef) == has(oldSelf.providerRef) && (!has(self.providerRef) || self.providerRef == oldSelf.providerRef)").message("model, providerRef, endpoint, input and parameters are immutable: make a new job"))]
 #[x_kube(validation = Rule::new("self.billing.mode == oldSelf.billing.mode && has(self.billing.channelRef) == has(oldSelf.billing.channelRef) && (!has(self.billing.channelRef) || self.billing.channelRef == oldSelf.billing.channelRef) && (!has(oldSelf.billing.maxNano) || self.billing.maxNano >= oldSelf.billing.maxNano) && has(self.billing.maxPrices) == has(oldSelf.billing.maxPrices) && (!has(self.billing.maxPrices) || self.billing.maxPrices == oldSelf.billing.maxPrices)").message("billing is immutable, except that maxNano may grow"))]
 pub struct InferenceJobSpec {
-    /// Name of the model, as a provider in the namespace offers it.
+    /// Name of the model, as the provider offers it.
     #[schemars(
         length(min = 1, max = 63),
         regex(pattern = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")
     )]
     pub model: String,
+    /// The provider that is asked. Absent: the one that the channel pays; of a job that is free, any of the namespace that
+    /// offers the model for nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider_ref: Option<ProviderReference>,
     /// Which API the requests use.
     #[serde(default = "default_endpoint")]
     pub endpoint: Endpoint,
@@ -253,9 +257,9 @@ pub struct InferenceJobStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub waiting_for: Option<String>,
-    /// Name of the provider that serves it.
+    /// The provider that serves it: its name, or `namespace/name` where it is of another namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 253))]
+    #[schemars(length(max = 317))]
     pub provider: Option<String>,
     /// What payer and provider agreed on: written with the first attempt, and immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -356,8 +360,8 @@ pub const MAX_ASSIGNMENTS: usize = 101;
 pub struct Assignment {
     /// Number of the attempt, from 1.
     pub attempt: u32,
-    /// Name of the provider.
-    #[schemars(length(max = 253))]
+    /// The provider: its name, or `namespace/name` where it is of another namespace.
+    #[schemars(length(max = 317))]
     pub provider: String,
     /// Name of the agent's pod.
     #[schemars(length(max = 253))]
@@ -464,8 +468,8 @@ pub struct JobSettlement {
     /// Name of the channel.
     #[schemars(length(max = 253))]
     pub channel: String,
-    /// Name of the settlement.
-    #[schemars(length(max = 253))]
+    /// The settlement: its name, or `namespace/name` where it is of another namespace.
+    #[schemars(length(max = 317))]
     pub settlement: String,
     /// Where it stands: `Signed`, `Broadcast`, `Confirmed`.
     #[schemars(length(max = 32))]

@@ -6,10 +6,12 @@ use k8s_openapi::{api::core::v1::Toleration, apimachinery::pkg::api::resource::Q
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
+mod grant;
 mod model;
 mod payout;
 mod status;
 
+pub use grant::{AllowedFrom, AllowedNamespaces};
 pub use model::{ModelOffer, ModelSource, PvcSource};
 pub use payout::{Earnings, Payout, Rebuilt, Ruling, SettlePolicy};
 pub use status::{
@@ -113,6 +115,10 @@ pub struct CocoonProviderSpec {
     #[schemars(length(min = 1, max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     #[x_kube(validation = Rule::new("self.all(m, m.minReplicas <= m.maxReplicas)").message("minReplicas must not exceed maxReplicas"))]
     pub models: Vec<ModelOffer>,
+    /// Which other namespaces' channels and jobs may name this provider. One that is taken out gets no new work; what its
+    /// channels owe is claimed all the same.
+    #[serde(default)]
+    pub allowed_namespaces: AllowedNamespaces,
     /// Where earnings go and how they are settled.
     pub payout: Payout,
 }

@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-use super::LocalReference;
+use super::{FullName, LocalReference};
 use crate::units::NanoTon;
 
 /// The signed message of one settlement, stored before it is first sent. Only these bytes are ever sent again.
@@ -72,6 +72,10 @@ pub struct Redeem {
     /// Name of the channel.
     #[schemars(length(min = 1, max = 253))]
     pub channel: String,
+    /// Namespace of the channel, and of its jobs; absent: the settlement's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub namespace: Option<String>,
     /// UID of the channel: another object of its name has another ledger.
     #[serde(default)]
     #[schemars(length(max = 36))]
@@ -92,6 +96,13 @@ pub struct Redeem {
     #[serde(default)]
     #[schemars(length(max = 1000))]
     pub jobs: Vec<CoveredJob>,
+}
+
+impl Redeem {
+    /// The channel; `home` is the settlement's namespace.
+    pub fn full_name(&self, home: &str) -> FullName {
+        FullName::new(self.namespace.as_deref().unwrap_or(home), &self.channel)
+    }
 }
 
 /// A job whose cost a claim covers.
@@ -133,9 +144,10 @@ pub struct SettlementStatus {
     /// Paid by the channels beyond what was redeemed before.
     #[serde(default)]
     pub confirmed_nano: NanoTon,
-    /// Where it failed although the wallet took it: the channels that do not show their claim.
+    /// Where it failed although the wallet took it: the channels that do not show their claim, each by its name, or as
+    /// `namespace/name` where it is of another namespace.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 200), inner(length(max = 253)))]
+    #[schemars(length(max = 200), inner(length(max = 317)))]
     pub unpaid: Vec<String>,
 }
 

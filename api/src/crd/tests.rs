@@ -1,3 +1,4 @@
+mod grants;
 mod money;
 
 use kube::core::cel::validate_cel_schema;

@@ -27,6 +27,11 @@ app.kubernetes.io/part-of: cocoon
 {{- default (include "cocoon-farm.fullname" .) .Values.serviceAccount.name }}
 {{- end }}
 
+{{- /* The namespaces that are watched, as a JSON list; empty: all. */}}
+{{- define "cocoon-farm.watchedNamespaces" -}}
+{{- concat .Values.watchNamespaces (compact (list .Values.watchNamespace)) | uniq | toJson }}
+{{- end }}
+
 {{- define "cocoon-farm.operatorImage" -}}
 {{- default (printf "cocoon.local/operator:%s" .Chart.AppVersion) .Values.images.operator }}
 {{- end }}

@@ -5,9 +5,11 @@ use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 use cocoon_api::{
     NanoTon,
-    crd::{CocoonProvider, LocalReference, PaymentChannel, PaymentChannelSpec, channel::Voucher},
+    crd::{
+        CocoonProvider, FullName, PaymentChannel, PaymentChannelSpec, ProviderReference, channel::Voucher,
+    },
 };
-use cocoon_core::settlement::terms;
+use cocoon_core::settlement::{pays, terms};
 use cocoon_ton::{
     Address, Binding, ChannelOnChain, ChannelParams, ChannelState, ChannelStatus, Network,
     channel::{MAX_CHALLENGE, MIN_CHALLENGE},
@@ -22,7 +24,7 @@ use crate::{
         Chain,
         escrow::{Opened, salt},
     },
-    kubernetes::{Asked as _, Cluster, FIELD_MANAGER},
+    kubernetes::{self, Asked as _, Cluster, FIELD_MANAGER},
     payer::Payer,
 };
 
@@ -31,9 +33,13 @@ use crate::{
 pub struct Arguments {
     /// Name of the channel.
     name: String,
-    /// Name of the CocoonProvider that is paid.
-    #[arg(long, value_name = "NAME")]
-    provider: String,
+    /// The CocoonProvider that is paid; one of another namespace must allow this one (`spec.allowedNamespaces`).
+    #[arg(long, value_name = "[NAMESPACE/]NAME", value_parser = kubernetes::provider)]
+    provider: ProviderReference,
+    /// Address of the provider's payout wallet, as its owner told it. The provider's object is not read then, so that no right
+    /// in its namespace is needed. Needs --network.
+    #[arg(long, value_name = "ADDRESS")]
+    payee: Option<String>,
     /// TON to put into the escrow contract.
     #[arg(long, value_name = "TON", value_parser = amount::ton)]
     deposit: NanoTon,
@@ -99,7 +105,8 @@ impl Plan {
     async fn of(arguments: Arguments, cluster: &Cluster) -> Result<Self> {
         let Arguments {
             name,
-            provider,
+            provider: reference,
+            payee: given,
             challenge,
             with,
             deposit: _,
@@ -110,7 +117,17 @@ impl Plan {
             network: network_name,
             address,
             least_challenge,
-        } = provider_payout(&provider, cluster).await?;
+        } = match given {
+            None => provider_payout(&reference.full_name(&cluster.namespace), cluster).await?,
+            Some(address) => Payout {
+                network: with.chain.named_network()?.name().to_owned(),
+                address,
+                least_challenge: MIN_CHALLENGE,
+            },
+        };
+        let provider = reference
+            .full_name(&cluster.namespace)
+            .seen_from(&cluster.namespace);
         ensure!(
             challenge >= least_challenge,
             "CocoonProvider {provider} works for channels with a window of {} or more (payout.minChallenge): give \
@@ -130,7 +147,7 @@ impl Plan {
             salt: salt(&cluster.namespace, &name),
         };
         let spec = PaymentChannelSpec {
-            provider: LocalReference { name: provider },
+            provider: reference,
             network: network_name,
             contract_address: params.address().friendly(&network, true),
             payer_public_key: payer.wallet.public_key().to_string(),
@@ -267,7 +284,6 @@ impl Plan {
     }
 }
 
-/// Network and payout address of the provider.
 /// What a payer needs to know of how a provider is paid.
 struct Payout {
     network: String,
@@ -276,14 +292,13 @@ struct Payout {
     least_challenge: u32,
 }
 
-async fn provider_payout(name: &str, cluster: &Cluster) -> Result<Payout> {
-    let providers: Api<CocoonProvider> = cluster.api();
-    let found = providers
-        .get_opt(name)
-        .await
-        .asked(|| format!("read CocoonProvider {name}"))?;
-    let provider =
-        found.with_context(|| format!("no CocoonProvider {name} in namespace {}", cluster.namespace))?;
+async fn provider_payout(provider: &FullName, cluster: &Cluster) -> Result<Payout> {
+    let FullName { namespace, name } = provider;
+    let providers: Api<CocoonProvider> = cluster.api_in(namespace);
+    let found = providers.get_opt(name).await.asked(|| {
+        format!("read CocoonProvider {provider} (without a right to, give --payee ADDRESS and --network)")
+    })?;
+    let provider = found.with_context(|| format!("no CocoonProvider {name} in namespace {namespace}"))?;
     let payout = provider.spec.payout;
     Ok(Payout {
         least_challenge: terms(&payout).min_challenge_seconds,
@@ -305,10 +320,12 @@ fn check_same(
     network: &Network,
 ) -> Result<()> {
     let spec = &existing.spec;
+    let home = existing.metadata.namespace.clone().unwrap_or_default();
     ensure!(
-        spec.provider == wanted.provider && spec.network == wanted.network,
+        pays(existing).seen_from(&home) == wanted.provider.full_name(&home).seen_from(&home)
+            && spec.network == wanted.network,
         "PaymentChannel {name} exists and pays CocoonProvider {} on {}: use another name",
-        spec.provider.name,
+        pays(existing).seen_from(&home),
         spec.network
     );
     let (there, here) = (

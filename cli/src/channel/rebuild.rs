@@ -14,13 +14,16 @@ use clap::Args;
 use cocoon_api::{
     NanoTon,
     crd::{
-        CocoonProvider, InferenceJob, PaymentChannel,
+        CocoonProvider, FullName, InferenceJob, PaymentChannel,
         provider::{Rebuilt, Ruling},
     },
     names::{MANAGED_BY_LABEL, RECEIPTS_KEY},
     receipt::{AgentKey, Receipt},
 };
-use cocoon_core::ledger::rebuild::{Proof, Remains, Standing, prove};
+use cocoon_core::{
+    ledger::rebuild::{Proof, Remains, Standing, prove},
+    settlement::pays,
+};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{
     Api, ResourceExt as _,
@@ -98,7 +101,7 @@ pub(super) async fn run(arguments: Arguments, cluster: &Cluster) -> Result<()> {
     if dry_run {
         return Ok(());
     }
-    let provider = &channel.spec.provider.name;
+    let provider = &pays(&channel);
     rule(provider, &uid, proof.rebuilt, cluster).await?;
     println!("CocoonProvider {provider} says so for channel {name}: its operator goes on with the next look");
     Ok(())
@@ -225,8 +228,9 @@ fn sums(proof: &Proof) -> Table {
 }
 
 /// Puts the proof into the provider's rulings, beside what they say of other channels.
-async fn rule(name: &str, uid: &str, rebuilt: Rebuilt, cluster: &Cluster) -> Result<()> {
-    let api: Api<CocoonProvider> = cluster.api();
+async fn rule(provider: &FullName, uid: &str, rebuilt: Rebuilt, cluster: &Cluster) -> Result<()> {
+    let FullName { namespace, name } = provider;
+    let api: Api<CocoonProvider> = cluster.api_in(namespace);
     let params = PatchParams {
         field_manager: Some(FIELD_MANAGER.to_owned()),
         ..PatchParams::default()
@@ -234,7 +238,7 @@ async fn rule(name: &str, uid: &str, rebuilt: Rebuilt, cluster: &Cluster) -> Res
     for left in (0..RULING_ATTEMPTS).rev() {
         let found = api.get_opt(name).await;
         let Some(provider) = found.asked(|| format!("read CocoonProvider {name}"))? else {
-            bail!("no CocoonProvider {name} in namespace {}", cluster.namespace);
+            bail!("no CocoonProvider {name} in namespace {namespace}");
         };
         // The whole list is replaced, so that it must be the one that was read.
         let patch = json!({

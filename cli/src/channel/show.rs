@@ -8,6 +8,7 @@ use cocoon_api::{
     conditions::{Closing, Reason as _},
     crd::PaymentChannel,
 };
+use cocoon_core::settlement::pays;
 use cocoon_ton::{ChannelState, ChannelStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{Api, ResourceExt as _, api::ListParams};
@@ -155,7 +156,7 @@ fn list(seen: &[(PaymentChannel, Option<ChannelState>)]) -> Table {
             |figure: fn(&ChannelState) -> String| contract.as_ref().map(figure).unwrap_or_default();
         table.row([
             object.name_any(),
-            object.spec.provider.name.clone(),
+            named(object),
             status.state.map(|state| format!("{state:?}")).unwrap_or_default(),
             status.deposit_nano.to_ton_string(),
             status.redeemed_nano.to_ton_string(),
@@ -173,12 +174,17 @@ fn list(seen: &[(PaymentChannel, Option<ChannelState>)]) -> Table {
     table
 }
 
+/// The provider as the channel's namespace names it.
+fn named(object: &PaymentChannel) -> String {
+    pays(object).seen_from(&object.namespace().unwrap_or_default())
+}
+
 fn details(object: &PaymentChannel, contract: Option<&ChannelState>) -> String {
     let spec = &object.spec;
     let mut text = format!(
         "{}: pays {} on {}, contract {}\n\n{}",
         object.name_any(),
-        spec.provider.name,
+        named(object),
         spec.network,
         spec.contract_address,
         figures(object, contract)

@@ -62,6 +62,20 @@ fn prompts_become_a_paid_job() {
 }
 
 #[test]
+fn a_job_may_ask_a_provider_of_another_namespace() {
+    let arguments = parse(&["--model", "m", "--free", "--provider", "farm/gpus", "Hi"]);
+    let job = arguments.expect("parses").job.into_job("j", "j-input");
+    let asked = job.expect("a job").spec.provider_ref.expect("a provider");
+    assert_eq!(asked.full_name("team").to_string(), "farm/gpus");
+    for wrong in ["a/b/c", "/gpus", "Farm/gpus", "farm/"] {
+        assert!(
+            parse(&["--model", "m", "--free", "--provider", wrong, "Hi"]).is_err(),
+            "{wrong}"
+        );
+    }
+}
+
+#[test]
 fn a_free_job_names_no_channel() {
     let arguments = parse(&["--model", "m", "--free", "Hi"]).expect("parses").job;
     assert_eq!(arguments.requests(), "{\"body\":{\"prompt\":\"Hi\"}}\n");

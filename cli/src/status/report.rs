@@ -4,11 +4,12 @@ use cocoon_api::{
     NanoTon, TokenCount,
     conditions::{self, Ready, Reason as _},
     crd::{
-        CocoonProvider, InferenceJob,
+        CocoonProvider, FullName, InferenceJob,
         job::JobPhase,
         provider::{ModelOffer, ModelPhase, ModelStatus},
     },
 };
+use cocoon_core::placement::demand::chosen;
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 use serde::Serialize;
@@ -103,8 +104,7 @@ impl Provider {
         let status = provider.status.clone().unwrap_or_default();
         let ready = conditions::is_true(&status.conditions, Ready::TYPE);
         let message = conditions::find(&status.conditions, Ready::TYPE).map(|ready| ready.message.clone());
-        let of_provider =
-            |job: &&InferenceJob| job.namespace().as_deref() == Some(&namespace) && serves(provider, job);
+        let of_provider = |job: &&InferenceJob| serves(provider, job);
         let earnings = status.earnings;
         Self {
             message: message.filter(|_| !ready),
@@ -128,15 +128,12 @@ impl Provider {
     }
 }
 
-/// Whether a job is the provider's: chosen for it, or not yet anybody's and for a model that it offers.
+/// Whether a job is the provider's: chosen for it, or not yet anybody's, of its namespace and for a model that it offers.
 fn serves(provider: &CocoonProvider, job: &InferenceJob) -> bool {
-    match job.status.as_ref().and_then(|status| status.provider.as_deref()) {
-        Some(chosen) => chosen == provider.name_any(),
-        None => provider
-            .spec
-            .models
-            .iter()
-            .any(|offer| offer.name == job.spec.model),
+    let mut models = provider.spec.models.iter();
+    match chosen(job) {
+        Some(chosen) => chosen == FullName::of(provider),
+        None => job.namespace() == provider.namespace() && models.any(|offer| offer.name == job.spec.model),
     }
 }
 

@@ -26,18 +26,6 @@ pub(super) fn origin(pod: &Pod) -> Option<String> {
     })
 }
 
-/// The words, in which the file's path within the container is explained by where the file comes from. In its place and not
-/// at the end: long words are cut there.
-pub(super) fn named_in(words: &str, pod: &Pod) -> String {
-    match (mount(pod), origin(pod)) {
-        (Some(mount), Some(origin)) => {
-            let path = &mount.mount_path;
-            words.replacen(path.as_str(), &format!("{path} ({origin})"), 1)
-        }
-        _ => words.to_owned(),
-    }
-}
-
 fn mount(pod: &Pod) -> Option<&VolumeMount> {
     let containers = &pod.spec.as_ref()?.containers;
     let mut mounts = containers

@@ -84,10 +84,6 @@ fn an_unschedulable_pod_repeats_the_schedulers_words() {
     );
 }
 
-fn crashed(words: &str) -> Value {
-    ended(1, words)
-}
-
 fn ended(exit_code: i32, words: &str) -> Value {
     json!({"conditions": [{"type": "PodScheduled", "status": "True"}], "containerStatuses": [
         {"name": "agent", "image": "i", "imageID": "", "ready": false, "restartCount": 1,
@@ -95,12 +91,37 @@ fn ended(exit_code: i32, words: &str) -> Value {
          "lastState": {"terminated": {"exitCode": exit_code, "message": words}}}]})
 }
 
+const CANARY: &str = "canary-7f3a";
+const LOGGED: &str =
+    "agent a ended with exit code 1: `kubectl logs --previous -n farms a` shows its last words";
+
 #[test]
-fn a_crashing_agent_is_quoted() {
-    assert_eq!(
-        state_of(&crashed("sha256 mismatch\n")),
-        AgentState::Crashing("sha256 mismatch".into())
+fn a_crashing_agent_is_not_quoted() {
+    for words in [CANARY, "", "error: ModelDigest: canary-7f3a"] {
+        assert_eq!(state_of(&ended(1, words)), AgentState::Crashing(LOGGED.into()));
+    }
+    let AgentState::Crashing(told) = state_of(&ended(78, CANARY)) else {
+        panic!("it ends");
+    };
+    assert!(
+        !told.contains("canary") && told.contains("exit code 78"),
+        "{told}"
     );
+}
+
+#[test]
+fn an_agent_that_cannot_start_is_told_by_its_code() {
+    for fault in StartFault::ALL {
+        let words = format!("{CANARY}\nerror: {}: {CANARY}", fault.word());
+        let AgentState::Crashing(told) = state_of(&ended(78, &words)) else {
+            panic!("it ends");
+        };
+        assert!(
+            told.contains(fault.word()) && told.contains(fault.words()) && !told.contains("canary"),
+            "{told}"
+        );
+        assert_eq!(told.contains("/srv/m.gguf"), fault.is_of_file(), "{told}");
+    }
 }
 
 #[test]
@@ -111,25 +132,26 @@ fn an_agent_that_cannot_use_its_gpu_is_told_by_its_code() {
         AgentState::GpuUnusable(GpuFault::DeviceLost)
     );
     // Another program may say the same, and another status means something else.
-    assert_eq!(
-        state_of(&ended(1, words)),
-        AgentState::Crashing(words.trim().into())
-    );
-    assert_eq!(
-        state_of(&ended(69, "error: cannot open GPU 0")),
-        AgentState::Crashing("error: cannot open GPU 0".into())
-    );
+    assert_eq!(state_of(&ended(1, words)), AgentState::Crashing(LOGGED.into()));
+    let AgentState::Crashing(told) = state_of(&ended(69, "error: cannot open GPU 0")) else {
+        panic!("it ends");
+    };
+    assert!(!told.contains("GPU 0"), "{told}");
 }
 
 #[test]
-fn an_agent_that_refuses_its_file_names_the_farms_file_too() {
-    let status = crashed("cannot read model file /models/ab.gguf: truncated");
-    assert_eq!(
-        state_of(&status),
-        AgentState::Crashing(
-            "cannot read model file /models/ab.gguf (hostPath /srv/m.gguf on node n1): truncated".into()
-        )
+fn an_agent_that_refuses_its_file_names_the_farms_file() {
+    let status = ended(
+        78,
+        "error: ModelMalformed: cannot use model file /models/ab.gguf: truncated",
     );
+    let words = |file: &str| {
+        let meaning = StartFault::ModelMalformed.words();
+        AgentState::Crashing(format!(
+            "agent a ends with ModelMalformed: {meaning}; the file is {file}"
+        ))
+    };
+    assert_eq!(state_of(&status), words("hostPath /srv/m.gguf on node n1"));
     let claimed = pod_of(
         &json!({"persistentVolumeClaim": {"claimName": "models"}}),
         &json!({"subPath": "llama/m.gguf"}),
@@ -137,9 +159,7 @@ fn an_agent_that_refuses_its_file_names_the_farms_file_too() {
     );
     assert_eq!(
         state_at(&claimed, after(1)),
-        AgentState::Crashing(
-            "cannot read model file /models/ab.gguf (llama/m.gguf on PersistentVolumeClaim models): truncated".into()
-        )
+        words("llama/m.gguf on PersistentVolumeClaim models")
     );
 }
 

@@ -162,6 +162,12 @@ pub fn redeemable(status: &PaymentChannelStatus, now: i64) -> bool {
     pays && is_usable(status) && evidence(status, now).is_some()
 }
 
+/// Whether something was reserved or metered on the channel and is not paid: then it is looked at and claimed from, also where
+/// its namespace may not use the provider any more.
+pub fn owes(status: &PaymentChannelStatus) -> bool {
+    !status.reservations.is_empty() || status.accrued_nano > status.redeemed_nano
+}
+
 /// The most that can be claimed now of what was metered, with the kept voucher and from what the contract paid and holds.
 pub fn claim(status: &PaymentChannelStatus, now: i64) -> Result<NanoTon, UnitError> {
     let Some(voucher) = evidence(status, now) else {

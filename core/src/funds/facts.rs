@@ -58,6 +58,8 @@ pub enum Sight {
     WrongNetwork(String),
     /// The provider of the channel does not exist.
     ProviderNotFound,
+    /// The channel's namespace may not use the provider and owes it nothing, so that the contract was not looked at.
+    NotGranted,
     /// Another object holds the contract, so that this one was not looked at; the words say who, and what to do.
     InUse(String),
     /// The payer did not sign that this object stands for the contract, so that it was not looked at.
@@ -110,6 +112,8 @@ impl Clock {
 pub struct Facts {
     /// The contract.
     pub sight: Sight,
+    /// Whether the channel's namespace may use the provider.
+    pub granted: bool,
     /// The provider's payout address, in raw form; none where it is no address.
     pub payee: Option<String>,
     /// The voucher's signature.

@@ -96,9 +96,13 @@ fn worth(
 ) -> (Option<ChannelState>, NanoTon, Option<i64>) {
     // What cannot take new work may still owe for what was done.
     let claimable = funded.status
-        || [Funded::ChallengeTooShort, Funded::WalletNotReady]
-            .iter()
-            .any(|reason| funded.reason == reason.name());
+        || [
+            Funded::ChallengeTooShort,
+            Funded::WalletNotReady,
+            Funded::ProviderNotGranted,
+        ]
+        .iter()
+        .any(|reason| funded.reason == reason.name());
     match sight {
         Sight::Escrow(escrow) => {
             let deposit = if claimable {
@@ -113,7 +117,9 @@ fn worth(
             (before.state, before.deposit_nano, before.challenge_ends_at)
         }
         // Nor here; but nothing can be reserved on it.
-        Sight::InUse(_) | Sight::Unbound => (before.state, NanoTon::ZERO, before.challenge_ends_at),
+        Sight::InUse(_) | Sight::Unbound | Sight::NotGranted => {
+            (before.state, NanoTon::ZERO, before.challenge_ends_at)
+        }
         Sight::NotDeployed | Sight::Foreign(_) => (Some(ChannelState::Unfunded), NanoTon::ZERO, None),
     }
 }

@@ -1,11 +1,12 @@
 mod coverage;
 mod evidence;
+mod grants;
 mod reading;
 
 use cocoon_api::{
     NanoTon, conditions,
     crd::{
-        LocalReference, PaymentChannelSpec, PaymentChannelStatus,
+        PaymentChannelSpec, PaymentChannelStatus, ProviderReference,
         channel::{ChannelState, Voucher},
         provider::Rebuilt,
     },
@@ -23,7 +24,10 @@ fn nano(value: u64) -> NanoTon {
 
 fn spec(cap: u64, epoch: u32) -> PaymentChannelSpec {
     PaymentChannelSpec {
-        provider: LocalReference { name: "farm".into() },
+        provider: ProviderReference {
+            name: "farm".into(),
+            namespace: None,
+        },
         network: "testbed".into(),
         contract_address: format!("0:{}", "11".repeat(32)),
         payer_public_key: "22".repeat(32),
@@ -52,6 +56,7 @@ fn escrow(redeemed: u64, available: u64) -> Escrow {
 fn facts(sight: Sight) -> Facts {
     Facts {
         sight,
+        granted: true,
         payee: Some("0:wallet".into()),
         signature: Signature::Genuine,
         wallet: None,
@@ -125,6 +130,7 @@ fn every_fault_of_the_contract_has_its_reason() {
         (Sight::Unavailable("down".into()), "EndpointUnavailable"),
         (Sight::WrongNetwork("none".into()), "WrongNetwork"),
         (Sight::ProviderNotFound, "ProviderNotFound"),
+        (Sight::NotGranted, "ProviderNotGranted"),
         (Sight::InUse("ns/payer holds it".into()), "ContractInUse"),
         (
             change(|escrow| escrow.payer_key = "33".repeat(32)),

@@ -3,13 +3,14 @@
 use cocoon_api::{
     NanoTon,
     conditions::{ClockInStep, Closing, Funded, Observation, Ready, Reason as _},
-    crd::{PaymentChannelSpec, PaymentChannelStatus, channel::ChannelState},
+    crd::{FullName, PaymentChannelSpec, PaymentChannelStatus, ProviderReference, channel::ChannelState},
 };
 
 use super::facts::{Clock, Escrow, Facts, MAX_SKEW_SECONDS, MIN_CHALLENGE_SECONDS, Sight, Stage};
 
 pub(super) fn funded(spec: &PaymentChannelSpec, facts: &Facts, sight: &Sight) -> Observation {
     let address = &spec.contract_address;
+    let provider = named(spec);
     let escrow = match sight {
         Sight::Escrow(escrow) => escrow,
         Sight::NotDeployed => {
@@ -25,9 +26,12 @@ pub(super) fn funded(spec: &PaymentChannelSpec, facts: &Facts, sight: &Sight) ->
         }
         Sight::InUse(why) => return Funded::ContractInUse.condition(why.clone()),
         Sight::WrongNetwork(why) => return Funded::WrongNetwork.condition(why.clone()),
+        Sight::NotGranted => return Funded::ProviderNotGranted.condition(not_granted(&provider)),
+        Sight::ProviderNotFound if FullName::is_elsewhere(&provider) => {
+            return Funded::ProviderNotGranted.condition(not_granted(&provider));
+        }
         Sight::ProviderNotFound => {
-            let message = format!("waiting for CocoonProvider {}", spec.provider.name);
-            return Funded::ProviderNotFound.condition(message);
+            return Funded::ProviderNotFound.condition(format!("waiting for CocoonProvider {provider}"));
         }
     };
     if escrow.payer_key != spec.payer_public_key {
@@ -41,38 +45,54 @@ pub(super) fn funded(spec: &PaymentChannelSpec, facts: &Facts, sight: &Sight) ->
         Some(payee) if *payee == escrow.provider => {}
         Some(payee) => {
             let message = format!(
-                "the contract pays {}, payout.address of CocoonProvider {} is {payee}",
-                escrow.provider, spec.provider.name
+                "the contract pays {}, payout.address of CocoonProvider {provider} is {payee}",
+                escrow.provider
             );
             return Funded::ForeignParties.condition(message);
         }
         None => {
-            let message = format!(
-                "payout.address of CocoonProvider {} is no address",
-                spec.provider.name
-            );
+            let message = format!("payout.address of CocoonProvider {provider} is no address");
             return Funded::ForeignParties.condition(message);
         }
+    }
+    // What it owes is claimed all the same.
+    if !facts.granted {
+        return Funded::ProviderNotGranted.condition(not_granted(&provider));
     }
     let least = facts.terms.min_challenge_seconds.max(MIN_CHALLENGE_SECONDS);
     if escrow.challenge_period < least {
         let message = format!(
-            "the contract's challenge window is {} s, and CocoonProvider {} works for {least} s or more",
-            escrow.challenge_period, spec.provider.name
+            "the contract's challenge window is {} s, and CocoonProvider {provider} works for {least} s or more",
+            escrow.challenge_period
         );
         return Funded::ChallengeTooShort.condition(message);
     }
     if let Some(why) = &facts.wallet {
-        let message = format!(
-            "the wallet of CocoonProvider {} cannot redeem: {why}",
-            spec.provider.name
-        );
+        let message = format!("the wallet of CocoonProvider {provider} cannot redeem: {why}");
         return Funded::WalletNotReady.condition(message);
     }
     if escrow.available == NanoTon::ZERO {
         return Funded::InsufficientDeposit.condition("waiting for a deposit: nothing is left to claim");
     }
     Funded::Funded.condition(format!("{} TON can be claimed", escrow.available.to_ton_string()))
+}
+
+/// The provider as the channel names it.
+fn named(spec: &PaymentChannelSpec) -> String {
+    let ProviderReference { name, namespace } = &spec.provider;
+    match namespace {
+        Some(namespace) => FullName::new(namespace, name).to_string(),
+        None => name.clone(),
+    }
+}
+
+/// Says that a provider of another namespace is not there for this one. The words are the same where it does not exist, so that
+/// nobody learns by a reference what there is in a namespace that is closed to them.
+pub fn not_granted(provider: &str) -> String {
+    format!(
+        "CocoonProvider {provider} does not exist, or does not allow this namespace: its owner can add the namespace to \
+         spec.allowedNamespaces"
+    )
 }
 
 pub(super) fn closing(escrow: Option<&Escrow>, before: &PaymentChannelStatus) -> Observation {

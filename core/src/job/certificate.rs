@@ -4,7 +4,10 @@
 //! perhaps the provider's object, is gone.
 
 use cocoon_api::{
-    crd::job::{AgentCertificate, Assignment},
+    crd::{
+        FullName,
+        job::{AgentCertificate, Assignment},
+    },
     receipt::AgentKey,
 };
 use cocoon_ton::{
@@ -33,15 +36,14 @@ pub enum Uncertified {
 /// Signs that `agent` is an agent of this provider.
 pub fn certify(
     agent: AgentKey,
-    namespace: &str,
-    provider: &str,
+    provider: &FullName,
     network: &Network,
     wallet: &dyn Signer,
 ) -> Result<AgentCertificate, SignError> {
     let certificate = Certificate {
         global_id: network.global_id(),
-        namespace,
-        provider,
+        namespace: &provider.namespace,
+        provider: &provider.name,
         agent: agent.0,
     };
     Ok(AgentCertificate {
@@ -51,14 +53,15 @@ pub fn certify(
     })
 }
 
-/// Whether the wallet at `wallet` signed that the assignment's agent is the provider's.
-pub fn verify(assignment: &Assignment, namespace: &str, wallet: &Address) -> Result<(), Uncertified> {
+/// Whether the wallet at `wallet` signed that the assignment's agent is the provider's. `home` is the namespace of the job.
+pub fn verify(assignment: &Assignment, home: &str, wallet: &Address) -> Result<(), Uncertified> {
     let held = assignment.certificate.as_ref().ok_or(Uncertified::Missing)?;
     let agent: AgentKey = assignment.agent.parse().map_err(|_| Uncertified::Agent)?;
+    let FullName { namespace, name } = FullName::parse(&assignment.provider, home);
     let certificate = Certificate {
         global_id: held.global_id,
-        namespace,
-        provider: &assignment.provider,
+        namespace: &namespace,
+        provider: &name,
         agent: agent.0,
     };
     certificate.verify(&held.wallet_key.parse()?, &held.signature.parse()?, wallet)?;
@@ -88,11 +91,30 @@ mod tests {
         }
     }
 
+    fn gpus() -> FullName {
+        FullName::new("farm", "gpus")
+    }
+
+    #[test]
+    fn a_job_of_another_namespace_names_the_provider_in_full() {
+        let (key, network) = (SecretKey::from_seed(&[7; 32]), Network::TESTBED);
+        let wallet = Wallet::new(key.public_key(), &network).address();
+        let good = certify(AgentKey([9; 32]), &gpus(), &network, &key).unwrap();
+        let mut named = assignment(Some(good));
+        named.provider = "farm/gpus".into();
+        verify(&named, "team", &wallet).unwrap();
+        named.provider = "team/gpus".into();
+        assert!(matches!(
+            verify(&named, "farm", &wallet),
+            Err(Uncertified::Refused(CertificateError::Signature))
+        ));
+    }
+
     #[test]
     fn an_agent_is_the_providers_by_the_word_of_its_wallet_alone() {
         let (key, network) = (SecretKey::from_seed(&[7; 32]), Network::TESTBED);
         let wallet = Wallet::new(key.public_key(), &network).address();
-        let good = certify(AgentKey([9; 32]), "farm", "gpus", &network, &key).unwrap();
+        let good = certify(AgentKey([9; 32]), &gpus(), &network, &key).unwrap();
         verify(&assignment(Some(good.clone())), "farm", &wallet).unwrap();
         let refused =
             |assignment: &Assignment, namespace| verify(assignment, namespace, &wallet).unwrap_err();
@@ -103,8 +125,7 @@ mod tests {
         ));
         let of_stranger = certify(
             AgentKey([9; 32]),
-            "farm",
-            "gpus",
+            &gpus(),
             &network,
             &SecretKey::from_seed(&[8; 32]),
         )

@@ -46,6 +46,8 @@ pub struct ValidatedJob {
     pub uid: String,
     /// The model it asks for.
     pub model: String,
+    /// The provider that it asks, as its namespace names it.
+    pub provider: Option<String>,
     /// How its bodies read.
     pub endpoint: Endpoint,
     /// Its requests, as they were accepted.
@@ -137,6 +139,10 @@ pub fn validate(
         name: job.metadata.name.clone().unwrap_or_default(),
         uid: job.metadata.uid.clone().unwrap_or_default(),
         model: spec.model.clone(),
+        provider: spec.provider_ref.as_ref().map(|reference| {
+            let home = job.metadata.namespace.as_deref().unwrap_or_default();
+            reference.full_name(home).seen_from(home)
+        }),
         endpoint: spec.endpoint,
         input,
         sampling: SamplingDefaults {

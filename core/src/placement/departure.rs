@@ -1,9 +1,9 @@
 //! Departure: when a provider that is being deleted may go.
 
-use crate::settlement::{has_ended, still_claimable};
+use crate::settlement::{has_ended, pays, signed_by, still_claimable};
 use cocoon_api::{
     NanoTon,
-    crd::{PaymentChannel, Settlement},
+    crd::{FullName, PaymentChannel, Settlement},
     units::UnitError,
 };
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
@@ -32,7 +32,7 @@ pub struct Dues {
 impl Dues {
     /// Adds up what the channels toward `provider` say, where a claim costs `redeem_fee`. Fails where amounts leave their range.
     pub fn of<'a>(
-        provider: &str,
+        provider: &FullName,
         channels: impl IntoIterator<Item = &'a PaymentChannel>,
         settlements: impl IntoIterator<Item = &'a Settlement>,
         running: usize,
@@ -45,7 +45,7 @@ impl Dues {
         };
         let mine: Vec<&PaymentChannel> = channels
             .into_iter()
-            .filter(|channel| channel.spec.provider.name == provider)
+            .filter(|channel| pays(channel) == *provider)
             .collect();
         let unsettled = NanoTon::sum(mine.iter().copied().filter_map(owed))?;
         let mut claimable = NanoTon::ZERO;
@@ -54,7 +54,7 @@ impl Dues {
         }
         let in_flight = settlements
             .into_iter()
-            .filter(|stl| stl.spec.provider_ref.name == provider && !has_ended(stl))
+            .filter(|stl| signed_by(stl) == *provider && !has_ended(stl))
             .count();
         Ok(Self {
             unsettled,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use cocoon_api::{
     NanoTon,
     crd::{
-        PaymentChannel, PaymentChannelStatus,
+        FullName, PaymentChannel, PaymentChannelStatus,
         channel::{ChannelState, Counter, MAX_LEDGER_ENTRIES},
         settlement::{CoveredJob, Redeem},
     },
@@ -37,7 +37,7 @@ pub enum Urgency {
 /// A channel with something to claim.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
-    /// Name of the channel.
+    /// The channel as the provider's namespace names it.
     pub name: String,
     /// UID of its object.
     pub uid: String,
@@ -63,7 +63,7 @@ impl Candidate {
     /// What a channel offers to claim at `now` (Unix seconds of the chain); none where there is nothing, or the
     /// contract would not pay. `provider_leaves` says whether the provider is being deleted.
     pub fn of(channel: &PaymentChannel, provider_leaves: bool, now: i64) -> Result<Option<Self>, UnitError> {
-        let (Some(name), Some(status)) = (&channel.metadata.name, &channel.status) else {
+        let Some(status) = &channel.status else {
             return Ok(None);
         };
         if !funds::redeemable(status, now) {
@@ -77,7 +77,7 @@ impl Candidate {
         }
         let leaves = provider_leaves || channel.metadata.deletion_timestamp.is_some();
         Ok(Some(Self {
-            name: name.clone(),
+            name: FullName::of(channel).seen_from(&pays(channel).namespace),
             uid: channel.metadata.uid.clone().unwrap_or_default(),
             contract_address: channel.spec.contract_address.clone(),
             claim,
@@ -113,8 +113,13 @@ impl Candidate {
             urgency: _,
             until: _,
         } = self;
+        let (channel, namespace) = match name.split_once('/') {
+            Some((namespace, name)) => (name.to_owned(), Some(namespace.to_owned())),
+            None => (name, None),
+        };
         Redeem {
-            channel: name,
+            channel,
+            namespace,
             channel_uid: uid,
             contract_address,
             cumulative_nano: claim,
@@ -123,6 +128,12 @@ impl Candidate {
             jobs,
         }
     }
+}
+
+/// The provider that a channel pays.
+pub fn pays(channel: &PaymentChannel) -> FullName {
+    let home = channel.metadata.namespace.as_deref().unwrap_or_default();
+    channel.spec.provider.full_name(home)
 }
 
 /// When voucher or challenge window end.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use cocoon_api::{
     conditions::{self, Confirmed, Reason as _, SettlementFailed},
-    crd::{Settlement, settlement::SettlementState},
+    crd::{FullName, Settlement, settlement::SettlementState},
 };
 
 use super::decide::Setback;
@@ -12,6 +12,12 @@ use super::decide::Setback;
 /// Where a settlement stands; none before its status was first written.
 pub fn state(settlement: &Settlement) -> Option<SettlementState> {
     settlement.status.as_ref().and_then(|status| status.state)
+}
+
+/// The provider whose wallet signed a settlement, which lies in its namespace.
+pub fn signed_by(settlement: &Settlement) -> FullName {
+    let home = settlement.metadata.namespace.as_deref().unwrap_or_default();
+    FullName::new(home, &settlement.spec.provider_ref.name)
 }
 
 /// Whether a settlement is confirmed or failed.
@@ -33,7 +39,8 @@ pub fn ended_at(settlement: &Settlement) -> Option<i64> {
     conditions::find(list, type_).map(|condition| condition.last_transition_time.0.as_second())
 }
 
-/// Claims in a row that each channel did not pay, as the kept settlements tell. Of a message with many claims only the channels
+/// Claims in a row that each channel did not pay, as the kept settlements tell; by the channels' names as the provider's
+/// namespace names them. Of a message with many claims only the channels
 /// count that did not show theirs.
 pub fn setbacks(settlements: &[Settlement]) -> BTreeMap<String, Setback> {
     let mut ended: Vec<(i64, &Settlement)> = settlements
@@ -43,15 +50,17 @@ pub fn setbacks(settlements: &[Settlement]) -> BTreeMap<String, Setback> {
     ended.sort_by_key(|(at, settlement)| (*at, &settlement.metadata.name));
     let mut setbacks: BTreeMap<String, Setback> = BTreeMap::new();
     for (at, settlement) in ended {
+        let home = settlement.metadata.namespace.as_deref().unwrap_or_default();
         for redeem in &settlement.spec.redeems {
-            if is_unpaid(settlement, &redeem.channel) {
-                let setback = setbacks.entry(redeem.channel.clone()).or_default();
+            let channel = redeem.full_name(home).seen_from(home);
+            if is_unpaid(settlement, &channel) {
+                let setback = setbacks.entry(channel).or_default();
                 *setback = Setback {
                     count: setback.count.saturating_add(1),
                     last_at: at,
                 };
             } else if is_paid(settlement) {
-                setbacks.remove(&redeem.channel);
+                setbacks.remove(&channel);
             }
         }
     }

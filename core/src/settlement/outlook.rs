@@ -8,6 +8,7 @@ use cocoon_api::{
 };
 
 use super::{
+    candidate::pays,
     decide::least_urgent,
     policy::{Policy, REDEEM_FEE},
 };
@@ -57,7 +58,8 @@ pub fn outlook(dues: &Dues<'_>) -> Result<Observation, UnitError> {
         return Ok(Settled::Pending.condition(uncovered(name, &status, claimed)));
     }
     let Some(policy) = policy else {
-        let provider = &channel.spec.provider.name;
+        let home = channel.metadata.namespace.as_deref().unwrap_or_default();
+        let provider = pays(channel).seen_from(home);
         return Ok(Settled::Pending.condition(format!(
             "waits until it is known when CocoonProvider {provider} settles"
         )));

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use cocoon_api::{
     NanoTon,
-    crd::{LocalReference, PaymentChannel, PaymentChannelSpec, channel::Voucher, provider::Rebuilt},
+    crd::{PaymentChannel, PaymentChannelSpec, ProviderReference, channel::Voucher, provider::Rebuilt},
 };
 use cocoon_core::{funds, ledger};
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
@@ -258,7 +258,10 @@ impl World {
     fn apply_object(&mut self) {
         self.objects += 1;
         let spec = PaymentChannelSpec {
-            provider: LocalReference { name: "farm".into() },
+            provider: ProviderReference {
+                name: "farm".into(),
+                namespace: None,
+            },
             network: "testbed".into(),
             contract_address: "0:00".into(),
             payer_public_key: "payer".into(),

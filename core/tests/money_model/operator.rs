@@ -68,6 +68,7 @@ impl World {
                 provider: "0:farm".into(),
                 challenge_period: WINDOW,
             }),
+            granted: true,
             payee: Some("0:farm".into()),
             signature: match voucher {
                 None => Signature::Missing,
@@ -413,6 +414,7 @@ fn number(uid: &str) -> usize {
 fn offer() -> Offer {
     Offer {
         provider: "farm".into(),
+        granted: true,
         closed: false,
         model_sha256: Some("00".repeat(32)),
         prices: Prices {

@@ -5,6 +5,7 @@
 mod coverage;
 mod evidence;
 mod free;
+mod grants;
 mod ledger;
 mod squatting;
 mod steps;

@@ -2,21 +2,22 @@
 
 use cocoon_api::{
     NanoTon,
-    crd::{CocoonProvider, PaymentChannel, Settlement},
+    crd::{CocoonProvider, FullName, PaymentChannel, Settlement},
+    names::is_object_name,
 };
 use cocoon_core::{
     funds::{Departure, SETTLE_SECONDS},
     ledger as channel_ledger,
-    settlement::confirmed,
+    settlement::{confirmed, pays},
 };
 use k8s_openapi::jiff::SignedDuration;
-use kube::{Api, ResourceExt as _, api::ListParams, runtime::events::EventType};
+use kube::{Api, api::ListParams, runtime::events::EventType};
 use tracing::{debug, warn};
 
 use super::{Channels, observe::Seen, plan};
 use crate::{
     error::{Error, KubeContext as _, Result, chain, describe},
-    events, finalizer,
+    events, finalizer, toward,
 };
 
 /// How long after its deletion a settled channel waits until the provider's earnings hold what it paid: a dozen of the
@@ -25,7 +26,6 @@ const EARNINGS_LIMIT: SignedDuration = SignedDuration::from_secs(12);
 
 /// Lets a deleted channel go if it may. Answers whether it went.
 pub(super) async fn part(channel: &PaymentChannel, seen: &Seen, shared: &Channels) -> Result<bool> {
-    let namespace = channel.namespace().unwrap_or_default();
     if channel.metadata.deletion_timestamp.is_none() {
         return Ok(false);
     }
@@ -33,11 +33,7 @@ pub(super) async fn part(channel: &PaymentChannel, seen: &Seen, shared: &Channel
     let settlements = if plan::is_written_off(channel, seen) {
         Vec::new()
     } else {
-        Api::<Settlement>::namespaced(shared.ctx.client.clone(), &namespace)
-            .list(&ListParams::default())
-            .await
-            .attempt("list settlements in", &namespace)?
-            .items
+        settlements(&pays(channel).namespace, shared).await?
     };
     let departure =
         plan::departure(channel, seen, &settlements, shared.ctx.now()).map_err(|source| Error::Money {
@@ -63,6 +59,16 @@ pub(super) async fn part(channel: &PaymentChannel, seen: &Seen, shared: &Channel
     }
     release(channel, shared).await?;
     Ok(true)
+}
+
+/// Settlements of the provider's namespace, where there can be any.
+async fn settlements(namespace: &str, shared: &Channels) -> Result<Vec<Settlement>> {
+    if !is_object_name(namespace) || !shared.ctx.config.scope().covers(namespace) {
+        return Ok(Vec::new());
+    }
+    let api: Api<Settlement> = Api::namespaced(shared.ctx.client.clone(), namespace);
+    let listed = api.list(&ListParams::default()).await;
+    Ok(listed.attempt("list settlements in", namespace)?.items)
 }
 
 /// Lets a deleted channel go although it cannot be told what it owes, once it has waited as long as for a settlement. Answers
@@ -136,18 +142,13 @@ async fn booked(channel: &PaymentChannel, seen: &Seen, shared: &Channels) -> Res
     if !own {
         return Ok(true);
     }
-    let namespace = channel.namespace().unwrap_or_default();
-    let of_provider = ListParams::default().fields(&format!("spec.provider.name={}", provider.name_any()));
-    let siblings = Api::<PaymentChannel>::namespaced(shared.ctx.client.clone(), &namespace)
-        .list(&of_provider)
-        .await
-        .attempt("list channels in", &namespace)?;
+    let siblings = toward::channels(&FullName::of(provider), &shared.ctx).await?;
     let earnings = provider
         .status
         .as_ref()
         .map(|status| status.earnings.clone())
         .unwrap_or_default();
-    let paid = confirmed(&siblings.items)
+    let paid = confirmed(&siblings)
         .and_then(|paid| paid.checked_add(earnings.closed_channels_nano))
         .map_err(|source| Error::Money {
             object: describe(channel),

@@ -2,12 +2,12 @@
 
 use cocoon_api::{
     NanoTon,
-    crd::{CocoonProvider, PaymentChannel},
+    crd::{CocoonProvider, FullName, PaymentChannel},
     names::is_object_name,
 };
 use cocoon_core::{
-    funds::{Escrow, Sight, Stage},
-    settlement::REDEEM_FEE,
+    funds::{self, Escrow, Sight, Stage},
+    settlement::{REDEEM_FEE, pays},
 };
 use cocoon_ton::{Address, ChannelStatus, reader::ChannelOnChain};
 use k8s_openapi::api::core::v1::Secret;
@@ -23,6 +23,8 @@ use crate::{
 /// What was read for one channel.
 pub(super) struct Seen {
     pub(super) provider: Option<CocoonProvider>,
+    /// Whether the provider allows the channel's namespace.
+    pub(super) granted: bool,
     pub(super) has_wallet: bool,
     pub(super) sight: Sight,
     /// Time of the chain, where it was read.
@@ -32,29 +34,44 @@ pub(super) struct Seen {
 }
 
 pub(super) async fn observe(channel: &PaymentChannel, tenure: &Tenure, ctx: &Context) -> Result<Seen> {
-    let namespace = channel.namespace().unwrap_or_default();
-    let name = &channel.spec.provider.name;
+    let payee = pays(channel);
+    let FullName { namespace, name } = &payee;
     // A reference that is no name names nothing, and is never put into a URL.
-    let provider = if is_object_name(name) {
-        Api::<CocoonProvider>::namespaced(ctx.client.clone(), &namespace)
+    let is_readable =
+        is_object_name(name) && is_object_name(namespace) && ctx.config.scope().covers(namespace);
+    let provider = if is_readable {
+        Api::<CocoonProvider>::namespaced(ctx.client.clone(), namespace)
             .get_opt(name)
             .await
-            .attempt("read CocoonProvider", name)?
+            .attempt("read CocoonProvider", &payee)?
     } else {
         None
     };
     let Some(provider) = provider else {
         return Ok(Seen {
             provider: None,
+            granted: false,
             has_wallet: false,
             sight: in_use(channel, tenure).unwrap_or(Sight::ProviderNotFound),
             chain_time: None,
             redeem_fee: REDEEM_FEE,
         });
     };
+    let granted = ctx.allows(&provider, &channel.namespace().unwrap_or_default());
+    let owes = channel.status.as_ref().is_some_and(funds::owes);
+    if !granted && !owes {
+        return Ok(Seen {
+            provider: Some(provider),
+            granted,
+            has_wallet: false,
+            sight: in_use(channel, tenure).unwrap_or(Sight::NotGranted),
+            chain_time: None,
+            redeem_fee: REDEEM_FEE,
+        });
+    }
     let secret = &provider.spec.payout.wallet_secret_ref.name;
     let has_wallet = is_object_name(secret)
-        && Api::<Secret>::namespaced(ctx.client.clone(), &namespace)
+        && Api::<Secret>::namespaced(ctx.client.clone(), namespace)
             .get_metadata_opt(secret)
             .await
             .attempt("read Secret", secret)?
@@ -70,6 +87,7 @@ pub(super) async fn observe(channel: &PaymentChannel, tenure: &Tenure, ctx: &Con
     Ok(Seen {
         redeem_fee: ctx.networks.last_redeem_fee(&provider.spec.payout.network),
         provider: Some(provider),
+        granted,
         has_wallet,
         sight,
         chain_time,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use cocoon_api::{
     conditions::{self, Ready, Reason as _},
-    crd::{PaymentChannel, PaymentChannelStatus, Settlement, channel::ChannelState},
+    crd::{FullName, PaymentChannel, PaymentChannelStatus, Settlement, channel::ChannelState},
     names::ABANDON_ANNOTATION,
     units::UnitError,
 };
@@ -70,13 +70,11 @@ pub(super) fn departure(
         own: now.as_second(),
         chain: seen.chain_time.map(i64::from),
     };
-    let name = channel.name_any();
+    let name = FullName::of(channel);
     let claims = |settlement: &Settlement| {
-        settlement
-            .spec
-            .redeems
-            .iter()
-            .any(|redeem| redeem.channel == name)
+        let home = settlement.namespace().unwrap_or_default();
+        let mut redeems = settlement.spec.redeems.iter();
+        redeems.any(|redeem| redeem.full_name(&home) == name)
     };
     Ok(Some(depart(Leaving {
         age: now.as_second().saturating_sub(deleted_at.0.as_second()),
@@ -159,6 +157,7 @@ mod tests {
         });
         Seen {
             provider: Some(serde_json::from_value(provider).unwrap()),
+            granted: true,
             has_wallet: true,
             sight: Sight::Unavailable(String::new()),
             chain_time: None,

@@ -43,6 +43,7 @@ pub(super) fn validate(channel: &PaymentChannel, seen: &Seen, networks: &Network
     let ruling = payout.and_then(|payout| settlement::ruling(payout, channel.metadata.uid.as_deref()?));
     Facts {
         sight: seen.sight.clone(),
+        granted: seen.granted,
         payee,
         signature,
         wallet: seen.provider.as_ref().and_then(unready_wallet),

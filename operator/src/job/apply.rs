@@ -3,7 +3,7 @@
 use cocoon_api::{
     NanoTon,
     crd::{
-        Agreement, InferenceJob, PaymentChannel,
+        Agreement, FullName, InferenceJob, PaymentChannel,
         job::{Assignment, AssignmentState, BillingMode, MAX_ASSIGNMENTS},
     },
 };
@@ -118,7 +118,7 @@ pub(super) async fn apply(
             }
             Ok(Applied::Closed(*attempt, *state))
         }
-        Step::Fence { pod, uid } => fence(job, pod, uid, jobs).await,
+        Step::Fence { provider, pod, uid } => fence(job, provider, (pod, uid), jobs).await,
         Step::Release => {
             if let Some(channel) = paying(job) {
                 release(job, channel, jobs).await?;
@@ -215,7 +215,8 @@ async fn assign(
         seen.stored = Some(stored);
     }
     let namespace = job.namespace().unwrap_or_default();
-    let client = jobs.agent(&agreed.provider, &namespace, pod, pod.ready_address())?;
+    let provider = FullName::parse(&agreed.provider, &namespace);
+    let client = jobs.agent(&provider, pod, pod.ready_address())?;
     let identity = client.identity().await.map_err(|source| Error::Agent {
         action: "ask the identity",
         agent: pod.name.clone(),
@@ -225,14 +226,11 @@ async fn assign(
         return Ok(Applied::Unfit);
     }
     let attempt = unknown_attempt(job, attempt, &client, pod).await?;
-    let certificate = jobs
-        .certificates
-        .of(identity.agent, &namespace, &agreed.provider, &jobs.ctx)
-        .await?;
+    let certificate = jobs.certificates.of(identity.agent, &provider, &jobs.ctx).await?;
     // Nobody could tell later whose agent was paid for.
     if certificate.is_none() && paying(job).is_some() {
         return Err(Error::Incomplete {
-            object: format!("CocoonProvider {namespace}/{}", agreed.provider),
+            object: format!("CocoonProvider {provider}"),
             field: "spec.payout.walletSecretRef, whose key certifies its agents",
         });
     }
@@ -281,8 +279,9 @@ async fn unknown_attempt(
 }
 
 /// Deletes exactly the pod that was seen, at once: its process must not deliver any more.
-async fn fence(job: &InferenceJob, pod: &str, uid: &str, jobs: &Jobs) -> Result<Applied> {
-    let pods: Api<Pod> = Api::namespaced(jobs.ctx.client.clone(), &job.namespace().unwrap_or_default());
+async fn fence(job: &InferenceJob, provider: &str, (pod, uid): (&str, &str), jobs: &Jobs) -> Result<Applied> {
+    let provider = FullName::parse(provider, &job.namespace().unwrap_or_default());
+    let pods: Api<Pod> = Api::namespaced(jobs.ctx.client.clone(), &provider.namespace);
     let params = DeleteParams {
         preconditions: Some(Preconditions {
             uid: Some(uid.to_owned()),

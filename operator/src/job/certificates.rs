@@ -6,7 +6,7 @@ use std::{
 };
 
 use cocoon_api::{
-    crd::{CocoonProvider, job::AgentCertificate},
+    crd::{CocoonProvider, FullName, job::AgentCertificate},
     receipt::AgentKey,
 };
 use cocoon_core::job::certificate::certify;
@@ -22,8 +22,8 @@ use crate::{
 /// when they are asked for.
 const MAX_KEPT: usize = 1024;
 
-/// By namespace and name of the provider, and its agent's key.
-type Kept = BTreeMap<(String, String, AgentKey), AgentCertificate>;
+/// By provider, and its agent's key.
+type Kept = BTreeMap<(FullName, AgentKey), AgentCertificate>;
 
 /// What was signed so far.
 #[derive(Debug, Default)]
@@ -34,17 +34,16 @@ impl Certificates {
     pub(super) async fn of(
         &self,
         agent: AgentKey,
-        namespace: &str,
-        provider: &str,
+        provider: &FullName,
         ctx: &Context,
     ) -> Result<Option<AgentCertificate>> {
-        let key = (namespace.to_owned(), provider.to_owned(), agent);
+        let key = (provider.clone(), agent);
         if let Some(kept) = self.kept().get(&key) {
             return Ok(Some(kept.clone()));
         }
-        let providers: Api<CocoonProvider> = Api::namespaced(ctx.client.clone(), namespace);
+        let providers: Api<CocoonProvider> = Api::namespaced(ctx.client.clone(), &provider.namespace);
         let found = providers
-            .get_opt(provider)
+            .get_opt(&provider.name)
             .await
             .attempt("read CocoonProvider", provider)?;
         let Some(found) = found else {
@@ -54,12 +53,11 @@ impl Certificates {
             return Ok(None);
         };
         let network = account.chain.network();
-        let signed =
-            certify(agent, namespace, provider, network, &account.key).map_err(|source| Error::Chain {
-                action: "certify an agent",
-                network: network.name().to_owned(),
-                source: Box::new(source),
-            })?;
+        let signed = certify(agent, provider, network, &account.key).map_err(|source| Error::Chain {
+            action: "certify an agent",
+            network: network.name().to_owned(),
+            source: Box::new(source),
+        })?;
         let mut kept = self.kept();
         if kept.len() >= MAX_KEPT {
             kept.clear();

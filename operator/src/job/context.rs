@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use cocoon_api::crd::{InferenceJob, PaymentChannel};
+use cocoon_api::crd::{FullName, InferenceJob, PaymentChannel};
 use cocoon_core::agents::AgentPod;
 use kube::{Api, ResourceExt as _};
 
@@ -58,16 +58,14 @@ impl Jobs {
     /// A client of an agent at this address.
     pub(super) fn agent(
         &self,
-        provider: &str,
-        namespace: &str,
+        provider: &FullName,
         pod: &AgentPod,
         address: Option<IpAddr>,
     ) -> Result<AgentClient> {
         let missing = || Error::Incomplete {
-            object: format!("Pod {namespace}/{}", pod.name),
+            object: format!("Pod {}/{}", provider.namespace, pod.name),
             field: "status.podIP",
         };
-        self.ctx
-            .agent_client(provider, namespace, address.ok_or_else(missing)?)
+        self.ctx.agent_client(provider, address.ok_or_else(missing)?)
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use cocoon_api::{
     NanoTon,
     agent::{AttemptRequest, RequestItem},
-    crd::{Agreement, InferenceJob, job::Assignment},
+    crd::{Agreement, FullName, InferenceJob, job::Assignment},
     receipt::{ChainId, Sha256Digest},
 };
 use cocoon_core::job::{
@@ -77,7 +77,11 @@ pub(super) fn follow(
         job: JobKey::of(job)?,
         number: assignment.attempt,
         pod_uid: assignment.pod_uid.clone(),
-        agent: jobs.agent(&assignment.provider, &namespace, &agent.pod, address)?,
+        agent: jobs.agent(
+            &FullName::parse(&assignment.provider, &namespace),
+            &agent.pod,
+            address,
+        )?,
         chain: chain(job, valid, assignment, agreed)?,
         request: AttemptRequest {
             model: valid.model.clone(),

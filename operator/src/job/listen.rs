@@ -3,10 +3,10 @@
 use std::{collections::HashSet, sync::Arc};
 
 use cocoon_api::{
-    crd::{CocoonProvider, InferenceJob, PaymentChannel, Settlement, job::AssignmentState},
+    crd::{CocoonProvider, FullName, InferenceJob, PaymentChannel, Settlement, job::AssignmentState},
     names,
 };
-use cocoon_core::agents::AgentPod;
+use cocoon_core::{agents::AgentPod, placement::demand::chosen};
 use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
 use kube::{
     ResourceExt as _,
@@ -36,11 +36,9 @@ pub(super) fn listen(jobs: &Arc<Jobs>) {
             && (matches!(event, Event::Delete(_))
                 || before.is_none_or(|before| offer(before) != offer(provider)))
         {
+            let changed = FullName::of(provider);
             own.wakes
-                .wake_all(open_jobs(&store, provider.metadata.namespace.as_deref(), |job| {
-                    let serves = job.status.as_ref().and_then(|status| status.provider.as_ref());
-                    serves.is_none() || serves == provider.metadata.name.as_ref()
-                }));
+                .wake_all(open_jobs(&store, |job| may_serve(&changed, job)));
         }
     });
     let (own, store) = (jobs.clone(), watches.jobs.reader());
@@ -51,16 +49,18 @@ pub(super) fn listen(jobs: &Arc<Jobs>) {
                 || before.is_none_or(|before| standing(before) != standing(channel));
             let has_other_funds = before.is_none_or(|before| funds(before) != funds(channel));
             if is_other || has_other_funds {
-                own.wakes
-                    .wake_all(open_jobs(&store, channel.metadata.namespace.as_deref(), |job| {
-                        let pays = job.spec.billing.channel_ref.as_ref().map(|channel| &channel.name);
-                        // Whose budget is reserved waits for nobody else's.
-                        let is_covered = job
-                            .status
-                            .as_ref()
-                            .is_some_and(|status| status.cost.reserved_nano.nano() > 0);
-                        pays == channel.metadata.name.as_ref() && (is_other || !is_covered)
-                    }));
+                let home = channel.metadata.namespace.as_ref();
+                own.wakes.wake_all(open_jobs(&store, |job| {
+                    let pays = job.spec.billing.channel_ref.as_ref().map(|channel| &channel.name);
+                    // Whose budget is reserved waits for nobody else's.
+                    let is_covered = job
+                        .status
+                        .as_ref()
+                        .is_some_and(|status| status.cost.reserved_nano.nano() > 0);
+                    job.metadata.namespace.as_ref() == home
+                        && pays == channel.metadata.name.as_ref()
+                        && (is_other || !is_covered)
+                }));
             }
         }
     });
@@ -71,14 +71,23 @@ pub(super) fn listen(jobs: &Arc<Jobs>) {
             let known = before.and_then(agent);
             let current = agent(pod).filter(|_| !matches!(event, Event::Delete(_)));
             if known != current || matches!(event, Event::Delete(_)) {
-                let provider = pod.labels().get(names::PROVIDER_LABEL).cloned();
-                own.wakes
-                    .wake_all(open_jobs(&store, pod.metadata.namespace.as_deref(), |job| {
-                        job.status
-                            .as_ref()
-                            .is_some_and(|status| status.provider == provider)
-                    }));
+                let name = pod.labels().get(names::PROVIDER_LABEL);
+                let provider = name.map(|name| FullName::new(pod.namespace().unwrap_or_default(), name));
+                own.wakes.wake_all(open_jobs(&store, |job| {
+                    provider.is_some() && chosen(job) == provider
+                }));
             }
+        }
+    });
+    let (own, store) = (jobs.clone(), watches.jobs.reader());
+    watches.namespaces.listen(move |event, before| {
+        if let Event::Apply(namespace) = event
+            && before.is_none_or(|before| before.labels() != namespace.labels())
+        {
+            // Providers may allow it by its labels.
+            let name = namespace.metadata.name.as_ref();
+            own.wakes
+                .wake_all(open_jobs(&store, |job| job.metadata.namespace.as_ref() == name));
         }
     });
 }
@@ -129,18 +138,33 @@ impl Jobs {
 /// What a job waits for, or waited for, as its status says.
 fn wanted(job: &InferenceJob) -> Option<Wanted> {
     Some(Wanted {
-        namespace: job.namespace()?,
-        provider: job.status.as_ref()?.provider.clone()?,
+        provider: chosen(job)?,
         model: job.spec.model.clone(),
     })
 }
 
 /// Jobs that a settlement pays.
 fn paid_by(settlement: &Settlement) -> Vec<ObjectRef<InferenceJob>> {
-    let namespace = settlement.namespace().unwrap_or_default();
-    let jobs = settlement.spec.redeems.iter().flat_map(|redeem| &redeem.jobs);
-    jobs.map(|job| ObjectRef::new(&job.name).within(&namespace))
-        .collect()
+    let home = settlement.namespace().unwrap_or_default();
+    let redeems = settlement.spec.redeems.iter();
+    let jobs = redeems.flat_map(|redeem| {
+        let FullName { namespace, name: _ } = redeem.full_name(&home);
+        let jobs = redeem.jobs.iter();
+        jobs.map(move |job| ObjectRef::new(&job.name).within(&namespace))
+    });
+    jobs.collect()
+}
+
+/// Whether a provider serves the job or could come to: one that nobody serves yet may be for any provider of its namespace, or
+/// name one of another.
+fn may_serve(provider: &FullName, job: &InferenceJob) -> bool {
+    chosen(job).map_or_else(
+        || {
+            let is_home = job.metadata.namespace.as_ref() == Some(&provider.namespace);
+            is_home || job.spec.provider_ref.is_some() || job.spec.billing.channel_ref.is_some()
+        },
+        |chosen| chosen == *provider,
+    )
 }
 
 /// What of a provider jobs depend on.
@@ -183,16 +207,12 @@ fn funds(channel: &PaymentChannel) -> impl PartialEq + use<'_> {
     })
 }
 
-/// Jobs of the namespace that have not ended and that `concerned` holds for.
+/// Jobs that have not ended and that `concerned` holds for.
 fn open_jobs(
     jobs: &Store<InferenceJob>,
-    namespace: Option<&str>,
     concerned: impl Fn(&InferenceJob) -> bool,
 ) -> Vec<ObjectRef<InferenceJob>> {
-    let open = |job: &InferenceJob| {
-        job.metadata.namespace.as_deref() == namespace && !job.is_ended() && concerned(job)
-    };
-    let found = jobs.state_filter(open);
+    let found = jobs.state_filter(|job| !job.is_ended() && concerned(job));
     found
         .iter()
         .map(|job| ObjectRef::from_obj(job.as_ref()))

@@ -1,10 +1,10 @@
 //! Reads everything that a job's plan depends on.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use cocoon_api::{
     conditions::{Accepted, Reason as _},
-    crd::{CocoonProvider, InferenceJob, InferenceJobStatus, job::BillingMode},
+    crd::{CocoonProvider, FullName, InferenceJob, InferenceJobStatus, job::BillingMode},
     json::Payload,
     names,
 };
@@ -17,6 +17,7 @@ use cocoon_core::{
         plan::{Agent, Channel, Following, Offer, World},
         validate::{InputFault, Rejection, ValidatedJob, accepted_input},
     },
+    settlement::pays,
 };
 use kube::{Api, ResourceExt as _};
 
@@ -75,19 +76,16 @@ pub(super) struct Carried {
 
 pub(super) async fn observe(job: &InferenceJob, carried: Carried, jobs: &Jobs) -> Result<Seen> {
     let namespace = job.namespace().unwrap_or_default();
-    let providers = jobs.ctx.watches.providers.in_namespace(&namespace);
-    let mut offers: Vec<Offer> = providers
-        .iter()
-        .map(|provider| offer(provider, &job.spec.model))
-        .collect();
-    offers.sort_by(|a, b| a.provider.cmp(&b.provider));
     let channel = channel(job, jobs);
     let status = job.status.clone().unwrap_or_default();
+    let offers = offers(job, &status, channel.as_ref(), jobs);
+    let asked = asked(job);
     let provider = status
         .active()
         .map(|assignment| assignment.provider.clone())
         .or_else(|| channel.as_ref().map(|channel| channel.provider.clone()))
         .or_else(|| status.agreed.as_ref().map(|agreed| agreed.provider.clone()))
+        .or_else(|| asked.clone())
         .or_else(|| offering(&offers))
         .or_else(|| status.provider.clone());
     let known = match status.active() {
@@ -110,8 +108,7 @@ pub(super) async fn observe(job: &InferenceJob, carried: Carried, jobs: &Jobs) -
     let is_handed_over = status.active().is_some() && known.following == Following::No;
     let (input, requests) = self::requests(job, &status, is_handed_over, (inline, requests), jobs).await?;
     let wanted = provider.map(|provider| Wanted {
-        namespace,
-        provider,
+        provider: FullName::parse(&provider, &namespace),
         model: job.spec.model.clone(),
     });
     Ok(Seen {
@@ -136,11 +133,55 @@ pub(super) async fn observe(job: &InferenceJob, carried: Carried, jobs: &Jobs) -
     })
 }
 
+/// The provider that the job names itself, as its namespace names it.
+fn asked(job: &InferenceJob) -> Option<String> {
+    let home = job.namespace().unwrap_or_default();
+    let reference = job.spec.provider_ref.as_ref()?;
+    Some(reference.full_name(&home).seen_from(&home))
+}
+
+/// What the job may be offered: by the providers of its namespace, and by those of others that something of it names.
+fn offers(
+    job: &InferenceJob,
+    status: &InferenceJobStatus,
+    channel: Option<&Channel>,
+    jobs: &Jobs,
+) -> Vec<Offer> {
+    let home = job.namespace().unwrap_or_default();
+    let providers = &jobs.ctx.watches.providers;
+    let named: BTreeSet<String> = [
+        channel.map(|channel| channel.provider.clone()),
+        asked(job),
+        status.active().map(|assignment| assignment.provider.clone()),
+        status.agreed.as_ref().map(|agreed| agreed.provider.clone()),
+    ]
+    .into_iter()
+    .flatten()
+    .filter(|named| FullName::is_elsewhere(named))
+    .collect();
+    let elsewhere = named.iter().filter_map(|named| {
+        let FullName { namespace, name } = FullName::parse(named, &home);
+        providers.get(&namespace, &name)
+    });
+    let mut offers: Vec<Offer> = providers
+        .in_namespace(&home)
+        .into_iter()
+        .chain(elsewhere)
+        .map(|provider| Offer {
+            provider: FullName::of(&*provider).seen_from(&home),
+            granted: jobs.ctx.allows(&provider, &home),
+            ..offer(&provider, &job.spec.model)
+        })
+        .collect();
+    offers.sort_by(|a, b| a.provider.cmp(&b.provider));
+    offers
+}
+
 /// The provider that a free job will choose, by the order in which it is planned: its agents are looked at with the first step.
 fn offering(offers: &[Offer]) -> Option<String> {
     let mut offering: Vec<&Offer> = offers
         .iter()
-        .filter(|offer| offer.model_sha256.is_some())
+        .filter(|offer| offer.model_sha256.is_some() && !FullName::is_elsewhere(&offer.provider))
         .collect();
     offering.retain(|offer| consents_to_free(offer.allow_free, offer.prices));
     offering.sort_by_key(|offer| (offer.closed, &offer.provider));
@@ -230,17 +271,19 @@ fn channel(job: &InferenceJob, jobs: &Jobs) -> Option<Channel> {
         uid,
         seen_at,
         now: chain_now.map_or(own, |chain| chain.max(own)),
-        provider: channel.spec.provider.name.clone(),
+        provider: pays(&channel).seen_from(&namespace),
         address: channel.spec.contract_address.clone(),
         deleting: channel.metadata.deletion_timestamp.is_some(),
         status: channel.status.clone().unwrap_or_default(),
     })
 }
 
+/// What a provider offers of a model, as its own namespace sees it.
 fn offer(provider: &CocoonProvider, model: &str) -> Offer {
     let offered = provider.spec.models.iter().find(|offered| offered.name == model);
     Offer {
         provider: provider.name_any(),
+        granted: true,
         closed: provider.spec.paused || provider.metadata.deletion_timestamp.is_some(),
         model_sha256: offered.map(|offered| offered.source.sha256.clone()),
         prices: offered.map(|offered| offered.price).unwrap_or_default(),
@@ -252,10 +295,11 @@ fn offer(provider: &CocoonProvider, model: &str) -> Offer {
 /// The agents that are wanted, by name.
 pub(super) fn agents(wanted: &Wanted, jobs: &Jobs) -> Vec<Agent> {
     let now = jobs.ctx.now();
-    let pods = jobs.ctx.watches.pods.in_namespace(&wanted.namespace);
+    let FullName { namespace, name } = &wanted.provider;
+    let pods = jobs.ctx.watches.pods.in_namespace(namespace);
     let mut agents: Vec<Agent> = pods
         .iter()
-        .filter(|pod| pod.labels().get(names::PROVIDER_LABEL) == Some(&wanted.provider))
+        .filter(|pod| pod.labels().get(names::PROVIDER_LABEL) == Some(name))
         .filter_map(|pod| AgentPod::from_pod(pod, now))
         .filter(|pod| pod.model == wanted.model)
         .map(|pod| Agent {

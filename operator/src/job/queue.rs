@@ -8,15 +8,14 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use cocoon_api::crd::InferenceJob;
+use cocoon_api::crd::{FullName, InferenceJob};
 use k8s_openapi::jiff::Timestamp;
 use kube::{ResourceExt as _, runtime::reflector::ObjectRef};
 
-/// What jobs wait for: namespace, provider and model.
+/// What jobs wait for: a provider's model.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Wanted {
-    pub(super) namespace: String,
-    pub(super) provider: String,
+    pub(super) provider: FullName,
     pub(super) model: String,
 }
 
@@ -33,7 +32,7 @@ struct State {
     busy: HashMap<String, BTreeSet<String>>,
     /// UID of the pod whose agent works on each job.
     agents: HashMap<String, String>,
-    waiting: BTreeMap<Wanted, BTreeMap<Place, String>>,
+    waiting: BTreeMap<Wanted, BTreeMap<Place, FullName>>,
     /// What each waiting job wants, by its UID.
     wanted: HashMap<String, (Wanted, Place)>,
 }
@@ -76,7 +75,7 @@ impl Queue {
             .waiting
             .entry(wanted.clone())
             .or_default()
-            .insert(place.clone(), job.name_any());
+            .insert(place.clone(), FullName::of(job));
         state.wanted.insert(uid, (wanted, place));
     }
 
@@ -117,7 +116,7 @@ impl Queue {
         let waiting = state.waiting.get(wanted).into_iter().flat_map(BTreeMap::values);
         waiting
             .take(free)
-            .map(|name| ObjectRef::new(name).within(&wanted.namespace))
+            .map(|job| ObjectRef::new(&job.name).within(&job.namespace))
             .collect()
     }
 
@@ -184,15 +183,23 @@ mod tests {
 
     fn wanted() -> Wanted {
         Wanted {
-            namespace: "n".into(),
-            provider: "p".into(),
+            provider: FullName::new("farm", "p"),
             model: "m".into(),
         }
     }
 
     fn names(queue: &Queue, free: usize) -> Vec<String> {
         let next = queue.next(&wanted(), free);
-        next.into_iter().map(|object| object.name).collect()
+        next.into_iter()
+            .map(|object| {
+                assert_eq!(
+                    object.namespace.as_deref(),
+                    Some("n"),
+                    "the job's, not the provider's"
+                );
+                object.name
+            })
+            .collect()
     }
 
     #[test]

@@ -6,12 +6,16 @@ use cocoon_api::{
     NanoTon,
     conditions::{self, Confirmed, Observation, Reason as _, Settled},
     crd::{
-        InferenceJob, InferenceJobStatus, PaymentChannel, Settlement,
+        FullName, InferenceJob, InferenceJobStatus, PaymentChannel, Settlement,
         job::{JobPhase, JobSettlement},
         settlement::SettlementState,
     },
+    names::is_object_name,
 };
-use cocoon_core::settlement::{Dues, Policy, outlook};
+use cocoon_core::{
+    placement::demand,
+    settlement::{Dues, Policy, outlook, pays},
+};
 use kube::{
     Api, ResourceExt as _,
     api::{DeleteParams, ListParams, Preconditions},
@@ -69,13 +73,13 @@ async fn follow_settlement(job: &InferenceJob, stored: &InferenceJobStatus, jobs
     let Some(reference) = &job.spec.billing.channel_ref else {
         return Ok(true);
     };
-    let namespace = job.namespace().unwrap_or_default();
     let channel = &reference.name;
+    let farm = farm(job, jobs);
     let settlement = if let Some(standing) = standing(job, stored, channel, jobs)? {
-        let seen = jobs.ctx.watches.settlements.in_namespace(&namespace);
+        let seen = jobs.ctx.watches.settlements.in_namespace(&farm);
         covered(job, channel, stored, seen.iter().map(AsRef::as_ref)).ok_or(standing)
     } else {
-        let seen = stored_settlements(&namespace, jobs).await?;
+        let seen = stored_settlements(&farm, jobs).await?;
         let gone = || Settled::WrittenOff.condition(format!("channel {channel} is gone; see its Events"));
         covered(job, channel, stored, &seen).ok_or_else(gone)
     };
@@ -114,6 +118,17 @@ async fn follow_settlement(job: &InferenceJob, stored: &InferenceJobStatus, jobs
     Ok(is_over)
 }
 
+/// The namespace of the provider that is paid, where its settlements are.
+fn farm(job: &InferenceJob, jobs: &Jobs) -> String {
+    let home = job.namespace().unwrap_or_default();
+    let channel = job.spec.billing.channel_ref.as_ref();
+    let channel = channel.and_then(|reference| jobs.channel(&home, &reference.name));
+    let paid = channel
+        .map(|channel| pays(&channel))
+        .or_else(|| demand::chosen(job));
+    paid.map_or(home, |provider| provider.namespace)
+}
+
 /// What the channel says of the job's payment; none where the channel that metered it is gone.
 fn standing(
     job: &InferenceJob,
@@ -126,11 +141,8 @@ fn standing(
     let Some(channel) = channel.filter(|channel| metered(channel, stored)) else {
         return Ok(None);
     };
-    let provider = jobs
-        .ctx
-        .watches
-        .providers
-        .get(&namespace, &channel.spec.provider.name);
+    let FullName { namespace, name } = pays(&channel);
+    let provider = jobs.ctx.watches.providers.get(&namespace, &name);
     let policy = provider.and_then(|provider| Policy::try_from(&provider.spec.payout.settle).ok());
     let observed = outlook(&Dues {
         channel: &channel,
@@ -167,6 +179,9 @@ fn covered<'a>(
 
 /// Settlements as they are stored now: memory may be a moment behind a channel that is gone.
 async fn stored_settlements(namespace: &str, jobs: &Jobs) -> Result<Vec<Settlement>> {
+    if !is_object_name(namespace) || !jobs.ctx.config.scope().covers(namespace) {
+        return Ok(Vec::new());
+    }
     let settlements = Api::<Settlement>::namespaced(jobs.ctx.client.clone(), namespace);
     let without_message = |mut settlement: Settlement| {
         settlement.spec.message.clear();
@@ -188,11 +203,11 @@ fn covering(
     settlement: &Settlement,
 ) -> Option<(u8, NanoTon, JobSettlement)> {
     let status = settlement.status.clone().unwrap_or_default();
-    let redeem = settlement
-        .spec
-        .redeems
-        .iter()
-        .find(|redeem| redeem.channel == channel)?;
+    let home = job.namespace().unwrap_or_default();
+    let channel = FullName::new(&home, channel);
+    let farm = settlement.namespace().unwrap_or_default();
+    let mut redeems = settlement.spec.redeems.iter();
+    let redeem = redeems.find(|redeem| redeem.full_name(&farm) == channel)?;
     let is_listed = redeem.jobs.iter().any(|covered| {
         Some(&covered.uid) == job.metadata.uid.as_ref() && covered.nano >= stored.cost.spent_nano
     });
@@ -212,8 +227,8 @@ fn covering(
         SettlementState::Broadcast | SettlementState::Confirmed => (1, "Broadcast"),
     };
     let covered = JobSettlement {
-        channel: channel.to_owned(),
-        settlement: settlement.name_any(),
+        channel: channel.name,
+        settlement: FullName::of(settlement).seen_from(&home),
         state: state.to_owned(),
         transaction: status.transaction,
         nano: stored.cost.spent_nano,

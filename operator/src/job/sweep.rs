@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use cocoon_api::{names, receipt::UsageStatement};
+use cocoon_api::{crd::FullName, names, receipt::UsageStatement};
 use cocoon_core::agents::AgentPod;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
@@ -26,8 +26,7 @@ type Told = BTreeSet<(String, u32)>;
 
 /// One agent that serves.
 struct Serving {
-    namespace: String,
-    provider: String,
+    provider: FullName,
     pod: AgentPod,
 }
 
@@ -59,20 +58,15 @@ async fn sweep(jobs: &Jobs, told: &Told) -> Result<Told> {
         let agent = AgentPod::from_pod(pod, now)?;
         agent.ready_address()?;
         Some(Serving {
-            namespace: pod.namespace()?,
-            provider: pod.labels().get(names::PROVIDER_LABEL)?.clone(),
+            provider: FullName::new(pod.namespace()?, pod.labels().get(names::PROVIDER_LABEL)?),
             pod: agent,
         })
     };
     let pods = jobs.ctx.watches.pods.state();
     let mut still = Told::new();
     for agent in pods.iter().filter_map(serving) {
-        let Serving {
-            namespace,
-            provider,
-            pod,
-        } = agent;
-        let client = jobs.agent(&provider, &namespace, &pod, pod.ready_address())?;
+        let Serving { provider, pod } = agent;
+        let client = jobs.agent(&provider, &pod, pod.ready_address())?;
         match stop_orphans(jobs, &client, told).await {
             Ok(orphans) => still.extend(orphans),
             Err(error) => debug!(agent = %pod.name, error = error::chain(&error), "agent was not looked at"),

@@ -1,10 +1,13 @@
 //! A provider that goes: its agents first, then what it is owed, then itself. It never hangs.
 
 use cocoon_api::{
-    crd::{CocoonProvider, InferenceJob, PaymentChannel, Settlement, job::AssignmentState},
+    crd::{CocoonProvider, FullName, InferenceJob, Settlement, job::AssignmentState},
     names,
 };
-use cocoon_core::placement::departure::{self, Departing, Departure, Dues};
+use cocoon_core::placement::{
+    demand,
+    departure::{self, Departing, Departure, Dues},
+};
 use k8s_openapi::{
     api::{apps::v1::Deployment, core::v1::Secret},
     jiff::Timestamp,
@@ -18,7 +21,7 @@ use kube::{
 use super::{Providers, apply, status, until, wallet};
 use crate::{
     error::{Error, KubeContext as _, Result, chain, describe},
-    events, finalizer,
+    events, finalizer, toward,
 };
 
 pub(super) async fn depart(provider: &CocoonProvider, providers: &Providers) -> Result<Action> {
@@ -95,19 +98,15 @@ async fn departing(
             .await
             .attempt("read", format!("Secret {wallet}.{namespace}"))?
             .is_some();
-    let channels: Vec<PaymentChannel> = Api::namespaced(client(), namespace)
-        .list(&everything)
-        .await
-        .attempt("list channels in", namespace)?
-        .items;
+    let full_name = FullName::new(namespace, name);
+    let channels = toward::channels(&full_name, &providers.ctx).await?;
     let settlements: Vec<Settlement> = Api::namespaced(client(), namespace)
         .list(&everything)
         .await
         .attempt("list settlements in", namespace)?
         .items;
-    let jobs = providers.ctx.watches.jobs.in_namespace(namespace);
-    let is_ours =
-        |job: &InferenceJob| job.status.as_ref().and_then(|status| status.provider.as_deref()) == Some(name);
+    let jobs = providers.ctx.watches.jobs.state();
+    let is_ours = |job: &InferenceJob| demand::chosen(job).as_ref() == Some(&full_name);
     let running = jobs.iter().filter(|job| is_ours(job) && is_active(job)).count();
     let chain_now = providers
         .ctx
@@ -115,11 +114,17 @@ async fn departing(
         .later_of(providers.ctx.now().as_second(), &channels);
     let network = &provider.spec.payout.network;
     let redeem_fee = providers.ctx.networks.last_redeem_fee(network);
-    let dues = Dues::of(name, &channels, &settlements, running, redeem_fee, chain_now).map_err(|source| {
-        Error::Money {
-            object: describe(provider),
-            source,
-        }
+    let dues = Dues::of(
+        &full_name,
+        &channels,
+        &settlements,
+        running,
+        redeem_fee,
+        chain_now,
+    )
+    .map_err(|source| Error::Money {
+        object: describe(provider),
+        source,
     })?;
     Ok(Departing {
         since,

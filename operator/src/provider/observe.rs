@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use cocoon_api::{
-    crd::{CocoonProvider, InferenceJob},
+    crd::{CocoonProvider, FullName, InferenceJob},
     names,
 };
 use cocoon_core::{
@@ -57,7 +57,8 @@ pub(super) async fn observe(provider: &CocoonProvider, providers: &Providers) ->
         .filter_map(|pod| AgentPod::from_pod(pod, now))
         .collect();
     agents.sort();
-    let jobs: Vec<Arc<InferenceJob>> = watches.jobs.in_namespace(&namespace);
+    let full_name = FullName::of(provider);
+    let jobs: Vec<Arc<InferenceJob>> = watches.jobs.state();
     let tls = if applied.is_secret_due(provider, now) {
         Some(tls_data(providers, &name, &namespace, now).await?)
     } else {
@@ -67,10 +68,10 @@ pub(super) async fn observe(provider: &CocoonProvider, providers: &Providers) ->
         now,
         nodes: watches.nodes.state(),
         placed: placed(&own, now),
-        demand: demand::demand(jobs.iter().map(AsRef::as_ref), &name),
+        demand: demand::demand(jobs.iter().map(AsRef::as_ref), &full_name),
         deployments: watches.deployments.in_namespace(&namespace),
         tls,
-        speeds: speeds.measure(ctx, &name, &namespace, &agents).await,
+        speeds: speeds.measure(ctx, &full_name, &agents).await,
         agents,
         pods,
     })

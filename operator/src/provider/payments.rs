@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use cocoon_api::{
     conditions::{Reason as _, SettlementHealthy, WalletReady},
-    crd::{CocoonProvider, PaymentChannel, Settlement},
+    crd::{CocoonProvider, FullName, PaymentChannel, Settlement},
 };
+use cocoon_core::settlement::pays;
 use kube::ResourceExt as _;
 
 use super::Providers;
@@ -20,12 +21,14 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// Earnings, and the conditions of wallet and settlement. Earnings stay what they were while the chain is silent.
 pub(super) async fn look(provider: &CocoonProvider, providers: &Providers) -> Result<Payments> {
     let namespace = provider.namespace().unwrap_or_default();
+    let name = FullName::of(provider);
     let channels: Vec<PaymentChannel> = providers
         .ctx
         .watches
         .channels
-        .in_namespace(&namespace)
+        .state()
         .iter()
+        .filter(|channel| pays(channel) == name)
         .map(|channel| PaymentChannel::clone(channel))
         .collect();
     let settlements: Vec<Settlement> = providers

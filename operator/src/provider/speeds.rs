@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use cocoon_api::crd::FullName;
 use cocoon_core::agents::AgentPod;
 use futures::{StreamExt as _, stream};
 use tracing::debug;
@@ -35,15 +36,14 @@ impl Speeds {
     pub(super) async fn measure(
         &self,
         ctx: &Context,
-        provider: &str,
-        namespace: &str,
+        provider: &FullName,
         agents: &[AgentPod],
     ) -> BTreeMap<String, f64> {
-        let owner = format!("{namespace}/{provider}");
+        let owner = provider.to_string();
         let unknown = self.unknown(&owner, agents);
         let answers: Vec<(String, Option<f64>)> = stream::iter(unknown)
             .map(|(uid, address)| async move {
-                let answer = ask(ctx, provider, namespace, address).await;
+                let answer = ask(ctx, provider, address).await;
                 (uid, answer)
             })
             .buffer_unordered(AT_ONCE)
@@ -84,8 +84,8 @@ impl Speeds {
     }
 }
 
-async fn ask(ctx: &Context, provider: &str, namespace: &str, address: IpAddr) -> Option<f64> {
-    let client = match ctx.agent_client(provider, namespace, address) {
+async fn ask(ctx: &Context, provider: &FullName, address: IpAddr) -> Option<f64> {
+    let client = match ctx.agent_client(provider, address) {
         Ok(client) => client,
         Err(error) => {
             debug!(%address, error = error::chain(&error), "agent cannot be asked how fast it is");

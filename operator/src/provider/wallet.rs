@@ -3,7 +3,7 @@
 
 use cocoon_api::{
     NanoTon,
-    crd::{CocoonProvider, PaymentChannel},
+    crd::{CocoonProvider, FullName},
     names::is_object_name,
 };
 use cocoon_core::{funds::SETTLE_SECONDS, settlement::still_claimable};
@@ -13,7 +13,7 @@ use kube::{Api, ResourceExt as _, api::ListParams};
 use super::Providers;
 use crate::{
     error::{Error, KubeContext as _, Result, describe},
-    finalizer,
+    finalizer, toward,
 };
 
 /// Puts the finalizer on the Secret that the provider names, and takes it from the one that it named before. Answers the name of
@@ -66,15 +66,15 @@ pub(super) async fn release(provider: &CocoonProvider, name: &str, providers: &P
 /// Whether channels toward the provider, or toward another of this namespace with the same wallet, can still be claimed.
 async fn owes(provider: &CocoonProvider, providers: &Providers) -> Result<bool> {
     let namespace = provider.namespace().unwrap_or_default();
-    let channels = Api::<PaymentChannel>::namespaced(providers.ctx.client.clone(), &namespace)
-        .list(&ListParams::default())
-        .await
-        .attempt("list channels in", &namespace)?;
+    let mut channels = Vec::new();
+    for sibling in providers.ctx.watches.providers.in_namespace(&namespace) {
+        channels.extend(toward::channels(&FullName::of(&*sibling), &providers.ctx).await?);
+    }
     let own = providers.ctx.now().as_second();
-    let now = providers.ctx.looks.later_of(own, &channels.items);
+    let now = providers.ctx.looks.later_of(own, &channels);
     let network = &provider.spec.payout.network;
     let redeem_fee = providers.ctx.networks.last_redeem_fee(network);
-    for channel in &channels.items {
+    for channel in &channels {
         let claimable = still_claimable(channel, redeem_fee, now).map_err(|source| Error::Money {
             object: describe(channel),
             source,

@@ -3,10 +3,13 @@
 use std::{fmt::Debug, sync::Arc};
 
 use cocoon_api::{
-    crd::{CocoonProvider, InferenceJob, PaymentChannel, PaymentChannelStatus, Settlement},
+    crd::{CocoonProvider, FullName, InferenceJob, PaymentChannel, PaymentChannelStatus, Settlement},
     names,
 };
-use cocoon_core::placement::demand;
+use cocoon_core::{
+    placement::demand,
+    settlement::{pays, signed_by},
+};
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{Node, Pod},
@@ -28,8 +31,8 @@ enum Concerns {
     None,
     /// Every provider.
     All,
-    /// Of the object's namespace.
-    One(Option<String>),
+    /// This one.
+    One(FullName),
 }
 
 /// Wakes the providers that a change concerns.
@@ -67,18 +70,18 @@ impl Listener {
         let listener = self.clone();
         watched.listen(move |event, before| match event {
             Event::Init | Event::InitApply(_) => {}
-            Event::InitDone => listener.wake(None, Concerns::All),
-            Event::Apply(object) => listener.wake(object.namespace(), concerns(before, object)),
-            Event::Delete(object) => listener.wake(object.namespace(), concerns(None, object)),
+            Event::InitDone => listener.wake(Concerns::All),
+            Event::Apply(object) => listener.wake(concerns(before, object)),
+            Event::Delete(object) => listener.wake(concerns(None, object)),
         });
     }
 
-    fn wake(&self, namespace: Option<String>, concerns: Concerns) {
+    fn wake(&self, concerns: Concerns) {
         match concerns {
-            Concerns::None | Concerns::One(None) => {}
-            Concerns::One(Some(name)) => self
-                .wakes
-                .wake(ObjectRef::new(&name).within(&namespace.unwrap_or_default())),
+            Concerns::None => {}
+            Concerns::One(FullName { namespace, name }) => {
+                self.wakes.wake(ObjectRef::new(&name).within(&namespace));
+            }
             Concerns::All => {
                 let all = self.providers.state();
                 self.wakes
@@ -121,7 +124,7 @@ fn pod(before: Option<&Pod>, pod: &Pod) -> Concerns {
     if pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some()) {
         Concerns::All
     } else {
-        Concerns::One(pod.labels().get(names::PROVIDER_LABEL).cloned())
+        made_for(pod)
     }
 }
 
@@ -140,19 +143,30 @@ fn deployment(before: Option<&Deployment>, deployment: &Deployment) -> Concerns 
     if before.is_some_and(|before| read(before) == read(deployment)) {
         return Concerns::None;
     }
-    Concerns::One(deployment.labels().get(names::PROVIDER_LABEL).cloned())
+    made_for(deployment)
+}
+
+/// The provider of the object's namespace that its label names.
+fn made_for(object: &impl Resource<DynamicType = ()>) -> Concerns {
+    let namespace = object.namespace().unwrap_or_default();
+    match object.labels().get(names::PROVIDER_LABEL) {
+        Some(name) => Concerns::One(FullName::new(namespace, name)),
+        None => Concerns::None,
+    }
 }
 
 fn job(before: Option<&InferenceJob>, job: &InferenceJob) -> Concerns {
-    fn read(job: &InferenceJob) -> impl PartialEq + use<'_> {
-        let provider = job.status.as_ref().and_then(|status| status.provider.as_deref());
-        let stage = provider.and_then(|provider| demand::stage(job, provider));
+    fn read(job: &InferenceJob) -> impl PartialEq + use<> {
+        let provider = demand::chosen(job);
+        let stage = provider
+            .as_ref()
+            .and_then(|provider| demand::stage(job, provider));
         (provider, stage, deletion::is_active(job))
     }
     if before.is_some_and(|before| read(before) == read(job)) {
         return Concerns::None;
     }
-    Concerns::One(job.status.as_ref().and_then(|status| status.provider.clone()))
+    demand::chosen(job).map_or(Concerns::None, Concerns::One)
 }
 
 fn channel(before: Option<&PaymentChannel>, channel: &PaymentChannel) -> Concerns {
@@ -195,12 +209,12 @@ fn channel(before: Option<&PaymentChannel>, channel: &PaymentChannel) -> Concern
     if before.is_some_and(|before| read(before) == read(channel)) {
         return Concerns::None;
     }
-    Concerns::One(Some(channel.spec.provider.name.clone()))
+    Concerns::One(pays(channel))
 }
 
 fn settlement(before: Option<&Settlement>, settlement: &Settlement) -> Concerns {
     if before.is_some_and(|before| before.status == settlement.status) {
         return Concerns::None;
     }
-    Concerns::One(Some(settlement.spec.provider_ref.name.clone()))
+    Concerns::One(signed_by(settlement))
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use cocoon_api::{
     NanoTon,
     conditions::SettlementFailed,
-    crd::{CocoonProvider, PaymentChannel, Settlement, SettlementSpec, settlement::Redeem},
+    crd::{CocoonProvider, FullName, PaymentChannel, Settlement, SettlementSpec},
     names::PROVIDER_LABEL,
 };
 use cocoon_core::settlement::{Candidate, Ended, Next, Waiting, ended_at, lags, next_name, superfluous};
@@ -121,7 +121,7 @@ async fn advance(flight: Flight, step: Step, shared: &Settlements) -> Result<Dur
         Next::Failed(reason, why) => {
             let unpaid = look.as_ref().map_or_else(
                 |_| Vec::new(),
-                |look| unpaid(&settlement.spec.redeems, &look.sighting.redeemed),
+                |look| unpaid(&settlement, &look.sighting.redeemed),
             );
             let landed = look
                 .ok()
@@ -200,9 +200,10 @@ async fn prepare(
     }
     let payee = account.wallet.address();
     let wallet = chain.wallet(&payee).await?;
+    let home = provider.namespace().unwrap_or_default();
     let by_name: BTreeMap<String, &PaymentChannel> = channels
         .iter()
-        .map(|channel| (channel.name_any(), channel))
+        .map(|channel| (FullName::of(channel).seen_from(&home), channel))
         .collect();
     let checks = candidates
         .into_iter()
@@ -309,12 +310,13 @@ fn is_terminating(refusal: &kube::core::Status) -> bool {
 }
 
 /// Channels that do not show what was claimed of them, in the order of the claims.
-fn unpaid(redeems: &[Redeem], redeemed: &[NanoTon]) -> Vec<String> {
+fn unpaid(settlement: &Settlement, redeemed: &[NanoTon]) -> Vec<String> {
+    let home = settlement.namespace().unwrap_or_default();
+    let redeems = settlement.spec.redeems.iter();
     redeems
-        .iter()
         .zip(redeemed)
         .filter(|(redeem, redeemed)| **redeemed < redeem.cumulative_nano)
-        .map(|(redeem, _)| redeem.channel.clone())
+        .map(|(redeem, _)| redeem.full_name(&home).seen_from(&home))
         .collect()
 }
 

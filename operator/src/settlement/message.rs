@@ -143,6 +143,7 @@ mod tests {
         let claim = Claim {
             redeem: Redeem {
                 channel: "c".into(),
+                namespace: None,
                 channel_uid: String::new(),
                 contract_address: String::new(),
                 cumulative_nano: nano(8),

@@ -2,7 +2,7 @@
 
 use cocoon_api::{
     conditions::{self, Reason as _, WalletReady},
-    crd::{CocoonProvider, PaymentChannel, Settlement},
+    crd::{CocoonProvider, FullName, PaymentChannel, Settlement},
 };
 use cocoon_core::settlement::{InFlight, has_ended};
 use kube::{Api, ResourceExt as _, api::ListParams};
@@ -15,6 +15,7 @@ use super::{
 use crate::{
     chain::ChainError,
     error::{KubeContext as _, Result, describe},
+    toward,
 };
 
 /// What was read for one provider.
@@ -34,21 +35,16 @@ pub(super) struct Flight {
 }
 
 pub(super) async fn observe(provider: &CocoonProvider, shared: &Settlements) -> Result<Seen> {
-    let client = || shared.ctx.client.clone();
     let namespace = provider.namespace().unwrap_or_default();
     let name = provider.name_any();
     // Settlements before channels: what a settlement of this list confirmed is in the channels of the next one.
-    let mut settlements = Api::<Settlement>::namespaced(client(), &namespace)
+    let mut settlements = Api::<Settlement>::namespaced(shared.ctx.client.clone(), &namespace)
         .list(&ListParams::default().fields(&format!("spec.providerRef.name={name}")))
         .await
         .attempt("list settlements of provider", &name)?
         .items;
     settlements.extend(shared.memory.unstored(&describe(provider)));
-    let channels = Api::<PaymentChannel>::namespaced(client(), &namespace)
-        .list(&ListParams::default().fields(&format!("spec.provider.name={name}")))
-        .await
-        .attempt("list channels of provider", &name)?
-        .items;
+    let channels = toward::channels(&FullName::of(provider), &shared.ctx).await?;
     let oldest = settlements
         .iter()
         .filter(|settlement| !has_ended(settlement))

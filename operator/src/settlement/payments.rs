@@ -2,10 +2,9 @@
 
 use cocoon_api::{
     conditions::Observation,
-    crd::{CocoonProvider, PaymentChannel, Settlement, provider::Earnings},
+    crd::{CocoonProvider, FullName, PaymentChannel, Settlement, provider::Earnings},
 };
-use cocoon_core::settlement::{earnings, health};
-use kube::ResourceExt as _;
+use cocoon_core::settlement::{earnings, health, pays, signed_by};
 
 use super::Account;
 use crate::{
@@ -32,14 +31,11 @@ pub async fn payments(
     channels: &[PaymentChannel],
     settlements: &[Settlement],
 ) -> Result<Payments> {
-    let name = provider.name_any();
-    let channels: Vec<&PaymentChannel> = channels
-        .iter()
-        .filter(|channel| channel.spec.provider.name == name)
-        .collect();
+    let name = FullName::of(provider);
+    let channels: Vec<&PaymentChannel> = channels.iter().filter(|channel| pays(channel) == name).collect();
     let settlements: Vec<&Settlement> = settlements
         .iter()
-        .filter(|settlement| settlement.spec.provider_ref.name == name)
+        .filter(|settlement| signed_by(settlement) == name)
         .collect();
     let wallet = match Account::of(provider, ctx).await? {
         Ok(account) => account.judge(account.chain.wallet_lately(&account.wallet.address()).await),

@@ -162,11 +162,8 @@ pub(super) async fn ended(settlement: &Settlement, outcome: Outcome, shared: &Se
 
 /// Notes in the channels what a signed message claims, before it is sent: what is redeemed by it is theirs, whoever sees it first.
 pub(super) async fn note_claims(settlement: &Settlement, shared: &Settlements) -> Result<()> {
-    let channels: Api<PaymentChannel> = Api::namespaced(
-        shared.ctx.client.clone(),
-        &settlement.namespace().unwrap_or_default(),
-    );
     for redeem in &settlement.spec.redeems {
+        let channels = channels(settlement, redeem, shared);
         ledger::update(&channels, &redeem.channel, |channel, status| {
             if redeem.cumulative_nano <= status.claimed_nano || !is_meant(channel, redeem) {
                 return Ok(false);
@@ -179,6 +176,12 @@ pub(super) async fn note_claims(settlement: &Settlement, shared: &Settlements) -
     Ok(())
 }
 
+/// Channels of the namespace of this claim's.
+fn channels(settlement: &Settlement, redeem: &Redeem, shared: &Settlements) -> Api<PaymentChannel> {
+    let home = settlement.namespace().unwrap_or_default();
+    Api::namespaced(shared.ctx.client.clone(), &redeem.full_name(&home).namespace)
+}
+
 /// Whether the claim was made for this object: another one of its name has another ledger. Where no UID was noted, the contract
 /// tells.
 fn is_meant(channel: &PaymentChannel, redeem: &Redeem) -> bool {
@@ -189,11 +192,8 @@ fn is_meant(channel: &PaymentChannel, redeem: &Redeem) -> bool {
 
 /// Raises what the channels show as redeemed, which the getters have shown.
 async fn credit(settlement: &Settlement, shared: &Settlements) -> Result<()> {
-    let channels: Api<PaymentChannel> = Api::namespaced(
-        shared.ctx.client.clone(),
-        &settlement.namespace().unwrap_or_default(),
-    );
     for redeem in &settlement.spec.redeems {
+        let channels = channels(settlement, redeem, shared);
         ledger::update(&channels, &redeem.channel, |channel, status| {
             let step = redeem.cumulative_nano.saturating_sub(status.redeemed_nano);
             if step == NanoTon::ZERO || !is_meant(channel, redeem) {

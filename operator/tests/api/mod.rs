@@ -58,7 +58,7 @@ impl ApiServer {
         let tls = AgentTls::load(client.clone(), &config.namespace)
             .await
             .expect("authorities");
-        let watches = Watches::start(&client, None, stop);
+        let watches = Watches::start(&client, config.scope(), stop);
         assert!(watches.filled().await, "all lists were read");
         Arc::new(Context::new(client, config, metrics, networks, tls, watches))
     }

@@ -6,7 +6,7 @@ use cocoon_api::{
     NanoTon,
     conditions::SettlementFailed,
     crd::{
-        LocalReference, PaymentChannel, PaymentChannelSpec, PaymentChannelStatus, SettlementSpec,
+        PaymentChannel, PaymentChannelSpec, PaymentChannelStatus, ProviderReference, SettlementSpec,
         SettlementStatus, channel::Voucher,
     },
     receipt::Sha256Digest,
@@ -177,7 +177,10 @@ impl World {
         let mut channel = PaymentChannel::new(
             "channel",
             PaymentChannelSpec {
-                provider: LocalReference { name: "farm".into() },
+                provider: ProviderReference {
+                    name: "farm".into(),
+                    namespace: None,
+                },
                 network: "testbed".into(),
                 contract_address: address.to_string(),
                 payer_public_key: self.payer.public_key().to_string(),

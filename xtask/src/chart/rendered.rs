@@ -2,6 +2,8 @@
 
 mod api_keys;
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
@@ -12,6 +14,40 @@ const WORKLOADS: [(&str, &str); 5] = [
     ("DaemonSet", "/spec/template/spec"),
     ("Job", "/spec/template/spec"),
     ("CronJob", "/spec/jobTemplate/spec/template/spec"),
+];
+
+/// What the roles of payers and farms must never write.
+const WRITES_NEVER: [(&str, &[&str]); 4] = [
+    ("cocoon-payer", &["cocoonproviders", "settlements", "secrets"]),
+    (
+        "cocoon-payer-data",
+        &["cocoonproviders", "settlements", "paymentchannels"],
+    ),
+    (
+        "cocoon-offers",
+        &[
+            "cocoonproviders",
+            "inferencejobs",
+            "paymentchannels",
+            "settlements",
+            "secrets",
+        ],
+    ),
+    (
+        "cocoon-farm",
+        &["paymentchannels", "inferencejobs", "settlements"],
+    ),
+];
+
+/// What they are for.
+const NEEDS: [(&str, &str, &str); 7] = [
+    ("cocoon-payer", "inferencejobs", "create"),
+    ("cocoon-payer", "paymentchannels", "patch"),
+    ("cocoon-payer", "cocoonproviders", "get"),
+    ("cocoon-payer-data", "secrets", "get"),
+    ("cocoon-offers", "cocoonproviders", "get"),
+    ("cocoon-farm", "cocoonproviders", "patch"),
+    ("cocoon-farm", "secrets", "create"),
 ];
 
 /// A rendered chart.
@@ -158,11 +194,36 @@ impl Rendered {
             exempt == if values == "all" { 2 } else { 1 },
             "{exempt} conditions with the groups of {values}"
         );
-        let confined = &policy["spec"]["matchConstraints"]["namespaceSelector"]["matchLabels"];
+        let confined = &policy["spec"]["matchConstraints"]["namespaceSelector"]["matchExpressions"];
         ensure!(
             confined.is_null() == (values == "all"),
             "the policy binds {confined}"
         );
+        Ok(())
+    }
+
+    /// Where namespaces are listed, everything but the inventory is a right in these alone.
+    pub(super) fn rights_follow_the_namespaces(&self, values: &str) -> Result<()> {
+        let listed: &[&str] = match values {
+            "one-namespace" => &["farm"],
+            "listed-namespaces" => &["farm", "team-a", "team-b"],
+            _ => return Ok(()),
+        };
+        let own = "cocoon-system";
+        let found: BTreeSet<&str> = ["Role", "RoleBinding"]
+            .into_iter()
+            .flat_map(|kind| self.of_kind(kind))
+            .filter_map(|object| object["metadata"]["namespace"].as_str())
+            .collect();
+        let wanted: BTreeSet<&str> = listed.iter().copied().chain([own]).collect();
+        ensure!(found == wanted, "roles are in {found:?} instead of {wanted:?}");
+        for role in self.of_kind("ClusterRole") {
+            let name = role["metadata"]["name"].as_str().unwrap_or_default();
+            ensure!(
+                name.ends_with("-inventory"),
+                "ClusterRole {name} is a right in every namespace"
+            );
+        }
         Ok(())
     }
 
@@ -172,9 +233,18 @@ impl Rendered {
             self.of_kind("ClusterRole")
                 .find(|role| role["metadata"]["name"] == name)
         };
-        let roles = ["cocoon-payer", "cocoon-payer-data", "cocoon-farm"];
+        let roles = [
+            "cocoon-payer",
+            "cocoon-payer-data",
+            "cocoon-offers",
+            "cocoon-farm",
+        ];
         let found = roles.iter().filter(|role| named(role).is_some()).count();
-        let wanted = if values == "one-namespace" { 0 } else { roles.len() };
+        let wanted = if matches!(values, "one-namespace" | "listed-namespaces") {
+            0
+        } else {
+            roles.len()
+        };
         ensure!(
             found == wanted,
             "{found} of {roles:?} are there, {wanted} are wanted"
@@ -196,18 +266,7 @@ impl Rendered {
                 })
         };
         let writes = ["create", "update", "patch", "delete", "deletecollection"];
-        let never = [
-            ("cocoon-payer", &["cocoonproviders", "settlements", "secrets"][..]),
-            (
-                "cocoon-payer-data",
-                &["cocoonproviders", "settlements", "paymentchannels"],
-            ),
-            (
-                "cocoon-farm",
-                &["paymentchannels", "inferencejobs", "settlements"],
-            ),
-        ];
-        for (role, resources) in never {
+        for (role, resources) in WRITES_NEVER {
             let kinds = [
                 "cocoonproviders",
                 "inferencejobs",
@@ -225,17 +284,12 @@ impl Rendered {
             ensure!(!may(role, "secrets", "list"), "{role} may list Secrets");
         }
         ensure!(
-            !may("cocoon-farm", "secrets", "get") && !may("cocoon-payer", "secrets", "get"),
+            ["cocoon-farm", "cocoon-payer", "cocoon-offers"]
+                .iter()
+                .all(|role| !may(role, "secrets", "get")),
             "Secrets are read with cocoon-payer-data alone"
         );
-        for (role, resource, verb) in [
-            ("cocoon-payer", "inferencejobs", "create"),
-            ("cocoon-payer", "paymentchannels", "patch"),
-            ("cocoon-payer", "cocoonproviders", "get"),
-            ("cocoon-payer-data", "secrets", "get"),
-            ("cocoon-farm", "cocoonproviders", "patch"),
-            ("cocoon-farm", "secrets", "create"),
-        ] {
+        for (role, resource, verb) in NEEDS {
             ensure!(may(role, resource, verb), "{role} may not {verb} {resource}");
         }
         Ok(())

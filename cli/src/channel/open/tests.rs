@@ -207,3 +207,38 @@ async fn nothing_is_paid_for_a_window_that_the_provider_does_not_work_for() {
     let asked = asked.lock().expect("no panic");
     assert!(asked.iter().all(|(method, ..)| *method != Method::POST));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_of_another_namespace_is_paid_without_a_right_to_read_it() {
+    let world = World::start();
+    let (cluster, asked) = cluster(None, World::payout());
+    let arguments = Arguments {
+        provider: kubernetes::provider("farm/gpus").expect("a provider"),
+        payee: Some(World::payout()),
+        ..world.arguments("payer")
+    };
+    run(arguments, &cluster).await.expect("opens");
+    let asked = asked.lock().expect("no panic");
+    assert!(asked.iter().all(|(_, path, _)| !path.contains("cocoonproviders")));
+    let mut posts = asked.iter().filter(|(method, ..)| *method == Method::POST);
+    let (_, path, created) = posts.next_back().expect("the object");
+    assert!(path.contains("/namespaces/shop/"), "{path}");
+    assert_eq!(
+        created["spec"]["provider"],
+        json!({"namespace": "farm", "name": "gpus"})
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_of_another_namespace_is_read_there() {
+    let world = World::start();
+    let (cluster, asked) = cluster(None, World::payout());
+    let arguments = Arguments {
+        provider: kubernetes::provider("farm/gpus").expect("a provider"),
+        ..world.arguments("payer")
+    };
+    run(arguments, &cluster).await.expect("opens");
+    let asked = asked.lock().expect("no panic");
+    let reads = |path: &str| path.ends_with("/namespaces/farm/cocoonproviders/gpus");
+    assert!(asked.iter().any(|(_, path, _)| reads(path)));
+}

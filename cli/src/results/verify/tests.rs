@@ -323,7 +323,13 @@ fn a_job_is_expected_to_be_computed_by_agents_of_the_wallet_that_is_paid() {
     };
     let ((key, paid), (_, another)) = (wallet(7), wallet(8));
     let agent = ReceiptSigner::from_seed([9; 32]).key();
-    let certificate = certificate::certify(agent, "tenant", "gpus", &Network::TESTBED, &key).expect("signs");
+    let certificate = certificate::certify(
+        agent,
+        &cocoon_api::crd::FullName::new("tenant", "gpus"),
+        &Network::TESTBED,
+        &key,
+    )
+    .expect("signs");
     let job: InferenceJob = serde_json::from_value(json!({
         "apiVersion": "cocoon.farm/v1alpha1", "kind": "InferenceJob", "metadata": {"name": "j", "namespace": "tenant"},
         "spec": {"model": "m", "input": {"inline": [{}]},

@@ -73,6 +73,7 @@ pub(super) fn follow(world: &World<'_>, mut draft: Draft, active: &Assignment) -
         Following::Unreachable => {
             draft.say(Scheduled::AgentLost.condition(format!("agent {pod} does not answer and is removed")));
             draft.finish(Step::Fence {
+                provider: active.provider.clone(),
                 pod: pod.clone(),
                 uid: pod_uid.clone(),
             })

@@ -3,13 +3,13 @@
 use cocoon_api::{
     NanoTon,
     conditions::{Accepted, Funded, FundsReserved, Observation, Ready, Reason as _, VoucherValid, find},
-    crd::{Agreement, PaymentChannelStatus},
+    crd::{Agreement, FullName, PaymentChannelStatus},
     units::UnitError,
 };
 
 use super::{Channel, Draft, Offer, Step, World};
 use crate::{
-    funds::{Cover, allowance, consents_to_free},
+    funds::{Cover, allowance, consents_to_free, not_granted},
     job::validate::Billing,
     ledger::{self, Refusal},
 };
@@ -55,17 +55,33 @@ pub(super) fn choose_offer<'a>(world: &'a World<'_>) -> Result<&'a Offer, Observ
         .agreed
         .as_ref()
         .map(|agreed| agreed.provider.as_str());
+    let asked = world.job.provider.as_deref();
     let named = match (&world.job.billing, world.channel) {
-        (Billing::Free, _) => agreed,
+        (Billing::Free, _) => agreed.or(asked),
         (Billing::Channel { name, .. }, None) => {
             return Err(Accepted::ChannelNotFound.condition(format!("PaymentChannel {name} does not exist")));
         }
-        (Billing::Channel { .. }, Some(channel)) => Some(channel.provider.as_str()),
+        (Billing::Channel { name, .. }, Some(channel)) => {
+            if let Some(asked) = asked.filter(|asked| *asked != channel.provider) {
+                return Err(Accepted::ProviderMismatch.condition(format!(
+                    "spec.providerRef is CocoonProvider {asked}, and channel {name} pays {}: make a job that names one of them",
+                    channel.provider
+                )));
+            }
+            Some(channel.provider.as_str())
+        }
     };
+    if let Some(named) = named.filter(|named| is_closed_to(world, named)) {
+        return Err(Accepted::ProviderNotGranted.condition(not_granted(named)));
+    }
     let mut offering: Vec<&Offer> = world
         .offers
         .iter()
-        .filter(|offer| offer.model_sha256.is_some() && named.is_none_or(|name| offer.provider == name))
+        .filter(|offer| offer.granted && offer.model_sha256.is_some())
+        .filter(|offer| match named {
+            Some(name) => offer.provider == name,
+            None => !FullName::is_elsewhere(&offer.provider),
+        })
         .collect();
     if world.job.billing == Billing::Free && !offering.is_empty() {
         offering.retain(|offer| consents_to_free(offer.allow_free, offer.prices));
@@ -90,6 +106,13 @@ pub(super) fn choose_offer<'a>(world: &'a World<'_>) -> Result<&'a Offer, Observ
         .first()
         .copied()
         .ok_or_else(|| Accepted::ModelUnknown.condition(missing()))
+}
+
+/// Whether a provider of another namespace is not the job's to use. One that does not exist is no other case: nobody learns by
+/// a reference what there is in a namespace that is closed to them.
+fn is_closed_to(world: &World<'_>, provider: &str) -> bool {
+    let mut offers = world.offers.iter();
+    FullName::is_elsewhere(provider) && !offers.any(|offer| offer.provider == provider && offer.granted)
 }
 
 /// `Some` step where funds are not yet reserved.

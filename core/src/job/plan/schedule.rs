@@ -104,7 +104,7 @@ fn no_agent(world: &World<'_>, offer: &Offer) -> Observation {
     }
     let failed = states().find_map(|(name, state)| match state {
         AgentState::ImagePullFailed(words) => Some(format!("agent {name} does not start: {words}")),
-        // An agent's last words are its own: they are told to the farm alone.
+        // Where the file lies is told to the farm alone.
         AgentState::Crashing(_) => Some(format!(
             "agent {name} ends as soon as it starts: condition AgentsAvailable of provider {} says why",
             offer.provider

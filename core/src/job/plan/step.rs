@@ -66,6 +66,8 @@ pub enum Step {
     },
     /// Delete the pod of an agent that does not answer, so that it cannot deliver any more.
     Fence {
+        /// The provider, as the job's namespace names it: the pod is of its namespace.
+        provider: String,
         /// Name of the pod.
         pod: String,
         /// UID of the pod.

@@ -1,6 +1,7 @@
 mod always;
 mod attempts;
 mod coverage;
+mod grants;
 mod steps;
 mod waits;
 
@@ -57,6 +58,7 @@ fn nano(value: u64) -> NanoTon {
 fn offer() -> Offer {
     Offer {
         provider: "farm".into(),
+        granted: true,
         closed: false,
         model_sha256: Some("00".repeat(32)),
         prices: Prices {

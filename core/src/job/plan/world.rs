@@ -14,8 +14,10 @@ use crate::{
 /// A provider as a job sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Offer {
-    /// Name of the provider.
+    /// The provider as the job's namespace names it: see [`FullName`](cocoon_api::crd::FullName).
     pub provider: String,
+    /// Whether the job's namespace may use it.
+    pub granted: bool,
     /// Takes no new work, because it is paused or goes away.
     pub closed: bool,
     /// SHA-256 of the model's file, as hexadecimal digits; `None` where the provider does not offer the model.
@@ -33,7 +35,7 @@ pub struct Offer {
 pub struct Channel {
     /// UID of the object: another of its name has another ledger.
     pub uid: String,
-    /// The provider that it pays.
+    /// The provider that it pays, as the job's namespace names it.
     pub provider: String,
     /// Address of the contract.
     pub address: String,
@@ -84,7 +86,7 @@ pub struct World<'a> {
     pub job: &'a ValidatedJob,
     /// Its stored status.
     pub status: &'a InferenceJobStatus,
-    /// Providers of the namespace, by name.
+    /// Providers of the namespace, and those of others that the job, its channel or its status names; ordered as they are named.
     pub offers: &'a [Offer],
     /// The channel that it names; `None` where it does not exist or the job is free.
     pub channel: Option<&'a Channel>,

@@ -4,7 +4,7 @@ use cocoon_api::{
     NanoTon, Usage,
     conditions::{self, Reason as _, VoucherValid},
     crd::{
-        LocalReference, PaymentChannel, PaymentChannelSpec, PaymentChannelStatus,
+        FullName, PaymentChannel, PaymentChannelSpec, PaymentChannelStatus, ProviderReference,
         channel::{ChannelState, Counter, Voucher},
     },
 };
@@ -29,7 +29,10 @@ pub(super) fn channel(name: &str, used: &[u64], redeemed: u64, deposit: u64, cap
     let mut channel = PaymentChannel::new(
         name,
         PaymentChannelSpec {
-            provider: LocalReference { name: "farm".into() },
+            provider: ProviderReference {
+                name: "farm".into(),
+                namespace: None,
+            },
             network: "testbed".into(),
             contract_address: format!("0:{name:0>64}"),
             payer_public_key: "00".repeat(32),
@@ -113,6 +116,22 @@ fn a_claim_of_everything_lists_each_job_with_its_sum() {
         .map(|job| (job.name.as_str(), job.nano))
         .collect();
     assert_eq!(jobs, [("job-0", nano(TON)), ("job-1", nano(2 * TON))]);
+}
+
+#[test]
+fn a_channel_of_another_namespace_is_claimed_by_its_full_name() {
+    let mut channel = channel("a", &[TON], 0, 9 * TON, 9 * TON);
+    channel.metadata.namespace = Some("team".into());
+    assert_eq!(candidate(&channel).redeem().namespace, None);
+    channel.spec.provider.namespace = Some("farm".into());
+    let candidate = candidate(&channel);
+    assert_eq!(candidate.name, "team/a");
+    let redeem = candidate.redeem();
+    assert_eq!(redeem.full_name("farm"), FullName::of(&channel));
+    assert_eq!(
+        (redeem.channel.as_str(), redeem.namespace.as_deref()),
+        ("a", Some("team"))
+    );
 }
 
 #[test]
@@ -323,7 +342,7 @@ fn a_departure_waits_for_what_a_settlement_at_the_chains_fee_claims_and_for_noth
         let claimed = matches!(decision, Decision::Settle(_));
         let expected = if claimed { nano(step) } else { NanoTon::ZERO };
         assert_eq!(still_claimable(&owing, fee, NOW), Ok(expected), "a fee of {fee}");
-        let dues = Dues::of("farm", [&owing], [], 0, fee, NOW).unwrap();
+        let dues = Dues::of(&FullName::new("", "farm"), [&owing], [], 0, fee, NOW).unwrap();
         assert_eq!((dues.unsettled, dues.claimable), (nano(step), expected));
         assert_eq!(claimed, fee.nano() <= step / 2, "a fee of {fee}");
     }

@@ -15,6 +15,7 @@ use crate::settlement::{next_name, setbacks};
 fn settlement(at: i64, channels: &[&str], unpaid: Option<&[&str]>) -> Settlement {
     let redeem = |channel: &&str| Redeem {
         channel: (*channel).to_owned(),
+        namespace: None,
         channel_uid: String::new(),
         contract_address: String::new(),
         cumulative_nano: nano(1),

@@ -1,5 +1,7 @@
 //! What is made for a provider.
 
+use cocoon_api::agent::StartFault;
+
 use super::*;
 
 #[test]
@@ -171,7 +173,7 @@ fn a_new_certificate_does_not_roll_the_agents() {
 
 #[test]
 fn an_agent_that_refuses_its_file_names_the_offers_own() {
-    let words = format!("cannot read model file /models/{SHA256}.gguf");
+    let words = format!("error: ModelUnreadable: cannot read model file /models/{SHA256}.gguf: canary-7f3a");
     let told = |spec: &Value| {
         let agent = json!({
             "metadata": {"name": "a", "uid": "u", "labels": {
@@ -179,7 +181,7 @@ fn an_agent_that_refuses_its_file_names_the_offers_own() {
             "spec": pod_spec(spec),
             "status": {"containerStatuses": [
                 {"name": "agent", "image": "i", "imageID": "", "ready": false, "restartCount": 1,
-                 "state": {"terminated": {"exitCode": 1, "message": words}}}]},
+                 "state": {"terminated": {"exitCode": 78, "message": words}}}]},
         });
         let agent = AgentPod::from_pod(&serde_json::from_value(agent).unwrap(), at(1000)).unwrap();
         let status = summary::status_of(&Seen {
@@ -189,13 +191,14 @@ fn an_agent_that_refuses_its_file_names_the_offers_own() {
         let available = conditions::find(&status.conditions, "AgentsAvailable").unwrap();
         available.message.clone()
     };
-    assert_eq!(
-        told(&json!({})),
-        format!("m: {words} (hostPath /var/models/m.gguf)")
-    );
+    let meaning = |file: &str| {
+        let words = StartFault::ModelUnreadable.words();
+        format!("m: agent a ends with ModelUnreadable: {words}; the file is {file}")
+    };
+    assert_eq!(told(&json!({})), meaning("hostPath /var/models/m.gguf"));
     let source = json!({"hostPath": null, "pvc": {"claimName": "models", "path": "llama/m.gguf"}});
     assert_eq!(
         told(&json!({"models": [{"source": source}]})),
-        format!("m: {words} (llama/m.gguf on PersistentVolumeClaim models)")
+        meaning("llama/m.gguf on PersistentVolumeClaim models")
     );
 }
