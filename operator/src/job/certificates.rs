@@ -22,8 +22,8 @@ use crate::{
 /// when they are asked for.
 const MAX_KEPT: usize = 1024;
 
-/// By namespace and name of the provider, and its agent's key.
-type Kept = BTreeMap<(String, String, AgentKey), AgentCertificate>;
+/// By namespace and name of the provider, the address of its wallet, and its agent's key.
+type Kept = BTreeMap<(String, String, String, AgentKey), AgentCertificate>;
 
 /// What was signed so far.
 #[derive(Debug, Default)]
@@ -38,7 +38,15 @@ impl Certificates {
         provider: &str,
         ctx: &Context,
     ) -> Result<Option<AgentCertificate>> {
-        let key = (namespace.to_owned(), provider.to_owned(), agent);
+        // A provider that takes another wallet has its agents certified again.
+        let known = ctx.watches.providers.get(namespace, provider);
+        let wallet = known.map(|known| known.spec.payout.address.clone());
+        let key = (
+            namespace.to_owned(),
+            provider.to_owned(),
+            wallet.unwrap_or_default(),
+            agent,
+        );
         if let Some(kept) = self.kept().get(&key) {
             return Ok(Some(kept.clone()));
         }
