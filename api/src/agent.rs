@@ -7,7 +7,7 @@
 //! | `GET /v1/jobs/{uid}/{attempt}/results?from=N` | NDJSON of [`ResultLine`] from position `N` on, open until the attempt ends; an empty line is a sign of life |
 //! | `DELETE /v1/jobs/{uid}/{attempt}` | cancels what is not finished; what is finished stays readable. Answers [`AttemptProgress`] |
 //! | `GET /v1/identity` | [`Identity`] |
-//! | `GET /v1/usage` | [`UsageStatement`]s, one a chain, as a JSON array |
+//! | `GET /v1/attempts` | the [`ChainId`](crate::receipt::ChainId) of every attempt that it knows, as a JSON array |
 //!
 //! An error answers with its HTTP status and an [`ErrorBody`].
 //!
@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     json::Payload,
-    receipt::{AgentKey, Receipt, Sha256Digest, UsageStatement},
+    receipt::{AgentKey, AnswerTokens, Receipt, Sha256Digest},
     units::{NanoTon, Prices, Usage},
 };
 
@@ -32,7 +32,8 @@ use crate::{
 pub const MAX_REQUESTS: usize = 256;
 /// Bytes of one [`AttemptRequest`] at most: 256 KiB of input and what surrounds it.
 pub const MAX_ATTEMPT_BYTES: usize = 1 << 20;
-/// Bytes of one line of results at most: a whole context of text, escaped, and its receipt.
+/// Bytes of one line of results at most: a whole context of text and of tokens, escaped, and its receipt. An agent whose answer
+/// takes more says [`FailureCode::ResultTooLarge`] instead.
 pub const MAX_RESULT_LINE_BYTES: usize = 1 << 20;
 /// Seconds between signs of life on a stream of results.
 pub const KEEP_ALIVE_SECONDS: u64 = 5;
@@ -169,7 +170,7 @@ pub enum FailureCode {
     Internal,
     /// The model has no finite result for it; another attempt would find the same.
     NotComputable,
-    /// The answer does not fit beside the others where the job's results are kept. Said by the operator, not by agents.
+    /// The answer does not fit one line of results, or one page where they are kept, or beside the others of the job.
     ResultTooLarge,
 }
 
@@ -191,7 +192,7 @@ impl FailureCode {
             Self::Cancelled => "it was cancelled before it had run",
             Self::Internal => "the agent failed",
             Self::NotComputable => "the model has no finite result for it",
-            Self::ResultTooLarge => "the answer does not fit beside the others",
+            Self::ResultTooLarge => "the answer does not fit where results are kept",
         }
     }
 }
@@ -263,10 +264,10 @@ pub enum Outcome {
     Succeeded {
         /// The `OpenAI` response body, as JSON text: exactly the bytes whose digest the receipt names.
         body: String,
+        /// The tokens whose root the receipt names.
+        tokens: AnswerTokens,
         /// The signed record.
         receipt: Box<Receipt>,
-        /// The signed sum of the chain, this receipt included.
-        statement: Box<UsageStatement>,
     },
     /// Not delivered, and free.
     Failed {

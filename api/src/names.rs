@@ -41,16 +41,18 @@ pub const AGENT_COMPONENT: &str = "gpu-agent";
 
 /// Key of the wallet Secret whose text is 24 words or 64 hexadecimal digits.
 pub const WALLET_KEY: &str = "key";
-/// Key of the results Secret: one `OpenAI` batch result a line.
+/// Key of a page of results: one `OpenAI` batch result a line.
 pub const RESULTS_KEY: &str = "results.jsonl";
-/// Key of the results Secret: one receipt a line of the results that were delivered and are billed, in the order of
+/// Key of a page of results: one receipt a line of the results that were delivered and are billed, in the order of
 /// landing.
 pub const RECEIPTS_KEY: &str = "receipts.jsonl";
-/// Key of the results Secret: one receipt a line of the results that were not delivered, because they did not fit or
+/// Key of a page of results: one receipt a line of the results that were not delivered, because they did not fit or
 /// another attempt's were first. They are free, and kept so that every agent's chain of receipts verifies from its start.
 pub const UNDELIVERED_KEY: &str = "undelivered.jsonl";
-/// Key of the results Secret: the latest usage statement of each chain, one a line.
-pub const STATEMENTS_KEY: &str = "statements.jsonl";
+/// Key of a page of results: the tokens of each result that was delivered, one a line, by which its receipt can be checked.
+pub const TOKENS_KEY: &str = "tokens.jsonl";
+/// Key of the open page of results: name and digest of each closed page, one a line, in the order in which they were closed.
+pub const PAGES_KEY: &str = "pages.jsonl";
 
 /// Port on which an agent serves the operator, with mutual TLS.
 pub const AGENT_PORT: u16 = 8443;

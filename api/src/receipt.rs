@@ -1,9 +1,7 @@
-//! Usage receipts and usage statements: what an agent signs about the tokens it delivered.
+//! Usage receipts: what an agent signs about the tokens it delivered.
 //!
 //! A receipt records one request. The receipts of one attempt of a job on one agent form a hash chain: each
-//! names the hash of the one before, so none can be dropped, reordered or changed unseen. A usage statement is
-//! the signed sum of a chain up to its head: a counter that only grows, so merging two of the same chain is
-//! taking the later one.
+//! names the hash of the one before, so none can be dropped, reordered or changed unseen.
 //!
 //! Version 2 binds what was asked and how it was answered: the digest of the request's body, the sampling that was used
 //! with its seed, the model's digest, which covers tokenizer and chat template because the model's file holds both, the
@@ -22,12 +20,14 @@ mod encoding;
 mod hex_array;
 mod merkle;
 mod sampling;
+mod tokens;
 
 use encoding::Encoder;
 
 pub use hex_array::{AgentKey, Ed25519Signature, Sha256Digest};
 pub use merkle::{merkle_root, tokens_root};
 pub use sampling::ResolvedSampling;
+pub use tokens::{AnswerTokens, TokenIds, TokensError};
 
 /// Version of the receipts that are written and believed.
 pub const RECEIPT_VERSION: u32 = 2;
@@ -35,10 +35,9 @@ pub const RECEIPT_VERSION: u32 = 2;
 pub const MAX_ARITHMETIC_BYTES: usize = 32;
 
 const RECEIPT_TAG: &[u8] = b"cocoon.farm/receipt/v2";
-const STATEMENT_TAG: &[u8] = b"cocoon.farm/usage-statement/v1";
 const GENESIS_TAG: &[u8] = b"cocoon.farm/receipt-chain/v1";
 
-/// Which chain a receipt or a statement belongs to: one attempt of one job on one agent.
+/// Which chain a receipt belongs to: one attempt of one job on one agent.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ChainId {
@@ -161,44 +160,7 @@ impl Receipt {
     }
 }
 
-/// The signed sum of a chain of receipts up to its head.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct UsageStatement {
-    /// The chain it sums.
-    #[serde(flatten)]
-    pub chain: ChainId,
-    /// Receipts in the chain so far.
-    pub count: u32,
-    /// Tokens of all of them.
-    pub usage: Usage,
-    /// NanoTON of all of them.
-    pub nano: NanoTon,
-    /// Digest of the last receipt, or the genesis.
-    pub head: Sha256Digest,
-    /// Signature over [`UsageStatement::digest`].
-    pub signature: Ed25519Signature,
-}
-
-impl UsageStatement {
-    /// What is signed.
-    pub fn digest(&self) -> Sha256Digest {
-        let mut encoder = Encoder::new(STATEMENT_TAG);
-        self.chain.encode(&mut encoder);
-        encoder.integer(u64::from(self.count));
-        encoder.usage(&self.usage);
-        encoder.integer(self.nano.nano());
-        encoder.bytes(&self.head.0);
-        encoder.finish()
-    }
-
-    /// Whether the signature is the agent's.
-    pub fn verify(&self) -> Result<(), ReceiptError> {
-        verify(self.chain.agent, self.digest(), self.signature)
-    }
-}
-
-/// Why a receipt or a statement is not believed.
+/// Why a receipt is not believed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ReceiptError {
     /// The agent's key is not a point on the curve.
@@ -393,20 +355,6 @@ impl ReceiptSigner {
         Ok(receipt)
     }
 
-    /// Signs the sum of `chain` as it stands.
-    pub fn statement(&self, chain: &ReceiptChain) -> UsageStatement {
-        let mut statement = UsageStatement {
-            chain: chain.chain.clone(),
-            count: chain.count,
-            usage: chain.usage,
-            nano: chain.nano,
-            head: chain.head,
-            signature: Ed25519Signature([0; 64]),
-        };
-        statement.signature = self.sign(statement.digest());
-        statement
-    }
-
     fn sign(&self, digest: Sha256Digest) -> Ed25519Signature {
         Ed25519Signature(self.0.sign(&digest.0).to_bytes())
     }
@@ -414,11 +362,19 @@ impl ReceiptSigner {
 
 /// Root of a job's receipts: SHA-256 over their digests in the order of the requests.
 pub fn receipts_root<'a>(receipts: impl IntoIterator<Item = &'a Receipt>) -> Sha256Digest {
-    let mut sorted: Vec<&Receipt> = receipts.into_iter().collect();
-    sorted.sort_by_key(|receipt| (receipt.request, receipt.chain.attempt));
+    root_of_digests(receipts.into_iter().map(|receipt| {
+        let place = (receipt.request, receipt.chain.attempt);
+        (place, receipt.digest())
+    }))
+}
+
+/// The same over digests, each with the request and the attempt of its receipt.
+pub fn root_of_digests(digests: impl IntoIterator<Item = ((u32, u32), Sha256Digest)>) -> Sha256Digest {
+    let mut sorted: Vec<_> = digests.into_iter().collect();
+    sorted.sort_by_key(|(place, _)| *place);
     let mut encoder = Encoder::new(b"cocoon.farm/receipts-root/v2");
-    for receipt in sorted {
-        encoder.bytes(&receipt.digest().0);
+    for (_, digest) in sorted {
+        encoder.bytes(&digest.0);
     }
     encoder.finish()
 }

@@ -1,6 +1,7 @@
 //! `kubectl cocoon results`: a job's answers, after every receipt was verified.
 
 mod input;
+mod pages;
 pub mod records;
 pub mod verify;
 
@@ -11,25 +12,24 @@ use clap::{Args, ValueEnum};
 use cocoon_api::{
     NanoTon,
     crd::{CocoonProvider, FullName, InferenceJob, PaymentChannel},
-    names::{JOB_UID_ANNOTATION, RECEIPTS_KEY, RESULTS_KEY, UNDELIVERED_KEY},
 };
 use cocoon_ton::Address;
-use k8s_openapi::{ByteString, api::core::v1::Secret};
 use kube::{Api, ResourceExt as _};
 
 use crate::{
     kubernetes::{Asked as _, Cluster},
     output,
 };
-use records::{Delivered, Text};
-use verify::{Expectations, Verdict, verify};
+use pages::Pages;
+use records::Delivered;
+use verify::{Expectations, Fault, Verdict, verify};
 
 /// Whose results, and how.
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// Name of the job.
     job: String,
-    /// What to print: answers for people, results or receipts as the agent delivered them.
+    /// What to print: answers for people, or results, receipts or tokens as the agent delivered them.
     #[arg(long, short, value_enum, default_value_t)]
     output: Format,
 }
@@ -44,6 +44,8 @@ pub enum Format {
     Jsonl,
     /// One receipt a line, of what was delivered and is billed.
     Receipts,
+    /// The tokens of one answer a line, as its receipt counts them.
+    Tokens,
 }
 
 /// Prints the results of a job; fails where a receipt cannot be believed.
@@ -60,10 +62,10 @@ pub async fn run(arguments: Arguments, cluster: &Cluster) -> Result<()> {
 
 /// What a job has cost so far by its receipts; fails where one cannot be believed.
 pub async fn spent(job: &InferenceJob, cluster: &Cluster) -> Result<NanoTon> {
-    let Some(text) = load(job, cluster).await? else {
+    let Some(pages) = pages::load(job, cluster).await? else {
         return Ok(NanoTon::ZERO);
     };
-    let (delivered, verdict) = examine(job, &text, cluster).await?;
+    let (delivered, verdict) = examine(job, &pages, cluster).await?;
     if let Some(fault) = verdict.faults.first() {
         bail!("the receipts of job {} do not verify: {fault}", job.name_any());
     }
@@ -75,10 +77,10 @@ pub async fn spent(job: &InferenceJob, cluster: &Cluster) -> Result<NanoTon> {
 /// Verifies and prints what has landed of a job.
 pub async fn print(job: &InferenceJob, format: Format, cluster: &Cluster) -> Result<()> {
     let name = job.name_any();
-    let Some(text) = load(job, cluster).await? else {
+    let Some(pages) = pages::load(job, cluster).await? else {
         bail!("job {name} has no results yet: {}", standing(job));
     };
-    let (delivered, verdict) = examine(job, &text, cluster).await?;
+    let (delivered, verdict) = examine(job, &pages, cluster).await?;
     for fault in &verdict.faults {
         eprintln!("{fault}");
     }
@@ -95,8 +97,9 @@ pub async fn print(job: &InferenceJob, format: Format, cluster: &Cluster) -> Res
     }
     let shown = match format {
         Format::Text => delivered.text(io::stdout().is_terminal()),
-        Format::Jsonl => text.results,
-        Format::Receipts => text.receipts,
+        Format::Jsonl => pages.text.results,
+        Format::Receipts => pages.text.receipts,
+        Format::Tokens => pages.text.tokens,
     };
     output::print(&shown)?;
     if !verdict.faults.is_empty() {
@@ -106,10 +109,10 @@ pub async fn print(job: &InferenceJob, format: Format, cluster: &Cluster) -> Res
 }
 
 /// Verifies what has landed of a job.
-async fn examine(job: &InferenceJob, text: &Text, cluster: &Cluster) -> Result<(Delivered, Verdict)> {
+async fn examine(job: &InferenceJob, pages: &Pages, cluster: &Cluster) -> Result<(Delivered, Verdict)> {
     let name = job.name_any();
     let delivered =
-        Delivered::parse(text).with_context(|| format!("could not read the results of job {name}"))?;
+        Delivered::parse(&pages.text).with_context(|| format!("could not read the results of job {name}"))?;
     let requests = input::digests(job, cluster).await?;
     if requests.is_empty() {
         eprintln!("the input of job {name} is gone: whether the receipts are of its requests is not checked");
@@ -122,41 +125,11 @@ async fn examine(job: &InferenceJob, text: &Text, cluster: &Cluster) -> Result<(
         );
     }
     let expected = Expectations::of(job, contract, wallet.as_ref(), requests);
-    let verdict = verify(&delivered, &expected);
+    let mut verdict = verify(&delivered, &expected);
+    verdict
+        .faults
+        .extend(pages.faults.iter().cloned().map(Fault::Page));
     Ok((delivered, verdict))
-}
-
-/// Results and receipts of the job's Secret; nothing where there is none yet.
-async fn load(job: &InferenceJob, cluster: &Cluster) -> Result<Option<Text>> {
-    let output = job.status.as_ref().and_then(|status| status.output.as_ref());
-    let name = output.map_or_else(|| job.name_any(), |output| output.secret_ref.name.clone());
-    let secrets: Api<Secret> = cluster.api();
-    let Some(secret) = secrets
-        .get_opt(&name)
-        .await
-        .asked(|| format!("read Secret {name}"))?
-    else {
-        return Ok(None);
-    };
-    let uid = job.metadata.uid.as_ref();
-    let is_owned = secret
-        .owner_references()
-        .iter()
-        .any(|owner| Some(&owner.uid) == uid);
-    // Who orphans the results takes their owner away; the mark stays.
-    if !is_owned && (uid.is_none() || secret.annotations().get(JOB_UID_ANNOTATION) != uid) {
-        bail!("Secret {name} does not belong to job {}", job.name_any());
-    }
-    let mut data = secret.data.unwrap_or_default();
-    let mut take = |key: &str| -> Result<String> {
-        let ByteString(bytes) = data.remove(key).unwrap_or_default();
-        String::from_utf8(bytes).with_context(|| format!("{key} in Secret {name} is not text"))
-    };
-    Ok(Some(Text {
-        results: take(RESULTS_KEY)?,
-        receipts: take(RECEIPTS_KEY)?,
-        undelivered: take(UNDELIVERED_KEY)?,
-    }))
 }
 
 /// Address of the contract that pays for the job, as its channel says. Nothing where the channel is gone.

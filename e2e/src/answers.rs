@@ -9,11 +9,10 @@ use cocoon_api::{
     names::{RECEIPTS_KEY, RESULTS_KEY},
     receipt::Receipt,
 };
-use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt as _;
 use serde::Deserialize;
 
-use crate::farm::Farm;
+use crate::{farm::Farm, results::Texts};
 
 /// What a job gave and cost, without what differs between two jobs that did the same: names, times, keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,17 +52,9 @@ impl Answers {
     /// Of a job that has ended.
     pub async fn of(farm: &Farm<'_>, job: &InferenceJob) -> Result<Self> {
         let name = job.name_any();
-        let secret = farm.api::<Secret>().get(&name).await;
-        let data = secret
-            .with_context(|| format!("job {name} has no Secret of its name"))?
-            .data
-            .unwrap_or_default();
-        let text = |key: &str| {
-            let bytes = data.get(key).map(|bytes| bytes.0.as_slice()).unwrap_or_default();
-            std::str::from_utf8(bytes).with_context(|| format!("{key} of {name} is not text"))
-        };
+        let stored = Texts::of(farm, &name).await?;
         let mut texts = BTreeMap::new();
-        for line in text(RESULTS_KEY)?.lines() {
+        for line in stored.text(RESULTS_KEY).lines() {
             let line: Line =
                 serde_json::from_str(line).context("a line of the results is not as expected")?;
             let choices = line
@@ -73,7 +64,7 @@ impl Answers {
             texts.insert(line.index, choices.map(|choice| choice.text).collect());
         }
         let mut billed = BTreeMap::new();
-        for line in text(RECEIPTS_KEY)?.lines() {
+        for line in stored.text(RECEIPTS_KEY).lines() {
             let receipt: Receipt = serde_json::from_str(line).context("a receipt is not as expected")?;
             billed.insert(receipt.request, (receipt.usage, receipt.nano));
         }

@@ -16,6 +16,7 @@ pub mod golden;
 pub mod gpu;
 pub mod namespace;
 pub mod operator;
+pub mod results;
 pub mod room;
 pub mod run;
 pub mod stack;

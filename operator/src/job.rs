@@ -136,7 +136,9 @@ async fn reconcile(job: &Arc<InferenceJob>, jobs: &Jobs) -> Result<Action> {
                 status::wait(&job, &observe::unusable(&source), jobs).await?;
                 return Ok(Action::requeue(match source {
                     Unreadable::Earlier { .. } => EARLIER_RESULTS_INTERVAL,
-                    Unreadable::Foreign { .. } | Unreadable::Damaged { .. } => WAITING_INTERVAL,
+                    Unreadable::Foreign { .. } | Unreadable::Gone { .. } | Unreadable::Damaged { .. } => {
+                        WAITING_INTERVAL
+                    }
                 }));
             }
             done => done?,

@@ -25,7 +25,7 @@ use crate::{
     status = "InferenceJobStatus",
     derive = "PartialEq",
     validation = Rule::new("self.metadata.name.size() <= 63").message("the name is the value of a label: at most 63 characters"),
-    doc = "InferenceJob is a batch of requests to one model. Its results are in a Secret of the job's name.",
+    doc = "InferenceJob is a batch of requests to one model. Its results are in a Secret of the job's name, and in those that its status lists.",
     selectable = ".spec.model",
     selectable = ".status.phase",
     printcolumn(name = "Model", type_ = "string", json_path = ".spec.model"),
@@ -447,18 +447,39 @@ pub enum AssignmentState {
     Refused,
 }
 
-/// Where the results are.
+/// Where the results are: in pages, all of which are Secrets of the job's namespace and belong to the job. Keys of each:
+/// `results.jsonl`, OpenAI batch results; `receipts.jsonl`, the agents' receipts of what was delivered and is billed;
+/// `tokens.jsonl`, the tokens that those receipts count; `undelivered.jsonl`, receipts of answers that did not fit or came
+/// twice, which are free. One JSON object a line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Output {
-    /// The Secret, in the job's namespace. Its keys: `results.jsonl`, OpenAI batch results; `receipts.jsonl`, the agents'
-    /// receipts of what was delivered and is billed; `undelivered.jsonl`, receipts of answers that did not fit or came
-    /// twice, which are free; `statements.jsonl`, the agents' signed sums. One JSON object a line.
+    /// The open page, of the job's name: what came last. Its key `pages.jsonl` lists the closed ones.
     pub secret_ref: LocalReference,
-    /// SHA-256 of the finished `results.jsonl`.
+    /// Digest of the open page's texts, once the job has ended and nothing more is added to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub sha256: Option<String>,
+    /// The closed pages in the order in which they were closed. Each was written once and is immutable.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 128))]
+    pub pages: Vec<OutputPage>,
+}
+
+/// Closed pages of one job at most, as the schema of its status says.
+pub const MAX_PAGES: usize = 128;
+
+/// One closed page of results.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct OutputPage {
+    /// Name of the Secret.
+    #[schemars(length(max = 253))]
+    pub name: String,
+    /// Digest of its texts: SHA-256 over `results.jsonl`, `receipts.jsonl`, `undelivered.jsonl` and `tokens.jsonl`, each after
+    /// its length in eight bytes, big-endian, and before all of them the text `cocoon.farm/page/v1`, likewise.
+    #[schemars(length(max = 64))]
+    pub sha256: String,
 }
 
 /// How the cost of a job reaches the chain.

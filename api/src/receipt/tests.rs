@@ -57,7 +57,6 @@ fn a_reader_follows_what_the_signer_wrote() {
     }
     assert_eq!(read, written);
     assert_eq!(read.nano().nano(), 5 * 20);
-    signer.statement(&written).verify().unwrap();
 }
 
 #[test]
@@ -143,7 +142,7 @@ proptest! {
     #[test]
     fn arbitrary_text_never_panics_the_reader(text in ".{0,400}") {
         let _ = serde_json::from_str::<Receipt>(&text);
-        let _ = serde_json::from_str::<UsageStatement>(&text);
+        let _ = serde_json::from_str::<AnswerTokens>(&text);
         let _ = text.parse::<AgentKey>();
     }
 }

@@ -1,13 +1,14 @@
-//! What is in the Secret of a job: results and receipts, one JSON object a line.
+//! What is in the pages of a job: results, receipts and tokens, one JSON object a line.
 
-use std::fmt::Write as _;
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use anyhow::{Context as _, Result};
 use cocoon_api::{
     agent::FailureCode,
-    names::{RECEIPTS_KEY, RESULTS_KEY, UNDELIVERED_KEY},
-    receipt::Receipt,
+    names::{RECEIPTS_KEY, RESULTS_KEY, TOKENS_KEY, UNDELIVERED_KEY},
+    receipt::{AnswerTokens, Receipt},
 };
+use cocoon_core::job::landing::{PageText, TokensRecord};
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
@@ -40,17 +41,6 @@ pub struct Failure {
     pub message: String,
 }
 
-/// The keys of the Secret as they are stored.
-#[derive(Debug, Default)]
-pub struct Text {
-    /// One result a line.
-    pub results: String,
-    /// One receipt of an answer a line.
-    pub receipts: String,
-    /// One receipt a line of an answer that was not delivered.
-    pub undelivered: String,
-}
-
 /// Everything that has landed of a job.
 #[derive(Debug)]
 pub struct Delivered {
@@ -60,15 +50,18 @@ pub struct Delivered {
     pub receipts: Vec<Receipt>,
     /// Of answers that were not delivered, which nobody pays for.
     pub undelivered: Vec<Receipt>,
+    /// The tokens of answers, by index.
+    pub tokens: BTreeMap<u32, AnswerTokens>,
 }
 
 impl Delivered {
-    /// Reads the keys of the Secret.
-    pub fn parse(text: &Text) -> Result<Self> {
-        let Text {
+    /// Reads the texts of the pages.
+    pub fn parse(text: &PageText) -> Result<Self> {
+        let PageText {
             results,
             receipts,
             undelivered,
+            tokens,
         } = text;
         let mut records: Vec<Record> = lines(results, RESULTS_KEY)?;
         records.sort_by_key(|record| record.index);
@@ -76,6 +69,10 @@ impl Delivered {
             records,
             receipts: lines(receipts, RECEIPTS_KEY)?,
             undelivered: lines(undelivered, UNDELIVERED_KEY)?,
+            tokens: lines(tokens, TOKENS_KEY)?
+                .into_iter()
+                .map(|record: TokensRecord| (record.index, record.tokens))
+                .collect(),
         })
     }
 
@@ -158,9 +155,9 @@ mod tests {
             "\n",
             r#"{"index":2,"custom_id":"c","response":{"status_code":200,"body":{"choices":[{"message":{"content":"Hi"}}]}},"error":null}"#,
         );
-        let delivered = Delivered::parse(&Text {
+        let delivered = Delivered::parse(&PageText {
             results: results.to_owned(),
-            ..Text::default()
+            ..PageText::default()
         })
         .expect("parses");
         assert_eq!(
@@ -177,9 +174,9 @@ mod tests {
 
     #[test]
     fn a_damaged_line_is_named() {
-        let error = Delivered::parse(&Text {
+        let error = Delivered::parse(&PageText {
             receipts: "{}\n".to_owned(),
-            ..Text::default()
+            ..PageText::default()
         })
         .expect_err("no receipt");
         assert!(
@@ -192,7 +189,7 @@ mod tests {
         #[test]
         fn no_text_panics(results in ".{0,80}", receipts in ".{0,80}", body in ".{0,40}") {
             let undelivered = receipts.clone();
-            let _ = Delivered::parse(&Text { results, receipts, undelivered }).map(|delivered| delivered.text(true));
+            let _ = Delivered::parse(&PageText { results, tokens: receipts.clone(), receipts, undelivered }).map(|delivered| delivered.text(true));
             let _ = answer(&body);
         }
     }

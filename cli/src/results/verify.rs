@@ -1,5 +1,5 @@
 //! Checks every receipt of a job: the agent's signature and chain, price times tokens, the model, prices and requests that
-//! were agreed, and the very bytes of the answer.
+//! were agreed, the very bytes of the answer, and the tokens that are billed, by their number and by the root over them.
 //!
 //! An agent's key is believed where the provider's wallet signed for it: the key and its certificate are in the job's status.
 
@@ -61,6 +61,8 @@ pub enum Fault {
     Agent { attempt: u32, why: String },
     /// An answer has no receipt.
     Unbilled { custom_id: String },
+    /// A page of results is gone or changed.
+    Page(String),
     /// The sums of the receipts are not the job's.
     Sum {
         what: &'static str,
@@ -132,7 +134,9 @@ pub fn verify(delivered: &Delivered, expected: &Expectations) -> Verdict {
             .and_then(|()| is_as_agreed(receipt, expected))
             .and_then(|()| {
                 if is_billed {
-                    covers(receipt, delivered).and_then(|()| bill(receipt, &mut billed))
+                    covers(receipt, delivered)
+                        .and_then(|()| counts(receipt, delivered))
+                        .and_then(|()| bill(receipt, &mut billed))
                 } else {
                     is_free(receipt, delivered)
                 }
@@ -255,6 +259,15 @@ fn covers(receipt: &Receipt, delivered: &Delivered) -> Result<(), String> {
     Ok(())
 }
 
+/// The tokens that came with the answer are those that the receipt bills and names the root of.
+fn counts(receipt: &Receipt, delivered: &Delivered) -> Result<(), String> {
+    let Some(tokens) = delivered.tokens.get(&receipt.request) else {
+        return Err("the tokens that it bills are not kept with the answer".to_owned());
+    };
+    let checked = tokens.check(receipt.tokens_root, &receipt.usage);
+    checked.map_err(|error| error.to_string())
+}
+
 fn bill(receipt: &Receipt, billed: &mut BTreeSet<u32>) -> Result<(), String> {
     if billed.insert(receipt.request) {
         Ok(())
@@ -303,6 +316,7 @@ impl fmt::Display for Fault {
         match self {
             Self::Receipt { request, why } => write!(f, "receipt of request {request}: {why}"),
             Self::Agent { attempt, why } => write!(f, "agent of attempt {attempt}: {why}"),
+            Self::Page(what) => f.write_str(what),
             Self::Unbilled { custom_id } => write!(f, "answer {custom_id:?}: it has no receipt"),
             Self::Sum { what, receipts, job } => {
                 write!(f, "{what}: the receipts say {receipts}, the job says {job}")

@@ -10,6 +10,7 @@
 //!
 //! Wanted properties, each a property test over random sequences of events:
 //! - nothing is metered that was not stored, and what was stored is metered before more is read;
+//! - a full page is written once and before more is read, and counts from the moment on at which the open page lists it;
 //! - a stream that is read again, from the start or from another agent, adds nothing twice;
 //! - every wait ends: at a limit of this file, at the job's deadline, or when the attempt is asked to stop;
 //! - an attempt that is asked to stop is over within [`CANCEL_LIMIT`] of the agent's and the store's last word.
@@ -26,7 +27,7 @@ use cocoon_api::{
 };
 
 use super::{
-    landing::{Landing, LandingError, Terms},
+    landing::{ClosedPage, Landing, LandingError, Terms},
     plan::Following,
 };
 
@@ -56,7 +57,14 @@ pub const RETRY_DELAY: Duration = Duration::from_secs(1);
 pub enum Event {
     /// What is stored of the job was read.
     Loaded(Box<Landing>),
-    /// The results were written.
+    /// The closed page was written under the name that it was to have, or is there already.
+    PageStored {
+        /// The name.
+        name: String,
+    },
+    /// Something else has the name of the closed page.
+    PageTaken,
+    /// The open page was written.
     Stored,
     /// Somebody else wrote first: what was read is read again on what is stored now.
     Overtaken,
@@ -123,7 +131,9 @@ pub enum Action {
     Look,
     /// Ask the agent to stop.
     Cancel,
-    /// Write [`Follower::landing`].
+    /// Write [`Follower::page`], as a page that nobody changes any more.
+    StorePage,
+    /// Write the open page of [`Follower::landing`].
     Store,
     /// Merge the counters of [`Follower::landing`] into the ledger.
     Meter,
@@ -187,6 +197,8 @@ enum Stopping {
 /// What is followed.
 #[derive(Debug)]
 pub struct Order {
+    /// Name of the job: its pages are called after it.
+    pub job: String,
     /// The chain of the attempt's receipts, with the agent's key as it was recorded.
     pub chain: ChainId,
     /// What may land of it.
@@ -267,6 +279,7 @@ impl Follower {
             State::Reading => Action::Read(self.wakes()),
             State::Looking { .. } => Action::Look,
             State::Cancelling | State::Abandoning(_) => Action::Cancel,
+            State::Storing(_) if self.landing.is_closing() => Action::StorePage,
             State::Storing(_) => Action::Store,
             State::Metering(_) => Action::Meter,
             State::Pausing { until, .. } => Action::Pause(until),
@@ -280,9 +293,13 @@ impl Follower {
         match event {
             Event::Stop => self.stop(now),
             Event::Vanished => self.vanish(now),
-            Event::Loaded(_) | Event::Stored | Event::Overtaken | Event::Metered | Event::Failed(_) => {
-                self.on_store(event, now);
-            }
+            Event::Loaded(_)
+            | Event::PageStored { .. }
+            | Event::PageTaken
+            | Event::Stored
+            | Event::Overtaken
+            | Event::Metered
+            | Event::Failed(_) => self.on_store(event, now),
             Event::Elapsed => self.on_elapsed(now),
             Event::Attempt(_)
             | Event::Identity(_)
@@ -306,6 +323,11 @@ impl Follower {
     /// What has landed: to be stored, to be metered.
     pub fn landing(&self) -> &Landing {
         &self.landing
+    }
+
+    /// The page to be stored before more is read; none where none is full.
+    pub fn page(&self) -> Option<ClosedPage> {
+        self.landing.next_page(&self.order.job, &self.order.chain.job)
     }
 
     /// The agent's last figures.
@@ -406,7 +428,7 @@ impl Follower {
             self.finish(Following::Unreachable);
         } else if now >= self.answered + SILENCE_LIMIT {
             self.reconnect(now);
-        } else if self.is_dirty && now >= self.landing_due {
+        } else if self.is_dirty && (self.landing.is_closing() || now >= self.landing_due) {
             self.state = State::Storing(Then::Read);
         } else if now >= self.look_due {
             self.state = State::Looking { at_end: false };

@@ -1,34 +1,44 @@
-//! What has landed of a job: its results, and beside them the receipts that bill them.
+//! What has landed of a job: its results with their tokens, and beside them the receipts that bill them.
 //!
-//! Both live in one Secret and are written together, so a request is billed if and only if its result was
-//! delivered. What arrives twice, from the same attempt or from another, changes nothing.
+//! They live together in one page of the job's results and are written together, so a request is billed if and only if its
+//! result was delivered. What arrives twice, from the same attempt or from another, changes nothing. Of pages that are closed
+//! only what must be known of them stays in memory ([`Index`]).
 //!
 //! A result that is not delivered, because it does not fit or because another attempt's was first, is free. Its receipt is
 //! kept apart, so that every agent's chain of receipts still verifies from its start.
 
 mod error;
+mod index;
+mod page;
+mod pages;
 mod record;
 mod room;
 mod terms;
 mod text;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 use cocoon_api::{
     NanoTon, Usage,
     agent::{FailureCode, Outcome, ResultLine},
-    crd::channel::Counter,
+    crd::{channel::Counter, job::OutputPage},
     json::Fault,
-    receipt::{ChainId, Receipt, ReceiptChain, Sha256Digest, UsageStatement, receipts_root},
+    receipt::{AnswerTokens, ChainId, Receipt, ReceiptChain, Sha256Digest, root_of_digests},
     units::UnitError,
 };
 use serde_json::value::RawValue;
 
+use index::Index;
+use page::Page;
+use pages::Pages;
+
 pub use error::LandingError;
-pub use record::{ErrorRecord, ResponseRecord, ResultRecord};
-pub use room::MAX_LANDED_BYTES;
+pub use index::Entry;
+pub use pages::{ClosedPage, closed_pages};
+pub use record::{ErrorRecord, ResponseRecord, ResultRecord, TokensRecord};
+pub use room::{LIMITS, Limits};
 pub use terms::Terms;
-pub use text::LandedText;
+pub use text::{HeadText, PageText};
 
 /// What a line did to the landing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,50 +63,90 @@ impl Accepted {
 /// Everything that has landed of one job.
 #[derive(Debug, Clone, Default)]
 pub struct Landing {
-    /// Bodies are shared between clones: whoever only looks costs no memory.
-    records: BTreeMap<u32, Arc<ResultRecord>>,
-    receipts: Vec<Receipt>,
-    undelivered: Vec<Receipt>,
-    statements: BTreeMap<ChainId, UsageStatement>,
-    /// Of everything as it is rendered; a statement, whose figures grow, counts with the most that it can take.
-    bytes: usize,
+    index: Index,
+    pages: Pages,
+    open: Page,
 }
 
-impl Landing {
-    /// Reads what was stored.
-    pub fn parse(stored: &LandedText) -> Result<Self, LandingError> {
-        let LandedText {
-            results,
-            receipts,
-            undelivered,
-            statements,
-        } = stored;
-        let records: BTreeMap<u32, Arc<ResultRecord>> = text::lines("results", results)
-            .map(|record| record.map(|record: ResultRecord| (record.index, Arc::new(record))))
-            .collect::<Result<_, _>>()?;
-        let statements: BTreeMap<_, _> = text::lines("statements", statements)
-            .map(|statement| statement.map(|statement: UsageStatement| (statement.chain.clone(), statement)))
-            .collect::<Result<_, _>>()?;
+/// Reads what is stored, one page after the other.
+#[derive(Debug)]
+pub struct Reading {
+    landing: Landing,
+    left: std::vec::IntoIter<OutputPage>,
+    open: Page,
+}
+
+impl Reading {
+    /// Begins with the open page, where there is one, and with what the job's status lists.
+    pub fn new(head: Option<&HeadText>, known: &[OutputPage]) -> Result<Self, LandingError> {
         Ok(Self {
-            bytes: results.len()
-                + receipts.len()
-                + undelivered.len()
-                + statements.len() * room::MAX_STATEMENT_BYTES,
-            records,
-            receipts: text::lines("receipts", receipts).collect::<Result<_, _>>()?,
-            undelivered: text::lines("undelivered", undelivered).collect::<Result<_, _>>()?,
-            statements,
+            landing: Landing::default(),
+            left: closed_pages(head, known)?.into_iter(),
+            open: head.map_or_else(|| Ok(Page::default()), |head| Page::parse(&head.page))?,
         })
     }
 
-    /// The texts to store.
-    pub fn render(&self) -> LandedText {
-        LandedText {
-            results: text::jsonl(self.records()),
-            receipts: text::jsonl(&self.receipts),
-            undelivered: text::jsonl(&self.undelivered),
-            statements: text::jsonl(self.statements.values()),
+    /// The closed page to read next.
+    pub fn wanted(&self) -> Option<&str> {
+        self.left.as_slice().first().map(|page| page.name.as_str())
+    }
+
+    /// Takes its texts, which must be those that were written.
+    pub fn take(&mut self, text: &PageText) -> Result<(), LandingError> {
+        let Some(page) = self.left.next() else {
+            return Ok(());
+        };
+        if text.digest().to_string() != page.sha256 {
+            return Err(LandingError::Page { name: page.name });
         }
+        self.landing.index.add_page(&Page::parse(text)?);
+        self.landing.pages.add(page, text.len());
+        Ok(())
+    }
+
+    /// What is stored, once every page was taken.
+    pub fn landing(self) -> Landing {
+        let Self {
+            mut landing, open, ..
+        } = self;
+        landing.index.add_page(&open);
+        landing.open = open;
+        landing
+    }
+}
+
+impl Landing {
+    /// The texts of the open page.
+    pub fn head(&self) -> HeadText {
+        HeadText {
+            page: self.open.render(),
+            pages: text::jsonl(self.pages.closed()),
+        }
+    }
+
+    /// Pages that are closed and written.
+    pub fn closed(&self) -> &[OutputPage] {
+        self.pages.closed()
+    }
+
+    /// Whether a page is full: it is written before anything more is taken, so that no more of a job is in memory.
+    pub fn is_closing(&self) -> bool {
+        self.pages.is_closing()
+    }
+
+    /// The page to write before the open one, of the job with this name and UID.
+    pub fn next_page(&self, job: &str, uid: &str) -> Option<ClosedPage> {
+        self.pages.next(job, uid)
+    }
+
+    /// The page is stored under this name.
+    pub fn page_written(&mut self, name: String) {
+        self.pages.written(name);
+    }
+
+    /// Something else has that name. Answers whether there is another name for the page.
+    pub fn page_is_taken(&mut self) -> bool {
+        self.pages.is_taken()
     }
 
     /// Verifies the next line of an attempt against its chain and adds it.
@@ -118,80 +168,34 @@ impl Landing {
         match outcome {
             Outcome::Succeeded {
                 body,
+                tokens,
                 receipt,
-                statement,
             } => {
                 chain
                     .push(&receipt)
                     .map_err(|source| LandingError::Receipt { position, source })?;
-                if receipt.request != index {
-                    return Err(LandingError::Mismatch {
-                        position,
-                        what: "request",
-                    });
-                }
-                if let Some(what) = terms.disagreement(&receipt) {
-                    return Err(LandingError::Disagreed { position, what });
-                }
-                if receipt.result != Sha256Digest::of(body.as_bytes()) {
-                    return Err(LandingError::Mismatch {
-                        position,
-                        what: "body",
-                    });
-                }
-                Self::check_statement(position, chain, &statement)?;
                 let answer = Answer {
                     position,
                     index,
                     body,
+                    tokens,
                     receipt: *receipt,
                 };
-                let accepted = self.add_answer(answer, terms)?;
-                if accepted.is_news() {
-                    self.statements.insert(statement.chain.clone(), *statement);
-                }
-                Ok(accepted)
+                answer.check(terms)?;
+                self.add_answer(answer, terms)
             }
             Outcome::Failed { code, .. } if code.is_retryable() => Ok(Accepted::Retryable),
             Outcome::Failed { code, message } => {
                 if self.has(index) {
                     return Ok(Accepted::Known);
                 }
-                self.add_record(ResultRecord::failed(index, custom_id, code, &message));
+                let record = ResultRecord::failed(index, custom_id, code, &message);
+                self.turn_page(room::line(&record), terms);
+                self.add_record(record);
+                self.close_if_full(terms);
                 Ok(Accepted::Landed)
             }
         }
-    }
-
-    fn check_statement(
-        position: u32,
-        chain: &ReceiptChain,
-        statement: &UsageStatement,
-    ) -> Result<(), LandingError> {
-        let says = (
-            &statement.chain,
-            statement.count,
-            statement.usage,
-            statement.nano,
-            statement.head,
-        );
-        if says
-            != (
-                chain.id(),
-                chain.count(),
-                chain.usage(),
-                chain.nano(),
-                chain.head(),
-            )
-        {
-            return Err(LandingError::Mismatch {
-                position,
-                what: "statement",
-            });
-        }
-        statement
-            .verify()
-            .map_err(|source| LandingError::Receipt { position, source })
     }
 
     fn add_answer(&mut self, answer: Answer, terms: &Terms) -> Result<Accepted, LandingError> {
@@ -199,18 +203,21 @@ impl Landing {
             position,
             index,
             body,
+            tokens,
             receipt,
         } = answer;
-        if self.is_known(position, &receipt)? {
+        if self.index.is_known(position, &receipt)? {
             return Ok(Accepted::Known);
         }
-        let receipt_bytes = room::receipt_bytes(&receipt, !self.has_chain(&receipt.chain));
+        let receipt_bytes = room::line(&receipt);
         if self.has(index) {
-            if !self.has_room(receipt_bytes, index, terms) {
+            let is_full = self.index.entries().len() >= room::MAX_RECEIPTS;
+            if is_full || !self.has_room(receipt_bytes, index, terms) {
                 return Err(LandingError::Full { position });
             }
-            self.bytes += receipt_bytes;
-            self.undelivered.push(receipt);
+            self.turn_page(receipt_bytes, terms);
+            self.add_receipt(receipt, false);
+            self.close_if_full(terms);
             return Ok(Accepted::Undelivered);
         }
         let length = body.len();
@@ -219,23 +226,32 @@ impl Landing {
             source: Fault::of(&error),
         })?;
         let name = terms.name(index).unwrap_or_default().to_owned();
-        let record = ResultRecord::answered(index, name.clone(), body);
+        let mut record = ResultRecord::answered(index, name.clone(), body);
+        let tokens = TokensRecord::new(index, tokens);
+        let bytes = receipt_bytes + room::line(&record) + room::line(&tokens);
         let refusal = if self.exceeds(&receipt, terms)? {
             Some(refuse_beyond_budget())
-        } else if !self.has_room(receipt_bytes + room::record_bytes(&record), index, terms) {
-            Some(refuse_too_large(length))
+        } else if bytes > terms.limits.most_of_page || !self.has_room(bytes, index, terms) {
+            Some(refuse_too_large(length, terms.limits))
         } else {
             None
         };
-        self.bytes += receipt_bytes;
+        let is_delivered = refusal.is_none();
         if let Some((code, message)) = refusal {
-            self.add_record(ResultRecord::failed(index, name, code, &message));
-            self.undelivered.push(receipt);
-            return Ok(Accepted::Undelivered);
+            record = ResultRecord::failed(index, name, code, &message);
+            self.turn_page(receipt_bytes + room::line(&record), terms);
+        } else {
+            self.turn_page(bytes, terms);
+            self.open.add_tokens(tokens);
         }
         self.add_record(record);
-        self.receipts.push(receipt);
-        Ok(Accepted::Landed)
+        self.add_receipt(receipt, is_delivered);
+        self.close_if_full(terms);
+        Ok(if is_delivered {
+            Accepted::Landed
+        } else {
+            Accepted::Undelivered
+        })
     }
 
     /// Whether the job would cost more than it may. An agent keeps within the budget by itself; that none is billed who does
@@ -247,133 +263,118 @@ impl Landing {
         Ok(self.nano()?.checked_add(receipt.nano)? > budget)
     }
 
-    /// Whether this receipt is stored. An agent that signs two different ones for one place of its chain, or delivers one
-    /// request twice in an attempt, breaks the protocol.
-    fn is_known(&self, position: u32, receipt: &Receipt) -> Result<bool, LandingError> {
-        let of_chain = self
-            .receipts
-            .iter()
-            .chain(&self.undelivered)
-            .filter(|stored| stored.chain == receipt.chain);
-        for stored in of_chain {
-            if stored == receipt {
-                return Ok(true);
-            }
-            let what = if stored.sequence == receipt.sequence {
-                "place in the chain"
-            } else if stored.request == receipt.request {
-                "only delivery of the request in this attempt"
-            } else {
-                continue;
-            };
-            return Err(LandingError::Mismatch { position, what });
-        }
-        Ok(false)
+    fn add_record(&mut self, record: ResultRecord) {
+        self.index
+            .end(record.index, record.error.as_ref().map(|error| error.code));
+        self.open.add_record(record);
     }
 
-    fn add_record(&mut self, record: ResultRecord) {
-        self.bytes += room::record_bytes(&record);
-        self.records.insert(record.index, Arc::new(record));
+    fn add_receipt(&mut self, receipt: Receipt, is_billed: bool) {
+        self.index.add(&receipt, is_billed);
+        self.open.add_receipt(receipt, is_billed);
+    }
+
+    /// Closes the open page where so many bytes more do not fit it.
+    fn turn_page(&mut self, bytes: usize, terms: &Terms) {
+        if self.open.bytes() + bytes > terms.limits.most_of_page && !self.open.is_empty() {
+            self.close();
+        }
+    }
+
+    fn close_if_full(&mut self, terms: &Terms) {
+        if self.open.bytes() >= terms.limits.page {
+            self.close();
+        }
+    }
+
+    fn close(&mut self) {
+        self.pages.close(&std::mem::take(&mut self.open));
     }
 
     /// Whether so many bytes can be added for request `index`, and every request that has not ended can still end.
     fn has_room(&self, bytes: usize, index: u32, terms: &Terms) -> bool {
         let open = (0..)
             .zip(&terms.custom_ids)
-            .filter(|(other, _)| *other != index && !self.records.contains_key(other));
+            .filter(|(other, _)| *other != index && !self.has(*other));
         let reserved: usize = open.map(|(_, name)| room::to_end(name)).sum();
-        self.bytes + bytes + reserved <= MAX_LANDED_BYTES
+        self.pages.bytes() + self.open.bytes() + bytes + reserved <= terms.limits.job
     }
 
     /// Whether a receipt of this chain is stored.
     pub fn has_chain(&self, chain: &ChainId) -> bool {
-        self.statements.contains_key(chain)
+        self.index.has_chain(chain)
     }
 
     /// Whether the request has ended.
     pub fn has(&self, index: u32) -> bool {
-        self.records.contains_key(&index)
+        self.index.has_ended(index)
     }
 
     /// Requests that were answered.
     pub fn succeeded(&self) -> u32 {
-        count(self.records.values().filter(|record| record.response.is_some()))
+        count(self.index.ended().filter(|(_, failure)| failure.is_none()))
     }
 
     /// Requests that failed for good.
     pub fn failed(&self) -> u32 {
-        count(self.records.values().filter(|record| record.error.is_some()))
+        count(self.index.ended().filter(|(_, failure)| failure.is_some()))
     }
 
     /// The first request that failed, and why. What the agent said about it stays with the results.
     pub fn first_failure(&self) -> Option<(u32, FailureCode)> {
-        self.records
-            .values()
-            .find_map(|record| Some((record.index, record.error.as_ref()?.code)))
+        self.index
+            .ended()
+            .find_map(|(request, failure)| Some((request, failure?)))
     }
 
     /// Whether a request failed with this code.
     pub fn has_failure(&self, code: FailureCode) -> bool {
-        self.records
-            .values()
-            .any(|record| record.error.as_ref().is_some_and(|error| error.code == code))
+        self.index.ended().any(|(_, failure)| failure == Some(code))
     }
 
-    /// Receipts of delivered results, in the order of landing: what is billed.
-    pub fn receipts(&self) -> &[Receipt] {
-        &self.receipts
-    }
-
-    /// Receipts of results that were not delivered: nobody pays for them.
-    pub fn undelivered(&self) -> &[Receipt] {
-        &self.undelivered
-    }
-
-    /// Results by index.
-    pub fn records(&self) -> impl Iterator<Item = &ResultRecord> {
-        self.records.values().map(AsRef::as_ref)
+    /// What is known of the receipts of delivered results, in the order of landing: what is billed.
+    pub fn billed(&self) -> impl Iterator<Item = &Entry> {
+        self.index.billed().map(|(_, entry)| entry)
     }
 
     /// Tokens of delivered results.
     pub fn usage(&self) -> Result<Usage, UnitError> {
-        self.receipts
-            .iter()
-            .try_fold(Usage::default(), |sum, receipt| sum.checked_add(receipt.usage))
+        self.billed()
+            .try_fold(Usage::default(), |sum, entry| sum.checked_add(entry.usage))
     }
 
     /// `NanoTON` of delivered results.
     pub fn nano(&self) -> Result<NanoTon, UnitError> {
-        NanoTon::sum(self.receipts.iter().map(|receipt| receipt.nano))
+        NanoTon::sum(self.billed().map(|entry| entry.nano))
     }
 
     /// Digest over the receipts of delivered results.
     pub fn root(&self) -> Sha256Digest {
-        receipts_root(&self.receipts)
+        root_of_digests(
+            self.billed()
+                .map(|entry| ((entry.request, entry.attempt), entry.digest)),
+        )
     }
 
     /// What the receipts add to the ledger of a channel, one counter for each chain. Only receipts of delivered
-    /// results count, whatever the agent's statement sums up.
+    /// results count.
     pub fn counters(&self, name: &str) -> Result<Vec<Counter>, UnitError> {
         let mut counters: BTreeMap<&ChainId, Counter> = BTreeMap::new();
-        for receipt in self
-            .receipts
-            .iter()
-            .filter(|receipt| receipt.chain.channel.is_some())
-        {
-            let counter = counters.entry(&receipt.chain).or_insert_with(|| Counter {
-                agent: receipt.chain.agent.to_string(),
-                job: receipt.chain.job.clone(),
+        for (chain, entry) in self.index.billed().filter(|(chain, _)| chain.channel.is_some()) {
+            let counter = counters.entry(chain).or_insert_with(|| Counter {
+                agent: chain.agent.to_string(),
+                job: chain.job.clone(),
                 name: name.to_owned(),
-                attempt: receipt.chain.attempt,
+                attempt: chain.attempt,
                 count: 0,
                 usage: Usage::default(),
                 nano: NanoTon::ZERO,
                 head: String::new(),
             });
             counter.count += 1;
-            counter.usage = counter.usage.checked_add(receipt.usage)?;
-            counter.nano = counter.nano.checked_add(receipt.nano)?;
-            counter.head = receipt.digest().to_string();
+            counter.usage = counter.usage.checked_add(entry.usage)?;
+            counter.nano = counter.nano.checked_add(entry.nano)?;
+            counter.head = entry.digest.to_string();
         }
         Ok(counters.into_values().collect())
     }
@@ -384,13 +385,45 @@ struct Answer {
     position: u32,
     index: u32,
     body: String,
+    tokens: AnswerTokens,
     receipt: Receipt,
 }
 
-fn refuse_too_large(length: usize) -> (FailureCode, String) {
+impl Answer {
+    /// Whether the receipt is about this answer, is what was agreed, and is signed by an agent that the provider answers for.
+    fn check(&self, terms: &Terms) -> Result<(), LandingError> {
+        let Self {
+            position,
+            index,
+            body,
+            tokens,
+            receipt,
+        } = self;
+        let position = *position;
+        let mismatch = |what| Err(LandingError::Mismatch { position, what });
+        if receipt.request != *index {
+            return mismatch("request");
+        }
+        if !terms.is_certified(receipt) {
+            return Err(LandingError::Uncertified { position });
+        }
+        if let Some(what) = terms.disagreement(receipt) {
+            return Err(LandingError::Disagreed { position, what });
+        }
+        if receipt.result != Sha256Digest::of(body.as_bytes()) {
+            return mismatch("body");
+        }
+        tokens
+            .check(receipt.tokens_root, &receipt.usage)
+            .map_err(|source| LandingError::Tokens { position, source })
+    }
+}
+
+fn refuse_too_large(length: usize, limits: Limits) -> (FailureCode, String) {
     let message = format!(
-        "the answer of {length} bytes does not fit beside the other results of the job, {MAX_LANDED_BYTES} bytes in all: \
-         split the job into several or lower max_tokens; this request is free"
+        "the answer of {length} bytes does not fit with its tokens: a page of results holds {} bytes, and all results of a \
+         job {}: split the job into several or lower max_tokens; this request is free",
+        limits.most_of_page, limits.job
     );
     (FailureCode::ResultTooLarge, message)
 }

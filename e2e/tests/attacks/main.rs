@@ -7,6 +7,7 @@ mod evidence;
 mod free;
 mod grants;
 mod ledger;
+mod pages;
 mod squatting;
 mod steps;
 

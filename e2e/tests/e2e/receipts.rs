@@ -6,10 +6,10 @@ use anyhow::{Context as _, Result, ensure};
 use cocoon_api::{
     NanoTon,
     crd::{InferenceJob, PaymentChannelStatus},
-    names::{RECEIPTS_KEY, RESULTS_KEY, UNDELIVERED_KEY},
-    receipt::{Receipt, ReceiptChain, Sha256Digest},
+    names::{RECEIPTS_KEY, RESULTS_KEY, TOKENS_KEY, UNDELIVERED_KEY},
+    receipt::{AnswerTokens, Receipt, ReceiptChain, Sha256Digest},
 };
-use e2e::farm::Farm;
+use e2e::{farm::Farm, results::Texts};
 use k8s_openapi::api::core::v1::Secret;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -57,29 +57,37 @@ pub struct Delivered {
     pub receipts: Vec<Receipt>,
     /// Receipts of answers that were not delivered: links of their chains, and free.
     undelivered: Vec<Receipt>,
+    tokens: BTreeMap<u32, AnswerTokens>,
+}
+
+#[derive(Deserialize)]
+struct TokensLine {
+    index: u32,
+    #[serde(flatten)]
+    tokens: AnswerTokens,
 }
 
 impl Delivered {
     pub async fn of(farm: &Farm<'_>, job: &str) -> Result<Self> {
-        let secret = farm
-            .api::<Secret>()
-            .get(job)
-            .await
-            .context("the job has a Secret of its name")?;
-        Self::in_secret(secret)
+        Self::in_texts(&Texts::of(farm, job).await?)
     }
 
     pub fn in_secret(secret: Secret) -> Result<Self> {
-        let data = secret.data.unwrap_or_default();
-        let lines = |key: &str| -> Result<String> {
-            let bytes = data.get(key).map(|bytes| bytes.0.clone()).unwrap_or_default();
-            Ok(String::from_utf8(bytes)?)
-        };
+        let mut texts = Texts::default();
+        texts.add(secret)?;
+        Self::in_texts(&texts)
+    }
+
+    fn in_texts(texts: &Texts) -> Result<Self> {
         let receipts = |key: &str| -> Result<Vec<Receipt>> {
-            let text = lines(key)?;
-            Ok(text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?)
+            let lines = texts.text(key).lines();
+            Ok(lines.map(serde_json::from_str).collect::<Result<_, _>>()?)
         };
-        let results = lines(RESULTS_KEY)?;
+        let tokens = texts
+            .text(TOKENS_KEY)
+            .lines()
+            .map(|line| serde_json::from_str(line).map(|line: TokensLine| (line.index, line.tokens)));
+        let results = texts.text(RESULTS_KEY);
         ensure!(!results.is_empty(), "{RESULTS_KEY} is missing");
         Ok(Self {
             lines: results
@@ -88,10 +96,11 @@ impl Delivered {
                 .collect::<Result<_, _>>()?,
             receipts: receipts(RECEIPTS_KEY)?,
             undelivered: receipts(UNDELIVERED_KEY)?,
+            tokens: tokens.collect::<Result<_, _>>()?,
         })
     }
 
-    /// Every answered request has exactly one receipt, which is about the very bytes that were delivered, and
+    /// Every answered request has exactly one receipt, which is about the very bytes and tokens that were delivered, and
     /// every chain verifies from its start.
     pub fn check(&self) -> Result<NanoTon> {
         let mut by_request = BTreeMap::new();
@@ -112,6 +121,10 @@ impl Delivered {
                 "request {} was changed",
                 line.index
             );
+            let tokens = self.tokens.get(&line.index);
+            tokens
+                .with_context(|| format!("request {} has no tokens", line.index))?
+                .check(receipt.tokens_root, &receipt.usage)?;
         }
         ensure!(
             by_request.is_empty(),

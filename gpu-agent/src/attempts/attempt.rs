@@ -7,15 +7,20 @@ use std::{
 
 use cocoon_api::{
     Prices, Usage,
-    agent::{AttemptProgress, AttemptRequest, AttemptState, FailureCode, Outcome, ResultLine},
-    receipt::{
-        ChainId, Delivery, ReceiptChain, ReceiptSigner, ResolvedSampling, Sha256Digest, UsageStatement,
+    agent::{
+        AttemptProgress, AttemptRequest, AttemptState, FailureCode, MAX_RESULT_LINE_BYTES, Outcome,
+        ResultLine,
     },
+    receipt::{AnswerTokens, ChainId, Delivery, ReceiptChain, ReceiptSigner, ResolvedSampling, Sha256Digest},
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{live::Live, rate::Rate};
+
+/// Bytes of a line of results at most besides its answer and tokens: a receipt of the longest kind takes 1,664, and names and
+/// numbers around it less than 200.
+const MAX_AROUND_ANSWER_BYTES: usize = 2048;
 
 /// Names an attempt: UID of the job, number of the attempt.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -90,7 +95,8 @@ pub(super) struct Success {
     pub(super) request_sha256: Sha256Digest,
     /// The sampling that was used.
     pub(super) sampling: ResolvedSampling,
-    /// Root over the tokens of prompt and answer.
+    /// The tokens of prompt and answer, and the root over them.
+    pub(super) tokens: AnswerTokens,
     pub(super) tokens_root: Sha256Digest,
     /// Its tokens as they were shown while it was in flight.
     pub(super) live: LiveRequest,
@@ -179,9 +185,9 @@ impl Attempt {
         }
     }
 
-    /// The signed sum of what was delivered.
-    pub fn statement(&self) -> UsageStatement {
-        self.signer.statement(&self.state().chain)
+    /// The chain of its receipts.
+    pub fn chain(&self) -> ChainId {
+        self.state().chain.id().clone()
     }
 
     /// The line at a position, if it is there.
@@ -281,9 +287,22 @@ impl State {
             usage,
             request_sha256,
             sampling,
+            tokens,
             tokens_root,
             live: _,
         } = success;
+        // Nothing is signed that cannot be handed over.
+        let answer = serde_json::to_string(&body).map_or(usize::MAX, |text| text.len());
+        let bytes = answer.saturating_add(tokens.prompt.len() + tokens.completion.len());
+        if bytes.saturating_add(MAX_AROUND_ANSWER_BYTES) > MAX_RESULT_LINE_BYTES {
+            return Err(Failure {
+                code: FailureCode::ResultTooLarge,
+                message: format!(
+                    "the answer takes {bytes} bytes with its tokens, and a line of results has {MAX_RESULT_LINE_BYTES} at \
+                     most: lower max_tokens; this request is free"
+                ),
+            });
+        }
         let delivery = Delivery {
             request: index,
             request_sha256,
@@ -301,11 +320,10 @@ impl State {
                 code: FailureCode::Internal,
                 message: format!("cannot sign a receipt: {error}"),
             })?;
-        let statement = Box::new(signer.statement(&self.chain));
         Ok(Outcome::Succeeded {
             body,
+            tokens,
             receipt: Box::new(receipt),
-            statement,
         })
     }
 }

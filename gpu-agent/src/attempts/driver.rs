@@ -10,7 +10,7 @@ use cocoon_api::{
     NanoTon, TokenCount, Usage,
     agent::{AttemptRequest, AttemptState, FailureCode},
     json,
-    receipt::{ResolvedSampling, tokens_root},
+    receipt::{AnswerTokens, ResolvedSampling, tokens_root},
     units::UnitError,
 };
 use tokio::task::JoinSet;
@@ -311,6 +311,7 @@ async fn generate(
                     usage,
                     request_sha256: asked.ok_or_else(internal)?.body.digest(),
                     sampling,
+                    tokens: AnswerTokens::new(&prompt, &completion),
                     tokens_root: tokens_root(&prompt, &completion),
                     live,
                 });

@@ -15,7 +15,7 @@ use cocoon_api::{
         AttemptProgress, AttemptRequest, ErrorBody, Identity, KEEP_ALIVE_SECONDS, MAX_ATTEMPT_BYTES,
         MAX_REQUESTS,
     },
-    receipt::{Sha256Digest, UsageStatement},
+    receipt::{ChainId, Sha256Digest},
 };
 use futures::Stream;
 use tokio::sync::watch;
@@ -43,7 +43,7 @@ pub(super) fn router(service: Arc<Service>) -> Router {
         )
         .route("/v1/jobs/{uid}/{attempt}/results", get(results))
         .route("/v1/identity", get(identity))
-        .route("/v1/usage", get(usage))
+        .route("/v1/attempts", get(attempts))
         .fallback(async || Failed(StatusCode::NOT_FOUND, "the protocol has no such path".to_owned()))
         .with_state(service)
 }
@@ -169,15 +169,9 @@ async fn identity(State(service): Shared) -> Json<Identity> {
     Json(service.identity())
 }
 
-async fn usage(State(service): Shared) -> Json<Vec<UsageStatement>> {
-    Json(
-        service
-            .attempts
-            .all()
-            .iter()
-            .map(|attempt| attempt.statement())
-            .collect(),
-    )
+async fn attempts(State(service): Shared) -> Json<Vec<ChainId>> {
+    let known = service.attempts.all();
+    Json(known.iter().map(|attempt| attempt.chain()).collect())
 }
 
 /// Where a reader of results stands.

@@ -2,7 +2,7 @@
 
 use cocoon_api::{
     agent::{Endpoint, Identity, Outcome},
-    receipt::{ChainId, ReceiptChain, UsageStatement},
+    receipt::{ChainId, ReceiptChain},
 };
 use reqwest::{Method, StatusCode};
 use serde_json::json;
@@ -39,17 +39,16 @@ async fn raw_completions_give_the_goldens_text_and_a_chain_of_receipts() {
     let mut chain = ReceiptChain::new(id);
     for (position, line) in lines.iter().enumerate() {
         assert_eq!(line.position as usize, position);
-        let Outcome::Succeeded {
-            receipt, statement, ..
-        } = &line.outcome
-        else {
+        let Outcome::Succeeded { receipt, tokens, .. } = &line.outcome else {
             panic!("failed")
         };
         chain.push(receipt).expect("the chain continues");
-        statement.verify().expect("signed by the agent");
-        assert_eq!((statement.head, statement.nano), (chain.head(), chain.nano()));
+        tokens
+            .check(receipt.tokens_root, &receipt.usage)
+            .expect("the tokens that are billed");
 
         let (case, body) = (cases[line.index as usize], succeeded(line));
+        assert_eq!(tokens.prompt.ids().as_ref(), Ok(&case.prompt_tokens));
         let text: Vec<u8> = case.tokens[..4]
             .iter()
             .flat_map(|token| tokenizer.text_bytes(*token))
@@ -57,6 +56,7 @@ async fn raw_completions_give_the_goldens_text_and_a_chain_of_receipts() {
             .collect();
         let decided = case.top[..4].iter().all(|top| top[0].1 - top[1].1 > 0.3);
         if decided {
+            assert_eq!(tokens.completion.ids().as_deref(), Ok(&case.tokens[..4]));
             assert_eq!(
                 body["choices"][0]["text"].as_str().map(str::as_bytes),
                 Some(text.as_slice())
@@ -66,12 +66,8 @@ async fn raw_completions_give_the_goldens_text_and_a_chain_of_receipts() {
         assert_eq!(body["usage"]["completion_tokens"], 4);
         assert_eq!(body["choices"][0]["finish_reason"], "length");
     }
-    let statements: Vec<UsageStatement> = agent.call(Method::GET, "/v1/usage").await;
-    assert_eq!(statements.len(), 1);
-    assert_eq!(
-        (statements[0].count as usize, statements[0].nano),
-        (cases.len(), chain.nano())
-    );
+    let attempts: Vec<ChainId> = agent.call(Method::GET, "/v1/attempts").await;
+    assert_eq!(attempts, [chain.id().clone()]);
 }
 
 #[tokio::test]
@@ -98,6 +94,12 @@ async fn chat_uses_the_template_and_stops_at_the_end_of_the_turn() {
         stopped["choices"][0]["message"]["content"].as_str(),
         content.split("planet").next()
     );
+    let Outcome::Succeeded { receipt, tokens, .. } = &lines[0].outcome else {
+        panic!("failed")
+    };
+    tokens
+        .check(receipt.tokens_root, &receipt.usage)
+        .expect("the token that ends the turn is counted and kept");
     let longer = succeeded(&lines[2]);
     assert_eq!(longer["choices"][0]["finish_reason"], "length");
     assert_eq!(longer["usage"]["completion_tokens"], 40);

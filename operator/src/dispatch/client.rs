@@ -5,7 +5,7 @@ use std::time::Duration;
 use cocoon_api::{
     agent::{AttemptProgress, AttemptRequest, Identity, MAX_RESULT_LINE_BYTES, RefusalCode},
     json::{self, Fault},
-    receipt::UsageStatement,
+    receipt::ChainId,
 };
 use cocoon_core::job::follower::AgentFault;
 use futures::StreamExt as _;
@@ -18,8 +18,8 @@ use super::lines::{LineError, Lines};
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes of an answer that is not a stream at most.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
-/// Bytes of all statements of an agent at most: a thousand attempts of 700 bytes each.
-const MAX_USAGE_BYTES: usize = 1 << 20;
+/// Bytes of the names of all attempts of an agent at most: a thousand of 300 bytes each.
+const MAX_ATTEMPTS_BYTES: usize = 320 * 1024;
 
 /// Why an agent did not answer as it should.
 #[derive(Debug, thiserror::Error)]
@@ -139,10 +139,12 @@ impl AgentClient {
             .await
     }
 
-    /// The signed sum of every attempt that it knows.
-    pub async fn usage(&self) -> Result<Vec<UsageStatement>, ClientError> {
-        self.call_for(MAX_USAGE_BYTES, |http, base| http.get(format!("{base}/v1/usage")))
-            .await
+    /// Every attempt that it knows.
+    pub async fn attempts(&self) -> Result<Vec<ChainId>, ClientError> {
+        self.call_for(MAX_ATTEMPTS_BYTES, |http, base| {
+            http.get(format!("{base}/v1/attempts"))
+        })
+        .await
     }
 
     /// The results from the start, open until the attempt ends.

@@ -28,7 +28,7 @@ use tracing::{debug, info, warn};
 use super::{
     client::{AgentClient, ClientError, ResultStream},
     metering::{JobKey, meter},
-    results::{Origin, ResultsSecret, Stored, Written},
+    results::{Origin, PageWritten, Results, Stored, Written},
 };
 use crate::{
     error::{self, Error, Result},
@@ -85,7 +85,7 @@ pub struct Attempt {
     /// Name of the channel that pays.
     pub channel: Option<String>,
     /// Where results land.
-    pub secret: ResultsSecret,
+    pub results: Results,
     /// What is stored of the job, where it was read just before.
     pub stored: Option<Stored>,
     /// The Kubernetes API.
@@ -99,7 +99,7 @@ pub struct Attempt {
 pub(super) struct Shared {
     /// When this process began: the zero of all followers' clocks.
     pub(super) began: Instant,
-    /// Whole Secrets that are read or written at once.
+    /// Pages of results that are read or written at once.
     pub(super) secrets: Arc<Semaphore>,
     /// Milliseconds at which the agent last computed anything, for whichever attempt.
     pub(super) agent_progressed: Arc<AtomicU64>,
@@ -124,7 +124,7 @@ struct Driver {
     /// Dropped once the agent has it.
     request: Option<AttemptRequest>,
     channel: Option<String>,
-    secret: ResultsSecret,
+    results: Results,
     client: Client,
     metrics: Arc<Metrics>,
     shared: Shared,
@@ -175,13 +175,14 @@ impl Driver {
             terms,
             time_left,
             channel,
-            secret,
+            results,
             stored,
             client,
             metrics,
         } = attempt;
         let now = shared.began.elapsed();
         let order = Order {
+            job: job.name.clone(),
             chain,
             terms,
             is_paid: channel.is_some(),
@@ -194,7 +195,7 @@ impl Driver {
             agent,
             request: Some(request),
             channel,
-            secret,
+            results,
             client,
             metrics,
             follower: Follower::new(order, now),
@@ -279,7 +280,7 @@ impl Driver {
 
     async fn act(&mut self, action: Action) -> Event {
         match action {
-            Action::Load | Action::Store | Action::Meter => self.store(action).await,
+            Action::Load | Action::StorePage | Action::Store | Action::Meter => self.store(action).await,
             Action::Pause(until) => {
                 sleep_until(self.shared.began + until).await;
                 Event::Elapsed
@@ -330,13 +331,14 @@ impl Driver {
             return Event::Failed(StoreFault::Later);
         };
         let done = match action {
-            Action::Load => match within(CALL_LIMIT, "read results", self.secret.load()).await {
+            Action::Load => match within(CALL_LIMIT, "read results", self.results.load()).await {
                 Ok(Ok(stored)) => Ok(self.loaded(stored)),
                 Ok(Err(source)) => Err(Error::Results { source }),
                 Err(error) => Err(error),
             },
+            Action::StorePage => self.store_page().await,
             Action::Store => {
-                let save = self.secret.save(self.follower.landing(), &mut self.origin);
+                let save = self.results.save(self.follower.landing(), &mut self.origin);
                 within(CALL_LIMIT, "write results", save)
                     .await
                     .map(|written| match written {
@@ -350,6 +352,18 @@ impl Driver {
             let fault = store_fault(&error);
             warn!(job = %self.job.name, attempt = self.number, ?fault, error = error::chain(&error), "results cannot land");
             Event::Failed(fault)
+        })
+    }
+
+    /// Writes the page that is full.
+    async fn store_page(&self) -> Result<Event> {
+        let Some(page) = self.follower.page() else {
+            return Ok(Event::PageTaken);
+        };
+        let save = self.results.save_page(&page, &self.origin);
+        Ok(match within(CALL_LIMIT, "write a page of results", save).await? {
+            PageWritten::Stored => Event::PageStored { name: page.name },
+            PageWritten::Taken => Event::PageTaken,
         })
     }
 

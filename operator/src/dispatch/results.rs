@@ -1,28 +1,23 @@
-//! The Secret that holds the results and receipts of one job.
+//! The Secrets that hold the results and receipts of one job: the open page, of the job's name, and the closed ones.
 
-use std::{collections::BTreeMap, sync::Arc};
+mod secret;
 
-use cocoon_api::names::{
-    JOB_LABEL, JOB_UID_ANNOTATION, MANAGED_BY_LABEL, RECEIPTS_KEY, RESULTS_KEY, STATEMENTS_KEY,
-    UNDELIVERED_KEY,
-};
-use cocoon_core::job::landing::{LandedText, Landing, LandingError};
-use k8s_openapi::{ByteString, api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::OwnerReference};
-use kube::{
-    Api,
-    api::{ObjectMeta, PostParams},
-};
+use std::sync::Arc;
+
+use cocoon_api::crd::job::OutputPage;
+use cocoon_core::job::landing::{ClosedPage, HeadText, Landing, LandingError, Reading};
+use k8s_openapi::{api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::OwnerReference};
+use kube::{Api, api::PostParams};
 
 use crate::error::{KubeContext as _, Result};
 
-/// Type of the Secret.
-const SECRET_TYPE: &str = "cocoon.farm/results";
-
-/// The Secret of one job.
-pub struct ResultsSecret {
+/// The results of one job.
+pub struct Results {
     api: Api<Secret>,
     job: String,
     owner: OwnerReference,
+    /// Closed pages that the job's status lists: they are where they were.
+    known: Vec<OutputPage>,
 }
 
 /// What was stored, and what a write must replace.
@@ -30,11 +25,11 @@ pub struct ResultsSecret {
 pub struct Stored {
     /// Results and receipts.
     pub landing: Arc<Landing>,
-    /// The Secret that was read.
+    /// The open page that was read.
     pub origin: Origin,
 }
 
-/// The Secret that was read, which a write replaces if nobody else did.
+/// The open page that was read, which a write replaces if nobody else did.
 #[derive(Debug, Clone, Default)]
 pub struct Origin {
     /// Version of the Secret; `None` before it exists.
@@ -44,7 +39,7 @@ pub struct Origin {
     owners: Option<Vec<OwnerReference>>,
 }
 
-/// What became of a write.
+/// What became of a write of the open page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Written {
     /// It is stored.
@@ -53,53 +48,103 @@ pub enum Written {
     Overtaken,
 }
 
-impl ResultsSecret {
-    /// The Secret has the job's name, and is owned by it or carries its mark.
-    pub fn new(api: Api<Secret>, job: String, owner: OwnerReference) -> Self {
-        Self { api, job, owner }
+/// What became of a write of a closed page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PageWritten {
+    /// It is stored, or was before.
+    Stored,
+    /// Something else has its name.
+    Taken,
+}
+
+impl Results {
+    /// The open page has the job's name, and all of them are owned by it or carry its mark.
+    pub fn new(api: Api<Secret>, job: String, owner: OwnerReference, known: Vec<OutputPage>) -> Self {
+        Self {
+            api,
+            job,
+            owner,
+            known,
+        }
     }
 
-    /// Reads what has landed. A Secret of that name that is not the job's is not touched.
+    /// Reads what has landed, one page after the other. A Secret of a page's name that is not the job's is not touched.
     pub async fn load(&self) -> Result<Result<Stored, Unreadable>> {
-        let Some(secret) = self
-            .api
-            .get_opt(&self.job)
-            .await
-            .attempt("read results Secret", &self.job)?
-        else {
-            return Ok(Ok(Stored::default()));
+        let found = self.read(&self.job).await?;
+        let (head, origin) = match found {
+            None => (None, Origin::default()),
+            Some(found) => {
+                if let Some(refused) = self.refused(&found) {
+                    return Ok(Err(refused));
+                }
+                let origin = Origin {
+                    version: found.metadata.resource_version.clone(),
+                    owners: found.metadata.owner_references.clone(),
+                };
+                match secret::head(found) {
+                    Ok(head) => (Some(head), origin),
+                    Err(source) => return Ok(Err(self.damaged(&self.job, source))),
+                }
+            }
         };
-        if !is_own(&secret.metadata, &self.owner.uid) {
-            let name = self.job.clone();
-            return Ok(Err(if is_of_earlier_job(&secret.metadata, &self.owner) {
-                Unreadable::Earlier { name }
-            } else {
-                Unreadable::Foreign { name }
-            }));
+        Ok(self.follow_list(head.as_ref()).await?.map(|landing| Stored {
+            landing: Arc::new(landing),
+            origin,
+        }))
+    }
+
+    /// Reads the closed pages that the open one lists.
+    async fn follow_list(&self, head: Option<&HeadText>) -> Result<Result<Landing, Unreadable>> {
+        let mut reading = match Reading::new(head, &self.known) {
+            Ok(reading) => reading,
+            Err(source) => return Ok(Err(self.damaged(&self.job, source))),
+        };
+        while let Some(name) = reading.wanted().map(str::to_owned) {
+            let Some(found) = self.read(&name).await? else {
+                return Ok(Err(Unreadable::Gone { name }));
+            };
+            if let Some(refused) = self.refused(&found) {
+                return Ok(Err(refused));
+            }
+            let taken = secret::page(found).and_then(|text| reading.take(&text));
+            if let Err(source) = taken {
+                return Ok(Err(self.damaged(&name, source)));
+            }
         }
-        let landing = landed(secret.data.unwrap_or_default());
-        Ok(match landing {
-            Ok(landing) => Ok(Stored {
-                landing: Arc::new(landing),
-                origin: Origin {
-                    version: secret.metadata.resource_version,
-                    owners: secret.metadata.owner_references,
-                },
-            }),
-            Err(source) => Err(Unreadable::Damaged {
-                name: self.job.clone(),
-                source,
-            }),
+        Ok(Ok(reading.landing()))
+    }
+
+    /// Writes a page that nobody changes any more.
+    pub async fn save_page(&self, page: &ClosedPage, origin: &Origin) -> Result<PageWritten> {
+        let written = secret::closed(&self.job, &self.owner, page, origin.owners(&self.owner));
+        match self.api.create(&PostParams::default(), &written).await {
+            Ok(_) => return Ok(PageWritten::Stored),
+            Err(kube::Error::Api(response)) if response.code == 409 => {}
+            Err(error) => return Err(error).attempt("write results Secret", &page.name),
+        }
+        // An operator that crashed may have written it before it could say so.
+        let found = self.read(&page.name).await?;
+        let is_it = found.is_some_and(|found| {
+            secret::is_own(&found.metadata, &self.owner.uid)
+                && found.immutable == Some(true)
+                && secret::page(found).is_ok_and(|text| text == *page.text)
+        });
+        Ok(if is_it {
+            PageWritten::Stored
+        } else {
+            PageWritten::Taken
         })
     }
 
-    /// Writes what has landed, if nobody else wrote since it was read.
+    /// Writes the open page, if nobody else wrote since it was read.
     pub async fn save(&self, landing: &Landing, origin: &mut Origin) -> Result<Written> {
-        let secret = secret(&self.job, &self.owner, landing, origin);
+        let owners = origin.owners(&self.owner);
+        let mut head = secret::open(&self.job, &self.owner, landing.head(), owners);
+        head.metadata.resource_version.clone_from(&origin.version);
         let params = PostParams::default();
         let written = match origin.version {
-            None => self.api.create(&params, &secret).await,
-            Some(_) => self.api.replace(&self.job, &params, &secret).await,
+            None => self.api.create(&params, &head).await,
+            Some(_) => self.api.replace(&self.job, &params, &head).await,
         };
         match written {
             Ok(written) => {
@@ -115,94 +160,45 @@ impl ResultsSecret {
             Err(error) => Err(error).attempt("write results Secret", &self.job),
         }
     }
-}
 
-fn landed(mut data: BTreeMap<String, ByteString>) -> Result<Landing, LandingError> {
-    let mut text = |what: &'static str| {
-        let bytes = data.remove(what).map(|value| value.0).unwrap_or_default();
-        String::from_utf8(bytes).map_err(|error| LandingError::Encoding {
-            what,
-            at: error.utf8_error().valid_up_to(),
+    async fn read(&self, name: &str) -> Result<Option<Secret>> {
+        self.api.get_opt(name).await.attempt("read results Secret", name)
+    }
+
+    /// Why a Secret is not the job's.
+    fn refused(&self, found: &Secret) -> Option<Unreadable> {
+        let metadata = &found.metadata;
+        if secret::is_own(metadata, &self.owner.uid) {
+            return None;
+        }
+        let name = metadata.name.clone().unwrap_or_default();
+        Some(if secret::is_of_earlier_job(metadata, &self.owner) {
+            Unreadable::Earlier { name }
+        } else {
+            Unreadable::Foreign { name }
         })
-    };
-    Landing::parse(&LandedText {
-        results: text(RESULTS_KEY)?,
-        receipts: text(RECEIPTS_KEY)?,
-        undelivered: text(UNDELIVERED_KEY)?,
-        statements: text(STATEMENTS_KEY)?,
-    })
-}
+    }
 
-/// Whether a Secret is the job's: as its owner references say, or the mark that it got when it was made.
-fn is_own(metadata: &ObjectMeta, uid: &String) -> bool {
-    let mut owners = metadata.owner_references.iter().flatten();
-    let mark = metadata
-        .annotations
-        .as_ref()
-        .and_then(|annotations| annotations.get(JOB_UID_ANNOTATION));
-    owners.any(|owner| owner.uid == *uid) || mark == Some(uid)
-}
-
-/// Whether a Secret is owned by another job of the same name. There can be none beside this one, so that the garbage
-/// collector is about to remove it.
-fn is_of_earlier_job(metadata: &ObjectMeta, owner: &OwnerReference) -> bool {
-    metadata
-        .owner_references
-        .iter()
-        .flatten()
-        .any(|other| (&other.kind, &other.name) == (&owner.kind, &owner.name) && other.uid != owner.uid)
-}
-
-/// The Secret with what has landed.
-fn secret(job: &str, owner: &OwnerReference, landing: &Landing, origin: &Origin) -> Secret {
-    let owners = match &origin.version {
-        None => Some(vec![owner.clone()]),
-        Some(_) => origin.owners.clone(),
-    };
-    let LandedText {
-        results,
-        receipts,
-        undelivered,
-        statements,
-    } = landing.render();
-    let entry = |key: &str, text: String| (key.to_owned(), ByteString(text.into_bytes()));
-    let mark = (JOB_UID_ANNOTATION.to_owned(), owner.uid.clone());
-    Secret {
-        metadata: ObjectMeta {
-            name: Some(job.to_owned()),
-            resource_version: origin.version.clone(),
-            owner_references: owners,
-            annotations: Some(BTreeMap::from([mark])),
-            labels: Some(BTreeMap::from([
-                (JOB_LABEL.to_owned(), label_value(job)),
-                (MANAGED_BY_LABEL.to_owned(), "cocoon-operator".to_owned()),
-            ])),
-            ..ObjectMeta::default()
-        },
-        type_: Some(SECRET_TYPE.to_owned()),
-        data: Some(BTreeMap::from([
-            entry(RESULTS_KEY, results),
-            entry(RECEIPTS_KEY, receipts),
-            entry(UNDELIVERED_KEY, undelivered),
-            entry(STATEMENTS_KEY, statements),
-        ])),
-        ..Secret::default()
+    fn damaged(&self, name: &str, source: LandingError) -> Unreadable {
+        let (job, name) = (self.job.clone(), name.to_owned());
+        Unreadable::Damaged { job, name, source }
     }
 }
 
-/// A label holds 63 characters; a longer name is found by the owner reference.
-fn label_value(name: &str) -> String {
-    name.chars()
-        .take(63)
-        .collect::<String>()
-        .trim_end_matches(['-', '.', '_'])
-        .to_owned()
+impl Origin {
+    /// Owners of what is written next.
+    fn owners(&self, job: &OwnerReference) -> Option<Vec<OwnerReference>> {
+        match self.version {
+            None => Some(vec![job.clone()]),
+            Some(_) => self.owners.clone(),
+        }
+    }
 }
 
-/// Why the Secret cannot be used.
+/// Why results cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Unreadable {
-    /// It belongs to somebody else.
+    /// A Secret belongs to somebody else.
     #[error("Secret {name} exists and is not this job's: delete it or use another job name")]
     Foreign {
         /// Name of the Secret.
@@ -214,9 +210,17 @@ pub enum Unreadable {
         /// Name of the Secret.
         name: String,
     },
+    /// A closed page is not there.
+    #[error("Secret {name}, a page of results, was removed: put it back, or delete the job")]
+    Gone {
+        /// Name of the Secret.
+        name: String,
+    },
     /// Its content was changed.
-    #[error("Secret {name} was changed and cannot be read")]
+    #[error("Secret {name} with results of job {job} was changed: put it back as it was, or delete the job")]
     Damaged {
+        /// Name of the job.
+        job: String,
         /// Name of the Secret.
         name: String,
         /// Why.

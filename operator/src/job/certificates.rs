@@ -22,8 +22,8 @@ use crate::{
 /// when they are asked for.
 const MAX_KEPT: usize = 1024;
 
-/// By provider, and its agent's key.
-type Kept = BTreeMap<(FullName, AgentKey), AgentCertificate>;
+/// By provider, the address of its wallet, and its agent's key.
+type Kept = BTreeMap<(FullName, String, AgentKey), AgentCertificate>;
 
 /// What was signed so far.
 #[derive(Debug, Default)]
@@ -37,7 +37,10 @@ impl Certificates {
         provider: &FullName,
         ctx: &Context,
     ) -> Result<Option<AgentCertificate>> {
-        let key = (provider.clone(), agent);
+        // A provider that takes another wallet has its agents certified again.
+        let known = ctx.watches.providers.get(&provider.namespace, &provider.name);
+        let wallet = known.map(|known| known.spec.payout.address.clone());
+        let key = (provider.clone(), wallet.unwrap_or_default(), agent);
         if let Some(kept) = self.kept().get(&key) {
             return Ok(Some(kept.clone()));
         }

@@ -6,14 +6,17 @@ use cocoon_api::{
     NanoTon,
     agent::{AttemptRequest, RequestItem},
     crd::{Agreement, FullName, InferenceJob, job::Assignment},
-    receipt::{ChainId, Sha256Digest},
+    receipt::{AgentKey, ChainId, Sha256Digest},
 };
 use cocoon_core::job::{
+    certificate::{self, Uncertified},
     landing::Terms,
     plan::{Following, remaining},
     validate::{Billing, ValidatedJob},
 };
+use cocoon_ton::Address;
 use kube::ResourceExt as _;
+use tracing::warn;
 
 use super::{
     context::Jobs,
@@ -21,7 +24,7 @@ use super::{
 };
 use crate::{
     dispatch::{Attempt, JobKey},
-    error::{Error, Result, describe},
+    error::{self, Error, Result, describe},
 };
 
 /// What a plan says about the attempt that is to be followed.
@@ -95,15 +98,40 @@ pub(super) fn follow(
             requests: requests.items.iter().filter(is_left).cloned().collect(),
         },
         may_begin: *may_begin,
-        terms: Terms::new(requests, whole, model, agreed.prices),
+        terms: Terms::new(
+            requests,
+            whole,
+            (model, agreed.prices),
+            certified(assignment, &namespace, jobs),
+        ),
         time_left: time_left(valid, seen),
         channel: paying,
-        secret: observe::results(job, jobs)?,
+        results: observe::results(job, jobs)?,
         stored: seen.stored.clone(),
         client: jobs.ctx.client.clone(),
         metrics: jobs.ctx.metrics.clone(),
     });
     Ok(())
+}
+
+/// The agent of an assignment, where the wallet that the provider names signed for its key. What stands beside the key in the
+/// status is not taken on trust: nothing of an agent without it is paid for.
+fn certified(assignment: &Assignment, namespace: &str, jobs: &Jobs) -> Option<AgentKey> {
+    let FullName { namespace: of, name } = FullName::parse(&assignment.provider, namespace);
+    let provider = jobs.ctx.watches.providers.get(&of, &name)?;
+    let wallet: Address = provider.spec.payout.address.parse().ok()?;
+    match certificate::verify(assignment, namespace, &wallet) {
+        Ok(()) => assignment.agent.parse().ok(),
+        // Agents that work for free need no wallet.
+        Err(Uncertified::Missing) => None,
+        Err(refused) => {
+            warn!(
+                provider = %assignment.provider, namespace, agent = %assignment.pod, error = error::chain(&refused),
+                "an agent's certificate is not its provider's: nothing of it is paid for"
+            );
+            None
+        }
+    }
 }
 
 /// How long the job may still run.

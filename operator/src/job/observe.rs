@@ -24,7 +24,7 @@ use kube::{Api, ResourceExt as _};
 use super::{context::Jobs, input, queue::Wanted};
 use crate::{
     channel::{looks, validate::unready_wallet},
-    dispatch::{Known, ResultsSecret, Stored, Unreadable},
+    dispatch::{Known, Results, Stored, Unreadable},
     error::{self, Error, Result, describe},
 };
 
@@ -225,30 +225,34 @@ async fn requests(
     })
 }
 
-/// The Secret of the job's results.
-pub(super) fn results(job: &InferenceJob, jobs: &Jobs) -> Result<ResultsSecret> {
+/// The pages of the job's results.
+pub(super) fn results(job: &InferenceJob, jobs: &Jobs) -> Result<Results> {
     use kube::Resource as _;
     let namespace = job.namespace().unwrap_or_default();
     let owner = job.controller_owner_ref(&()).ok_or_else(|| Error::Incomplete {
         object: describe(job),
         field: "metadata.uid",
     })?;
-    Ok(ResultsSecret::new(
+    let output = job.status.as_ref().and_then(|status| status.output.as_ref());
+    Ok(Results::new(
         Api::namespaced(jobs.ctx.client.clone(), &namespace),
         job.name_any(),
         owner,
+        output.map(|output| output.pages.clone()).unwrap_or_default(),
     ))
 }
 
-pub(super) async fn load(secret: &ResultsSecret) -> Result<Stored> {
-    secret.load().await?.map_err(|source| Error::Results { source })
+pub(super) async fn load(results: &Results) -> Result<Stored> {
+    results.load().await?.map_err(|source| Error::Results { source })
 }
 
 /// Results that cannot be stored keep a job from running, until somebody puts their Secret in order.
 pub(super) fn unusable(why: &Unreadable) -> Rejection {
     let reason = match why {
         Unreadable::Earlier { .. } => Accepted::EarlierResults,
-        Unreadable::Foreign { .. } | Unreadable::Damaged { .. } => Accepted::InvalidInput,
+        Unreadable::Foreign { .. } | Unreadable::Gone { .. } | Unreadable::Damaged { .. } => {
+            Accepted::InvalidInput
+        }
     };
     Rejection {
         accepted: reason.condition(format!("results: {}", error::chain(why))),

@@ -7,7 +7,6 @@ use cocoon_api::{
         InferenceJob, InferenceJobStatus, LocalReference,
         job::{AssignmentState, BillingMode, JobCost, JobPhase, Output, RequestCounts},
     },
-    receipt::Sha256Digest,
     units::UnitError,
 };
 use cocoon_core::job::{input::InputSummary, landing::Landing, plan::Plan, validate::Rejection};
@@ -154,9 +153,8 @@ fn assignments(next: &mut InferenceJobStatus, applied: &Applied, landing: &Landi
     for assignment in &mut next.assignments {
         let receipts = || {
             landing
-                .receipts()
-                .iter()
-                .filter(|receipt| receipt.chain.attempt == assignment.attempt)
+                .billed()
+                .filter(|entry| entry.attempt == assignment.attempt)
         };
         let tokens: u64 = receipts()
             .map(|receipt| receipt.usage.completion_tokens.get())
@@ -216,6 +214,7 @@ fn landed(next: &mut InferenceJobStatus, name: &str, landing: &Landing) -> Resul
                 name: name.to_owned(),
             },
             sha256: None,
+            pages: landing.closed().to_vec(),
         });
     }
     Ok(())
@@ -250,7 +249,7 @@ fn finish(
     next.requests.in_flight = 0;
     next.tokens_per_second = 0;
     if let Some(output) = &mut next.output {
-        output.sha256 = Some(Sha256Digest::of(landing.render().results.as_bytes()).to_string());
+        output.sha256 = Some(landing.head().page.digest().to_string());
     }
 }
 

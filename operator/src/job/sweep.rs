@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use cocoon_api::{crd::FullName, names, receipt::UsageStatement};
+use cocoon_api::{crd::FullName, names, receipt::ChainId};
 use cocoon_core::agents::AgentPod;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
@@ -76,7 +76,7 @@ async fn sweep(jobs: &Jobs, told: &Told) -> Result<Told> {
 }
 
 async fn stop_orphans(jobs: &Jobs, client: &AgentClient, told: &Told) -> Result<Told, ClientError> {
-    let statements = client.usage().await?;
+    let known = client.attempts().await?;
     // Read after the agent was asked: a job that was dispatched before is in memory by now.
     let there: BTreeSet<String> = jobs
         .ctx
@@ -86,7 +86,7 @@ async fn stop_orphans(jobs: &Jobs, client: &AgentClient, told: &Told) -> Result<
         .iter()
         .filter_map(|job| job.uid())
         .collect();
-    let orphans = orphans(&statements, &there);
+    let orphans = orphans(&known, &there);
     for (job, attempt) in orphans.difference(told) {
         client.cancel(job, *attempt).await?;
         info!(job_uid = %job, attempt, "an attempt whose job is gone was stopped");
@@ -95,9 +95,9 @@ async fn stop_orphans(jobs: &Jobs, client: &AgentClient, told: &Told) -> Result<
 }
 
 /// Attempts of jobs that are not there.
-fn orphans(statements: &[UsageStatement], there: &BTreeSet<String>) -> Told {
-    let chains = statements.iter().map(|statement| &statement.chain);
-    chains
+fn orphans(known: &[ChainId], there: &BTreeSet<String>) -> Told {
+    known
+        .iter()
         .filter(|chain| !there.contains(&chain.job))
         .map(|chain| (chain.job.clone(), chain.attempt))
         .collect()
@@ -105,23 +105,20 @@ fn orphans(statements: &[UsageStatement], there: &BTreeSet<String>) -> Told {
 
 #[cfg(test)]
 mod tests {
-    use cocoon_api::receipt::{ChainId, ReceiptChain, ReceiptSigner};
+    use cocoon_api::receipt::AgentKey;
 
     use super::*;
 
     #[test]
     fn attempts_of_jobs_that_are_gone_are_found_and_no_others() {
-        let signer = ReceiptSigner::from_seed([1; 32]);
-        let statement = |job: &str| {
-            signer.statement(&ReceiptChain::new(ChainId {
-                agent: signer.key(),
-                job: job.into(),
-                attempt: 2,
-                channel: None,
-            }))
+        let attempt = |job: &str| ChainId {
+            agent: AgentKey([1; 32]),
+            job: job.into(),
+            attempt: 2,
+            channel: None,
         };
         let there = BTreeSet::from(["there".to_owned()]);
-        let found = orphans(&[statement("there"), statement("gone")], &there);
+        let found = orphans(&[attempt("there"), attempt("gone")], &there);
         assert_eq!(found, Told::from([("gone".to_owned(), 2)]));
     }
 }

@@ -1,14 +1,17 @@
 use cocoon_api::{
     Prices, TokenCount, Usage,
-    receipt::{ChainId, Delivery, ReceiptSigner, ResolvedSampling, tokens_root},
+    receipt::{AnswerTokens, ChainId, Delivery, ReceiptSigner, ResolvedSampling, tokens_root},
     units::TokenPrice,
 };
+use cocoon_core::job::landing::{PageText, TokensRecord};
 use cocoon_ton::{Network, SecretKey, Signer as _, Wallet};
 use serde_json::json;
 
-use super::{super::records::Text, *};
+use super::*;
 
 const JOB: &str = "5c0f3b52-0000-4000-8000-000000000001";
+/// Of every prompt and every answer.
+const TOKENS: [u32; 10] = [7; 10];
 const CONTRACT: &str = "kQ-contract";
 
 fn usage(tokens: u64) -> Usage {
@@ -62,7 +65,7 @@ fn job() -> (String, Vec<Receipt>, Expectations) {
                 seed: 7,
                 ignore_eos: false,
             },
-            tokens_root: tokens_root(&[1], &[2]),
+            tokens_root: tokens_root(&TOKENS, &TOKENS),
             model: Sha256Digest::of(b"model"),
             result: Sha256Digest::of(body(request).as_bytes()),
             usage: usage(10),
@@ -101,6 +104,10 @@ fn verdict_with(
     undelivered: &[Receipt],
     expected: &Expectations,
 ) -> Verdict {
+    verify(&parsed(results, receipts, undelivered), expected)
+}
+
+fn parsed(results: &str, receipts: &[Receipt], undelivered: &[Receipt]) -> Delivered {
     let lines = |receipts: &[Receipt]| {
         let lines: Vec<String> = receipts
             .iter()
@@ -108,12 +115,18 @@ fn verdict_with(
             .collect();
         lines.join("\n")
     };
-    let text = Text {
+    let tokens = |index: u32| TokensRecord {
+        index,
+        tokens: AnswerTokens::new(&TOKENS, &TOKENS),
+    };
+    let tokens = (0..2).map(|index| serde_json::to_string(&tokens(index)).expect("JSON") + "\n");
+    let text = PageText {
         results: results.to_owned(),
         receipts: lines(receipts),
         undelivered: lines(undelivered),
+        tokens: tokens.collect(),
     };
-    verify(&Delivered::parse(&text).expect("parses"), expected)
+    Delivered::parse(&text).expect("parses")
 }
 
 fn words(verdict: &Verdict) -> String {
@@ -238,6 +251,29 @@ fn tokens_that_the_agent_did_not_sign_are_found() {
     receipts[0].nano = prices().cost(usage(20)).expect("in range");
     let verdict = verdict(&results, &receipts, &expected);
     assert!(words(&verdict).contains("receipt of request 0: the agent did not sign it"));
+}
+
+#[test]
+fn tokens_that_are_not_those_of_the_receipt_or_are_not_there_are_found() {
+    let (results, receipts, expected) = job();
+    let found = |tokens: &[AnswerTokens]| {
+        let mut delivered = parsed(&results, &receipts, &[]);
+        delivered.tokens = (0..).zip(tokens.iter().cloned()).collect();
+        let verdict = verify(&delivered, &expected);
+        assert_eq!(verdict.verified, 1);
+        words(&verdict)
+    };
+    let signed = AnswerTokens::new(&TOKENS, &TOKENS);
+    let others = AnswerTokens::new(&TOKENS, &[8; 10]);
+    assert!(
+        found(&[signed.clone(), others]).contains("request 1: its tokens are not those that were signed")
+    );
+    let fewer = AnswerTokens::new(&TOKENS, &TOKENS[1..]);
+    assert!(
+        found(&[signed.clone(), fewer])
+            .contains("request 1: it bills another number of tokens than there are")
+    );
+    assert!(found(&[signed]).contains("request 1: the tokens that it bills are not kept with the answer"));
 }
 
 #[test]

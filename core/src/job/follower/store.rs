@@ -17,6 +17,11 @@ impl Follower {
                 self.is_dirty = false;
                 self.state = State::Asking;
             }
+            (State::Storing(_), Event::PageStored { name }) => {
+                self.failing = None;
+                self.landing.page_written(name);
+            }
+            (State::Storing(_), Event::PageTaken) => self.on_taken_page(now),
             (State::Storing(then), Event::Stored) => {
                 self.failing = None;
                 self.is_dirty = false;
@@ -40,6 +45,13 @@ impl Follower {
             }
             (_, Event::Failed(fault)) => self.on_store_fault(fault, now),
             _ => {}
+        }
+    }
+
+    /// The page gets another name, as long as there is one.
+    fn on_taken_page(&mut self, now: Duration) {
+        if !self.landing.page_is_taken() {
+            self.on_store_fault(StoreFault::Never, now);
         }
     }
 

@@ -4,13 +4,16 @@ mod model;
 use cocoon_api::{
     NanoTon,
     agent::{AttemptState, Outcome},
-    receipt::{Delivery, ReceiptSigner, ResolvedSampling, Sha256Digest, tokens_root},
+    receipt::{AnswerTokens, Delivery, ReceiptSigner, ResolvedSampling, Sha256Digest, tokens_root},
     units::{Prices, TokenCount, TokenPrice},
 };
 
 use super::*;
+use crate::job::landing::LIMITS;
 
 const REQUESTS: u32 = 4;
+/// Tokens of every answer.
+const ANSWER: [u32; 10] = [2; 10];
 
 fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -42,6 +45,7 @@ fn asked(index: u32) -> Sha256Digest {
 
 fn order() -> Order {
     Order {
+        job: "j".into(),
         chain: chain_id(),
         terms: Terms {
             custom_ids: (0..REQUESTS).map(|index| format!("request-{index}")).collect(),
@@ -49,6 +53,8 @@ fn order() -> Order {
             budget: None,
             model: Sha256Digest::of(b"model"),
             prices: prices(),
+            certified: Some(signer().key()),
+            limits: LIMITS,
         },
         is_paid: true,
         may_begin: true,
@@ -78,24 +84,24 @@ fn lines() -> Vec<ResultLine> {
                 seed: 7,
                 ignore_eos: false,
             },
-            tokens_root: tokens_root(&[1], &[2]),
+            tokens_root: tokens_root(&[1], &ANSWER),
             model: Sha256Digest::of(b"model"),
             result: Sha256Digest::of(body.as_bytes()),
             usage: Usage {
+                prompt_tokens: TokenCount::new(1).unwrap(),
                 completion_tokens: TokenCount::new(10).unwrap(),
                 ..Usage::default()
             },
             prices: prices(),
         };
         let receipt = Box::new(signer.receipt(&mut chain, delivery).unwrap());
-        let statement = Box::new(signer.statement(&chain));
         ResultLine {
             position: index,
             index,
             outcome: Outcome::Succeeded {
                 body,
+                tokens: AnswerTokens::new(&[1], &ANSWER),
                 receipt,
-                statement,
             },
         }
     };

@@ -1,6 +1,10 @@
 //! Why a line of an agent's results is not accepted.
 
-use cocoon_api::{json::Fault, receipt::ReceiptError, units::UnitError};
+use cocoon_api::{
+    json::Fault,
+    receipt::{ReceiptError, TokensError},
+    units::UnitError,
+};
 
 /// Why a line of an agent's results is not accepted. The agent broke the protocol: nothing more is taken from it.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +25,21 @@ pub enum LandingError {
         position: u32,
         /// What differs.
         what: &'static str,
+    },
+    /// The receipt is about other tokens than those that came with it.
+    #[error("result {position}: receipt refused")]
+    Tokens {
+        /// Position of the line.
+        position: u32,
+        /// Why.
+        #[source]
+        source: TokensError,
+    },
+    /// The provider's wallet did not sign for the agent's key.
+    #[error("result {position}: no wallet of the provider signed for the key of its agent")]
+    Uncertified {
+        /// Position of the line.
+        position: u32,
     },
     /// The receipt says something else than what was agreed when the job was accepted.
     #[error("result {position}: the {what} of the receipt is not the one that was agreed")]
@@ -60,6 +79,15 @@ pub enum LandingError {
     Full {
         /// Position of the line.
         position: u32,
+    },
+    /// The closed pages that the open one lists are not those of the job's status, or too many.
+    #[error("the list of pages is not the one that the operator wrote")]
+    Pages,
+    /// A closed page holds something else than was written.
+    #[error("page {name} is not as the operator wrote it")]
+    Page {
+        /// Name of its Secret.
+        name: String,
     },
     /// The stored text is no UTF-8.
     #[error("stored {what} are no UTF-8 text from byte {at} on")]

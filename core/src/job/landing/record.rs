@@ -1,6 +1,6 @@
-//! One line of `results.jsonl`.
+//! One line of `results.jsonl`, and one of `tokens.jsonl`.
 
-use cocoon_api::agent::FailureCode;
+use cocoon_api::{agent::FailureCode, receipt::AnswerTokens};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -36,6 +36,22 @@ pub struct ErrorRecord {
     pub code: FailureCode,
     /// For people.
     pub message: String,
+}
+
+/// The tokens of one delivered result, as they are stored: one line of `tokens.jsonl`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokensRecord {
+    /// Index in the job's input.
+    pub index: u32,
+    /// Of the prompt and of the answer.
+    #[serde(flatten)]
+    pub tokens: AnswerTokens,
+}
+
+impl TokensRecord {
+    pub(super) fn new(index: u32, tokens: AnswerTokens) -> Self {
+        Self { index, tokens }
+    }
 }
 
 impl ResultRecord {

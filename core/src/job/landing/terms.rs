@@ -2,9 +2,10 @@
 
 use cocoon_api::{
     NanoTon, Prices,
-    receipt::{Receipt, Sha256Digest},
+    receipt::{AgentKey, Receipt, Sha256Digest},
 };
 
+use super::room::{LIMITS, Limits};
 use crate::job::input::Requests;
 
 /// What may land of a job.
@@ -20,18 +21,34 @@ pub struct Terms {
     pub model: Sha256Digest,
     /// The prices that were agreed.
     pub prices: Prices,
+    /// The agent whose key the provider's wallet signed for. Nobody else's receipts are paid for; free ones need no wallet.
+    pub certified: Option<AgentKey>,
+    /// How much may be kept.
+    pub limits: Limits,
 }
 
 impl Terms {
     /// What was agreed for these requests.
-    pub fn new(requests: &Requests, budget: Option<NanoTon>, model: Sha256Digest, prices: Prices) -> Self {
+    pub fn new(
+        requests: &Requests,
+        budget: Option<NanoTon>,
+        (model, prices): (Sha256Digest, Prices),
+        certified: Option<AgentKey>,
+    ) -> Self {
         Self {
+            certified,
+            limits: LIMITS,
             custom_ids: requests.custom_ids.clone(),
             bodies: requests.items.iter().map(|item| item.body.digest()).collect(),
             budget,
             model,
             prices,
         }
+    }
+
+    /// Whether somebody who is paid answers for the agent of a receipt.
+    pub(super) fn is_certified(&self, receipt: &Receipt) -> bool {
+        receipt.chain.channel.is_none() || self.certified == Some(receipt.chain.agent)
     }
 
     /// What of a receipt is not as it was agreed.

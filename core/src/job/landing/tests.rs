@@ -1,7 +1,8 @@
 use cocoon_api::{
     TokenCount,
     receipt::{
-        Delivery, MAX_ARITHMETIC_BYTES, RECEIPT_VERSION, ReceiptSigner, ResolvedSampling, tokens_root,
+        AgentKey, Delivery, MAX_ARITHMETIC_BYTES, RECEIPT_VERSION, ReceiptSigner, ResolvedSampling,
+        TokensError, tokens_root,
     },
     units::{Prices, TokenPrice},
 };
@@ -47,21 +48,21 @@ fn deliver(
                 request_sha256: asked(index),
                 arithmetic: None,
                 sampling: sampling(),
-                tokens_root: tokens_root(&[1, 2], &[3]),
+                tokens_root: tokens_root(&[1, 2], &[3; 10]),
                 model: Sha256Digest::of(b"model"),
                 result: Sha256Digest::of(body.as_bytes()),
                 usage: Usage {
+                    prompt_tokens: TokenCount::new(2).unwrap(),
                     completion_tokens: TokenCount::new(10).unwrap(),
                     ..Usage::default()
                 },
                 prices: prices(),
             };
             let receipt = signer.receipt(&mut written, delivery).unwrap();
-            let statement = signer.statement(&written);
             let outcome = Outcome::Succeeded {
                 body,
+                tokens: AnswerTokens::new(&[1, 2], &[3; 10]),
                 receipt: Box::new(receipt),
-                statement: Box::new(statement),
             };
             ResultLine {
                 position,
@@ -106,6 +107,21 @@ fn terms() -> Terms {
         budget: None,
         model: Sha256Digest::of(b"model"),
         prices: prices(),
+        certified: None,
+        limits: LIMITS,
+    }
+}
+
+/// Of the agent whose answers most tests take.
+fn certified() -> Terms {
+    terms_of(signer(1).key())
+}
+
+/// The same, of an agent that the provider answers for.
+fn terms_of(agent: AgentKey) -> Terms {
+    Terms {
+        certified: Some(agent),
+        ..terms()
     }
 }
 
@@ -118,7 +134,11 @@ fn land(
     let mut reader = chain(signer, attempt);
     lines
         .into_iter()
-        .map(|line| landing.accept(&mut reader, line, &terms()).unwrap())
+        .map(|line| {
+            landing
+                .accept(&mut reader, line, &terms_of(signer.key()))
+                .unwrap()
+        })
         .collect()
 }
 
@@ -126,24 +146,144 @@ fn signer(seed: u8) -> ReceiptSigner {
     ReceiptSigner::from_seed([seed; 32])
 }
 
+/// What a cluster stores of a landing.
+#[derive(Debug, Clone, PartialEq)]
+struct Stored {
+    head: HeadText,
+    pages: BTreeMap<String, PageText>,
+}
+
+impl Stored {
+    /// Writes every page that is full, then the open one.
+    fn write(&mut self, landing: &mut Landing) {
+        while let Some(page) = landing.next_page("j", "uid") {
+            assert_eq!(page.sha256, page.text.digest());
+            self.pages.insert(page.name.clone(), page.text.as_ref().clone());
+            landing.page_written(page.name);
+        }
+        self.head = landing.head();
+    }
+
+    fn of(landing: &Landing) -> Self {
+        let mut stored = Self {
+            head: HeadText::default(),
+            pages: BTreeMap::new(),
+        };
+        stored.write(&mut landing.clone());
+        stored
+    }
+
+    fn read(&self) -> Result<Landing, LandingError> {
+        let mut reading = Reading::new(Some(&self.head), &[])?;
+        while let Some(name) = reading.wanted() {
+            reading.take(&self.pages[name])?;
+        }
+        Ok(reading.landing())
+    }
+
+    /// One text of all pages, in their order.
+    fn all(&self, text: fn(&PageText) -> &str) -> String {
+        let landing = self.read().unwrap();
+        let closed = landing.closed().iter().map(|page| &self.pages[&page.name]);
+        closed.chain([&self.head.page]).map(text).collect()
+    }
+
+    fn receipts(&self) -> (Vec<Receipt>, Vec<Receipt>) {
+        let receipts = |text: String| {
+            text.lines()
+                .map(|line| serde_json::from_str(line).unwrap())
+                .collect()
+        };
+        (
+            receipts(self.all(|page| &page.receipts)),
+            receipts(self.all(|page| &page.undelivered)),
+        )
+    }
+}
+
+fn head(page: PageText) -> HeadText {
+    HeadText {
+        page,
+        pages: String::new(),
+    }
+}
+
 #[test]
-fn results_and_receipts_land_together_and_survive_storage() {
+fn results_tokens_and_receipts_land_together_and_survive_storage() {
     let mut landing = Landing::default();
     land(&mut landing, &signer(1), 1, answers(&signer(1), 1, &[2, 0, 1]));
-    let text = landing.render();
-    let stored = Landing::parse(&text).unwrap();
-    assert_eq!(stored.render(), text);
+    let text = Stored::of(&landing);
+    let stored = text.read().unwrap();
+    assert_eq!(Stored::of(&stored), text);
     assert_eq!((stored.succeeded(), stored.failed()), (3, 0));
     assert_eq!(stored.nano().unwrap().nano(), 60);
     assert_eq!(stored.root(), landing.root());
-    let bodies: Vec<_> = stored
-        .records()
-        .map(|record| record.response.as_ref().unwrap().body.get())
+    let (receipts, _) = text.receipts();
+    assert_eq!(stored.root(), cocoon_api::receipt::receipts_root(&receipts));
+    let results: Vec<ResultRecord> = text
+        .head
+        .page
+        .results
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
         .collect();
     assert_eq!(
-        bodies[1], "{\"text\": \"answer 1\"}",
+        results[1].response.as_ref().unwrap().body.get(),
+        "{\"text\": \"answer 1\"}",
         "bytes stay as they were signed"
     );
+    let tokens: Vec<TokensRecord> = text
+        .head
+        .page
+        .tokens
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    for tokens in &tokens {
+        let receipt = receipts
+            .iter()
+            .find(|receipt| receipt.request == tokens.index)
+            .unwrap();
+        tokens.tokens.check(receipt.tokens_root, &receipt.usage).unwrap();
+    }
+    assert_eq!(tokens.len(), 3);
+}
+
+#[test]
+fn tokens_that_a_receipt_does_not_count_or_did_not_sign_are_refused() {
+    for (prompt, completion, why) in [
+        (&[1, 2][..], &[3; 9][..], TokensError::Count),
+        (&[1, 2, 3], &[3; 10], TokensError::Count),
+        (&[1, 2], &[4; 10], TokensError::Root),
+    ] {
+        let mut line = answers(&signer(1), 1, &[0]).remove(0);
+        let Outcome::Succeeded { tokens, .. } = &mut line.outcome else {
+            panic!("an answer")
+        };
+        *tokens = AnswerTokens::new(prompt, completion);
+        let mut landing = Landing::default();
+        let refused = landing.accept(&mut chain(&signer(1), 1), line, &certified());
+        assert!(
+            matches!(refused, Err(LandingError::Tokens { source, .. }) if source == why),
+            "{refused:?}"
+        );
+        assert_eq!(landing.succeeded(), 0);
+    }
+}
+
+#[test]
+fn nobody_is_paid_whose_key_the_providers_wallet_did_not_sign_for() {
+    for certified in [None, Some(signer(2).key())] {
+        let terms = Terms { certified, ..terms() };
+        let line = answers(&signer(1), 1, &[0]).remove(0);
+        let mut landing = Landing::default();
+        let refused = landing.accept(&mut chain(&signer(1), 1), line, &terms);
+        assert!(
+            matches!(refused, Err(LandingError::Uncertified { .. })),
+            "{refused:?}"
+        );
+        assert_eq!(landing.succeeded(), 0);
+    }
 }
 
 #[test]
@@ -157,19 +297,19 @@ fn a_request_is_billed_once_although_two_attempts_deliver_it() {
         counters.iter().map(|counter| counter.nano.nano()).sum::<u64>(),
         3 * 20
     );
-    assert_eq!(landing.receipts().len(), 3);
+    assert_eq!(landing.billed().count(), 3);
     assert!(landing.has_chain(chain(&signer(2), 2).id()) && !landing.has_chain(chain(&signer(2), 3).id()));
-    chains_verify(&landing.render());
+    chains_verify(&Stored::of(&landing));
 }
 
 #[test]
 fn a_stream_read_again_from_the_start_changes_nothing() {
     let mut landing = Landing::default();
     land(&mut landing, &signer(1), 1, answers(&signer(1), 1, &[0, 1]));
-    let before = landing.render();
+    let before = Stored::of(&landing);
     let accepted = land(&mut landing, &signer(1), 1, answers(&signer(1), 1, &[0, 1, 2]));
     assert_eq!(accepted, [Accepted::Known, Accepted::Known, Accepted::Landed]);
-    assert_ne!(landing.render(), before);
+    assert_ne!(Stored::of(&landing), before);
 }
 
 #[test]
@@ -180,7 +320,7 @@ fn a_receipt_for_another_body_is_refused() {
     };
     *body = "{\"text\": \"forged\"}".into();
     let mut landing = Landing::default();
-    let refused = landing.accept(&mut chain(&signer(1), 1), lines.remove(0), &terms());
+    let refused = landing.accept(&mut chain(&signer(1), 1), lines.remove(0), &certified());
     assert!(matches!(
         refused,
         Err(LandingError::Mismatch { what: "body", .. })
@@ -191,10 +331,14 @@ fn a_receipt_for_another_body_is_refused() {
 #[test]
 fn a_receipt_that_differs_from_what_was_agreed_is_refused() {
     let refused = |terms: Terms| {
+        let terms = Terms {
+            certified: certified().certified,
+            ..terms
+        };
         let mut landing = Landing::default();
         let line = answers(&signer(1), 1, &[0]).remove(0);
         let refused = landing.accept(&mut chain(&signer(1), 1), line, &terms);
-        assert_eq!(landing.receipts().len() + landing.undelivered().len(), 0);
+        assert_eq!(landing.index.entries().len(), 0);
         match refused {
             Err(LandingError::Disagreed { what, .. }) => what,
             other => panic!("{other:?}"),
@@ -253,7 +397,7 @@ fn no_error_repeats_what_an_agent_or_a_secret_said() {
     };
     *body = CANARY.to_owned();
     receipt.result = Sha256Digest::of(body.as_bytes());
-    let refused = Landing::default().accept(&mut chain(&signer(1), 1), wrong, &terms());
+    let refused = Landing::default().accept(&mut chain(&signer(1), 1), wrong, &certified());
     assert!(!quoted(refused.unwrap_err()).contains(CANARY));
     for (results, receipts) in [
         (format!("{CANARY}\n"), String::new()),
@@ -261,13 +405,13 @@ fn no_error_repeats_what_an_agent_or_a_secret_said() {
         (String::new(), format!("{{\"{CANARY}\": 1}}\n")),
     ] {
         let undelivered = receipts.clone();
-        let text = LandedText {
+        let text = head(PageText {
             results,
             receipts,
             undelivered,
-            ..LandedText::default()
-        };
-        let words = quoted(Landing::parse(&text).unwrap_err());
+            ..PageText::default()
+        });
+        let words = quoted(Reading::new(Some(&text), &[]).unwrap_err());
         assert!(!words.contains(CANARY) && words.contains("line 1"), "{words}");
     }
 }
@@ -299,31 +443,161 @@ fn only_failures_that_another_attempt_cannot_mend_are_stored() {
 }
 
 #[test]
-fn results_beyond_what_a_secret_holds_fail_and_are_free() {
+fn results_beyond_what_a_page_or_all_of_them_hold_fail_and_are_free() {
+    let small = Limits {
+        job: LIMITS.most_of_page * 2,
+        ..LIMITS
+    };
+    let page = LIMITS.most_of_page;
+    for (limits, sizes, landed) in [
+        (LIMITS, [page / 2, page, 10], [true, false, true]),
+        (small, [page - 4_000, page / 2, page - 4_000], [true, true, false]),
+    ] {
+        let terms = Terms {
+            limits,
+            ..certified()
+        };
+        let sizes: Vec<_> = (0..).zip(sizes).collect();
+        let mut landing = Landing::default();
+        let mut reader = chain(&signer(1), 1);
+        let accepted: Vec<bool> = sized(&signer(1), 1, &sizes)
+            .into_iter()
+            .map(|line| landing.accept(&mut reader, line, &terms).unwrap() == Accepted::Landed)
+            .collect();
+        assert_eq!(accepted, landed);
+        assert_eq!((landing.succeeded(), landing.failed()), (2, 1));
+        assert!(landing.has_failure(FailureCode::ResultTooLarge));
+        assert!(!FailureCode::ResultTooLarge.is_retryable());
+        assert_eq!(landing.nano().unwrap().nano(), 2 * 20);
+        assert_eq!(landing.counters("job").unwrap()[0].nano.nano(), 2 * 20);
+        chains_verify(&Stored::of(&landing));
+    }
+}
+
+/// The job for which pages are there, at full size: every answer as long as text and tokens make it.
+#[test]
+fn two_hundred_and_fifty_six_answers_of_eight_thousand_tokens_fit() {
+    const TOKENS: usize = 8_192;
+    const REQUESTS: u32 = 256;
+    // The largest ids of a vocabulary, and six bytes of text for each token.
+    let (prompt, completion) = (vec![151_000; 256], vec![151_935; TOKENS]);
+    let body = format!("\"{}\"", "x".repeat(6 * TOKENS));
+    let signer = signer(1);
+    let mut written = chain(&signer, 1);
+    let tokens = AnswerTokens::new(&prompt, &completion);
+    let terms = Terms {
+        custom_ids: (0..REQUESTS).map(|index| format!("request-{index}")).collect(),
+        bodies: (0..REQUESTS).map(asked).collect(),
+        ..certified()
+    };
+    let count = |tokens: usize| TokenCount::new(tokens as u64).unwrap();
+    let (mut landing, mut reader) = (Landing::default(), chain(&signer, 1));
+    let mut stored = Stored::of(&landing);
+    let mut written_bytes = 0;
+    for index in 0..REQUESTS {
+        let delivery = Delivery {
+            request: index,
+            request_sha256: asked(index),
+            arithmetic: None,
+            sampling: sampling(),
+            tokens_root: tokens_root(&prompt, &completion),
+            model: Sha256Digest::of(b"model"),
+            result: Sha256Digest::of(body.as_bytes()),
+            usage: Usage {
+                prompt_tokens: count(prompt.len()),
+                completion_tokens: count(TOKENS),
+                ..Usage::default()
+            },
+            prices: prices(),
+        };
+        let outcome = Outcome::Succeeded {
+            body: body.clone(),
+            tokens: tokens.clone(),
+            receipt: Box::new(signer.receipt(&mut written, delivery).unwrap()),
+        };
+        let line = ResultLine {
+            position: index,
+            index,
+            outcome,
+        };
+        assert_eq!(
+            landing.accept(&mut reader, line, &terms).unwrap(),
+            Accepted::Landed
+        );
+        stored.write(&mut landing);
+        written_bytes += stored.head.page.len();
+        assert!(stored.head.page.len() + stored.head.pages.len() <= 1 << 20);
+    }
+    assert_eq!((landing.succeeded(), landing.failed()), (REQUESTS, 0));
+    assert!(
+        stored
+            .pages
+            .values()
+            .all(|page| page.len() <= LIMITS.most_of_page)
+    );
+    let total: usize = stored.pages.values().map(PageText::len).sum();
+    assert!(landing.closed().len() > 60 && total > 20 << 20, "{total} bytes");
+    // Written after every single answer, the open pages together are less than everything twice.
+    assert!(written_bytes < total * 2, "{written_bytes} of {total} bytes");
+    let read = stored.read().unwrap();
+    assert_eq!((read.root(), read.succeeded()), (landing.root(), REQUESTS));
+    chains_verify(&stored);
+}
+
+#[test]
+fn pages_that_were_changed_removed_or_put_in_another_order_are_not_read() {
+    let terms = Terms {
+        limits: Limits { page: 1, ..LIMITS },
+        ..certified()
+    };
     let mut landing = Landing::default();
-    let lines = sized(
-        &signer(1),
-        1,
-        &[(0, MAX_LANDED_BYTES / 2), (1, MAX_LANDED_BYTES / 2), (2, 10)],
-    );
-    let accepted = land(&mut landing, &signer(1), 1, lines);
-    assert_eq!(
-        accepted,
-        [Accepted::Landed, Accepted::Undelivered, Accepted::Landed]
-    );
-    assert_eq!((landing.succeeded(), landing.failed()), (2, 1));
-    assert!(landing.has_failure(FailureCode::ResultTooLarge));
-    assert!(!FailureCode::ResultTooLarge.is_retryable());
-    assert_eq!(landing.nano().unwrap().nano(), 2 * 20);
-    assert_eq!(landing.counters("job").unwrap()[0].nano.nano(), 2 * 20);
-    chains_verify(&landing.render());
+    let mut reader = chain(&signer(1), 1);
+    for line in answers(&signer(1), 1, &[0, 1, 2]) {
+        landing.accept(&mut reader, line, &terms).unwrap();
+    }
+    let stored = Stored::of(&landing);
+    let known = stored.read().unwrap().closed().to_vec();
+    assert_eq!(known.len(), 3);
+    let begin = |pages: &[OutputPage], known: &[OutputPage]| {
+        let head = HeadText {
+            page: PageText::default(),
+            pages: text::jsonl(pages),
+        };
+        Reading::new(Some(&head), known).map(drop)
+    };
+    begin(&known, &[]).unwrap();
+    begin(&known, &known[..2]).unwrap();
+    for (listed, known) in [
+        (&known[..2], &known[..]),
+        (&known[1..], &known[..1]),
+        (&[], &known[..1]),
+    ] {
+        assert!(matches!(begin(listed, known), Err(LandingError::Pages)));
+    }
+    let strange = OutputPage {
+        name: "../x".into(),
+        sha256: String::new(),
+    };
+    assert!(matches!(begin(&[strange], &[]), Err(LandingError::Pages)));
+    let many = vec![known[0].clone(); 129];
+    assert!(matches!(begin(&many, &[]), Err(LandingError::Pages)));
+    let mut changed = stored.clone();
+    let page = changed.pages.get_mut(&known[1].name).unwrap();
+    page.receipts.clear();
+    assert!(matches!(changed.read(), Err(LandingError::Page { name }) if name == known[1].name));
+    // Without the open page, the status says what there is.
+    let mut reading = Reading::new(None, &known).unwrap();
+    while let Some(name) = reading.wanted() {
+        reading.take(&stored.pages[name]).unwrap();
+    }
+    assert_eq!(reading.landing().root(), landing.root());
 }
 
 #[test]
 fn an_agent_that_delivers_beyond_the_budget_is_not_paid_for_it() {
     let terms = Terms {
         budget: Some(NanoTon::from_nano(45).unwrap()),
-        ..terms()
+        ..certified()
     };
     let mut landing = Landing::default();
     let mut reader = chain(&signer(1), 1);
@@ -332,11 +606,11 @@ fn an_agent_that_delivers_beyond_the_budget_is_not_paid_for_it() {
     }
     assert_eq!((landing.succeeded(), landing.nano().unwrap().nano()), (2, 40));
     assert!(landing.has_failure(FailureCode::BudgetExceeded));
-    chains_verify(&landing.render());
+    chains_verify(&Stored::of(&landing));
 }
 
 #[test]
-fn the_longest_receipt_statement_and_failure_are_within_what_is_reserved() {
+fn the_longest_receipt_and_failure_are_within_what_is_reserved() {
     let most = |bits: u32| (1_u64 << bits) - 1;
     let tokens = TokenCount::new(most(63)).unwrap();
     let price = TokenPrice::from_nano_per_million(most(63)).unwrap();
@@ -353,9 +627,7 @@ fn the_longest_receipt_statement_and_failure_are_within_what_is_reserved() {
         completion_tokens: tokens,
         reasoning_tokens: tokens,
     };
-    let mut statement = signer.statement(&ReceiptChain::new(id.clone()));
-    (statement.count, statement.usage) = (u32::MAX, usage);
-    statement.nano = NanoTon::from_nano(most(63)).unwrap();
+    let nano = NanoTon::from_nano(most(63)).unwrap();
     let receipt = Receipt {
         version: RECEIPT_VERSION,
         chain: id,
@@ -384,17 +656,15 @@ fn the_longest_receipt_statement_and_failure_are_within_what_is_reserved() {
             cached_prompt: price,
             completion: price,
             reasoning: price,
-            minimum_nano: statement.nano,
+            minimum_nano: nano,
         },
-        nano: statement.nano,
-        previous: statement.head,
-        signature: statement.signature,
+        nano,
+        previous: Sha256Digest([255; 32]),
+        signature: cocoon_api::receipt::Ed25519Signature([255; 64]),
     };
     let bytes = |text: String| text.len() + 1;
     let receipt = bytes(serde_json::to_string(&receipt).unwrap());
     assert!(receipt <= room::MAX_RECEIPT_BYTES, "{receipt}");
-    let statement = bytes(serde_json::to_string(&statement).unwrap());
-    assert!(statement <= room::MAX_STATEMENT_BYTES, "{statement}");
 }
 
 #[test]
@@ -410,7 +680,7 @@ fn an_agents_long_words_are_cut() {
     };
     let mut landing = Landing::default();
     landing.accept(&mut chain(&signer(1), 1), line, &terms()).unwrap();
-    assert!(landing.render().results.len() <= record::MAX_MESSAGE_BYTES + 112 + "\"request-0\"".len());
+    assert!(landing.head().page.results.len() <= record::MAX_MESSAGE_BYTES + 112 + "\"request-0\"".len());
 }
 
 #[test]
@@ -418,8 +688,10 @@ fn a_request_that_one_attempt_delivers_twice_breaks_the_protocol() {
     let mut lines = answers(&signer(1), 1, &[0, 0]);
     let mut landing = Landing::default();
     let mut reader = chain(&signer(1), 1);
-    landing.accept(&mut reader, lines.remove(0), &terms()).unwrap();
-    let refused = landing.accept(&mut reader, lines.remove(0), &terms());
+    landing
+        .accept(&mut reader, lines.remove(0), &certified())
+        .unwrap();
+    let refused = landing.accept(&mut reader, lines.remove(0), &certified());
     assert!(
         matches!(refused, Err(LandingError::Mismatch { .. })),
         "{refused:?}"
@@ -427,10 +699,10 @@ fn a_request_that_one_attempt_delivers_twice_breaks_the_protocol() {
     assert_eq!(landing.nano().unwrap().nano(), 20);
 }
 
-/// Every chain of the stored receipts, billed or not, verifies from its start and ends where its statement says.
-fn chains_verify(text: &LandedText) {
-    let landing = Landing::parse(text).unwrap();
-    let mut receipts: Vec<&Receipt> = landing.receipts().iter().chain(landing.undelivered()).collect();
+/// Every chain of the stored receipts, billed or not, verifies from its start.
+fn chains_verify(stored: &Stored) {
+    let (receipts, undelivered) = stored.receipts();
+    let mut receipts: Vec<&Receipt> = receipts.iter().chain(&undelivered).collect();
     receipts.sort_by_key(|receipt| receipt.sequence);
     let mut chains: BTreeMap<ChainId, ReceiptChain> = BTreeMap::new();
     for receipt in receipts {
@@ -439,27 +711,13 @@ fn chains_verify(text: &LandedText) {
             .or_insert_with(|| ReceiptChain::new(receipt.chain.clone()));
         chain.push(receipt).unwrap();
     }
-    for (id, statement) in &landing.statements {
-        assert_eq!(statement.head, chains[id].head());
-        assert_eq!(statement.nano, chains[id].nano());
-    }
-    assert_eq!(landing.statements.len(), chains.len());
-}
-
-fn total(text: &LandedText) -> usize {
-    let LandedText {
-        results,
-        receipts,
-        undelivered,
-        statements,
-    } = text;
-    results.len() + receipts.len() + undelivered.len() + statements.len()
 }
 
 proptest! {
     #[test]
     fn arbitrary_stored_text_never_panics(results in "\\PC{0,200}", receipts in "\\PC{0,200}") {
-        let _ = Landing::parse(&LandedText { results, undelivered: receipts.clone(), receipts, ..LandedText::default() });
+        let text = PageText { results, undelivered: receipts.clone(), tokens: receipts.clone(), receipts };
+        let _ = Reading::new(Some(&HeadText { pages: text.receipts.clone(), page: text }), &[]);
     }
 
     #[test]
@@ -480,7 +738,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
-    fn whatever_the_sizes_and_restarts_what_is_delivered_is_billed_and_the_secret_is_not_too_large(
+    fn whatever_the_sizes_and_restarts_what_is_delivered_is_billed_and_nothing_is_too_large(
         first in proptest::collection::vec((0..6u32, 2..600_000usize), 0..6),
         second in proptest::collection::vec((0..6u32, 2..600_000usize), 0..6),
         name_chars in 1..40_000usize,
@@ -491,18 +749,22 @@ proptest! {
         let names = Terms {
             custom_ids: (0..6).map(|index| format!("{index}{}", "é".repeat(name_chars))).collect(),
             budget: Some(NanoTon::from_nano(budget).unwrap()),
+            limits: Limits { job: 1_000 * 1024, page: 200 * 1024, ..LIMITS },
             ..terms()
         };
         let attempts = [(signer(1), 1, once(first)), (signer(2), 2, once(second))];
         let (mut landing, mut restarted) = (Landing::default(), Landing::default());
+        let mut cluster = Stored::of(&restarted);
         for (signer, attempt, sizes) in &attempts {
+            let names = Terms { certified: Some(signer.key()), ..names.clone() };
             let lines = sized(signer, *attempt, sizes);
             let (mut reader, mut again) = (chain(signer, *attempt), chain(signer, *attempt));
             for (number, line) in lines.iter().enumerate() {
                 let was_delivered = landing.has(line.index);
                 let accepted = landing.accept(&mut reader, line.clone(), &names);
                 if number == restart_after {
-                    restarted = Landing::parse(&restarted.render()).unwrap();
+                    cluster.write(&mut restarted);
+                    restarted = cluster.read().unwrap();
                     again = chain(signer, *attempt);
                     for line in &lines[..number] {
                         prop_assert_eq!(restarted.accept(&mut again, line.clone(), &names).unwrap(), Accepted::Known);
@@ -517,17 +779,18 @@ proptest! {
                     break;
                 }
                 prop_assert_eq!(accepted.unwrap(), accepted_again.unwrap());
-                let text = landing.render();
-                prop_assert!(total(&text) <= MAX_LANDED_BYTES);
-                prop_assert_eq!(restarted.render(), text);
+                let text = Stored::of(&landing);
+                let total: usize = text.pages.values().chain([&text.head.page]).map(PageText::len).sum();
+                prop_assert!(total <= names.limits.job);
+                // The list of closed pages names each by what it holds.
+                prop_assert!(Stored::of(&restarted).head == text.head);
             }
         }
-        let text = landing.render();
-        chains_verify(&text);
+        chains_verify(&Stored::of(&landing));
         let metered: u64 = landing.counters("job").unwrap().iter().map(|counter| counter.nano.nano()).sum();
         prop_assert_eq!(metered, landing.nano().unwrap().nano());
         prop_assert_eq!(metered, u64::from(landing.succeeded()) * 20);
         prop_assert!(metered <= budget);
-        prop_assert_eq!(u32::try_from(landing.receipts().len()).unwrap(), landing.succeeded());
+        prop_assert_eq!(u32::try_from(landing.billed().count()).unwrap(), landing.succeeded());
     }
 }

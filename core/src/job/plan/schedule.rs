@@ -11,9 +11,10 @@ use cocoon_api::{
 use super::{Agent, Draft, Offer, Plan, Step, World};
 use crate::agents::AgentState;
 
-/// Jobs that one agent works on at once at most. Each keeps a stream open and its results in the agent's memory, 1,000 KiB at
-/// most: sixteen stay below 16 MiB. Between two jobs a place is empty while results are stored, a status is written and the
-/// next job is assigned; twice the eight that fill a batch keep it full meanwhile.
+/// Jobs that one agent works on at once at most. Each keeps a stream open and its results in the agent's memory: 22 MiB where
+/// 256 answers have 8,192 tokens each, so that sixteen of the largest take 350 MiB beside the model. Between two jobs a
+/// place is empty while results are stored, a status is written and the next job is assigned; twice the eight that fill a batch
+/// keep it full meanwhile.
 pub const MAX_JOBS_PER_AGENT: usize = 16;
 
 pub(super) fn schedule(world: &World<'_>, offer: &Offer, agreed: Agreement, mut draft: Draft) -> Plan {

@@ -25,7 +25,7 @@ use crate::{
     agents::{AgentPod, AgentState},
     job::{
         input::InputSummary,
-        landing::Terms,
+        landing::{LIMITS, Terms},
         validate::{Billing, validate},
     },
     ledger,
@@ -188,6 +188,8 @@ fn failed(codes: &[(u32, FailureCode)]) -> Landing {
                     budget: None,
                     model: Sha256Digest::of(b"model"),
                     prices: Prices::default(),
+                    certified: None,
+                    limits: LIMITS,
                 },
             )
             .unwrap();

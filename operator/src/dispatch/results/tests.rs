@@ -1,4 +1,14 @@
-use super::*;
+use std::collections::BTreeMap;
+
+use cocoon_api::names::RESULTS_KEY;
+use cocoon_core::job::landing::PageText;
+use k8s_openapi::ByteString;
+use kube::api::ObjectMeta;
+
+use super::{
+    secret::{is_of_earlier_job, is_own},
+    *,
+};
 
 const UID: &str = "job-uid";
 
@@ -14,7 +24,8 @@ fn owner(uid: &str) -> OwnerReference {
 }
 
 fn made(uid: &str) -> Secret {
-    secret("j", &owner(uid), &Landing::default(), &Origin::default())
+    let owners = Origin::default().owners(&owner(uid));
+    secret::open("j", &owner(uid), HeadText::default(), owners)
 }
 
 fn is_the_jobs(secret: &Secret) -> bool {
@@ -42,9 +53,19 @@ fn results_that_were_orphaned_are_not_owned_again() {
         version: left.metadata.resource_version,
         owners: left.metadata.owner_references,
     };
-    let written = secret("j", &owner(UID), &Landing::default(), &origin);
-    assert_eq!(written.metadata.owner_references, None);
-    assert!(is_the_jobs(&written));
+    let owners = origin.owners(&owner(UID));
+    let page = ClosedPage {
+        name: "j-1".into(),
+        text: Arc::default(),
+        sha256: PageText::default().digest(),
+    };
+    for written in [
+        secret::open("j", &owner(UID), HeadText::default(), owners.clone()),
+        secret::closed("j", &owner(UID), &page, owners),
+    ] {
+        assert_eq!(written.metadata.owner_references, None);
+        assert!(is_the_jobs(&written));
+    }
 }
 
 #[test]
@@ -79,8 +100,14 @@ fn a_secret_of_somebody_else_is_not_the_jobs() {
 fn damaged_results_are_named_and_not_repeated() {
     let damaged = |bytes: &[u8]| {
         let data = BTreeMap::from([(RESULTS_KEY.to_owned(), ByteString(bytes.to_vec()))]);
-        let source = landed(data).unwrap_err();
+        let stored = Secret {
+            data: Some(data),
+            ..Secret::default()
+        };
+        let head = secret::head(stored);
+        let source = head.and_then(|head| Reading::new(Some(&head), &[])).unwrap_err();
         crate::error::chain(&Unreadable::Damaged {
+            job: "j".into(),
             name: "j".into(),
             source,
         })
@@ -92,4 +119,23 @@ fn damaged_results_are_named_and_not_repeated() {
         said.contains("from byte 6 on") && !said.contains("canary"),
         "{said}"
     );
+}
+
+#[test]
+fn a_closed_page_is_immutable_and_reads_back_as_it_was_written() {
+    let text = PageText {
+        results: "{}\n".into(),
+        tokens: "{}\n".into(),
+        ..PageText::default()
+    };
+    let page = ClosedPage {
+        name: "j-0123456789abcdef".into(),
+        sha256: text.digest(),
+        text: Arc::new(text.clone()),
+    };
+    let written = secret::closed("j", &owner(UID), &page, Some(vec![owner(UID)]));
+    assert_eq!(written.immutable, Some(true));
+    assert_eq!(written.metadata.name.as_ref(), Some(&page.name));
+    assert!(is_the_jobs(&written));
+    assert_eq!(secret::page(written).unwrap(), text);
 }

@@ -101,6 +101,43 @@ fn results_that_the_api_server_refuses_end_the_attempt_at_once_and_the_agent_is_
 }
 
 #[test]
+fn a_full_page_is_stored_before_more_is_read_under_another_name_where_one_is_taken() {
+    let mut order = order();
+    order.terms.limits.page = 1;
+    let mut follower = reading(order);
+    let mut lines = lines().into_iter().map(Box::new);
+    follower.on(Event::Line(lines.next()), seconds(0));
+    assert_eq!(follower.action(), Action::StorePage, "not a second later");
+    let first = follower.page().unwrap();
+    follower.on(Event::PageTaken, seconds(0));
+    let second = follower.page().unwrap();
+    assert_ne!(first.name, second.name);
+    assert_eq!(first.text, second.text);
+    let name = second.name.clone();
+    follower.on(Event::PageStored { name: name.clone() }, seconds(0));
+    assert_eq!((follower.action(), follower.page()), (Action::Store, None));
+    let head = follower.landing().head();
+    assert!(head.page.is_empty() && head.pages.contains(&name), "{head:?}");
+}
+
+#[test]
+fn a_page_all_of_whose_names_are_taken_is_not_stored() {
+    let mut order = order();
+    order.terms.limits.page = 1;
+    let mut follower = reading(order);
+    follower.on(Event::Line(Some(Box::new(lines().remove(0)))), seconds(0));
+    let mut names = std::collections::BTreeSet::new();
+    while follower.action() == Action::StorePage {
+        assert!(names.insert(follower.page().unwrap().name), "no name twice");
+        follower.on(Event::PageTaken, seconds(0));
+    }
+    assert_eq!(names.len(), 8);
+    assert_eq!(follower.action(), Action::Cancel);
+    follower.on(Event::Attempt(None), seconds(0));
+    assert_eq!(follower.action(), Action::End(Following::Unstored));
+}
+
+#[test]
 fn a_store_that_does_not_answer_is_tried_until_the_limit_or_the_stop() {
     for (stop, limit) in [(false, STORE_LIMIT), (true, CANCEL_LIMIT)] {
         let mut follower = storing();

@@ -1,11 +1,20 @@
-//! A world of one agent, one Secret and one ledger, in which everything may drop, repeat, fail and be replaced.
+//! A world of one agent, the pages of one job and one ledger, in which everything may drop, repeat, fail and be replaced, the
+//! operator may crash between any two writes, and others write the open page and put objects in the way of closed ones.
 
 use std::collections::BTreeMap;
 
+use cocoon_api::crd::job::OutputPage;
 use proptest::prelude::*;
 
 use super::*;
-use crate::job::landing::LandedText;
+use crate::job::landing::{HeadText, Limits, PageText, Reading};
+
+/// So small that a page is full with two answers.
+const SMALL: Limits = Limits {
+    most_of_page: 4_500,
+    page: 2_000,
+    job: 1 << 20,
+};
 
 /// Steps of one run at most: each round takes about ten, and faults end where the choices do.
 const MAX_STEPS: usize = 20_000;
@@ -35,9 +44,13 @@ struct World {
     is_replaced: bool,
     /// Next line of the open stream.
     read: usize,
-    stored: LandedText,
+    head: Option<HeadText>,
     version: u32,
     loaded: u32,
+    /// Closed pages by name; none where somebody else has the name.
+    pages: BTreeMap<String, Option<PageText>>,
+    /// What the job's status lists.
+    known: Vec<OutputPage>,
     /// Receipts in the ledger, by chain.
     metered: BTreeMap<u32, u32>,
     has_vanished: bool,
@@ -54,9 +67,11 @@ impl World {
             is_cancelled: false,
             is_replaced: false,
             read: 0,
-            stored: LandedText::default(),
+            head: None,
             version: 0,
             loaded: 0,
+            pages: BTreeMap::new(),
+            known: Vec::new(),
             metered: BTreeMap::new(),
             has_vanished: false,
         }
@@ -66,7 +81,7 @@ impl World {
     fn act(&mut self, action: Action, follower: &Follower) -> Event {
         self.now += Duration::from_millis(10);
         match action {
-            Action::Load | Action::Store | Action::Meter => self.store(action, follower),
+            Action::Load | Action::StorePage | Action::Store | Action::Meter => self.store(action, follower),
             Action::Pause(until) => {
                 self.now = self.now.max(until);
                 Event::Elapsed
@@ -153,23 +168,33 @@ impl World {
     fn store(&mut self, action: Action, follower: &Follower) -> Event {
         if self.chance.happens(10) {
             // The write may have taken effect all the same.
-            if action == Action::Store && self.chance.happens(50) && self.loaded == self.version {
-                self.stored = follower.landing().render();
-                self.version += 1;
+            let has_effect = self.chance.happens(50);
+            if has_effect && action == Action::Store && self.loaded == self.version {
+                self.write_head(follower);
+            } else if has_effect && action == Action::StorePage {
+                self.write_page(follower);
             }
             return Event::Failed(StoreFault::Later);
+        }
+        if self.chance.happens(3) {
+            // Somebody writes the open page as it is.
+            self.version += 1;
         }
         match action {
             Action::Load => {
                 self.loaded = self.version;
-                Event::Loaded(Box::new(Landing::parse(&self.stored).unwrap()))
+                Event::Loaded(Box::new(self.stored()))
             }
+            Action::StorePage => self.write_page(follower),
             Action::Store if self.loaded != self.version => Event::Overtaken,
             Action::Store => {
                 assert!(!self.has_vanished, "a job that is gone gets no results");
-                self.stored = follower.landing().render();
-                self.version += 1;
+                self.write_head(follower);
                 self.loaded = self.version;
+                if self.chance.happens(50) {
+                    // The status follows, sooner or later.
+                    self.known = self.stored().closed().to_vec();
+                }
                 Event::Stored
             }
             _ => {
@@ -183,31 +208,76 @@ impl World {
         }
     }
 
+    fn write_head(&mut self, follower: &Follower) {
+        self.head = Some(follower.landing().head());
+        self.version += 1;
+    }
+
+    fn write_page(&mut self, follower: &Follower) -> Event {
+        let page = follower.page().unwrap();
+        assert!(page.text.len() <= SMALL.most_of_page);
+        if self.chance.happens(10) {
+            self.pages.entry(page.name.clone()).or_insert(None);
+        }
+        let text = page.text.as_ref().clone();
+        let found = self.pages.entry(page.name.clone()).or_insert(Some(text.clone()));
+        if *found == Some(text) {
+            Event::PageStored { name: page.name }
+        } else {
+            Event::PageTaken
+        }
+    }
+
+    /// What whoever reads the pages finds. All that the status lists must be there.
+    fn stored(&self) -> Landing {
+        let mut reading = Reading::new(self.head.as_ref(), &self.known).unwrap();
+        while let Some(name) = reading.wanted() {
+            let text = self.pages[name].as_ref().expect("the page is the job's");
+            reading.take(text).unwrap();
+        }
+        reading.landing()
+    }
+
     /// Nothing is metered that was not stored.
     fn check_metered(&self) {
-        let stored = Landing::parse(&self.stored).unwrap();
-        let billed = u32::try_from(stored.receipts().len()).unwrap();
+        let billed = u32::try_from(self.stored().billed().count()).unwrap();
         let metered: u32 = self.metered.values().sum();
         assert!(metered <= billed, "{metered} metered of {billed} stored");
     }
 }
 
+fn paged() -> Order {
+    let mut order = order();
+    order.terms.limits = SMALL;
+    order
+}
+
 /// Runs to the end; answers how it ended, and the world.
 fn run(choices: Vec<u8>, stop_at: Option<usize>, vanish_at: Option<usize>) -> (Following, World) {
     let mut world = World::new(choices);
-    let mut follower = Follower::new(order(), Duration::ZERO);
+    let mut follower = Follower::new(paged(), Duration::ZERO);
+    let mut is_stopped = false;
     for step in 0..MAX_STEPS {
         let action = follower.action();
         if let Action::End(following) = action {
             return (following, world);
         }
         if stop_at == Some(step) {
+            is_stopped = true;
             follower.on(Event::Stop, world.now);
             continue;
         }
         if vanish_at == Some(step) {
             world.has_vanished = true;
             follower.on(Event::Vanished, world.now);
+            continue;
+        }
+        if !world.has_vanished && world.chance.happens(2) {
+            // The operator crashes. Its successor knows what is stored and what is asked of it.
+            follower = Follower::new(paged(), world.now);
+            if is_stopped {
+                follower.on(Event::Stop, world.now);
+            }
             continue;
         }
         let event = world.act(action, &follower);
@@ -226,8 +296,8 @@ proptest! {
         vanish_at in proptest::option::of(0..60usize),
     ) {
         let (following, world) = run(choices, stop_at, vanish_at);
-        let stored = Landing::parse(&world.stored).unwrap();
-        let billed = u32::try_from(stored.receipts().len()).unwrap();
+        let stored = world.stored();
+        let billed = u32::try_from(stored.billed().count()).unwrap();
         let metered: u32 = world.metered.values().sum();
         prop_assert_eq!(stored.nano().unwrap(), NanoTon::from_nano(20 * u64::from(billed)).unwrap());
         prop_assert!(metered <= billed);
@@ -238,6 +308,7 @@ proptest! {
                 prop_assert_eq!(billed, REQUESTS);
             }
         }
+        prop_assert!(stored.closed().len() >= usize::from(billed == REQUESTS), "two answers fill a page");
         if following == Following::Replaced {
             prop_assert!(world.is_replaced || !world.has_attempt);
         }
@@ -252,7 +323,7 @@ proptest! {
     }
 
     #[test]
-    fn any_sequence_of_events_leads_somewhere(events in proptest::collection::vec(0..14u8, 0..60)) {
+    fn any_sequence_of_events_leads_somewhere(events in proptest::collection::vec(0..16u8, 0..60)) {
         let mut follower = Follower::new(order(), Duration::ZERO);
         for (number, event) in (0u64..).zip(events) {
             let event = match event {
@@ -269,6 +340,8 @@ proptest! {
                 10 => Event::EndOfStream,
                 11 => Event::Agent(AgentFault::Unreachable),
                 12 => Event::Elapsed,
+                13 => Event::PageTaken,
+                14 => Event::PageStored { name: "j-1".into() },
                 _ => Event::Stop,
             };
             follower.on(event, seconds(number));
