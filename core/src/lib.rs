@@ -10,4 +10,5 @@ pub mod inventory;
 pub mod job;
 pub mod ledger;
 pub mod placement;
+pub mod scope;
 pub mod settlement;

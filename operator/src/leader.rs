@@ -13,6 +13,16 @@ use crate::error;
 
 /// Name of the lease in the operator's namespace.
 const LEASE_NAME: &str = "cocoon-operator";
+
+/// Name of the lease of operators that watch this namespace, or all of them: two releases of one namespace are no replicas of each
+/// other.
+pub fn lease_name(watched: Option<&str>) -> String {
+    match watched {
+        Some(namespace) => format!("{LEASE_NAME}-{namespace}"),
+        None => LEASE_NAME.to_owned(),
+    }
+}
+
 /// Seconds after which another may take over from a leader that is silent. A killed leader stops work for this long.
 const LEASE_SECONDS: u64 = 10;
 /// Seconds before the end of the lease at which the leader renews it.
@@ -29,9 +39,10 @@ impl Leadership {
     pub async fn campaign(
         client: Client,
         namespace: &str,
+        lease: &str,
         identity: &str,
     ) -> Result<Self, LeaseManagerError> {
-        let manager = LeaseManagerBuilder::new(client, LEASE_NAME)
+        let manager = LeaseManagerBuilder::new(client, lease)
             .with_namespace(namespace)
             .with_identity(identity)
             .with_duration(LEASE_SECONDS)

@@ -5,8 +5,18 @@ use std::{process::ExitCode, sync::Arc};
 use anyhow::Context as _;
 use clap::Parser as _;
 use cocoon_operator::{
-    chain::Networks, channel, config::Config, context::Context, error, health, job, leader::Leadership,
-    metrics::Metrics, provider, requests, settlement, telemetry, tls::AgentTls, watch::Watches,
+    chain::Networks,
+    channel,
+    config::Config,
+    context::Context,
+    error, health, job,
+    leader::{Leadership, lease_name},
+    metrics::Metrics,
+    provider, requests,
+    scope::Claim,
+    settlement, telemetry,
+    tls::AgentTls,
+    watch::Watches,
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -43,7 +53,9 @@ async fn run(config: Config) -> anyhow::Result<()> {
         metrics.clone(),
         stop.child_token(),
     ));
-    let mut leadership = Leadership::campaign(client.clone(), &config.namespace, &config.identity)
+    let watched = config.watch_namespace.clone();
+    let lease = lease_name(watched.as_deref());
+    let mut leadership = Leadership::campaign(client.clone(), &config.namespace, &lease, &config.identity)
         .await
         .context("could not take part in the leader election")?;
     info!(identity = %config.identity, "waiting to lead");
@@ -57,6 +69,22 @@ async fn run(config: Config) -> anyhow::Result<()> {
     if stopped {
         leadership.resign().await;
         return Ok(());
+    }
+    let claim = Claim {
+        client: client.clone(),
+        namespace: &config.namespace,
+        lease: &lease,
+        watched: watched.as_deref(),
+    };
+    let stopped = tokio::select! {
+        won = claim.won(&metrics) => won.map(|()| false).context("could not find out whether another operator serves the same"),
+        () = leadership.lost() => Err(anyhow::anyhow!("the lease was lost: start again and wait for it")),
+        _ = interrupt.recv() => Ok(true),
+        _ = terminate.recv() => Ok(true),
+    };
+    if !matches!(stopped, Ok(false)) {
+        leadership.resign().await;
+        return stopped.map(drop);
     }
     info!("leading");
     metrics.leader.set(1);
