@@ -6,7 +6,7 @@ use cocoon_api::{
     crd::{
         CocoonProvider, InferenceJob,
         job::JobPhase,
-        provider::{ModelOffer, ModelPhase, ModelStatus},
+        provider::{ModelOffer, ModelPhase, ModelStatus, ProductCount},
     },
 };
 use jiff::Timestamp;
@@ -33,6 +33,8 @@ pub(super) struct Provider {
     pub(super) message: Option<String>,
     pub(super) gpus_free: u32,
     pub(super) gpus_total: u32,
+    /// Kinds of cards.
+    pub(super) products: Vec<ProductCount>,
     pub(super) models: Vec<Model>,
     pub(super) jobs: Jobs,
     pub(super) earned_nano: NanoTon,
@@ -111,6 +113,7 @@ impl Provider {
             ready,
             gpus_free: status.gpus.free,
             gpus_total: status.gpus.allocatable,
+            products: status.products,
             models: provider
                 .spec
                 .models
