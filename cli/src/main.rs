@@ -78,6 +78,9 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
 }
 
 #[cfg(test)]
+mod documented;
+
+#[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
 

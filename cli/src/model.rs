@@ -42,7 +42,7 @@ pub struct Arguments {
     /// Where the file lies on the nodes; otherwise where it lies here.
     #[arg(long, value_name = "PATH", conflicts_with = "claim")]
     host_path: Option<String>,
-    /// PersistentVolumeClaim that holds the file, under its own name.
+    /// `PersistentVolumeClaim` that holds the file, under its own name.
     #[arg(long, value_name = "CLAIM")]
     claim: Option<String>,
     /// Tokens of context; otherwise 4096, or what the model was made for where that is less.

@@ -53,38 +53,28 @@ async fn run(config: Config) -> anyhow::Result<()> {
         metrics.clone(),
         stop.child_token(),
     ));
-    let watched = config.watch_namespace.clone();
-    let lease = lease_name(watched.as_deref());
+    let served = config.watch_namespace.clone();
+    let lease = lease_name(served.as_deref());
     let mut leadership = Leadership::campaign(client.clone(), &config.namespace, &lease, &config.identity)
         .await
         .context("could not take part in the leader election")?;
     info!(identity = %config.identity, "waiting to lead");
     let mut interrupt = signal(SignalKind::interrupt()).context("could not listen for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("could not listen for SIGTERM")?;
-    let stopped = tokio::select! {
-        won = leadership.won() => !won,
-        _ = interrupt.recv() => true,
-        _ = terminate.recv() => true,
-    };
-    if stopped {
-        leadership.resign().await;
-        return Ok(());
-    }
     let claim = Claim {
         client: client.clone(),
         namespace: &config.namespace,
         lease: &lease,
-        watched: watched.as_deref(),
+        watched: served.as_deref(),
     };
-    let stopped = tokio::select! {
-        won = claim.won(&metrics) => won.map(|()| false).context("could not find out whether another operator serves the same"),
-        () = leadership.lost() => Err(anyhow::anyhow!("the lease was lost: start again and wait for it")),
-        _ = interrupt.recv() => Ok(true),
-        _ = terminate.recv() => Ok(true),
+    let turn = tokio::select! {
+        turn = turn(&mut leadership, &claim, &metrics) => turn,
+        _ = interrupt.recv() => Ok(false),
+        _ = terminate.recv() => Ok(false),
     };
-    if !matches!(stopped, Ok(false)) {
+    if !matches!(turn, Ok(true)) {
         leadership.resign().await;
-        return stopped.map(drop);
+        return turn.map(drop);
     }
     info!("leading");
     metrics.leader.set(1);
@@ -117,6 +107,19 @@ async fn run(config: Config) -> anyhow::Result<()> {
         .context("could not serve probes")?;
     anyhow::ensure!(!lost, "the lease was lost: start again and wait for it");
     Ok(())
+}
+
+/// Waits until this process leads its release, and no other release's operator serves the same. `false` where the election broke off.
+async fn turn(leadership: &mut Leadership, claim: &Claim<'_>, metrics: &Metrics) -> anyhow::Result<bool> {
+    if !leadership.won().await {
+        return Ok(false);
+    }
+    tokio::select! {
+        won = claim.won(metrics) => won
+            .map(|()| true)
+            .context("could not find out whether another operator serves the same"),
+        () = leadership.lost() => anyhow::bail!("the lease was lost: start again and wait for it"),
+    }
 }
 
 async fn controllers(ctx: Arc<Context>, stop: CancellationToken) {

@@ -1,3 +1,4 @@
+mod examples;
 mod money;
 
 use kube::core::cel::validate_cel_schema;

@@ -1,11 +1,11 @@
-//! The Grafana dashboard: that Grafana can read it, and that every query is PromQL over metrics that exist.
+//! The Grafana dashboard: that Grafana can read it, and that every query is one of Prometheus over metrics that exist.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use super::promtool;
 
-/// What Grafana puts in place of its placeholders, as far as PromQL is concerned.
+/// What Grafana puts in place of its placeholders, as far as Prometheus is concerned.
 const PLACEHOLDERS: [(&str, &str); 4] = [
     ("$__rate_interval", "5m"),
     ("$__range", "1h"),

@@ -36,6 +36,10 @@ pub(super) fn check(chart: &Chart) -> Vec<Check> {
             "names of releases and namespaces stay names of Kubernetes".into(),
             names_are_names(chart),
         ),
+        (
+            "the commands of the documentation install".into(),
+            documented_commands_render(chart),
+        ),
     ]
 }
 
@@ -250,6 +254,55 @@ fn names_are_names(chart: &Chart) -> Result<()> {
             .with_context(|| format!("as release {release}"))?;
     }
     Ok(())
+}
+
+/// Documents with `helm install` and `helm upgrade`, each on one line or continued with a backslash.
+const DOCUMENTS: [&str; 3] = ["docs/farm.md", "README.md", "charts/cocoon-farm/README.md"];
+
+/// Every such command renders with its values.
+fn documented_commands_render(chart: &Chart) -> Result<()> {
+    let mut rendered = 0;
+    for document in DOCUMENTS {
+        let text = super::read(document)?.replace("\\\n", " ").replace("\n  ", " ");
+        for line in text.lines().map(str::trim) {
+            let Some(rest) = ["helm install ", "helm upgrade "]
+                .iter()
+                .find_map(|verb| line.strip_prefix(verb))
+            else {
+                continue;
+            };
+            let words: Vec<String> = words(rest)
+                .into_iter()
+                .filter(|word| !matches!(word.as_str(), "--create-namespace" | "--reuse-values"))
+                .collect();
+            if words.iter().any(|word| word == "YOUR-VALUES.yaml") {
+                continue;
+            }
+            let arguments: Vec<&str> = ["template"]
+                .into_iter()
+                .chain(words.iter().map(String::as_str))
+                .collect();
+            chart
+                .helm(&arguments, None)
+                .with_context(|| format!("{document}: `{line}`"))?;
+            rendered += 1;
+        }
+    }
+    ensure!(rendered >= 3, "only {rendered} commands were found");
+    Ok(())
+}
+
+/// Words as a shell splits them, as far as these commands go: single quotes keep spaces.
+fn words(line: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    for (index, part) in line.split('\'').enumerate() {
+        if index % 2 == 1 {
+            words.push(part.to_owned());
+        } else {
+            words.extend(part.split_whitespace().map(str::to_owned));
+        }
+    }
+    words
 }
 
 fn template(chart: &Chart, release: &str, folder: &Path, namespace: &str) -> Result<String> {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PodSettings {
-    /// Labels beside the operator's own, for example those that a queue, a cost report or a NetworkPolicy looks for.
+    /// Labels beside the operator's own, for example those that a queue, a cost report or a `NetworkPolicy` looks for.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32))]
     #[x_kube(
