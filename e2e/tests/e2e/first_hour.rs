@@ -185,9 +185,9 @@ fn every_example_is_taken_by_the_cluster_and_its_jobs_are_answered() -> Result<(
                 .status
                 .context("the job has a status")?;
             ensure!(
-                status.requests.completed == requests,
+                status.requests.succeeded == requests,
                 "{job}: {} of {requests} requests were answered",
-                status.requests.completed
+                status.requests.succeeded
             );
         }
         Ok(())
