@@ -74,8 +74,59 @@ pub fn is_object_name(text: &str) -> bool {
     text.len() <= 253 && text.split('.').all(is_label)
 }
 
+/// Whether the text can be the key of a label or an annotation: a name of at most 63 characters, which may follow a DNS subdomain and `/`.
+pub fn is_qualified_name(text: &str) -> bool {
+    match text.split_once('/') {
+        Some((prefix, name)) => is_object_name(prefix) && !name.is_empty() && is_label_value(name),
+        None => !text.is_empty() && is_label_value(text),
+    }
+}
+
+/// Whether the text can be the value of a label: at most 63 letters, digits, `.`, `-` and `_`, the first and last of which is a letter or
+/// digit; or nothing.
+pub fn is_label_value(text: &str) -> bool {
+    let edge = |byte: Option<&u8>| byte.is_none_or(u8::is_ascii_alphanumeric);
+    text.len() <= 63
+        && edge(text.as_bytes().first())
+        && edge(text.as_bytes().last())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'))
+}
+
 /// DNS name in an agent's certificate. It is never resolved: the operator dials the pod's address and checks
 /// this name.
 pub fn agent_server_name(provider: &str, namespace: &str) -> String {
     format!("{provider}.{namespace}.agent.cocoon.internal")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_and_values_of_labels_are_those_of_kubernetes() {
+        for key in ["a", "example.org/team", "A_b.c-1", "kueue.x-k8s.io/queue-name"] {
+            assert!(is_qualified_name(key), "{key}");
+        }
+        for key in [
+            "",
+            "/a",
+            "a/",
+            "a b",
+            "-a",
+            "a-",
+            "Example.org/a",
+            "a/b/c",
+            &"a".repeat(64),
+        ] {
+            assert!(!is_qualified_name(key), "{key}");
+        }
+        for value in ["", "a", "A.b_c-1"] {
+            assert!(is_label_value(value), "{value}");
+        }
+        for value in ["a b", "-a", "a.", "\u{e4}", &"a".repeat(64)] {
+            assert!(!is_label_value(value), "{value}");
+        }
+    }
 }

@@ -137,14 +137,14 @@ impl NanoTon {
         format!("{whole}.{fraction:09}").trim_end_matches('0').to_owned()
     }
 
-    /// Parses decimal TON with at most nine fraction digits: `2`, `0.05`.
+    /// Parses decimal TON with at most nine fraction digits: `2`, `0.05`, `.5`.
     pub fn parse_ton(text: &str) -> Option<Self> {
         let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
         let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
-        if whole.is_empty() || !digits(whole) || !digits(fraction) || fraction.len() > 9 {
+        if text.is_empty() || text == "." || !digits(whole) || !digits(fraction) || fraction.len() > 9 {
             return None;
         }
-        let whole: u64 = whole.parse().ok()?;
+        let whole: u64 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
         let fraction: u64 = format!("{fraction:0<9}").parse().ok()?;
         Self::from_nano(whole.checked_mul(1_000_000_000)?.checked_add(fraction)?).ok()
     }

@@ -120,7 +120,19 @@ mod tests {
             ton("0.05"),
             NanoTon::from_nano(50_000_000).map_err(|error| error.to_string())
         );
-        for text in ["0", "0.0", "-1", "1e9", "", ".5", "0.0000000001", "1,5"] {
+        assert_eq!(ton(".5").map(NanoTon::nano), Ok(500_000_000));
+        for text in [
+            "0",
+            "0.0",
+            ".0",
+            ".",
+            "-1",
+            "1e9",
+            "",
+            "0.0000000001",
+            "1,5",
+            "1.5.1",
+        ] {
             assert!(ton(text).is_err(), "{text}");
         }
     }

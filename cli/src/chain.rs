@@ -201,7 +201,7 @@ async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Result<Option<T>, Q
 }
 
 /// `testbed=-217`, or the name alone of a network that is known by name.
-fn network(text: &str) -> Result<Network, String> {
+pub fn network(text: &str) -> Result<Network, String> {
     parse_network(text).map_err(|error| error.to_string())
 }
 

@@ -3,13 +3,16 @@
 mod amount;
 mod chain;
 mod channel;
+mod init;
 mod kubernetes;
+mod model;
 mod output;
 mod payer;
 mod results;
 mod run;
 mod status;
 mod table;
+mod wallet;
 
 use std::process::ExitCode;
 
@@ -34,6 +37,13 @@ enum Command {
     Run(Box<run::Arguments>),
     /// Verify a job's receipts and print its results.
     Results(results::Arguments),
+    /// Make a new wallet: its words go into a Secret, or into a payer's file, and are shown once.
+    Init(init::Arguments),
+    /// Show the payout wallets of a namespace: address, balance, and what they pay for.
+    Wallet(wallet::Arguments),
+    /// Read a model's file and write the YAML that offers it.
+    #[command(subcommand)]
+    Model(model::Command),
     /// A farm's day at a glance: GPUs, models, jobs, tokens and money.
     Status(status::Arguments),
 }
@@ -59,9 +69,16 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Channel(command) => channel::run(command, cluster).await,
         Command::Run(arguments) => run::run(*arguments, &cluster.connect().await?).await,
         Command::Results(arguments) => results::run(arguments, &cluster.connect().await?).await,
+        // A payer's wallet needs no cluster.
+        Command::Init(arguments) => init::run(arguments, cluster).await,
+        Command::Wallet(arguments) => wallet::run(arguments, &cluster.connect().await?).await,
+        Command::Model(command) => model::run(command),
         Command::Status(arguments) => status::run(arguments, &cluster.connect().await?).await,
     }
 }
+
+#[cfg(test)]
+mod documented;
 
 #[cfg(test)]
 mod tests {
@@ -92,6 +109,14 @@ mod tests {
             "channel open payer -n team --provider farm/gpus --deposit 1 --cap 0.9",
             "channel open payer --provider farm/gpus --payee EQBvW8Z5huBkMJYdnfAEM5JqTNkuWX3diqYENkWsIL0XggGG --network mainnet --deposit 1 --cap 1",
             "run --model m --free --provider farm/gpus Hello",
+            "status --watch -o json",
+            "init --network testnet",
+            "init --network lab=-5 --secret wallet --namespace farm",
+            "init --network testnet --key-file payer.key",
+            "wallet",
+            "wallet farm -o json --endpoint https://a.example",
+            "model add m.gguf --price .5",
+            "model add m.gguf --price 0.4 --claim models --payout UQ1 --network testnet --backend cpu",
             "--context test status",
         ] {
             let words = ["kubectl-cocoon"].into_iter().chain(line.split(' '));

@@ -142,8 +142,19 @@ fn manifest(path: &Path, cluster: &Cluster) -> Result<InferenceJob> {
 
 /// YAML or JSON. Bodies are kept as JSON text, which only a JSON reader gives.
 fn parse(text: &str) -> Result<InferenceJob> {
-    let value: Value = serde_saphyr::from_str(text)?;
-    Ok(serde_json::from_value(value)?)
+    let documents: Vec<Value> = serde_saphyr::from_multiple(text)?;
+    let mut documents: Vec<Value> = documents
+        .into_iter()
+        .filter(|document| !document.is_null())
+        .collect();
+    let Some(job) = documents.pop().filter(|_| documents.is_empty()) else {
+        let count = documents.len();
+        bail!(
+            "it holds {} documents, and one job is followed: apply them with `kubectl apply -f`, or give each job a file of its own",
+            if count == 0 { 0 } else { count + 1 }
+        );
+    };
+    Ok(serde_json::from_value(job)?)
 }
 
 fn read(path: &Path) -> Result<String> {

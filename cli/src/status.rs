@@ -3,6 +3,8 @@
 mod render;
 mod report;
 
+use std::{io::IsTerminal as _, time::Duration};
+
 use anyhow::{Context as _, Result};
 use clap::Args;
 use cocoon_api::crd::{CocoonProvider, FullName, InferenceJob, ProviderReference};
@@ -30,13 +32,39 @@ pub struct Arguments {
     /// This provider alone, and its jobs in the namespace: a payer sees the farm that serves it.
     #[arg(long, value_name = "[NAMESPACE/]NAME", value_parser = kubernetes::provider)]
     provider: Option<ProviderReference>,
+    /// Print it again every two seconds, until interrupted.
+    #[arg(long, short)]
+    watch: bool,
     /// Output format.
     #[arg(long, short, value_enum, default_value_t)]
     output: Format,
 }
 
-/// Prints providers, their models and the jobs that wait.
+/// Between two looks with `--watch`.
+const WATCH_INTERVAL: Duration = Duration::from_secs(2);
+/// Clears a terminal and goes to its first line.
+const CLEAR: &str = "\u{1b}[2J\u{1b}[H";
+
+/// Prints providers, their models and the jobs that wait, once or until interrupted.
 pub async fn run(arguments: Arguments, cluster: &Cluster) -> Result<()> {
+    if !arguments.watch {
+        return show(&arguments, cluster, "").await;
+    }
+    let is_screen = std::io::stdout().is_terminal() && arguments.output == Format::Table;
+    loop {
+        show(&arguments, cluster, if is_screen { CLEAR } else { "" }).await?;
+        tokio::select! {
+            () = tokio::time::sleep(WATCH_INTERVAL) => {}
+            interrupt = tokio::signal::ctrl_c() => return interrupt.context("could not listen for interrupts"),
+        }
+        if !is_screen && arguments.output == Format::Table {
+            output::print("\n")?;
+        }
+    }
+}
+
+/// `before` is printed first, once everything is known: a screen that is cleared too early flickers.
+async fn show(arguments: &Arguments, cluster: &Cluster, before: &str) -> Result<()> {
     let mut jobs: Vec<InferenceJob> = list(arguments.all_namespaces, cluster, "InferenceJobs").await?;
     let providers: Vec<CocoonProvider> = match &arguments.provider {
         None => list(arguments.all_namespaces, cluster, "CocoonProviders").await?,
@@ -63,7 +91,7 @@ pub async fn run(arguments: Arguments, cluster: &Cluster) -> Result<()> {
             eprintln!("no providers and no jobs in {here}");
             Ok(())
         }
-        Format::Table => output::print(&report.render(arguments.all_namespaces)),
+        Format::Table => output::print(&format!("{before}{}", report.render())),
     }
 }
 

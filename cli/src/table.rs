@@ -4,6 +4,10 @@ use std::fmt::Write as _;
 
 /// Between two columns, as kubectl prints them.
 const GAP: usize = 3;
+/// Between two columns where room is scarce.
+const NARROW_GAP: usize = 2;
+/// No column is made narrower than this.
+const LEAST: usize = 6;
 
 /// Rows of text under a heading.
 #[derive(Debug)]
@@ -24,10 +28,32 @@ impl Table {
         let shown = |cell: String| if cell.is_empty() { "-".to_owned() } else { cell };
         self.rows.push(cells.into_iter().map(shown).collect());
     }
-}
 
-impl std::fmt::Display for Table {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+    /// The table on lines of at most so many columns: the widest cells are cut, and end with `…`.
+    pub fn within(&self, width: usize) -> String {
+        let mut widths = self.widths();
+        let gaps = NARROW_GAP * widths.len().saturating_sub(1);
+        while widths.iter().sum::<usize>() + gaps > width {
+            let Some(widest) = widths.iter_mut().max().filter(|widest| **widest > LEAST) else {
+                break;
+            };
+            *widest -= 1;
+        }
+        let mut text = String::new();
+        for row in &self.rows {
+            let cells = row.iter().zip(&widths).map(|(cell, width)| {
+                let cut = cell.chars().count() > *width;
+                let kept: String = cell.chars().take(if cut { *width - 1 } else { *width }).collect();
+                format!("{:width$}", if cut { kept + "…" } else { kept })
+            });
+            let line = cells.collect::<Vec<_>>().join(&" ".repeat(NARROW_GAP));
+            writeln!(text, "{}", line.trim_end()).expect("a String takes all text");
+        }
+        text
+    }
+
+    /// The widest cell of each column.
+    fn widths(&self) -> Vec<usize> {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or_default();
         let width = |column: usize| {
             self.rows
@@ -37,7 +63,13 @@ impl std::fmt::Display for Table {
                 .max()
                 .unwrap_or_default()
         };
-        let widths: Vec<usize> = (0..columns).map(width).collect();
+        (0..columns).map(width).collect()
+    }
+}
+
+impl std::fmt::Display for Table {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let widths = self.widths();
         for row in &self.rows {
             let mut line = String::new();
             for (cell, width) in row.iter().zip(&widths) {
@@ -52,6 +84,14 @@ impl std::fmt::Display for Table {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_table_within_a_width_cuts_its_widest_cells() {
+        let mut table = Table::new(&["NAME", "WHY"]);
+        table.row(["a".to_owned(), "a very long reason indeed".to_owned()]);
+        assert_eq!(table.within(40), "NAME  WHY\na     a very long reason indeed\n");
+        assert_eq!(table.within(20), "NAME  WHY\na     a very long r…\n");
+    }
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {

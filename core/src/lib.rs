@@ -11,4 +11,5 @@ pub mod inventory;
 pub mod job;
 pub mod ledger;
 pub mod placement;
+pub mod scope;
 pub mod settlement;

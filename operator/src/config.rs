@@ -28,8 +28,12 @@ pub struct Config {
     /// Pull policy of the agent's image.
     #[arg(long, env = "COCOON_AGENT_IMAGE_PULL_POLICY", default_value = "IfNotPresent")]
     pub agent_image_pull_policy: String,
-    /// Where `/healthz`, `/readyz` and `/metrics` are served.
-    #[arg(long, env = "COCOON_HEALTH_ADDRESS", default_value = "0.0.0.0:8080")]
+    /// Secrets with credentials for the agent's image, by name, in the namespace of each provider.
+    #[arg(long, env = "COCOON_AGENT_IMAGE_PULL_SECRETS", value_delimiter = ',')]
+    pub agent_image_pull_secrets: Vec<String>,
+    /// Where `/healthz`, `/readyz` and `/metrics` are served. `[::]` is every address of both families, and of IPv4 alone where
+    /// the kernel knows no IPv6.
+    #[arg(long, env = "COCOON_HEALTH_ADDRESS", default_value = "[::]:8080")]
     pub health_address: SocketAddr,
     /// Log lines as JSON.
     #[arg(long, env = "COCOON_LOG_JSON")]

@@ -3,10 +3,9 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use axum::{Router, extract::State, http::StatusCode, routing::get};
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::metrics::Metrics;
+use crate::{listen, metrics::Metrics};
 
 /// Serves probes and metrics until `stop`. A process that waits to lead is ready: it takes over when it must.
 pub async fn serve(
@@ -19,7 +18,7 @@ pub async fn serve(
         .route("/readyz", get(|| async { "ok\n" }))
         .route("/metrics", get(render))
         .with_state(metrics);
-    let listener = TcpListener::bind(address).await?;
+    let listener = listen::bind(address).await?;
     axum::serve(listener, router)
         .with_graceful_shutdown(stop.cancelled_owned())
         .await

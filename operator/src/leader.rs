@@ -4,6 +4,7 @@
 //! guarded by itself: ledgers by compare-and-swap, settlements by stored bytes and the wallet's seqno, attempts
 //! by their number.
 
+use cocoon_api::receipt::Sha256Digest;
 use kube::Client;
 use kube_lease_manager::{LeaseManagerBuilder, LeaseManagerError};
 use tokio::{sync::watch, task::JoinHandle};
@@ -13,6 +14,26 @@ use crate::error;
 
 /// Name of the lease in the operator's namespace.
 const LEASE_NAME: &str = "cocoon-operator";
+
+/// Digits of a digest that tell lists of namespaces apart.
+const DIGITS: usize = 16;
+
+/// Name of the lease of operators that act in these namespaces, or in all where none is listed: two releases of different
+/// namespaces are no replicas of each other.
+pub fn lease_name(namespaces: &[String]) -> String {
+    match namespaces {
+        [] => LEASE_NAME.to_owned(),
+        [namespace] => format!("{LEASE_NAME}-{namespace}"),
+        // Many names would be too long for one.
+        namespaces => {
+            let mut sorted = namespaces.to_vec();
+            sorted.sort();
+            let digest = Sha256Digest::of(sorted.join(",").as_bytes()).to_string();
+            format!("{LEASE_NAME}-{}", &digest[..DIGITS])
+        }
+    }
+}
+
 /// Seconds after which another may take over from a leader that is silent. A killed leader stops work for this long.
 const LEASE_SECONDS: u64 = 10;
 /// Seconds before the end of the lease at which the leader renews it.
@@ -29,9 +50,10 @@ impl Leadership {
     pub async fn campaign(
         client: Client,
         namespace: &str,
+        lease: &str,
         identity: &str,
     ) -> Result<Self, LeaseManagerError> {
-        let manager = LeaseManagerBuilder::new(client, LEASE_NAME)
+        let manager = LeaseManagerBuilder::new(client, lease)
             .with_namespace(namespace)
             .with_identity(identity)
             .with_duration(LEASE_SECONDS)

@@ -4,9 +4,20 @@ use std::{process::ExitCode, sync::Arc};
 
 use anyhow::Context as _;
 use clap::Parser as _;
+use cocoon_core::scope::scope;
 use cocoon_operator::{
-    chain::Networks, channel, config::Config, context::Context, error, health, job, leader::Leadership,
-    metrics::Metrics, provider, requests, settlement, telemetry, tls::AgentTls, watch::Watches,
+    chain::Networks,
+    channel,
+    config::Config,
+    context::Context,
+    error, health, job,
+    leader::{Leadership, lease_name},
+    metrics::Metrics,
+    provider, requests,
+    rivals::Rivals,
+    settlement, telemetry,
+    tls::AgentTls,
+    watch::Watches,
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -43,20 +54,27 @@ async fn run(config: Config) -> anyhow::Result<()> {
         metrics.clone(),
         stop.child_token(),
     ));
-    let mut leadership = Leadership::campaign(client.clone(), &config.namespace, &config.identity)
+    let lease = lease_name(&config.watch_namespaces);
+    let mut leadership = Leadership::campaign(client.clone(), &config.namespace, &lease, &config.identity)
         .await
         .context("could not take part in the leader election")?;
     info!(identity = %config.identity, "waiting to lead");
     let mut interrupt = signal(SignalKind::interrupt()).context("could not listen for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("could not listen for SIGTERM")?;
-    let stopped = tokio::select! {
-        won = leadership.won() => !won,
-        _ = interrupt.recv() => true,
-        _ = terminate.recv() => true,
+    let rivals = Rivals {
+        client: client.clone(),
+        namespace: &config.namespace,
+        lease: &lease,
+        scope: scope(&config.watch_namespaces),
     };
-    if stopped {
+    let turn = tokio::select! {
+        turn = turn(&mut leadership, &rivals, &metrics) => turn,
+        _ = interrupt.recv() => Ok(false),
+        _ = terminate.recv() => Ok(false),
+    };
+    if !matches!(turn, Ok(true)) {
         leadership.resign().await;
-        return Ok(());
+        return turn.map(drop);
     }
     info!("leading");
     metrics.leader.set(1);
@@ -89,6 +107,19 @@ async fn run(config: Config) -> anyhow::Result<()> {
         .context("could not serve probes")?;
     anyhow::ensure!(!lost, "the lease was lost: start again and wait for it");
     Ok(())
+}
+
+/// Waits until this process leads its release, and no other release's operator serves the same. `false` where the election broke off.
+async fn turn(leadership: &mut Leadership, rivals: &Rivals<'_>, metrics: &Metrics) -> anyhow::Result<bool> {
+    if !leadership.won().await {
+        return Ok(false);
+    }
+    tokio::select! {
+        gone = rivals.gone(metrics) => gone
+            .map(|()| true)
+            .context("could not find out whether another operator serves the same"),
+        () = leadership.lost() => anyhow::bail!("the lease was lost: start again and wait for it"),
+    }
 }
 
 async fn controllers(ctx: Arc<Context>, stop: CancellationToken) {

@@ -37,6 +37,8 @@ pub struct Metrics {
     pub attempts_active: IntGauge,
     /// 1 while this process leads.
     pub leader: IntGauge,
+    /// 1 while this process waits for another release's operator, which serves the same namespaces.
+    pub waits_for_operator: IntGauge,
     /// Calls to a chain endpoint, by network and result.
     pub chain_requests: IntCounterVec,
     /// Answers of chain endpoints that differ from the majority's, or are missing.
@@ -82,6 +84,10 @@ impl Metrics {
             written_off_nano: counter("cocoon_written_off_nanoton_total", "NanoTON given up unsettled")?,
             attempts_active: gauge("cocoon_attempts_active", "Attempts that this process follows")?,
             leader: gauge("cocoon_leader", "1 while this process leads")?,
+            waits_for_operator: gauge(
+                "cocoon_waits_for_operator",
+                "1 while another release's operator serves the same namespaces",
+            )?,
             chain_requests: vec(
                 "cocoon_chain_requests_total",
                 "Reads of the chain through a majority of its endpoints",
@@ -139,6 +145,7 @@ impl Metrics {
             written_off_nano,
             attempts_active,
             leader,
+            waits_for_operator,
             chain_requests,
             chain_dissent,
             chain_endpoint_agrees,
@@ -160,7 +167,7 @@ impl Metrics {
         for counter in [requests_delivered, attempts_lost, settled_nano, written_off_nano] {
             registry.register(Box::new(counter.clone()))?;
         }
-        for gauge in [attempts_active, leader] {
+        for gauge in [attempts_active, leader, waits_for_operator] {
             registry.register(Box::new(gauge.clone()))?;
         }
         for gauges in [chain_endpoint_agrees, gpus_free, provider_condition] {

@@ -114,6 +114,7 @@ pub use channel::{ChannelParams, ChannelState, ChannelStatus};
 #[cfg(feature = "client")]
 pub use client::{ApiKey, ChainClient, ClientError};
 pub use key::{PublicKey, SecretKey, Signature, Signer};
+pub use mnemonic::Phrase;
 pub use network::Network;
 pub use on_chain::{ChannelOnChain, Found, WalletOnChain};
 pub use prices::Prices;

@@ -5,6 +5,7 @@
 //! | `crds/*.yaml` | the Rust types of `api/src/crd` |
 //! | `charts/cocoon-farm/templates/crds/*.yaml` | the same, behind the chart's switches |
 //! | the table of values in `charts/cocoon-farm/README.md` | the comments in `values.yaml` |
+//! | `charts/cocoon-farm/templates/_defaults.tpl` | `values.yaml` without its comments |
 //!
 //! What is written depends on nothing but these sources, so that a second run changes nothing.
 
@@ -39,6 +40,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let root = workspace::root();
     let mut wanted = crds::render()?;
     wanted.insert(values::README.into(), values::render(root)?);
+    wanted.insert(values::DEFAULTS.into(), values::render_defaults(root)?);
     let drift = drift(root, &wanted)?;
     if args.check {
         return report(&drift, wanted.len());

@@ -9,11 +9,13 @@ use serde::{Deserialize, Serialize};
 mod grant;
 mod model;
 mod payout;
+mod pod;
 mod status;
 
 pub use grant::{AllowedFrom, AllowedNamespaces};
 pub use model::{ModelOffer, ModelSource, PvcSource};
 pub use payout::{Earnings, Payout, Rebuilt, Ruling, SettlePolicy};
+pub use pod::{Amounts, PodResources, PodSettings};
 pub use status::{
     CocoonProviderStatus, GpuCounts, InventorySource, ModelPhase, ModelStatus, NodeCounts, ProductCount,
 };

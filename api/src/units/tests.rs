@@ -62,7 +62,17 @@ fn ton_strings_are_exact() {
     assert_eq!(nano(1_500_000_000).to_ton_string(), "1.5");
     assert_eq!(nano(1).to_ton_string(), "0.000000001");
     assert_eq!(nano(2_000_000_000).to_ton_string(), "2");
-    for wrong in ["", ".5", "-1", "1e9", "1.0000000001", "+1", " 1", "9223372037"] {
+    for wrong in [
+        "",
+        ".",
+        "-.5",
+        "-1",
+        "1e9",
+        "1.0000000001",
+        "+1",
+        " 1",
+        "9223372037",
+    ] {
         assert_eq!(NanoTon::parse_ton(wrong), None, "{wrong:?}");
     }
 }

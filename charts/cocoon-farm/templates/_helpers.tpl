@@ -1,5 +1,27 @@
+{{- /* Stands first in every template: completes the values, and refuses what no schema can tell. Writes nothing. */}}
+{{- define "cocoon-farm.prepare" -}}
+{{- include "cocoon-farm.complete" (dict "values" .Values "defaults" (include "cocoon-farm.defaults" . | fromYaml)) }}
+{{- include "cocoon-farm.refuse" . }}
+{{- end }}
+
+{{- /* Sets what is missing or null to the chart's default: a section that a values file leaves empty, and with `--reuse-values`
+       everything that the version before did not have. `resources` is one value, of which a part may be taken away. */}}
+{{- define "cocoon-farm.complete" -}}
+{{- $values := .values }}
+{{- range $key, $default := .defaults }}
+{{- if kindIs "invalid" (index $values $key) }}
+{{- $_ := set $values $key $default }}
+{{- else if and (kindIs "map" $default) (ne $key "resources") }}
+{{- include "cocoon-farm.complete" (dict "values" (get $values $key) "defaults" $default) }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- /* Also the name of Services, which begins with a letter and has no dots, whatever the release is called. */}}
 {{- define "cocoon-farm.fullname" -}}
-{{- default (printf "%s-operator" .Release.Name) .Values.fullnameOverride | trunc 52 | trimSuffix "-" }}
+{{- $release := .Release.Name | replace "." "-" }}
+{{- if regexMatch "^[0-9]" $release }}{{ $release = printf "cocoon-%s" $release }}{{ end }}
+{{- default (printf "%s-operator" $release) .Values.fullnameOverride | trunc 52 | trimSuffix "-" }}
 {{- end }}
 
 {{- /* Name of objects that belong to no namespace: two releases of one name must not share them. */}}
@@ -10,16 +32,16 @@
 {{- /* The agents' NetworkPolicies admit pods of this name in the operator's namespace. */}}
 {{- define "cocoon-farm.selectorLabels" -}}
 app.kubernetes.io/name: cocoon-operator
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/component: operator
 {{- end }}
 
 {{- define "cocoon-farm.labels" -}}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 app.kubernetes.io/name: cocoon-operator
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
+app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
 app.kubernetes.io/part-of: cocoon
 {{- end }}
 

@@ -155,3 +155,25 @@ fn a_manifest_is_one_job() {
     assert_eq!(inline[0].text(), r#"{"prompt":"x"}"#);
     assert!(super::parse("kind: Pod").is_err());
 }
+
+#[test]
+fn a_manifest_with_several_documents_is_refused_in_words() {
+    let job = "apiVersion: cocoon.farm/v1alpha1\nkind: InferenceJob\nmetadata: {name: j}\nspec:\n  model: m\n  \
+               input: {inline: [{prompt: x}]}\n  billing: {mode: Free}\n";
+    for one in [job.to_owned(), format!("---\n{job}"), format!("{job}---\n")] {
+        assert_eq!(
+            super::parse(&one).expect("one job").metadata.name.as_deref(),
+            Some("j"),
+            "{one}"
+        );
+    }
+    let error = super::parse(&format!("{job}---\n{job}"))
+        .expect_err("two")
+        .to_string();
+    assert!(
+        error.contains("2 documents") && error.contains("kubectl apply -f"),
+        "{error}"
+    );
+    let error = super::parse("---\n").expect_err("none").to_string();
+    assert!(error.contains("0 documents"), "{error}");
+}

@@ -1,112 +1,154 @@
-//! A farm's day as tables, for people.
+//! A farm's day on one screen, for people.
 
 use std::fmt::Write as _;
 
-use super::report::Report;
+use super::report::{Provider, Report};
 use crate::{amount, table::Table};
 
+/// Columns of the screen: a terminal beside a browser.
+pub(super) const WIDTH: usize = 100;
+/// Waiting jobs that are shown, the longest wait first; the rest are counted.
+const WAITING: usize = 10;
+
 impl Report {
-    /// For people.
-    pub fn render(&self, with_namespace: bool) -> String {
-        let mut text = self.provider_table(with_namespace).to_string();
+    /// For people: offers, their models, what is wrong, and what waits for what. No line is longer than [`WIDTH`] columns.
+    pub fn render(&self) -> String {
+        let mut text = self.provider_table().within(WIDTH);
         if self.providers.iter().any(|provider| !provider.models.is_empty()) {
-            write!(text, "\n{}", self.model_table(with_namespace)).expect("a String takes all text");
+            write!(text, "\n{}", self.model_table().within(WIDTH)).expect("a String takes all text");
         }
         for provider in &self.providers {
             if let Some(message) = &provider.message {
-                writeln!(text, "\n{} is not ready: {message}", provider.name)
-                    .expect("a String takes all text");
+                let words = format!("{} is not ready: {message}", provider.path());
+                write!(text, "\n{}", wrapped(&words)).expect("a String takes all text");
             }
         }
         if !self.waiting.is_empty() {
-            write!(text, "\n{}", self.waiting_table(with_namespace)).expect("a String takes all text");
+            write!(text, "\n{}", self.waiting_table().within(WIDTH)).expect("a String takes all text");
+        }
+        if let Some(more) = self.waiting.len().checked_sub(WAITING).filter(|more| *more > 0) {
+            writeln!(text, "and {more} more that wait: `-o json` has them all")
+                .expect("a String takes all text");
         }
         text
     }
 
-    fn provider_table(&self, with_namespace: bool) -> Table {
-        let headings = [
-            "NAMESPACE",
+    fn provider_table(&self) -> Table {
+        let mut table = Table::new(&[
             "PROVIDER",
+            "NAMESPACE",
             "READY",
-            "GPUS-FREE",
-            "RUNNING",
-            "WAITING",
-            "FINISHED-TODAY",
-            "TOKENS-TODAY",
-            "EARNED-TON",
-            "PENDING-TON",
-            "LAST-SETTLEMENT",
-        ];
-        let mut table = Table::new(&headings[usize::from(!with_namespace)..]);
+            "GPUS",
+            "CARDS",
+            "RUN",
+            "WAIT",
+            "DONE-TODAY",
+            "TOKENS",
+            "EARNED",
+            "PENDING",
+        ]);
         for provider in &self.providers {
             let finished = match provider.jobs.failed_today {
                 0 => provider.jobs.finished_today.to_string(),
                 failed => format!("{} ({failed} failed)", provider.jobs.finished_today),
             };
-            let cells = [
+            table.row([
                 provider.name.clone(),
+                provider.namespace.clone(),
                 if provider.ready { "True" } else { "False" }.to_owned(),
                 format!("{}/{}", provider.gpus_free, provider.gpus_total),
+                provider.cards(),
                 provider.jobs.running.to_string(),
                 provider.jobs.waiting.to_string(),
                 finished,
                 provider.jobs.tokens_today.to_string(),
                 provider.earned_nano.to_ton_string(),
                 provider.pending_nano.to_ton_string(),
-                provider.last_settled_at.clone().unwrap_or_default(),
-            ];
-            table.row(place(with_namespace, &provider.namespace).chain(cells));
+            ]);
         }
         table
     }
 
-    fn model_table(&self, with_namespace: bool) -> Table {
-        let headings = [
-            "NAMESPACE",
-            "MODEL",
-            "PROVIDER",
-            "PHASE",
-            "AGENTS",
-            "TOK/S",
-            "QUEUED",
-        ];
-        let mut table = Table::new(&headings[usize::from(!with_namespace)..]);
+    fn model_table(&self) -> Table {
+        let mut table = Table::new(&["MODEL", "OF", "PHASE", "AGENTS", "TOK/S", "QUEUED"]);
         for provider in &self.providers {
             for model in &provider.models {
-                let cells = [
+                table.row([
                     model.name.clone(),
-                    provider.name.clone(),
+                    provider.path(),
                     model.phase.map(|phase| format!("{phase:?}")).unwrap_or_default(),
                     format!("{}/{}", model.ready, model.replicas),
                     model.tokens_per_second.to_string(),
                     model.queued.to_string(),
-                ];
-                table.row(place(with_namespace, &provider.namespace).chain(cells));
+                ]);
             }
         }
         table
     }
 
-    fn waiting_table(&self, with_namespace: bool) -> Table {
-        let headings = ["NAMESPACE", "WAITING-JOB", "MODEL", "AGE", "QUEUE", "WAITS-FOR"];
-        let mut table = Table::new(&headings[usize::from(!with_namespace)..]);
-        for job in &self.waiting {
-            let cells = [
+    fn waiting_table(&self) -> Table {
+        let mut table = Table::new(&["WAITING-JOB", "NAMESPACE", "MODEL", "AGE", "QUEUE", "WAITS-FOR"]);
+        for job in self.waiting.iter().take(WAITING) {
+            table.row([
                 job.name.clone(),
+                job.namespace.clone(),
                 job.model.clone(),
                 amount::span(job.since_seconds),
                 job.queue_position
                     .map(|position| position.to_string())
                     .unwrap_or_default(),
                 job.need.clone(),
-            ];
-            table.row(place(with_namespace, &job.namespace).chain(cells));
+            ]);
         }
         table
     }
 }
 
-fn place(with_namespace: bool, namespace: &str) -> impl Iterator<Item = String> {
-    with_namespace.then(|| namespace.to_owned()).into_iter()
+impl Provider {
+    fn path(&self) -> String {
+        format!("{}/{}", self.namespace, self.name)
+    }
+
+    /// Kinds of cards, such as `2 NVIDIA-A10`.
+    fn cards(&self) -> String {
+        let kinds: Vec<String> = self
+            .products
+            .iter()
+            .map(|product| format!("{} {}", product.count, product.name))
+            .collect();
+        kinds.join(", ")
+    }
+}
+
+/// Words on lines of [`WIDTH`] columns, all but the first indented.
+fn wrapped(words: &str) -> String {
+    let mut text = String::new();
+    let mut column = 0;
+    for word in words.split_whitespace() {
+        let length = word.chars().count();
+        if column > 0 && column + 1 + length > WIDTH {
+            text.push_str("\n  ");
+            column = 2;
+        } else if column > 0 {
+            text.push(' ');
+            column += 1;
+        }
+        text.push_str(word);
+        column += length;
+    }
+    text.push('\n');
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_messages_are_wrapped_between_words() {
+        let text = wrapped(&"word ".repeat(60));
+        assert!(text.lines().count() > 2, "{text}");
+        assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
+        assert_eq!(text.split_whitespace().count(), 60);
+    }
 }

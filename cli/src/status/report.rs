@@ -6,7 +6,7 @@ use cocoon_api::{
     crd::{
         CocoonProvider, FullName, InferenceJob,
         job::JobPhase,
-        provider::{ModelOffer, ModelPhase, ModelStatus},
+        provider::{ModelOffer, ModelPhase, ModelStatus, ProductCount},
     },
 };
 use cocoon_core::placement::demand::chosen;
@@ -34,6 +34,8 @@ pub(super) struct Provider {
     pub(super) message: Option<String>,
     pub(super) gpus_free: u32,
     pub(super) gpus_total: u32,
+    /// Kinds of cards.
+    pub(super) products: Vec<ProductCount>,
     pub(super) models: Vec<Model>,
     pub(super) jobs: Jobs,
     pub(super) earned_nano: NanoTon,
@@ -111,6 +113,7 @@ impl Provider {
             ready,
             gpus_free: status.gpus.free,
             gpus_total: status.gpus.allocatable,
+            products: status.products,
             models: provider
                 .spec
                 .models

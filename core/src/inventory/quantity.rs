@@ -16,12 +16,23 @@ const MAX_DIGITS: usize = 19;
 ///
 /// Negative quantities, and those beyond `i64::MAX`, are errors.
 pub fn parse(quantity: &Quantity) -> Result<u64, QuantityError> {
-    whole(&quantity.0).ok_or_else(|| QuantityError {
+    times(quantity, 1)
+}
+
+/// A thousand times what a quantity stands for, fractions rounded up: cores are counted in thousandths.
+///
+/// Negative quantities, and those of which that is beyond `i64::MAX`, are errors.
+pub fn thousandths(quantity: &Quantity) -> Result<u64, QuantityError> {
+    times(quantity, 1000)
+}
+
+fn times(quantity: &Quantity, factor: u128) -> Result<u64, QuantityError> {
+    whole(&quantity.0, factor).ok_or_else(|| QuantityError {
         text: quantity.0.chars().take(64).collect(),
     })
 }
 
-fn whole(text: &str) -> Option<u64> {
+fn whole(text: &str, factor: u128) -> Option<u64> {
     let text = text.strip_prefix('+').unwrap_or(text);
     let end = text
         .find(|c: char| !c.is_ascii_digit() && c != '.')
@@ -39,7 +50,10 @@ fn whole(text: &str) -> Option<u64> {
     let digits: u128 = format!("0{integer}{fraction}").parse().ok()?;
     let (numerator, denominator) = scale(suffix)?;
     let denominator = denominator.checked_mul(10_u128.checked_pow(u32::try_from(fraction.len()).ok()?)?)?;
-    let value = digits.checked_mul(numerator)?.div_ceil(denominator);
+    let value = digits
+        .checked_mul(numerator)?
+        .checked_mul(factor)?
+        .div_ceil(denominator);
     u64::try_from(value)
         .ok()
         .filter(|value| i64::try_from(*value).is_ok())
@@ -124,10 +138,19 @@ mod tests {
         }
     }
 
+    #[test]
+    fn cores_are_counted_in_thousandths() {
+        for (text, expected) in [("500m", 500), ("2", 2000), ("1.5", 1500), ("100u", 1), ("0", 0)] {
+            assert_eq!(thousandths(&Quantity(text.into())), Ok(expected), "{text}");
+        }
+        assert!(thousandths(&Quantity(i64::MAX.to_string())).is_err());
+    }
+
     proptest! {
         #[test]
         fn arbitrary_text_never_panics(text in ".*") {
-            let _ = parse(&Quantity(text));
+            let _ = parse(&Quantity(text.clone()));
+            let _ = thousandths(&Quantity(text));
         }
 
         #[test]

@@ -9,6 +9,7 @@ mod command_line;
 mod cuda;
 mod deletion;
 mod exactly_once;
+mod first_hour;
 mod first_job;
 mod model_files;
 mod nodes;

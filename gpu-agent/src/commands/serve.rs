@@ -16,7 +16,7 @@ use gpu_agent::{
         ops::Ops,
     },
     engine::{Engine, Options, measure},
-    http::{Listeners, TlsFiles, serve, service::Service},
+    http::{Listeners, TlsFiles, listen, serve, service::Service},
     model::{
         architectures,
         chat::ChatTemplate,
@@ -26,10 +26,7 @@ use gpu_agent::{
     },
     weights::file::ModelFile,
 };
-use tokio::{
-    net::TcpListener,
-    signal::unix::{SignalKind, signal},
-};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// Tokens of one batch: enough to keep every core busy with a prompt, few enough that answers in progress do not stall.
@@ -70,11 +67,12 @@ pub(crate) struct Arguments {
     /// What computes; there is no fallback.
     #[arg(long, env = "COCOON_BACKEND", value_enum, ignore_case = true)]
     backend: BackendKind,
-    /// Address of the protocol, with mutual TLS.
-    #[arg(long, env = "COCOON_LISTEN", default_value = "0.0.0.0:8443")]
+    /// Address of the protocol, with mutual TLS. `[::]` is every address of both families, and of IPv4 alone where the kernel knows
+    /// no IPv6.
+    #[arg(long, env = "COCOON_LISTEN", default_value = "[::]:8443")]
     listen: SocketAddr,
     /// Address of probes and metrics, plain.
-    #[arg(long, env = "COCOON_PROBE_LISTEN", default_value = "0.0.0.0:8080")]
+    #[arg(long, env = "COCOON_PROBE_LISTEN", default_value = "[::]:8080")]
     probe_listen: SocketAddr,
     /// Certificate chain of this agent (PEM); reloaded when it changes.
     #[arg(long, env = "COCOON_TLS_CERT")]
@@ -251,7 +249,7 @@ fn reserve<O: Ops + 'static>(
 
 async fn listen(arguments: &Arguments, service: Arc<Service>) -> anyhow::Result<()> {
     let bind = async |address: SocketAddr| {
-        TcpListener::bind(address)
+        listen::bind(address)
             .await
             .with_context(|| format!("cannot listen on {address}"))
     };

@@ -166,6 +166,19 @@ pub(super) fn deployment(
     idle_since: Option<Timestamp>,
     config: &Config,
 ) -> Child {
+    let own_labels = labels(provider, Some(model));
+    // The operator's own come last: nothing that an offer sets takes their place.
+    let pod_labels: BTreeMap<&str, &str> = model
+        .pod
+        .labels
+        .iter()
+        .map(|(key, value)| (key.as_str(), value.as_str()))
+        .chain(own_labels.iter().map(|(key, value)| (*key, value.as_str())))
+        .collect();
+    let mut pod_metadata = json!({"labels": pod_labels});
+    if !model.pod.annotations.is_empty() {
+        pod_metadata["annotations"] = json!(model.pod.annotations);
+    }
     let spec = json!({
         "replicas": replicas,
         "revisionHistoryLimit": REVISIONS,
@@ -173,7 +186,7 @@ pub(super) fn deployment(
         // On a node whose GPUs are all taken, a new agent finds room only once the old one is gone.
         "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}},
         "template": {
-            "metadata": {"labels": labels(provider, Some(model))},
+            "metadata": pod_metadata,
             "spec": pod::spec(provider, model, config),
         },
     });

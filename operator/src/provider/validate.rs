@@ -1,8 +1,13 @@
 //! From the specification to typed values. What the schema cannot tell is told here, by the field's name.
 
-use cocoon_api::crd::{
-    CocoonProvider,
-    provider::{Backend, ModelOffer, Payout},
+use std::collections::BTreeMap;
+
+use cocoon_api::{
+    crd::{
+        CocoonProvider,
+        provider::{Amounts, Backend, ModelOffer, Payout, PodSettings},
+    },
+    names,
 };
 use cocoon_core::{
     duration,
@@ -53,6 +58,7 @@ pub(super) struct ValidModel {
     pub(super) max_replicas: u32,
     pub(super) max_in_flight: u32,
     pub(super) idle_timeout: SignedDuration,
+    pub(super) pod: PodSettings,
 }
 
 /// Where the model's file is.
@@ -87,7 +93,7 @@ pub(super) fn validate(provider: &CocoonProvider) -> Result<ValidProvider, Inval
     let mut models = spec
         .models
         .iter()
-        .map(validate_model)
+        .map(|model| validate_model(model, &spec.node_selector))
         .collect::<Result<Vec<_>, _>>()?;
     models.sort_by(|a, b| a.name.cmp(&b.name));
     let requirements = Requirements {
@@ -150,7 +156,10 @@ fn validate_payout(payout: &Payout) -> Result<(), Invalid> {
 
 const DURATION_PROBLEM: &str = "must be a duration of at most a hundred years, like 10m or 1h30m";
 
-fn validate_model(model: &ModelOffer) -> Result<ValidModel, Invalid> {
+fn validate_model(
+    model: &ModelOffer,
+    node_selector: &BTreeMap<String, String>,
+) -> Result<ValidModel, Invalid> {
     let field = |name: &str| format!("spec.models[{}].{name}", model.name);
     let source = match (&model.source.host_path, &model.source.pvc) {
         (Some(path), None) => Source::HostPath(path.clone()),
@@ -171,6 +180,9 @@ fn validate_model(model: &ModelOffer) -> Result<ValidModel, Invalid> {
     let idle_timeout = duration::seconds(&model.idle_timeout)
         .map(SignedDuration::from_secs)
         .ok_or_else(|| invalid(field("idleTimeout"), DURATION_PROBLEM))?;
+    let pod = model.pod.clone().unwrap_or_default();
+    validate_pod(&pod, node_selector)
+        .map_err(|(name, problem)| invalid(field(&format!("pod.{name}")), problem))?;
     Ok(ValidModel {
         name: model.name.clone(),
         sha256: model.source.sha256.clone(),
@@ -181,7 +193,64 @@ fn validate_model(model: &ModelOffer) -> Result<ValidModel, Invalid> {
         max_replicas: model.max_replicas,
         max_in_flight: model.max_in_flight,
         idle_timeout,
+        pod,
     })
+}
+
+/// What no schema can tell of the pods' settings; the field and what is wrong with it.
+fn validate_pod(pod: &PodSettings, offered: &BTreeMap<String, String>) -> Result<(), (&'static str, String)> {
+    for (field, labels) in [("labels", &pod.labels), ("nodeSelector", &pod.node_selector)] {
+        for (key, value) in labels {
+            if !names::is_qualified_name(key) {
+                return Err((field, format!("{key:?} is no key of a label")));
+            }
+            if !names::is_label_value(value) {
+                let problem = format!(
+                    "{key}: {value:?} is no value of a label: at most 63 letters, digits and .-_, with a letter or digit at both ends"
+                );
+                return Err((field, problem));
+            }
+        }
+    }
+    if let Some(key) = pod.annotations.keys().find(|key| !names::is_qualified_name(key)) {
+        return Err(("annotations", format!("{key:?} is no key of an annotation")));
+    }
+    for (key, value) in &pod.node_selector {
+        if let Some(other) = offered.get(key).filter(|other| *other != value) {
+            let problem =
+                format!("asks for {key}={value}, and spec.nodeSelector for {key}={other}: no node has both");
+            return Err(("nodeSelector", problem));
+        }
+    }
+    let resources = pod.resources.clone().unwrap_or_default();
+    let bytes_of = |amounts: &Amounts| {
+        let Amounts {
+            cpu,
+            memory,
+            ephemeral_storage,
+        } = amounts;
+        // A core has a thousand parts, which is as fine as Kubernetes counts.
+        let cpu = cpu.as_ref().map(quantity::thousandths).transpose();
+        let memory = memory.as_ref().map(quantity::parse).transpose();
+        let storage = ephemeral_storage.as_ref().map(quantity::parse).transpose();
+        Ok::<_, quantity::QuantityError>([cpu?, memory?, storage?])
+    };
+    let requests =
+        bytes_of(&resources.requests).map_err(|error| ("resources.requests", error.to_string()))?;
+    let limits = bytes_of(&resources.limits).map_err(|error| ("resources.limits", error.to_string()))?;
+    for ((name, request), limit) in ["cpu", "memory", "ephemeral-storage"]
+        .into_iter()
+        .zip(requests)
+        .zip(limits)
+    {
+        if request.zip(limit).is_some_and(|(request, limit)| request > limit) {
+            return Err((
+                "resources",
+                format!("the request of {name} must not exceed its limit"),
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn invalid(field: impl Into<String>, problem: impl Into<String>) -> Invalid {

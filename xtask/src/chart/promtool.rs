@@ -28,6 +28,20 @@ pub(super) fn test(rules: &Value, tests: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Checks that `rules` are what Prometheus understands.
+pub(super) fn check(rules: &Value) -> Result<()> {
+    let promtool = promtool()?;
+    let folder = tempfile::tempdir().context("create a temporary folder")?;
+    let yaml = serde_saphyr::to_string(rules).context("write the rules as YAML")?;
+    fs::write(folder.path().join("rules.yaml"), yaml).context("write the rules")?;
+    output(
+        Command::new(&promtool)
+            .args(["check", "rules", "rules.yaml"])
+            .current_dir(folder.path()),
+    )
+    .map(drop)
+}
+
 /// The promtool that is installed, or else the one of Debian's package, unpacked into the cache.
 fn promtool() -> Result<PathBuf> {
     let installed = std::env::var_os("PATH")

@@ -316,6 +316,59 @@ impl Rendered {
         Ok(())
     }
 
+    /// The container of the operator.
+    pub(super) fn operator_container(&self) -> Result<&Value> {
+        self.of_kind("Deployment")
+            .next()
+            .map(|deployment| &deployment["spec"]["template"]["spec"]["containers"][0])
+            .context("find the operator's Deployment")
+    }
+
+    /// Names and namespaces are text of the form that Kubernetes takes, whatever they look like in YAML.
+    pub(super) fn every_name_is_a_name(&self) -> Result<()> {
+        for object in &self.objects {
+            let kind = object["kind"].as_str().context("an object has no kind")?;
+            let metadata = &object["metadata"];
+            let name = metadata["name"]
+                .as_str()
+                .with_context(|| format!("the name of a {kind} is {}, no text", metadata["name"]))?;
+            let is_label = |name: &str| {
+                name.len() <= 63
+                    && name.starts_with(|letter: char| letter.is_ascii_lowercase())
+                    && !name.ends_with('-')
+                    && name
+                        .bytes()
+                        .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+            };
+            ensure!(
+                kind != "Service" || is_label(name),
+                "{name} is no name of a Service"
+            );
+            ensure!(name.len() <= 253, "the name of {kind} {name} is too long");
+            for (key, value) in metadata["labels"].as_object().into_iter().flatten() {
+                ensure!(
+                    value.is_string(),
+                    "label {key} of {kind} {name} is {value}, no text"
+                );
+            }
+            let namespace = &metadata["namespace"];
+            ensure!(
+                namespace.is_null() || namespace.is_string(),
+                "the namespace of {kind} {name} is {namespace}, no text"
+            );
+        }
+        Ok(())
+    }
+
+    /// The `ConfigMap` with the dashboard, where it is wanted.
+    pub(super) fn dashboard(&self) -> Option<&Value> {
+        self.of_kind("ConfigMap").find(|map| {
+            map["metadata"]["name"]
+                .as_str()
+                .is_some_and(|name| name.ends_with("-dashboard"))
+        })
+    }
+
     /// The alerts, as a rule file of Prometheus.
     pub(super) fn prometheus_rules(&self) -> Option<Value> {
         self.of_kind("PrometheusRule")

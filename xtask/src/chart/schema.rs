@@ -40,6 +40,10 @@ fn compare(path: &str, values: &Value, schema: &Value, found: &mut Vec<String>) 
     let Some(values) = values.as_object() else { return };
     let names: BTreeSet<&String> = values.keys().chain(known.keys()).collect();
     for name in names {
+        // Helm's own: a chart that has this one as a dependency gives it.
+        if path.is_empty() && name == "global" {
+            continue;
+        }
         let path = if path.is_empty() {
             name.clone()
         } else {
@@ -47,11 +51,19 @@ fn compare(path: &str, values: &Value, schema: &Value, found: &mut Vec<String>) 
         };
         match (values.get(name), known.get(name)) {
             (Some(value), Some(schema)) => {
-                if value.is_object() && schema["type"] != "object" {
+                let takes = |kind: &str| {
+                    schema["type"].as_array().map_or(schema["type"] == kind, |kinds| {
+                        kinds.iter().any(|named| named == kind)
+                    })
+                };
+                if value.is_object() && !takes("object") {
                     found.push(format!(
                         "{path}: is an object, and the schema says {}",
                         schema["type"]
                     ));
+                }
+                if !takes("null") {
+                    found.push(format!("{path}: cannot be left empty: the schema refuses null"));
                 }
                 compare(&path, value, schema, found);
             }
@@ -70,7 +82,8 @@ mod tests {
     #[test]
     fn a_value_without_a_schema_is_a_gap() {
         let schema = json!({"type": "object", "additionalProperties": false, "properties": {
-            "a": {"type": "object", "additionalProperties": false, "properties": {"b": {"type": "string"}}},
+            "a": {"type": ["object", "null"], "additionalProperties": false, "properties": {"b": {"type": ["string", "null"]}}},
+            "global": {"type": "object"},
         }});
         assert_eq!(gaps(&json!({"a": {"b": ""}}), &schema), Vec::<String>::new());
         assert_eq!(
@@ -84,8 +97,18 @@ mod tests {
     }
 
     #[test]
+    fn a_value_that_cannot_be_left_empty_is_a_gap() {
+        let schema =
+            json!({"type": "object", "additionalProperties": false, "properties": {"a": {"type": "string"}}});
+        assert_eq!(
+            gaps(&json!({"a": ""}), &schema),
+            ["a: cannot be left empty: the schema refuses null"]
+        );
+    }
+
+    #[test]
     fn an_object_that_takes_any_key_is_a_gap() {
-        let schema = json!({"type": "object", "properties": {"a": {"type": "string"}}});
+        let schema = json!({"type": "object", "properties": {"a": {"type": ["string", "null"]}}});
         assert_eq!(gaps(&json!({"a": ""}), &schema), [": the schema takes any key"]);
     }
 }

@@ -78,7 +78,7 @@ pub(super) fn template(yaml: &str) -> Result<String> {
     let escaped = yaml.replace("{{", "{{ \"{{\" }}");
     let (before, after) = escaped.split_once(METADATA).context("find the metadata")?;
     Ok(format!(
-        "{HEADER}{{{{- if .Values.crds.install }}}}\n{before}{METADATA}\
+        "{HEADER}{{{{- include \"cocoon-farm.prepare\" . }}}}\n{{{{- if .Values.crds.install }}}}\n{before}{METADATA}\
          \x20 {{{{- if .Values.crds.keep }}}}\n\
          \x20 annotations:\n\
          \x20   helm.sh/resource-policy: keep\n\

@@ -3,6 +3,7 @@
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
+use super::PodSettings;
 use crate::units::Prices;
 
 /// One model of an offer.
@@ -41,6 +42,9 @@ pub struct ModelOffer {
     #[serde(default = "default_idle_timeout")]
     #[schemars(length(max = 16), regex(pattern = r"^([0-9]+(h|m|s|ms))+$"))]
     pub idle_timeout: String,
+    /// How the pods of its agents are scheduled, labelled and limited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<PodSettings>,
     /// What tokens of this model cost.
     pub price: Prices,
     /// Takes jobs with `billing.mode: Free` although tokens have a price. Where all prices are 0, such jobs run anyway.

@@ -38,6 +38,7 @@ fn report(jobs: &[InferenceJob]) -> Report {
             "type": "Ready", "status": "False", "reason": "NotReady", "message": "an agent starts", "lastTransitionTime": NOW,
         }],
         "gpus": {"capacity": 4, "allocatable": 4, "allocated": 1, "free": 3},
+        "products": [{"name": "NVIDIA-A10", "count": 4}],
         "models": [{"name": "m", "phase": "Serving", "replicas": 1, "ready": 1, "queued": 2, "tokensPerSecond": 55}],
         "earnings": {
             "accruedNano": 1_500_000_000, "submittedNano": 0, "confirmedNano": 1_000_000_000,
@@ -93,18 +94,34 @@ fn a_day_counts_what_runs_waits_and_finished_since_it_began() {
 
 #[test]
 fn the_glance_shows_figures_reasons_and_waits() {
-    let text = report(&jobs()).render(false);
+    let text = report(&jobs()).render();
     for line in [
-        "PROVIDER   READY   GPUS-FREE   RUNNING   WAITING   FINISHED-TODAY   TOKENS-TODAY   EARNED-TON   PENDING-TON   LAST-SETTLEMENT",
-        "farm       False   3/4         1         1         2 (1 failed)     37             1            0.5           2026-11-23T10:00:00Z",
-        "m       farm       Serving   1/1      55      2",
-        "farm is not ready: an agent starts",
-        "waiting       m       1m30s   2       1 GPU",
+        "PROVIDER  NAMESPACE  READY  GPUS  CARDS         RUN  WAIT  DONE-TODAY    TOKENS  EARNED  PENDING",
+        "farm      shop       False  3/4   4 NVIDIA-A10  1    1     2 (1 failed)  37      1       0.5",
+        "m      shop/farm  Serving  1/1     55     2",
+        "shop/farm is not ready: an agent starts",
+        "waiting      shop       m      1m30s  2      1 GPU",
     ] {
         assert!(
             text.lines().any(|found| found == line),
             "no line {line:?} in\n{text}"
         );
     }
-    assert!(report(&jobs()).render(true).contains("NAMESPACE   PROVIDER"));
+    assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+}
+
+#[test]
+fn one_screen_holds_long_names_long_reasons_and_many_jobs() {
+    let mut jobs: Vec<InferenceJob> = (0..40)
+        .map(|index| {
+            let need = "a GPU with enough memory on a node of the offer, of which none is free at the moment, since others hold them";
+            job(&format!("a-job-with-a-long-name-{index}"), &json!({"phase": "Pending", "waitingFor": need}))
+        })
+        .collect();
+    jobs[0].metadata.namespace =
+        Some("a-namespace-whose-name-is-as-long-as-namespaces-may-be-63-letters".to_owned());
+    let text = report(&jobs).render();
+    assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+    assert!(text.lines().count() <= 24, "{text}");
+    assert!(text.contains("and 30 more that wait"), "{text}");
 }

@@ -1,14 +1,20 @@
 //! The pod of an agent.
 
+use std::collections::BTreeMap;
+
 use cocoon_api::{
-    crd::provider::Backend,
+    crd::provider::{Amounts, Backend, PodResources, PodSettings},
     names::{AGENT_HEALTH_PORT, AGENT_PORT},
 };
 use cocoon_core::{
     agents::MODEL_VOLUME,
-    inventory::{Requirements, labels},
+    inventory::{
+        Requirements, labels,
+        quantity::{self, QuantityError},
+    },
 };
-use serde_json::{Map, Value, json};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use serde_json::{Value, json};
 
 use crate::{
     config::Config,
@@ -66,11 +72,38 @@ pub(super) fn spec(provider: &ValidProvider, model: &ValidModel, config: &Config
         tolerations,
         ..
     } = &provider.requirements;
+    let PodSettings {
+        labels: _,
+        annotations: _,
+        node_selector: own_nodes,
+        tolerations: own_tolerations,
+        priority_class_name,
+        runtime_class_name,
+        image_pull_secrets,
+        resources: _,
+    } = &model.pod;
+    let node_selector: BTreeMap<_, _> = node_selector.iter().chain(own_nodes).collect();
+    let tolerations: Vec<_> = tolerations.iter().chain(own_tolerations).collect();
     if !node_selector.is_empty() {
         spec["nodeSelector"] = json!(node_selector);
     }
     if !tolerations.is_empty() {
         spec["tolerations"] = json!(tolerations);
+    }
+    if let Some(class) = priority_class_name {
+        spec["priorityClassName"] = json!(class);
+    }
+    if let Some(class) = runtime_class_name {
+        spec["runtimeClassName"] = json!(class);
+    }
+    let pull_secrets = if image_pull_secrets.is_empty() {
+        &config.agent_image_pull_secrets
+    } else {
+        image_pull_secrets
+    };
+    if !pull_secrets.is_empty() {
+        let secrets: Vec<Value> = pull_secrets.iter().map(|name| json!({"name": name})).collect();
+        spec["imagePullSecrets"] = json!(secrets);
     }
     let terms = if model.gpus_per_replica > 0 {
         node_terms(&provider.requirements)
@@ -134,8 +167,8 @@ fn args(backend: Backend, model: &ValidModel, file: &str) -> Vec<String> {
         ("--backend", backend.to_owned()),
         ("--context-length", model.context_length.to_string()),
         ("--max-sequences", model.max_in_flight.to_string()),
-        ("--listen", format!("0.0.0.0:{AGENT_PORT}")),
-        ("--probe-listen", format!("0.0.0.0:{AGENT_HEALTH_PORT}")),
+        ("--listen", format!("[::]:{AGENT_PORT}")),
+        ("--probe-listen", format!("[::]:{AGENT_HEALTH_PORT}")),
         ("--tls-cert", format!("{TLS}/{}", secret::CERTIFICATE)),
         ("--tls-key", format!("{TLS}/{}", secret::KEY)),
         ("--client-ca", format!("{TLS}/{}", secret::BUNDLE)),
@@ -150,13 +183,42 @@ fn args(backend: Backend, model: &ValidModel, file: &str) -> Vec<String> {
 }
 
 fn resources(provider: &ValidProvider, model: &ValidModel) -> Value {
-    let mut resources = json!({"requests": {"cpu": CPU_REQUEST, "memory": MEMORY_REQUEST}});
+    let PodResources { requests, limits } = model.pod.resources.clone().unwrap_or_default();
+    let default = |amount: &str| Some(Quantity(amount.to_owned()));
+    let requests = Amounts {
+        cpu: requests
+            .cpu
+            .or_else(|| lower(default(CPU_REQUEST), limits.cpu.as_ref(), quantity::thousandths)),
+        memory: requests
+            .memory
+            .or_else(|| lower(default(MEMORY_REQUEST), limits.memory.as_ref(), quantity::parse)),
+        ephemeral_storage: requests.ephemeral_storage,
+    };
+    let mut limits = json!(limits);
     if model.gpus_per_replica > 0 {
-        let gpus = model.gpus_per_replica.to_string();
-        let limits = Map::from_iter([(provider.requirements.resource_name.clone(), Value::String(gpus))]);
-        resources["limits"] = Value::Object(limits);
+        limits[&provider.requirements.resource_name] = Value::String(model.gpus_per_replica.to_string());
+    }
+    let mut resources = json!({"requests": requests});
+    if limits.as_object().is_some_and(|limits| !limits.is_empty()) {
+        resources["limits"] = limits;
     }
     resources
+}
+
+/// A default request, and no more than the limit: Kubernetes refuses a container that asks for more than it may take.
+fn lower(
+    default: Option<Quantity>,
+    limit: Option<&Quantity>,
+    size: fn(&Quantity) -> Result<u64, QuantityError>,
+) -> Option<Quantity> {
+    let sizes = default
+        .as_ref()
+        .zip(limit)
+        .map(|(default, limit)| (size(default), size(limit)));
+    match sizes {
+        Some((Ok(wanted), Ok(most))) if most < wanted => limit.cloned(),
+        _ => default,
+    }
 }
 
 fn model_volume(source: &Source) -> Value {

@@ -202,3 +202,158 @@ fn an_agent_that_refuses_its_file_names_the_offers_own() {
         meaning("llama/m.gguf on PersistentVolumeClaim models")
     );
 }
+
+#[test]
+fn an_agents_pod_is_scheduled_and_labelled_as_its_model_says() {
+    let pod = json!({
+        "labels": {"team": "farm"}, "annotations": {"example.org/note": "x"}, "nodeSelector": {"card": "big"},
+        "tolerations": [{"key": "card", "operator": "Exists"}], "priorityClassName": "low", "runtimeClassName": "nvidia",
+        "imagePullSecrets": ["pull"],
+    });
+    let spec = json!({
+        "nodeSelector": {"a": "b"}, "tolerations": [{"key": "gpu", "operator": "Exists"}], "models": [{"pod": pod}],
+    });
+    let (_, plan) = planned(&spec, &seen(1));
+    let template = body(&plan, Kind::Deployment)["spec"]["template"].clone();
+    assert_is::<Deployment>(&body(&plan, Kind::Deployment));
+    let metadata = &template["metadata"];
+    assert_eq!(metadata["labels"]["team"], "farm");
+    assert_eq!(metadata["labels"]["app.kubernetes.io/component"], "gpu-agent");
+    assert_eq!(metadata["annotations"], json!({"example.org/note": "x"}));
+    let selector = &body(&plan, Kind::Deployment)["spec"]["selector"]["matchLabels"];
+    assert_eq!(selector.get("team"), None, "a selector never changes");
+    let spec = &template["spec"];
+    assert_eq!(spec["nodeSelector"], json!({"a": "b", "card": "big"}));
+    assert_eq!(spec["tolerations"].as_array().map(Vec::len), Some(2));
+    assert_eq!(spec["priorityClassName"], "low");
+    assert_eq!(spec["runtimeClassName"], "nvidia");
+    assert_eq!(spec["imagePullSecrets"], json!([{"name": "pull"}]));
+}
+
+#[test]
+fn an_agents_pod_asks_for_what_its_model_says_and_never_for_more_than_its_limit() {
+    let resources = |given: &Value| {
+        pod_spec(&json!({"models": [{"pod": {"resources": given}}]}))["containers"][0]["resources"].clone()
+    };
+    let gpu = json!({"nvidia.com/gpu": "1"});
+    assert_eq!(
+        resources(&json!({})),
+        json!({"requests": {"cpu": "500m", "memory": "512Mi"}, "limits": gpu})
+    );
+    assert_eq!(
+        resources(&json!({"requests": {"memory": "8Gi"}, "limits": {"cpu": "250m", "memory": "16Gi"}})),
+        json!({
+            "requests": {"cpu": "250m", "memory": "8Gi"},
+            "limits": {"cpu": "250m", "memory": "16Gi", "nvidia.com/gpu": "1"},
+        })
+    );
+    assert_eq!(
+        resources(&json!({"limits": {"memory": "256Mi", "ephemeral-storage": "1Gi"}}))["requests"],
+        json!({"cpu": "500m", "memory": "256Mi"})
+    );
+}
+
+/// What the pod security standard `restricted` asks of a pod, but for volumes: a host path is the farm's choice.
+#[test]
+fn an_agents_pod_satisfies_restricted_pod_security() {
+    let source = json!({"hostPath": null, "pvc": {"claimName": "models", "path": "m.gguf"}});
+    let pod = pod_spec(&json!({"models": [{"source": source, "pod": {"labels": {"a": "b"}}}]}));
+    assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
+    assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
+    for forbidden in [
+        "hostNetwork",
+        "hostPID",
+        "hostIPC",
+        "initContainers",
+        "ephemeralContainers",
+    ] {
+        assert_eq!(pod.get(forbidden), None, "{forbidden}");
+    }
+    for container in pod["containers"].as_array().unwrap() {
+        let context = &container["securityContext"];
+        assert_eq!(context["allowPrivilegeEscalation"], false);
+        assert_eq!(context["capabilities"], json!({"drop": ["ALL"]}));
+        for forbidden in ["privileged", "procMount", "runAsUser", "seLinuxOptions"] {
+            assert_eq!(context.get(forbidden), None, "{forbidden}");
+        }
+        assert!(
+            container["ports"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .all(|port| port.get("hostPort").is_none())
+        );
+    }
+    for volume in pod["volumes"].as_array().unwrap() {
+        let kinds: Vec<&String> = volume
+            .as_object()
+            .unwrap()
+            .keys()
+            .filter(|key| *key != "name")
+            .collect();
+        assert!(
+            kinds == ["persistentVolumeClaim"] || kinds == ["secret"],
+            "{kinds:?}"
+        );
+    }
+}
+
+#[test]
+fn agents_listen_on_both_families_of_addresses() {
+    let pod = pod_spec(&json!({}));
+    let args = pod["containers"][0]["args"].as_array().unwrap();
+    for pair in [["--listen", "[::]:8443"], ["--probe-listen", "[::]:8080"]] {
+        assert!(
+            args.windows(2).any(|window| window == pair),
+            "{pair:?} in {args:?}"
+        );
+    }
+    for probe in ["startupProbe", "readinessProbe", "livenessProbe"] {
+        let get = &pod["containers"][0][probe]["httpGet"];
+        assert_eq!(
+            get.get("host"),
+            None,
+            "the kubelet asks the pod's own address, of whichever family"
+        );
+    }
+}
+
+#[test]
+fn settings_of_pods_that_cannot_be_met_are_named_with_their_field() {
+    for (spec, field, words) in [
+        (
+            json!({"nodeSelector": {"a": "b"}, "models": [{"pod": {"nodeSelector": {"a": "c"}}}]}),
+            "spec.models[m].pod.nodeSelector",
+            "no node has both",
+        ),
+        (
+            json!({"models": [{"pod": {"resources": {"requests": {"memory": "2Gi"}, "limits": {"memory": "1Gi"}}}}]}),
+            "spec.models[m].pod.resources",
+            "memory must not exceed its limit",
+        ),
+        (
+            json!({"models": [{"pod": {"resources": {"limits": {"cpu": "two"}}}}]}),
+            "spec.models[m].pod.resources.limits",
+            "no Kubernetes quantity",
+        ),
+        (
+            json!({"models": [{"pod": {"labels": {"a b": "c"}}}]}),
+            "spec.models[m].pod.labels",
+            "no key of a label",
+        ),
+        (
+            json!({"models": [{"pod": {"labels": {"team": "a b"}}}]}),
+            "spec.models[m].pod.labels",
+            "no value of a label",
+        ),
+        (
+            json!({"models": [{"pod": {"annotations": {"/": "c"}}}]}),
+            "spec.models[m].pod.annotations",
+            "no key of an annotation",
+        ),
+    ] {
+        let error = validate::validate(&provider(&spec)).unwrap_err();
+        assert_eq!(error.field, field);
+        assert!(error.problem.contains(words), "{}", error.problem);
+    }
+}

@@ -1,0 +1,156 @@
+use std::path::Path;
+
+use clap::Parser;
+use cocoon_api::crd::CocoonProvider;
+
+use super::*;
+
+#[derive(Parser)]
+struct Line {
+    #[command(subcommand)]
+    command: Command,
+}
+
+fn arguments(line: &str) -> Arguments {
+    let Command::Add(arguments) = Line::parse_from(["model"].into_iter().chain(line.split(' '))).command;
+    arguments
+}
+
+/// The test model, as `cargo xtask model` fetches it.
+fn model() -> PathBuf {
+    let golden: Value =
+        serde_json::from_str(include_str!("../../../goldens/smollm2-135m-instruct-q4_1.json"))
+            .expect("the golden is JSON");
+    let digest = golden["file_sha256"]
+        .as_str()
+        .or(golden["fileSha256"].as_str())
+        .expect("a digest");
+    let cache = std::env::var_os("COCOON_CACHE").map_or_else(
+        || {
+            let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+            base.unwrap_or_else(|| {
+                PathBuf::from(std::env::var_os("HOME").expect("HOME is set")).join(".cache")
+            })
+            .join("cocoon")
+        },
+        PathBuf::from,
+    );
+    let path = cache.join("models").join(format!("{digest}.gguf"));
+    assert!(
+        path.is_file(),
+        "{} is missing: run `cargo xtask model`",
+        path.display()
+    );
+    path
+}
+
+#[test]
+fn a_file_becomes_an_offer_that_the_schema_takes() {
+    let path = model();
+    let file = path.display();
+    let arguments = arguments(&format!(
+        "add {file} --price 0.4 --name smollm2 --payout UQ1 --network testnet --host-path /var/models/m.gguf --backend cpu"
+    ));
+    let wanted = Wanted {
+        context: None,
+        sequences: 8,
+    };
+    let facts = Facts::read(&path, wanted).expect("a model");
+    assert_eq!(
+        path.file_stem().and_then(|stem| stem.to_str()),
+        Some(facts.sha256.as_str()),
+        "its name is its digest"
+    );
+    let object = arguments.object(&facts).expect("an object");
+    let offer: CocoonProvider = serde_json::from_value(object.clone()).expect("a CocoonProvider");
+    let model = &offer.spec.models[0];
+    assert_eq!((model.name.as_str(), model.context_length), ("smollm2", 4096));
+    assert_eq!(model.source.host_path.as_deref(), Some("/var/models/m.gguf"));
+    assert_eq!(model.gpus_per_replica, 0);
+    assert_eq!(
+        object["spec"]["models"][0]["price"]["completion"],
+        400_000_000_u64
+    );
+    assert_eq!(object["spec"]["models"][0]["price"]["prompt"], 100_000_000_u64);
+    assert_eq!(
+        object["spec"]["models"][0]["price"]["cachedPrompt"],
+        10_000_000_u64
+    );
+    let comment = facts.comment();
+    for words in [
+        "llama architecture with 30 layers",
+        "chat template",
+        "one card of 4, 6,",
+    ] {
+        assert!(comment.contains(words), "{words}: {comment}");
+    }
+    assert!(comment.lines().all(|line| line.starts_with('#')), "{comment}");
+}
+
+#[test]
+fn what_no_card_holds_is_said() {
+    let wanted = Wanted {
+        context: Some(8192),
+        sequences: 256,
+    };
+    let facts = Facts::read(&model(), wanted).expect("a model");
+    assert!(
+        facts.comment().contains("256 requests of 8192 tokens"),
+        "{}",
+        facts.comment()
+    );
+    assert!(facts.gpus() >= 1);
+}
+
+#[test]
+fn without_a_payout_it_is_an_entry_of_an_offer() {
+    let path = model();
+    let arguments = arguments(&format!("add {} --price .5 --claim models", path.display()));
+    let facts = Facts::read(
+        &path,
+        Wanted {
+            context: Some(64),
+            sequences: 1,
+        },
+    )
+    .expect("a model");
+    let object = arguments.object(&facts).expect("an entry");
+    assert_eq!(
+        object[0]["name"].as_str().map(str::len),
+        Some(63),
+        "what a name may have of a digest"
+    );
+    assert_eq!(object[0]["source"]["pvc"]["claimName"], "models");
+    assert_eq!(object[0]["gpusPerReplica"], 1);
+    assert_eq!(object[0]["contextLength"], 64);
+    let unnamed = Arguments {
+        name: Some("Not a name".to_owned()),
+        ..arguments
+    };
+    let error = unnamed.object(&facts).expect_err("no name").to_string();
+    assert!(error.contains("give --name"), "{error}");
+}
+
+#[test]
+fn a_file_that_no_agent_takes_is_refused_with_its_name() {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), "no model").expect("writes");
+    let wanted = Wanted {
+        context: None,
+        sequences: 1,
+    };
+    let error = format!("{:#}", Facts::read(file.path(), wanted).expect_err("refused"));
+    assert!(error.contains(&file.path().display().to_string()), "{error}");
+    assert!(Facts::read(Path::new("/nowhere/m.gguf"), wanted).is_err());
+}
+
+#[test]
+fn names_of_files_become_names_of_models() {
+    for (file, name) in [
+        ("Qwen2.5-7B_Q4_K_M.gguf", "qwen2.5-7b-q4-k-m"),
+        ("-a b-.gguf", "a-b"),
+        ("m", "m"),
+    ] {
+        assert_eq!(name_of(file), name);
+    }
+}

@@ -1,0 +1,69 @@
+//! Where a pod listens: every address of both families, where the kernel has both.
+
+use std::{
+    io::{self, ErrorKind},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+};
+
+use tokio::net::TcpListener;
+
+/// Listens on an address. `[::]` takes connections over IPv4 as well; where the kernel knows no IPv6, it is `0.0.0.0`.
+///
+/// # Errors
+/// What the kernel says of the address that was asked for.
+pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let refused = match TcpListener::bind(address).await {
+        Ok(listener) => return Ok(listener),
+        Err(refused) => refused,
+    };
+    match without_ipv6(address, refused.kind()) {
+        Some(address) => TcpListener::bind(address).await.map_err(|_| refused),
+        None => Err(refused),
+    }
+}
+
+/// The address to try instead; none where another family would not help.
+fn without_ipv6(address: SocketAddr, refusal: ErrorKind) -> Option<SocketAddr> {
+    let is_any = address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+    let is_ours = matches!(refusal, ErrorKind::AddrInUse | ErrorKind::PermissionDenied);
+    (is_any && !is_ours).then(|| SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port()))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_pod_listens_on_both_families() {
+        let listener = bind("[::]:0".parse().unwrap()).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        for loopback in [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)] {
+            let (connected, accepted) = tokio::join!(TcpStream::connect((loopback, port)), listener.accept());
+            connected.unwrap();
+            assert_eq!(accepted.unwrap().1.ip().to_canonical(), loopback);
+        }
+    }
+
+    #[test]
+    fn a_kernel_without_ipv6_listens_on_ipv4() {
+        let any: SocketAddr = "[::]:80".parse().unwrap();
+        // What Rust makes of EAFNOSUPPORT has no name.
+        let unsupported = io::Error::from_raw_os_error(97).kind();
+        for refusal in [unsupported, ErrorKind::AddrNotAvailable] {
+            assert_eq!(without_ipv6(any, refusal), Some("0.0.0.0:80".parse().unwrap()));
+        }
+        assert_eq!(without_ipv6(any, ErrorKind::AddrInUse), None);
+        for asked in ["[::1]:80", "0.0.0.0:80"] {
+            assert_eq!(without_ipv6(asked.parse().unwrap(), unsupported), None, "{asked}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_port_that_is_taken_is_refused() {
+        let first = bind("[::]:0".parse().unwrap()).await.unwrap();
+        let again = bind(first.local_addr().unwrap()).await.unwrap_err();
+        assert_eq!(again.kind(), ErrorKind::AddrInUse);
+    }
+}
