@@ -15,6 +15,7 @@
 //! handed over when its machine died was neither delivered nor billed, and runs again elsewhere.
 
 mod gpu_fault;
+mod last_word;
 mod start_fault;
 
 pub use gpu_fault::GpuFault;
@@ -315,14 +316,6 @@ pub const GPU_EXIT_STATUS: i32 = 69;
 /// Exit status of an agent that cannot start for another reason that has a code: `EX_CONFIG` of `sysexits.h`. The last line that
 /// it logs is `error: CODE: …`, where `CODE` is a [`StartFault`].
 pub const START_EXIT_STATUS: i32 = 78;
-
-/// The word with which an agent's last words begin, `error: WORD: …`: the last line counts, and lines of its log may stand before
-/// it.
-fn last_word(words: &str) -> Option<&str> {
-    let line = words.lines().rev().find(|line| !line.trim().is_empty())?;
-    let (word, _) = line.trim().strip_prefix("error: ")?.split_once(':')?;
-    Some(word)
-}
 
 /// Body of an error.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

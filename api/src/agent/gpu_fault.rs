@@ -1,6 +1,6 @@
 //! Why an agent cannot use its GPUs, in a word.
 
-use super::last_word;
+use super::last_word::last_word;
 
 /// Why an agent cannot use its GPUs: a closed list, so that whoever tells it further tells nothing else.
 ///

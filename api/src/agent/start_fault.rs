@@ -1,6 +1,6 @@
 //! Why an agent cannot start for another reason than its GPUs, in a word.
 
-use super::last_word;
+use super::last_word::last_word;
 
 /// Why an agent cannot start for another reason than its GPUs: a closed list, so that whoever tells it further tells nothing
 /// else that the agent says. The word stands where that of a [`GpuFault`](super::GpuFault) does. The words do not change.
