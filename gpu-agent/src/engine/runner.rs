@@ -32,6 +32,7 @@ pub(super) struct Submission {
 pub(super) struct Recipient {
     pub(super) events: UnboundedSender<Event>,
     /// Lives as long as the request is its backend's: the backend's requests are counted by it.
+    #[expect(dead_code, reason = "it is held, and never read")]
     pub(super) counted: Arc<()>,
 }
 
