@@ -101,7 +101,7 @@ fn a_card_that_is_lost_hands_its_requests_back_and_the_other_goes_on() {
         });
 }
 
-fn request() -> GenerationRequest {
+pub(crate) fn request() -> GenerationRequest {
     GenerationRequest {
         prompt: vec![1, 2, 3],
         max_tokens: 20,
@@ -111,7 +111,7 @@ fn request() -> GenerationRequest {
     }
 }
 
-async fn last(events: &mut tokio::sync::mpsc::UnboundedReceiver<Event>) -> Event {
+pub(crate) async fn last(events: &mut tokio::sync::mpsc::UnboundedReceiver<Event>) -> Event {
     let mut last = None;
     while let Some(event) = events.recv().await {
         last = Some(event);
