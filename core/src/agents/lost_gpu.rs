@@ -1,5 +1,5 @@
-//! An agent whose GPU is lost. The kubelet starts its container again in the same pod, and a pod keeps the GPUs that it was
-//! given: only another pod can get a healthy one.
+//! An agent whose GPU is lost. The kubelet starts its container again in the same pod, and a pod keeps the GPUs that it
+//! was given: only another pod can get a healthy one.
 
 use cocoon_api::agent::GpuFault;
 use k8s_openapi::{
@@ -9,12 +9,13 @@ use k8s_openapi::{
 
 use super::{AgentPod, AgentState};
 
-/// How old a pod must be to be replaced. A pod may be given the lost GPU again where the device plugin does not notice that it
-/// is lost: then there is a new pod this often, which costs the API server less than the starts in between, and leaves time to
-/// drain the node.
+/// How old a pod must be to be replaced. A pod may be given the lost GPU again where the device plugin does not notice
+/// that it is lost: then there is a new pod this often, which costs the API server less than the starts in between, and
+/// leaves time to drain the node.
 const LEAST_AGE: SignedDuration = SignedDuration::from_mins(2);
 
-/// The agent in this pod, if another pod is to take its place: its GPU was lost, it was started again, and did not find the GPU.
+/// The agent in this pod, if another pod is to take its place: its GPU was lost, it was started again, and did not find
+/// the GPU.
 pub fn to_be_replaced(pod: &Pod, now: Timestamp) -> Option<AgentPod> {
     let agent = AgentPod::from_pod(pod, now)?;
     let AgentState::GpuUnusable(GpuFault::DeviceLost | GpuFault::DeviceEccError) = agent.state else {

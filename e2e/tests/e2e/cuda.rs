@@ -295,8 +295,8 @@ fn a_gpu_pulled_in_the_middle_of_a_job_leaves_and_the_rest_is_done_elsewhere_and
         );
         assert_all_paid(&farm, &[(&job, LONG_PROMPTS.len())]).await?;
 
-        // The kubelet starts it again, on the same GPU, once its probe has failed for a minute; sooner where it has not done so
-        // yet. Then another pod takes its place, on a healthy GPU.
+        // The kubelet starts it again, on the same GPU, once its probe has failed for a minute; sooner where it has not
+        // done so yet. Then another pod takes its place, on a healthy GPU.
         if let Ok(process) = Process::of(agent, "gpu-agent") {
             process.kill()?;
         }

@@ -1,7 +1,7 @@
 //! The operations of a forward pass, as a machine offers them.
 //!
-//! They are coarse enough to be fused: what stands between two of them is all that must be in memory. A batch begins with
-//! [`Ops::stage`], which copies it into buffers of fixed size and place; nothing after it takes anything from the
+//! They are coarse enough to be fused: what stands between two of them is all that must be in memory. A batch begins
+//! with [`Ops::stage`], which copies it into buffers of fixed size and place; nothing after it takes anything from the
 //! host until [`Ops::finish`] reads the result, so that a recorded graph can hold the whole step.
 //!
 //! Shapes: an activation tensor is `[rows, width]`, row-major, one row a token; a matrix maps `columns` inputs to
@@ -192,8 +192,9 @@ pub trait Ops: Send {
     fn reserve_bytes(&self, limits: &Limits, width: usize) -> u64;
     /// Bytes that [`Ops::hop`] takes on each of the two machines.
     fn hop_bytes(&self, rows: usize, width: usize) -> u64;
-    /// Seconds that a product with so many rows takes, for a block of 32 weights of one of its rows: by measurement, and good for
-    /// comparing numbers of rows. `None` where machines that are used together do not work at the same time.
+    /// Seconds that a product with so many rows takes, for a block of 32 weights of one of its rows: by measurement,
+    /// and good for comparing numbers of rows. `None` where machines that are used together do not work at the same
+    /// time.
     fn product_seconds(&self, rows: usize) -> Option<f64> {
         let _ = rows;
         None
@@ -269,8 +270,8 @@ pub trait Ops: Send {
     /// # Errors
     /// The device failed.
     fn embed(&mut self, table: &Self::Matrix, scale: f32, out: &mut Self::Tensor) -> Result<(), DeviceError>;
-    /// Takes over what another device computed for the batch, at a boundary between two ranges of layers. The other device may
-    /// go on with the next batch at once.
+    /// Takes over what another device computed for the batch, at a boundary between two ranges of layers. The other
+    /// device may go on with the next batch at once.
     ///
     /// # Errors
     /// A device failed.
@@ -351,8 +352,8 @@ pub trait Ops: Send {
     /// The device failed.
     fn sample(&mut self, logits: &Self::Tensor) -> Result<(), DeviceError>;
 
-    /// Ends a step: waits for it, and reads what was chosen, for all of its batches in order. Rows of errors count over all of
-    /// them.
+    /// Ends a step: waits for it, and reads what was chosen, for all of its batches in order. Rows of errors count over
+    /// all of them.
     ///
     /// # Errors
     /// The device failed, or some rows have no finite result.

@@ -18,8 +18,8 @@ use crate::faults::{last, request};
 use crate::machine::machine;
 use crate::{model, tiny, token};
 
-/// New tokens of each sequence, batch after batch: one row, whole microbatches, odd ones, a sequence that microbatches cut, and
-/// then one token of each of many sequences.
+/// New tokens of each sequence, batch after batch: one row, whole microbatches, odd ones, a sequence that microbatches
+/// cut, and then one token of each of many sequences.
 const BATCHES: [&[usize]; 6] = [&[1], &[16], &[3, 1, 29], &[95], &[1; 17], &[2, 1, 64]];
 /// Sequences at once.
 const SEQUENCES: usize = 17;
@@ -54,8 +54,8 @@ fn pipeline(file: &ModelFile) -> Decoder<CudaOps> {
     loaded.reserve(budget()).expect("memory for a cache")
 }
 
-/// The batch that appends these numbers of random tokens to the first sequences, whose lengths it counts on. The last row of
-/// each sequence is wanted.
+/// The batch that appends these numbers of random tokens to the first sequences, whose lengths it counts on. The last
+/// row of each sequence is wanted.
 fn next_batch(
     backend: &dyn Backend,
     added: &[usize],
@@ -170,7 +170,8 @@ fn a_card_begins_the_next_microbatch_before_anybody_waits_for_the_one_before() {
                 .collect();
             let microbatches = launches.iter().filter(|(_, embeds)| *embeds).count();
             assert!(microbatches > 1, "{launches:?}");
-            // The first card begins a microbatch behind the second one's beginning of the one before, microbatch by microbatch.
+            // The first card begins a microbatch behind the second one's beginning of the one before, microbatch by
+            // microbatch.
             let mut turns: Vec<i64> = launches.iter().map(|(device, _)| *device).collect();
             turns.dedup();
             assert_eq!(turns, [0, 1].repeat(microbatches));

@@ -96,8 +96,8 @@ impl Entry {
     }
 }
 
-/// Applies the children in their order, then removes agents whose GPU is lost and what is not offered any more. What the API server refuses keeps nothing else
-/// from being applied; the first of it is answered, in its words.
+/// Applies the children in their order, then removes agents whose GPU is lost and what is not offered any more. What
+/// the API server refuses keeps nothing else from being applied; the first of it is answered, in its words.
 pub(super) async fn apply(
     valid: &ValidProvider,
     plan: &Plan,
@@ -153,8 +153,8 @@ pub(super) async fn apply(
     Ok(refused.unwrap_or_else(|| ChildrenApplied::Applied.condition("what is made for it is there")))
 }
 
-/// Deletes the pod of an agent whose GPU is lost: its Deployment makes another, which the scheduler places. What the agent had
-/// delivered is stored, and what it had not runs elsewhere already.
+/// Deletes the pod of an agent whose GPU is lost: its Deployment makes another, which the scheduler places. What the
+/// agent had delivered is stored, and what it had not runs elsewhere already.
 async fn replace(client: &Client, valid: &ValidProvider, agent: &Lost) -> Result<()> {
     let Lost { pod, uid, fault: _ } = agent;
     let namespace = &valid.namespace;

@@ -5,8 +5,8 @@ use std::ops::Range;
 use super::Batch;
 
 impl Batch {
-    /// Makes `piece` the batch of these rows alone, which may begin and end within a sequence; returns which of the outputs are
-    /// among them. Computed one after the other, the pieces of a batch leave what it leaves.
+    /// Makes `piece` the batch of these rows alone, which may begin and end within a sequence; returns which of the
+    /// outputs are among them. Computed one after the other, the pieces of a batch leave what it leaves.
     ///
     /// The batch was checked.
     ///

@@ -4,12 +4,13 @@
 //! computing ─ copy ▶ leaving ═ copies out ▶ page-locked ═ copies in ▶ arriving ─ copy ▶ computing
 //! ```
 //!
-//! Copies over the link (═) have streams of their own, so that both cards compute meanwhile: the one that sends, other rows
-//! than those that leave; the one that receives, rows that came before. Nobody waits on the host: events order the streams.
+//! Copies over the link (═) have streams of their own, so that both cards compute meanwhile: the one that sends, other
+//! rows than those that leave; the one that receives, rows that came before. Nobody waits on the host: events order the
+//! streams.
 //!
-//! Cards of one machine might reach each other's memory without the host. Consumer and mining cards do not, and where an
-//! IOMMU stands between, some of those that claim to have delivered wrong bytes; two copies through the host are right on every
-//! machine, and a hop is a few KB for each token.
+//! Some cards reach each other's memory without the host. Consumer and mining cards do not, and behind an IOMMU such
+//! copies may corrupt memory unnoticed ("CUDA C++ Programming Guide", "IOMMU on Linux"). Two copies through the host are
+//! right on every machine, and a hop is a few KB for each token.
 #![expect(
     unsafe_code,
     reason = "copies over a link go on after their calls have returned"
@@ -27,8 +28,8 @@ use crate::backend::error::{AllocationError, DeviceError};
 
 /// Pieces that are on the way at once: one that leaves and one that arrives.
 const SLOTS: usize = 2;
-/// Rows of a piece: half a megabyte at a width of 2,048 floats, beside which the start of a copy costs nothing even on the
-/// fastest link.
+/// Rows of a piece: half a megabyte at a width of 2,048 floats, beside which the start of a copy costs nothing even on
+/// the fastest link.
 const PIECE_ROWS: usize = 64;
 
 /// Memory, streams and events of the way.
@@ -116,8 +117,8 @@ impl Hop {
         })
     }
 
-    /// Starts the way of rows that lie in a buffer of one card to the same place of a buffer of the other, behind the work that
-    /// was given to both.
+    /// Starts the way of rows that lie in a buffer of one card to the same place of a buffer of the other, behind the
+    /// work that was given to both.
     ///
     /// # Errors
     /// A card failed.
@@ -150,10 +151,10 @@ impl Hop {
         let slot = &mut self.slots[self.next];
         self.next = (self.next + 1) % SLOTS;
         let (before, behind) = (sender.stream(), receiver.stream());
-        // Each wait is for what used the same memory before; an event that was never recorded is no wait.
-        // SAFETY: `pass` has checked both ends, and pieces are no larger than a slot. The slot's memory lives until both
-        // streams of this way are done, which its end waits for; the other buffers are freed in the order of the streams that
-        // these copies are in. Events keep every part as it is until its copy is done.
+        // Each wait is for what used the same memory before; an event that was never recorded is no wait. SAFETY:
+        // `pass` has checked both ends, and pieces are no larger than a slot. The slot's memory lives until both
+        // streams of this way are done, which its end waits for; the other buffers are freed in the order of the
+        // streams that these copies are in. Events keep every part as it is until its copy is done.
         unsafe {
             before.wait(&slot.out)?;
             move_within(before, from, start, &slot.leaving, 0, bytes)?;

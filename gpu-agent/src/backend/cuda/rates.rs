@@ -105,8 +105,8 @@ impl Units {
         }
     }
 
-    /// As [`Units::seconds`], or what it takes to read that block once, where that is more: with few rows the memory sets the
-    /// pace.
+    /// As [`Units::seconds`], or what it takes to read that block once, where that is more: with few rows the memory
+    /// sets the pace.
     pub fn read_seconds(&self, rows: usize) -> f64 {
         let read = if self.rates.memory > 0.0 {
             BLOCK_BYTES / self.rates.memory

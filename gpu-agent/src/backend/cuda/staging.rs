@@ -14,10 +14,11 @@ pub(super) use results::Results;
 
 /// Words to whose multiples parts are aligned: specifications hold 64-bit numbers.
 const ALIGNMENT: usize = 4;
-/// The most page-locked memory that the batches of a step are copied from, on each card: the tables of 500 sequences with 8,000
-/// tokens each take a quarter of it. When it is full, the host waits for the card.
+/// The most page-locked memory that the batches of a step are copied from, on each card: the tables of 500 sequences
+/// with 8,000 tokens each take a quarter of it. When it is full, the host waits for the card.
 const MOST_OUTGOING_BYTES: usize = 4 << 20;
-/// The microbatches of a step have a sequence twice where they cut it, so that they take less than twice what one batch does.
+/// The microbatches of a step have a sequence twice where they cut it, so that they take less than twice what one batch
+/// does.
 const CUT: usize = 2;
 
 /// The staged batch: where each part lies on the card, and what launches need to know of it.
@@ -191,7 +192,8 @@ impl Staged {
         self.sent = 0;
     }
 
-    /// Brings tiles of query heads for `attend_rows` to the card, unless they are there: `group` heads share a key head, and
+    /// Brings tiles of query heads for `attend_rows` to the card, unless they are there: `group` heads share a key
+    /// head, and
     /// `all` sequences have tiles, or those with more than one new token. Returns how many tiles there are; `None` where there
     /// is no room for them.
     pub(super) fn bring_tiles(
@@ -277,8 +279,8 @@ impl Staged {
     }
 }
 
-/// Starts the copy of bytes to the beginning of a buffer, by way of page-locked memory of which `sent` bytes are in use. Where
-/// there is no room left, the card is waited for.
+/// Starts the copy of bytes to the beginning of a buffer, by way of page-locked memory of which `sent` bytes are in
+/// use. Where there is no room left, the card is waited for.
 fn send(
     through: &mut Pinned,
     sent: &mut usize,

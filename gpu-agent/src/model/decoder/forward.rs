@@ -101,8 +101,8 @@ fn split_last<O: Ops>(stages: &mut [Stage<O>]) -> (&mut Stage<O>, &mut [Stage<O>
 }
 
 impl<O: Ops> Decoder<O> {
-    /// Computes a batch up to its logits, or up to the tokens that are chosen by specifications: in microbatches, so that the
-    /// devices work at once.
+    /// Computes a batch up to its logits, or up to the tokens that are chosen by specifications: in microbatches, so
+    /// that the devices work at once.
     fn forward(&mut self, batch: &Batch, specs: Option<&[SampleSpec<'_>]>) -> Result<(), DeviceError> {
         let Self {
             spec,
@@ -132,7 +132,8 @@ fn rows_of_each<O: Ops>(stages: &[Stage<O>], rows: usize) -> usize {
     microbatch::rows_of_each(rows, &machines)
 }
 
-/// Begins a batch on one device after the other. Devices that wait for nobody go on with it while the next batch is begun.
+/// Begins a batch on one device after the other. Devices that wait for nobody go on with it while the next batch is
+/// begun.
 fn compute<O: Ops>(
     spec: &DecoderSpec,
     stages: &mut [Stage<O>],

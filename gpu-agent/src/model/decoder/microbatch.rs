@@ -1,17 +1,18 @@
 //! Into how many microbatches a batch is cut where several machines have a range of layers each.
 //!
-//! With one batch at a time, one machine computes and the others wait. Cut into microbatches, the first machine goes on with the
-//! next while the second has the one before. Smaller ones fill the machines sooner, but each reads all weights again, and
-//! below some number of rows that is what takes the time: so the number follows from what the machines were measured to do.
+//! With one batch at a time, one machine computes and the others wait. Cut into microbatches, the first machine goes on
+//! with the next while the second has the one before. Smaller ones fill the machines sooner, but each reads all weights
+//! again, and below some number of rows that is what takes the time: so the number follows from what the machines were
+//! measured to do.
 
 /// Rows of the smallest microbatch: as many as share one read of the weights in a product without tensor cores.
 const LEAST_ROWS: usize = 8;
-/// Microbatches for each machine. With so many the machines stand still for a fifth of the time at most; each further one
-/// gains less than its launches cost a host of two cores.
+/// Microbatches for each machine. With so many the machines stand still for a fifth of the time at most; each further
+/// one gains less than its launches cost a host of two cores.
 const MOST_EACH: usize = 4;
 
-/// Rows of each microbatch but the last one: all of them where cutting does not pay. `machines` has what each takes for a
-/// product with some number of rows, and the layers that it has.
+/// Rows of each microbatch but the last one: all of them where cutting does not pay. `machines` has what each takes for
+/// a product with some number of rows, and the layers that it has.
 pub(super) fn rows_of_each(rows: usize, machines: &[(impl Fn(usize) -> Option<f64>, usize)]) -> usize {
     let most = MOST_EACH * machines.len();
     let sizes = std::iter::successors(Some(LEAST_ROWS), |size| Some(size * 2));
@@ -25,8 +26,8 @@ pub(super) fn rows_of_each(rows: usize, machines: &[(impl Fn(usize) -> Option<f6
         .map_or(rows, |(size, _)| size)
 }
 
-/// Seconds for a batch in microbatches of `size` rows: the first one through all machines, and then the others through the
-/// slowest, which the rest keep up with.
+/// Seconds for a batch in microbatches of `size` rows: the first one through all machines, and then the others through
+/// the slowest, which the rest keep up with.
 #[expect(clippy::cast_precision_loss, reason = "rows and layers are few")]
 fn seconds(rows: usize, size: usize, machines: &[(impl Fn(usize) -> Option<f64>, usize)]) -> Option<f64> {
     let each = machines

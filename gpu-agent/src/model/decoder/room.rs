@@ -32,7 +32,8 @@ pub(super) struct Room<O: Ops> {
     pub(super) cache: O::Cache,
 }
 
-/// What a device needs beside its weights, and whether it is the first and the last one; `limits.blocks` is not asked for.
+/// What a device needs beside its weights, and whether it is the first and the last one; `limits.blocks` is not asked
+/// for.
 pub(super) fn need<O: Ops>(
     segment: &Segment<O>,
     spec: &DecoderSpec,

@@ -63,13 +63,14 @@ pub struct Driver {
 pub struct Memory {
     /// MiB, as the labels have it.
     pub mib: u64,
-    /// A file with other MiB, for containers that are given GPUs while it is there: the node's labels stay as they are, as they do
-    /// on a node where something else holds a card's memory.
+    /// A file with other MiB, for containers that are given GPUs while it is there: the node's labels stay as they are,
+    /// as they do on a node where something else holds a card's memory.
     pub instead: Option<PathBuf>,
 }
 
 impl Memory {
-    /// MiB of each GPU of a container that is given its GPUs at this moment. A file that makes no sense changes nothing.
+    /// MiB of each GPU of a container that is given its GPUs at this moment. A file that makes no sense changes
+    /// nothing.
     fn now(&self) -> u64 {
         let text = self
             .instead
@@ -84,8 +85,8 @@ impl Memory {
 }
 
 impl Driver {
-    /// Offers the driver `library`, whose processes share the folder `state`, for GPUs as `model` says; `memory` is a file as
-    /// [`Memory::instead`] has it.
+    /// Offers the driver `library`, whose processes share the folder `state`, for GPUs as `model` says; `memory` is a
+    /// file as [`Memory::instead`] has it.
     pub fn new(library: &Path, state: &Path, model: &Model, memory: Option<PathBuf>) -> Result<Self, Error> {
         let library = library
             .canonicalize()

@@ -19,8 +19,8 @@ impl Device {
         Pinned::new(&self.context, bytes, vec![Arc::clone(&self.stream)])
     }
 
-    /// Starts a copy of page-locked memory to the card, behind all work that was given to it before. The part stays as it
-    /// is until the work was waited for.
+    /// Starts a copy of page-locked memory to the card, behind all work that was given to it before. The part stays as
+    /// it is until the work was waited for.
     ///
     /// # Errors
     /// The device failed.
@@ -33,13 +33,13 @@ impl Device {
     ) -> Result<(), DeviceError> {
         let what = "a copy to the card";
         within(what, to, offset, part.len())?;
-        // SAFETY: the copy was checked to lie in the buffer, which is freed in the order of this stream, and page-locked
-        // memory of this card waits for the stream before it is freed.
+        // SAFETY: the copy was checked to lie in the buffer, which is freed in the order of this stream, and
+        // page-locked memory of this card waits for the stream before it is freed.
         unsafe { upload(&self.stream, from, part, to, offset) }.map_err(|error| device_error(what, error))
     }
 
-    /// Starts a copy from the card to page-locked memory, behind all work that was given to it before. The part is there once
-    /// the work was waited for.
+    /// Starts a copy from the card to page-locked memory, behind all work that was given to it before. The part is
+    /// there once the work was waited for.
     ///
     /// # Errors
     /// The device failed.

@@ -1,5 +1,5 @@
-//! Sequences in a paged cache, with queries for their last positions: what attention is checked with, on a card at hand and on
-//! a machine of PTX.
+//! Sequences in a paged cache, with queries for their last positions: what attention is checked with, on a card at hand
+//! and on a machine of PTX.
 
 use half::f16;
 

@@ -42,8 +42,8 @@ impl Results {
         })
     }
 
-    /// Starts the copies of what a batch leaves: a flag for each row, and what was chosen for its outputs, where it was chosen
-    /// on this card.
+    /// Starts the copies of what a batch leaves: a flag for each row, and what was chosen for its outputs, where it was
+    /// chosen on this card.
     pub(super) fn collect(
         &mut self,
         device: &Device,
