@@ -75,3 +75,25 @@ impl Drop for Pulled {
         let _ = fs::remove_file(&self.failures);
     }
 }
+
+/// Another size of the GPUs' memory, for containers that start as long as this lives.
+#[derive(Debug)]
+pub struct Memory(PathBuf);
+
+impl Memory {
+    /// Gives every GPU so many MiB.
+    pub fn of_every_gpu(stack: &Stack, mib: u64) -> Result<Self> {
+        let file = stack.description.gpu_memory.clone().context(
+            "the GPUs of this cluster have the memory that they have: run this test on the testbed, with `./x test e2e`",
+        )?;
+        fs::write(&file, mib.to_string()).with_context(|| format!("could not write {}", file.display()))?;
+        Ok(Self(file))
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        // Where it cannot be removed, the next test with a GPU says that its memory is small.
+        let _ = fs::remove_file(&self.0);
+    }
+}

@@ -47,6 +47,9 @@ pub struct Description {
     pub gpus: u32,
     /// Folder in which a file of a node's name holds the indices of its failed GPUs, where the GPUs are the testbed's.
     pub gpu_failures: Option<PathBuf>,
+    /// File with the MiB of a GPU's memory that containers are given while it is there, where the GPUs are the
+    /// testbed's.
+    pub gpu_memory: Option<PathBuf>,
 }
 
 /// The running stack.

@@ -116,7 +116,8 @@ fn shapes() -> Shapes {
     Shapes {
         width: 64,
         hidden: 64,
-        vocabulary: 40,
+        // More than a thread of the sampler's block has in one round of its unrolled loop.
+        vocabulary: 5_000,
         matrices: vec![MatrixShape {
             kind: TensorType::Q8_0,
             columns: 64,
@@ -148,6 +149,8 @@ fn kernels_that_are_wrong_on_a_card_are_named_and_no_others() {
         for (module, from, to, kernel) in [
             (product.as_str(), "add.rn.f32", "sub.rn.f32", "product_"),
             (modules::ROWS, "sqrt.rn.f32", "abs.f32", "norm_"),
+            // The mass of some tokens is half of what it is: right tokens with wrong log-probabilities.
+            (modules::SAMPLING, "0f53800000", "0f53000000", "sample"),
         ] {
             let checks = checks_with(module, from, to);
             let wrong: Vec<&Check> = checks.iter().filter(|check| check.difference.is_some()).collect();

@@ -10,6 +10,7 @@
 //! - inferencejobs, paymentchannels, settlements: get, list, watch — demand, earnings, what is owed at deletion;
 //! - nodes: get, list, watch, always in the whole cluster — which GPUs exist;
 //! - pods: get, list, watch, always in the whole cluster — which GPUs are taken, by whomever, and where agents stand;
+//!   delete — an agent whose GPU is lost, so that another pod gets a healthy one;
 //! - deployments (apps): get, list, watch, create, patch, delete — agents;
 //! - poddisruptionbudgets (policy): get, create, patch, delete — one agent of a model is moved at a time;
 //! - networkpolicies (networking.k8s.io): get, create, patch — only the operator reaches agents, and agents reach nobody;

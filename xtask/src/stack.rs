@@ -128,6 +128,8 @@ struct Parts {
     gpus: usize,
     /// Folder with a file for each node that holds the indices of its failed GPUs, where the GPUs are the testbed's.
     gpu_failures: Option<PathBuf>,
+    /// File that sets another size of the GPUs' memory, where the GPUs are the testbed's.
+    gpu_memory: Option<PathBuf>,
 }
 
 /// Starts what is missing and answers the path of the description.
@@ -285,6 +287,7 @@ fn describe(parts: &Parts) -> Result<PathBuf> {
         "agentImage": parts.agent_image,
         "gpus": parts.gpus,
         "gpuFailures": parts.gpu_failures,
+        "gpuMemory": parts.gpu_memory,
     });
     let path = parts.state.join(DESCRIPTION);
     write_json(&path, &description)?;

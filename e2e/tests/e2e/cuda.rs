@@ -12,11 +12,14 @@ use e2e::{
     answers::Answers,
     container::Process,
     farm::{CHANNEL, Farm, MODEL, Offer, PROVIDER},
-    gpu::{Pulled, RESOURCE},
+    gpu::{Memory, Pulled},
     wait::{self, SOFTWARE_GPU_LIMIT},
 };
 use k8s_openapi::api::core::v1::Pod;
-use kube::{ResourceExt as _, api::PostParams};
+use kube::{
+    ResourceExt as _,
+    api::{LogParams, PostParams},
+};
 use serde_json::{Value, json};
 
 use super::{on_stack, receipts::assert_all_paid};
@@ -28,6 +31,8 @@ const SHORT_PROMPTS: [&str; 2] = ["Water boils at", "Once upon a time"];
 /// takes to show it.
 const LONG_PROMPTS: [&str; 6] = ["One", "Two", "Three", "Four", "Five", "Six"];
 const LONG_TOKENS: u32 = 16;
+/// MiB of a GPU that holds half of the layers, with their keys and values and working memory; all of them take 150.
+const HALF_THE_MODEL_MIB: u64 = 128;
 
 fn on_cuda(farm: &Farm<'_>) -> Offer {
     Offer {
@@ -167,6 +172,45 @@ fn ended(pod: &Pod) -> Option<(i32, String)> {
 }
 
 #[test]
+fn a_model_that_only_two_gpus_hold_together_serves_a_paid_job_with_the_answers_of_the_cpu() -> Result<()> {
+    on_stack("cuda-pipeline", |stack, namespace| async move {
+        let farm = Farm::start(&stack, &namespace, &Offer::kept(&stack)).await?;
+        farm.open_channel("1", "0.9").await?;
+        submit(&farm, "on-cpu", &SHORT_PROMPTS, SHORT_TOKENS, 2).await?;
+        let on_cpu = farm.wait_for("on-cpu", "Settled").await?;
+
+        let _small = Memory::of_every_gpu(&stack, HALF_THE_MODEL_MIB)?;
+        let offer = Offer {
+            gpus_per_replica: 2,
+            min_replicas: 1,
+            ..on_cuda(&farm)
+        };
+        let spec = &farm.provider(&offer)["spec"];
+        farm.patch::<CocoonProvider>(PROVIDER, &json!({"spec": spec}))
+            .await?;
+        let agents = agents_on_cuda(&farm, 1).await?;
+        submit(&farm, "on-two", &SHORT_PROMPTS, SHORT_TOKENS, 2).await?;
+        let on_two = farm
+            .wait_for_within(SOFTWARE_GPU_LIMIT, "on-two", "Settled")
+            .await?;
+
+        let said = farm
+            .api::<Pod>()
+            .logs(&agents[0].name_any(), &LogParams::default())
+            .await
+            .context("could not read the agent's log")?;
+        for words in ["GPU 0 (", "GPU 1 (", "\"spread\":\"Layers\""] {
+            ensure!(said.contains(words), "the layers lie on both GPUs: {said}");
+        }
+        Answers::of(&farm, &on_two)
+            .await?
+            .ensure_equal(&Answers::of(&farm, &on_cpu).await?)?;
+        let requests = SHORT_PROMPTS.len();
+        assert_all_paid(&farm, &[(&on_cpu, requests), (&on_two, requests)]).await
+    })
+}
+
+#[test]
 fn no_gpu_is_given_twice() -> Result<()> {
     on_stack("cuda-once", |stack, namespace| async move {
         let farm = Farm::start(&stack, &namespace, &Offer::of(&stack)).await?;
@@ -251,18 +295,19 @@ fn a_gpu_pulled_in_the_middle_of_a_job_leaves_and_the_rest_is_done_elsewhere_and
         );
         assert_all_paid(&farm, &[(&job, LONG_PROMPTS.len())]).await?;
 
-        // The kubelet starts it again once its probe has failed for a minute; sooner where it has not done so yet.
+        // The kubelet starts it again, on the same GPU, once its probe has failed for a minute; sooner where it has not
+        // done so yet. Then another pod takes its place, on a healthy GPU.
         if let Ok(process) = Process::of(agent, "gpu-agent") {
             process.kill()?;
         }
-        let is_lost = |provider: &CocoonProvider| {
-            let conditions = provider.status.as_ref().map(|status| &status.conditions);
-            conditions
-                .and_then(|conditions| conditions::find(conditions, AgentsAvailable::TYPE))
-                .is_some_and(|available| available.reason == GpuFault::DeviceLost.word())
-        };
-        let what = format!("the provider says that an agent's {RESOURCE} is lost");
-        wait::object(&farm.api::<CocoonProvider>(), PROVIDER, &what, is_lost).await?;
+        let what = "another agent serves in the place of the one that lost its GPU";
+        wait::within(SOFTWARE_GPU_LIMIT, what, || async {
+            let serving = agents_on_cuda(&farm, 2).await?;
+            let is_lost = |agent: &Pod| agent.uid().as_ref() == Some(&first.pod_uid);
+            Ok((!serving.iter().any(is_lost)).then_some(()))
+        })
+        .await?;
+        assert_all_paid(&farm, &[(&job, LONG_PROMPTS.len())]).await?;
         pulled.put_back(&stack).await
     })
 }

@@ -1,5 +1,7 @@
 //! New tokens of some sequences, laid end to end in flat arrays.
 
+mod cut;
+
 use super::{error::BatchError, limits::Limits, sample::SampleSpec};
 
 /// New tokens of some sequences, laid end to end.

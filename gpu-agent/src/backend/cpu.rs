@@ -173,6 +173,7 @@ impl Ops for CpuOps {
     type Vector = Vec<f32>;
     type Tensor = Tensor;
     type Cache = Cache;
+    type Hop = ();
 
     fn describe(&self) -> String {
         format!("{:?}, {} threads", self.isa, self.pool.threads())
@@ -263,7 +264,21 @@ impl Ops for CpuOps {
         Ok(())
     }
 
-    fn receive(&mut self, _from: &Self, x: &Tensor, out: &mut Tensor) -> Result<(), DeviceError> {
+    fn hop_bytes(&self, _rows: usize, _width: usize) -> u64 {
+        0
+    }
+
+    fn hop(_from: &mut Self, _to: &mut Self, _rows: usize, _width: usize) -> Result<(), AllocationError> {
+        Ok(())
+    }
+
+    fn receive(
+        &mut self,
+        _from: &Self,
+        x: &Tensor,
+        _hop: &mut (),
+        out: &mut Tensor,
+    ) -> Result<(), DeviceError> {
         out.resize(x.rows).copy_from_slice(x.values());
         Ok(())
     }

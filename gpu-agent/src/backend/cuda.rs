@@ -1,7 +1,8 @@
 //! NVIDIA GPUs: the operations of a forward pass on a card, by our own kernels through the driver alone.
 //!
 //! ```text
-//! error ◀ layout ◀ launch, modules, sample ◀ rates ◀ device ◀ ring, recording, forecast, probe, selftest ◀ memory ◀ staging ◀ ops
+//! error ◀ layout ◀ launch, modules, sample ◀ rates, pinned ◀ device ◀ ring, hop, recording, forecast, probe,
+//! selftest ◀ memory ◀ staging ◀ ops
 //! ```
 //!
 //! The kernels are in `gpu-agent/kernels`, compiled ahead to PTX; see the README there. `launch` and `layout` are pure: the
@@ -10,10 +11,12 @@
 pub mod device;
 pub mod error;
 pub mod forecast;
+pub mod hop;
 pub mod launch;
 pub mod layout;
 pub mod modules;
 pub mod ops;
+mod pinned;
 pub mod probe;
 pub mod rates;
 mod recording;

@@ -1,7 +1,7 @@
 //! The operations of a forward pass, as a machine offers them.
 //!
-//! They are coarse enough to be fused: what stands between two of them is all that must be in memory. A step begins with
-//! [`Ops::stage`], which copies the batch into buffers of fixed size and place; nothing after it takes anything from the
+//! They are coarse enough to be fused: what stands between two of them is all that must be in memory. A batch begins
+//! with [`Ops::stage`], which copies it into buffers of fixed size and place; nothing after it takes anything from the
 //! host until [`Ops::finish`] reads the result, so that a recorded graph can hold the whole step.
 //!
 //! Shapes: an activation tensor is `[rows, width]`, row-major, one row a token; a matrix maps `columns` inputs to
@@ -173,6 +173,8 @@ pub trait Ops: Send {
     type Tensor: Send;
     /// Paged keys and values of a device's layers.
     type Cache: Send;
+    /// The way of activations from one machine's layers to the next one's.
+    type Hop: Send;
 
     /// What computes, for people.
     fn describe(&self) -> String;
@@ -188,6 +190,15 @@ pub trait Ops: Send {
     fn cache_bytes(&self, shape: CacheShape) -> u64;
     /// Bytes that [`Ops::reserve`] takes; `limits.blocks` is not asked for.
     fn reserve_bytes(&self, limits: &Limits, width: usize) -> u64;
+    /// Bytes that [`Ops::hop`] takes on each of the two machines.
+    fn hop_bytes(&self, rows: usize, width: usize) -> u64;
+    /// Seconds that a product with so many rows takes, for a block of 32 weights of one of its rows: by measurement,
+    /// and good for comparing numbers of rows. `None` where machines that are used together do not work at the same
+    /// time.
+    fn product_seconds(&self, rows: usize) -> Option<f64> {
+        let _ = rows;
+        None
+    }
 
     /// Brings a matrix into the layout of each of these machines, at least one. It is read once.
     ///
@@ -221,8 +232,17 @@ pub trait Ops: Send {
     /// The machine has no memory for it.
     fn reserve(&mut self, limits: &Limits, width: usize) -> Result<(), AllocationError>;
 
-    /// Begins a step: copies the batch, which was checked, into the staged buffers. `specs` are those of the batch's
-    /// outputs, or none where their logits are read.
+    /// A way for up to `rows` rows of activations at a time from one machine to another.
+    ///
+    /// # Errors
+    /// A machine has no memory for it.
+    fn hop(from: &mut Self, to: &mut Self, rows: usize, width: usize) -> Result<Self::Hop, AllocationError>
+    where
+        Self: Sized;
+
+    /// Begins a batch: copies it, after it was checked, into the staged buffers. `specs` are those of the batch's
+    /// outputs, or none where their logits are read. A step has one batch, or microbatches one after the other where
+    /// [`Ops::product_seconds`] says anything; nobody waits for what was begun before.
     ///
     /// # Errors
     /// The device failed.
@@ -250,11 +270,18 @@ pub trait Ops: Send {
     /// # Errors
     /// The device failed.
     fn embed(&mut self, table: &Self::Matrix, scale: f32, out: &mut Self::Tensor) -> Result<(), DeviceError>;
-    /// Takes over what another device computed, at a boundary between two ranges of layers.
+    /// Takes over what another device computed for the batch, at a boundary between two ranges of layers. The other
+    /// device may go on with the next batch at once.
     ///
     /// # Errors
     /// A device failed.
-    fn receive(&mut self, from: &Self, x: &Self::Tensor, out: &mut Self::Tensor) -> Result<(), DeviceError>;
+    fn receive(
+        &mut self,
+        from: &Self,
+        x: &Self::Tensor,
+        hop: &mut Self::Hop,
+        out: &mut Self::Tensor,
+    ) -> Result<(), DeviceError>;
     /// Products that share the normalised input.
     ///
     /// # Errors
@@ -325,12 +352,13 @@ pub trait Ops: Send {
     /// The device failed.
     fn sample(&mut self, logits: &Self::Tensor) -> Result<(), DeviceError>;
 
-    /// Ends a step: waits for it, and reads what was chosen.
+    /// Ends a step: waits for it, and reads what was chosen, for all of its batches in order. Rows of errors count over
+    /// all of them.
     ///
     /// # Errors
     /// The device failed, or some rows have no finite result.
     fn finish(&mut self) -> Result<&Sampled, ForwardError>;
-    /// Ends a step whose logits are wanted: waits for it, and reads them.
+    /// Ends a step of one batch whose logits are wanted: waits for it, and reads them.
     ///
     /// # Errors
     /// As [`Ops::finish`].

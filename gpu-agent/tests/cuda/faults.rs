@@ -101,7 +101,7 @@ fn a_card_that_is_lost_hands_its_requests_back_and_the_other_goes_on() {
         });
 }
 
-fn request() -> GenerationRequest {
+pub(crate) fn request() -> GenerationRequest {
     GenerationRequest {
         prompt: vec![1, 2, 3],
         max_tokens: 20,
@@ -111,7 +111,7 @@ fn request() -> GenerationRequest {
     }
 }
 
-async fn last(events: &mut tokio::sync::mpsc::UnboundedReceiver<Event>) -> Event {
+pub(crate) async fn last(events: &mut tokio::sync::mpsc::UnboundedReceiver<Event>) -> Event {
     let mut last = None;
     while let Some(event) = events.recv().await {
         last = Some(event);
@@ -156,14 +156,21 @@ fn an_agent_that_is_to_serve_on_a_card_says_why_it_cannot_and_exits_with_a_statu
 
 #[test]
 fn a_card_that_is_not_visible_is_named() {
-    for visible in ["", "0"] {
+    // None, the one that there is, one beyond it, and no number.
+    for visible in ["", "0", "7", "first"] {
         machine!("a_card_that_is_not_visible_is_named")
             .set("CUDA_VISIBLE_DEVICES", visible)
             .run(|| {
-                // The first number that the variable does not name.
-                let ordinal = std::env::var("CUDA_VISIBLE_DEVICES").map_or(0, |visible| visible.len());
-                let error = CudaOps::open(ordinal).err().expect("no such card");
+                let visible = std::env::var("CUDA_VISIBLE_DEVICES").expect("it is set");
+                let first_hidden = usize::from(visible == "0");
+                let error = CudaOps::open(first_hidden).err().expect("no such card");
                 assert!(matches!(error, OpenError::NoDevice { .. }), "{error}");
+                let named = if visible.is_empty() {
+                    "CUDA_VISIBLE_DEVICES is empty"
+                } else {
+                    &*visible
+                };
+                assert!(error.to_string().contains(named), "{error}");
             });
     }
 }

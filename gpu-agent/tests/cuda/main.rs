@@ -6,6 +6,7 @@ mod loading;
 #[path = "../support/machine.rs"]
 mod machine;
 mod parity;
+mod pipeline;
 mod recording;
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,7 +1,9 @@
 //! Rotation, the paged cache, and attention over it.
 
-use gpu_agent::backend::arithmetic::{self, Attention, rms_norm, rotate_pair};
-use gpu_agent::backend::cuda::launch::{Activations, CHUNK, QUERY_TILE, Shape, attend_chunk_kernel};
+use gpu_agent::backend::arithmetic::{self, rms_norm, rotate_pair};
+use gpu_agent::backend::cuda::launch::{Activations, CHUNK, Shape, attend_chunk_kernel};
+use gpu_agent::backend::cuda::selftest::scene::{self, BLOCK, UNWRITTEN, place};
+use gpu_agent::backend::ops::Attention;
 use half::f16;
 use testbed_ptx::{Fault, Module};
 
@@ -11,7 +13,6 @@ use crate::product::{assert_groups, download, int, reserve};
 use crate::random::Random;
 
 pub const MODULE: &str = "attention.sm_61";
-const BLOCK: usize = 16;
 const EPSILON: f32 = 1e-6;
 
 /// Sequences with keys and values in a paged cache, and queries for their last positions.
@@ -27,11 +28,15 @@ pub struct Scene {
 
 /// A scene on a card.
 pub struct Staged {
-    queries: Vec<f32>,
-    /// `[sequence][position][kv_heads * size]`, as the cache keeps them.
-    keys: Vec<Vec<Vec<f32>>>,
-    values: Vec<Vec<Vec<f32>>>,
+    scene: scene::Scene,
     on_card: OnCard,
+}
+
+impl Staged {
+    /// What the twin says, `[rows, heads * size]`.
+    pub fn expected(&self) -> Vec<f32> {
+        self.scene.expected()
+    }
 }
 
 struct OnCard {
@@ -57,104 +62,40 @@ impl Scene {
         1.0 / f32::from(u16::try_from(self.size).expect("small")).sqrt()
     }
 
-    /// Fills the cache in blocks whose order is not that of the positions, and leaves every place that no token has
-    /// unwritten, so that a kernel that reads one is stopped.
-    pub fn stage(&self, card: &Card) -> Staged {
-        let mut random = Random::new(20);
-        let blocks: usize = self
-            .sequences
-            .iter()
-            .map(|(length, _)| length.div_ceil(BLOCK))
-            .sum();
-        let width = self.kv_heads * self.size;
-        let bytes = blocks * BLOCK * width * 2;
-        let (key_cache, value_cache) = (card.reserve::<u8>(bytes), card.reserve::<u8>(bytes));
-        let (mut tables, mut offsets, mut starts, mut positions) = (vec![], vec![0u32], vec![0u32], vec![]);
-        let (mut keys, mut values) = (Vec::new(), Vec::new());
-        let mut next = blocks;
-        for (length, new) in &self.sequences {
-            let first = tables.len();
-            for _ in 0..length.div_ceil(BLOCK) {
-                next -= 1;
-                tables.push(u32::try_from(next).expect("small"));
-            }
-            let table = tables[first..].to_vec();
-            let mut store = |cache: u64, is_value: bool| -> Vec<Vec<f32>> {
-                (0..*length)
-                    .map(|position| {
-                        let halves: Vec<f16> = (0..width).map(|_| f16::from_f32(random.float())).collect();
-                        for (at, half) in halves.iter().enumerate() {
-                            let block = table[position / BLOCK] as usize * self.kv_heads + at / self.size;
-                            let place = self.place(position % BLOCK, at % self.size, is_value);
-                            let address = cache + ((block * BLOCK * self.size + place) * 2) as u64;
-                            card.write(address, &half.to_le_bytes());
-                        }
-                        halves.iter().map(|half| half.to_f32()).collect()
-                    })
-                    .collect()
-            };
-            keys.push(store(key_cache, false));
-            values.push(store(value_cache, true));
-            offsets.push(u32::try_from(tables.len()).expect("small"));
-            positions.extend((length - new..*length).map(|position| u32::try_from(position).expect("small")));
-            starts.push(u32::try_from(positions.len()).expect("small"));
+    fn attention(&self) -> Attention {
+        Attention {
+            heads: self.heads,
+            kv_heads: self.kv_heads,
+            head_size: self.size,
+            scale: self.scale(),
+            window: (self.window > 0).then_some(self.window),
+            soft_cap: (self.cap > 0.0).then_some(self.cap),
         }
-        let queries = random.floats(self.rows() * self.heads * self.size);
+    }
+
+    /// Leaves every place of the cache that no token has unwritten, so that a kernel that reads one is stopped.
+    pub fn stage(&self, card: &Card) -> Staged {
+        let scene = scene::Scene::new(self.attention(), self.sequences.clone());
+        let [keys, values] = scene.caches.each_ref().map(|cache| {
+            let on_card = card.reserve::<u16>(cache.len());
+            let written = cache.iter().enumerate().filter(|(_, half)| **half != UNWRITTEN);
+            for (index, half) in written {
+                card.write(on_card + 2 * index as u64, &half.to_le_bytes());
+            }
+            on_card
+        });
         Staged {
             on_card: OnCard {
-                queries: card.upload(&queries),
-                keys: key_cache,
-                values: value_cache,
-                positions: card.upload(&positions),
-                tables: card.upload(&tables),
-                offsets: card.upload(&offsets),
-                starts: card.upload(&starts),
+                queries: card.upload(&scene.queries),
+                keys,
+                values,
+                positions: card.upload(&scene.positions),
+                tables: card.upload(&scene.tables),
+                offsets: card.upload(&scene.offsets),
+                starts: card.upload(&scene.starts),
             },
-            queries,
-            keys,
-            values,
+            scene,
         }
-    }
-
-    /// Where an element of one head lies in a block.
-    fn place(&self, place: usize, element: usize, is_value: bool) -> usize {
-        if is_value {
-            place * self.size + element
-        } else {
-            (element / 8 * BLOCK + place) * 8 + element % 8
-        }
-    }
-
-    /// What the twin says, `[rows, heads * size]`.
-    pub fn expected(&self, staged: &Staged) -> Vec<f32> {
-        let attention = Attention {
-            scale: self.scale(),
-            soft_cap: (self.cap > 0.0).then_some(self.cap),
-        };
-        let mut all = vec![0.0; self.rows() * self.heads * self.size];
-        let mut outs = all.chunks_mut(self.size).zip(staged.queries.chunks(self.size));
-        for (sequence, (length, new)) in self.sequences.iter().enumerate() {
-            for position in length - new..*length {
-                let from = if self.window > 0 {
-                    (position + 1).saturating_sub(self.window)
-                } else {
-                    0
-                };
-                for head in 0..self.heads {
-                    let at = head / self.group() * self.size..(head / self.group() + 1) * self.size;
-                    let (out, query) = outs.next().expect("a query for each row and head");
-                    arithmetic::attend(
-                        query,
-                        |t| &staged.keys[sequence][t][at.clone()],
-                        |t| &staged.values[sequence][t][at.clone()],
-                        from..position + 1,
-                        attention,
-                        out,
-                    );
-                }
-            }
-        }
-        all
     }
 
     /// By chunks that are combined, one query row a sequence.
@@ -248,12 +189,7 @@ impl Scene {
             offsets,
             starts,
         } = staged.on_card;
-        let mut tiles: Vec<u32> = Vec::new();
-        for (sequence, (_, new)) in self.sequences.iter().enumerate() {
-            for first in (0..new * self.group()).step_by(QUERY_TILE) {
-                tiles.extend([sequence, first].map(|number| u32::try_from(number).expect("small")));
-            }
-        }
+        let tiles = staged.scene.tiles();
         let out = card.reserve::<f32>(self.rows() * self.heads * self.size);
         let arguments = arguments![
             queries,
@@ -286,7 +222,7 @@ fn decode(scene: &Scene) {
         .decode(&card, &module, &staged)
         .unwrap_or_else(|fault| panic!("{fault}"));
     let what = format!("{} of {} heads of {}", scene.kv_heads, scene.heads, scene.size);
-    assert_bits(&got, &scene.expected(&staged), &what);
+    assert_bits(&got, &staged.expected(), &what);
 }
 
 fn prefill(scene: &Scene) {
@@ -297,7 +233,7 @@ fn prefill(scene: &Scene) {
         .prefill(&card, &module, &staged)
         .unwrap_or_else(|fault| panic!("{fault}"));
     let what = format!("{} of {} heads of {}", scene.kv_heads, scene.heads, scene.size);
-    assert_bits(&got, &scene.expected(&staged), &what);
+    assert_bits(&got, &staged.expected(), &what);
 }
 
 /// One token, the ends of blocks and of chunks, and several chunks.
@@ -431,7 +367,7 @@ pub fn rotate(of: &Rotated, ptx: &str) {
     (values[at - kv_heads * size], values[at]) = (65_519.0, -65_520.0);
     let faults = card.upload(&[0u32; 4]);
     let on_card = card.upload(&queries);
-    let cache = [0, 1].map(|_| card.upload(&vec![0x7e00u16; 3 * BLOCK * kv_heads * size]));
+    let cache = [0, 1].map(|_| card.upload(&vec![UNWRITTEN; 3 * BLOCK * kv_heads * size]));
     let [query_norm, key_norm] = norms
         .each_ref()
         .map(|norm| if of.norm { card.upload(norm) } else { 0 });
@@ -468,22 +404,14 @@ pub fn rotate(of: &Rotated, ptx: &str) {
         &queries,
         &format!("queries of {size}"),
     );
-    let scene = Scene {
-        heads,
-        kv_heads,
-        size,
-        sequences: vec![],
-        window: 0,
-        cap: 0.0,
-    };
     for (cache, tensor, is_value) in [(cache[0], &keys, false), (cache[1], &values, true)] {
         let got = card.download::<u16>(cache, 3 * BLOCK * kv_heads * size);
-        let mut expected = vec![0x7e00u16; got.len()];
+        let mut expected = vec![UNWRITTEN; got.len()];
         for (at, value) in tensor.iter().enumerate() {
             let (row, head, element) = (at / size / kv_heads, at / size % kv_heads, at % size);
             let slot = slots[row] as usize;
             let block = (slot / BLOCK * kv_heads + head) * BLOCK * size;
-            expected[block + scene.place(slot % BLOCK, element, is_value)] = f16::from_f32(*value).to_bits();
+            expected[block + place(size, slot % BLOCK, element, is_value)] = f16::from_f32(*value).to_bits();
         }
         assert!(got == expected, "cache of heads of {size}, values: {is_value}");
     }

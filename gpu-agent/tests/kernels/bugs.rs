@@ -61,7 +61,7 @@ fn decode(plant: impl Fn(&str) -> String) -> Caught {
     let module = card.module(&plant(&ptx(attention::MODULE)));
     let staged = scene.stage(&card);
     let got = scene.decode(&card, &module, &staged);
-    Caught::of(got.map(|got| (got, scene.expected(&staged))))
+    Caught::of(got.map(|got| (got, staged.expected())))
 }
 
 fn norm(plant: impl Fn(&str) -> String) -> Caught {

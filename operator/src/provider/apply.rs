@@ -15,7 +15,9 @@ use cocoon_api::{
 use k8s_openapi::{
     NamespaceResourceScope,
     api::{
-        apps::v1::Deployment, core::v1::Secret, networking::v1::NetworkPolicy,
+        apps::v1::Deployment,
+        core::v1::{Pod, Secret},
+        networking::v1::NetworkPolicy,
         policy::v1::PodDisruptionBudget,
     },
     apimachinery::pkg::apis::meta::v1::OwnerReference,
@@ -23,16 +25,17 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Client, Resource, ResourceExt as _,
-    api::{DeleteParams, Patch, PatchParams},
+    api::{DeleteParams, Patch, PatchParams, Preconditions},
 };
 use serde::de::DeserializeOwned;
+use tracing::warn;
 
 use super::{
     Providers, RESYNC,
     children::{Child, Kind},
     naming,
     observe::Seen,
-    plan::Plan,
+    plan::{Lost, Plan},
     validate::ValidProvider,
 };
 use crate::error::{Error, KubeContext as _, Result, chain};
@@ -93,8 +96,8 @@ impl Entry {
     }
 }
 
-/// Applies the children in their order, then removes what is not offered any more. What the API server refuses keeps nothing else
-/// from being applied; the first of it is answered, in its words.
+/// Applies the children in their order, then removes agents whose GPU is lost and what is not offered any more. What
+/// the API server refuses keeps nothing else from being applied; the first of it is answered, in its words.
 pub(super) async fn apply(
     valid: &ValidProvider,
     plan: &Plan,
@@ -106,6 +109,7 @@ pub(super) async fn apply(
         inventory: _,
         placement: _,
         children,
+        lost,
         surplus,
     } = plan;
     for child in children {
@@ -134,6 +138,9 @@ pub(super) async fn apply(
             },
         );
     }
+    for agent in lost {
+        replace(&providers.ctx.client, valid, agent).await?;
+    }
     for name in surplus {
         delete_agents(&providers.ctx.client, &valid.namespace, name).await?;
         providers
@@ -144,6 +151,35 @@ pub(super) async fn apply(
             .remove(&(valid.namespace.clone(), Kind::PodDisruptionBudget, name.clone()));
     }
     Ok(refused.unwrap_or_else(|| ChildrenApplied::Applied.condition("what is made for it is there")))
+}
+
+/// Deletes the pod of an agent whose GPU is lost: its Deployment makes another, which the scheduler places. What the
+/// agent had delivered is stored, and what it had not runs elsewhere already.
+async fn replace(client: &Client, valid: &ValidProvider, agent: &Lost) -> Result<()> {
+    let Lost { pod, uid, fault: _ } = agent;
+    let namespace = &valid.namespace;
+    let params = DeleteParams {
+        preconditions: Some(Preconditions {
+            uid: Some(uid.clone()),
+            resource_version: None,
+        }),
+        ..DeleteParams::default()
+    };
+    match Api::<Pod>::namespaced(client.clone(), namespace)
+        .delete(pod, &params)
+        .await
+    {
+        Ok(_) => {
+            warn!(
+                pod,
+                namespace, "the agent's GPU is lost; another pod takes its place"
+            );
+            Ok(())
+        }
+        // It is gone, or another pod has its name.
+        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
+        Err(error) => Err(error).attempt("delete", format!("Pod {pod}.{namespace}")),
+    }
 }
 
 /// What a person must see to; any other error is tried again.

@@ -7,7 +7,7 @@ use cocoon_api::{
     names,
 };
 use cocoon_core::{
-    agents::{AgentPod, AgentState},
+    agents::{self, AgentPod, AgentState},
     placement::demand::{self, Demand},
 };
 use k8s_openapi::{
@@ -33,7 +33,9 @@ pub(super) struct Seen {
     pub(super) pods: Vec<Arc<Pod>>,
     /// The provider's agents, ordered by name.
     pub(super) agents: Vec<AgentPod>,
-    /// Of these, how many have a node, by model.
+    /// Of these, those whose GPU is lost, and in whose place another pod may get a healthy one.
+    pub(super) lost: Vec<AgentPod>,
+    /// Of the agents, how many have a node, by model.
     pub(super) placed: BTreeMap<String, u32>,
     /// Deployments of the namespace that this operator made.
     pub(super) deployments: Vec<Arc<Deployment>>,
@@ -52,11 +54,11 @@ pub(super) async fn observe(provider: &CocoonProvider, providers: &Providers) ->
     ctx.tls.refresh(now).await?;
     let pods = watches.pods.state();
     let own = own_pods(&pods, &name, &namespace);
-    let mut agents: Vec<AgentPod> = own
+    let mut found: Vec<AgentPod> = own
         .iter()
         .filter_map(|pod| AgentPod::from_pod(pod, now))
         .collect();
-    agents.sort();
+    found.sort();
     let full_name = FullName::of(provider);
     let jobs: Vec<Arc<InferenceJob>> = watches.jobs.state();
     let tls = if applied.is_secret_due(provider, now) {
@@ -67,12 +69,16 @@ pub(super) async fn observe(provider: &CocoonProvider, providers: &Providers) ->
     Ok(Seen {
         now,
         nodes: watches.nodes.state(),
+        lost: own
+            .iter()
+            .filter_map(|pod| agents::to_be_replaced(pod, now))
+            .collect(),
         placed: placed(&own, now),
         demand: demand::demand(jobs.iter().map(AsRef::as_ref), &full_name),
         deployments: watches.deployments.in_namespace(&namespace),
         tls,
-        speeds: speeds.measure(ctx, &full_name, &agents).await,
-        agents,
+        speeds: speeds.measure(ctx, &full_name, &found).await,
+        agents: found,
         pods,
     })
 }

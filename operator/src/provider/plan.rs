@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use cocoon_api::names;
+use cocoon_api::{agent::GpuFault, names};
 use cocoon_core::{
+    agents::AgentState,
     inventory::Inventory,
     placement::{self, Model, Placement, Problem},
 };
@@ -24,8 +25,18 @@ pub(super) struct Plan {
     pub(super) placement: placement::Plan,
     /// In the order in which they are applied: what agents need comes before them.
     pub(super) children: Vec<Child>,
+    /// Agents that go, so that other pods take their places.
+    pub(super) lost: Vec<Lost>,
     /// Names of Deployments, and of their disruption budgets, whose model is not offered any more.
     pub(super) surplus: Vec<String>,
+}
+
+/// An agent whose GPU is lost.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Lost {
+    pub(super) pod: String,
+    pub(super) uid: String,
+    pub(super) fault: GpuFault,
 }
 
 pub(super) fn plan(valid: &ValidProvider, seen: &Seen, config: &Config) -> Plan {
@@ -79,8 +90,21 @@ pub(super) fn plan(valid: &ValidProvider, seen: &Seen, config: &Config) -> Plan 
         inventory,
         placement,
         children,
+        lost: lost(seen),
         surplus,
     }
+}
+
+fn lost(seen: &Seen) -> Vec<Lost> {
+    let lost = seen.lost.iter().filter_map(|agent| match agent.state {
+        AgentState::GpuUnusable(fault) => Some(Lost {
+            pod: agent.name.clone(),
+            uid: agent.uid.clone(),
+            fault,
+        }),
+        _ => None,
+    });
+    lost.collect()
 }
 
 fn own_deployments(valid: &ValidProvider, seen: &Seen) -> Vec<Arc<Deployment>> {

@@ -22,7 +22,7 @@ use super::{
     Providers, RESYNC,
     observe::Seen,
     payments,
-    plan::Plan,
+    plan::{Lost, Plan},
     validate::{ADDRESS_FIELD, Invalid, ValidProvider},
 };
 use crate::{error::Result, events, settlement::Payments, status};
@@ -39,6 +39,7 @@ pub(super) async fn write(
 ) -> Result<()> {
     let payments = payments::look(provider, providers).await?;
     announce(provider, &children, providers).await;
+    announce_lost(provider, plan, providers).await;
     let mut status = derive(provider, valid, plan, seen, &payments, children);
     status.held_secret = held;
     let labels = [valid.namespace.as_str(), valid.name.as_str()];
@@ -49,6 +50,15 @@ pub(super) async fn write(
         .with_label_values(&labels)
         .set(status.gpus.free.into());
     show(provider, &status, providers).await
+}
+
+/// An Event for each agent whose GPU is lost and in whose place another pod is made: its own words go with its pod.
+async fn announce_lost(provider: &CocoonProvider, plan: &Plan, providers: &Providers) {
+    for Lost { pod, fault, .. } in &plan.lost {
+        let note = format!("agent {pod} is replaced: {}", fault.words());
+        let (reason, ctx) = (fault.word(), &providers.ctx);
+        events::publish(ctx, provider, EventType::Warning, reason, "Replace", note).await;
+    }
 }
 
 /// An Event where what is made for the provider is refused, once for each time that it begins or changes.
@@ -140,6 +150,7 @@ pub(super) fn derive(
         inventory,
         placement,
         children: _,
+        lost: _,
         surplus: _,
     } = plan;
     let agents: Vec<Agents<'_>> = valid

@@ -102,6 +102,7 @@ fn seen(waiting: u32) -> Seen {
         nodes: vec![Arc::new(node(2))],
         pods: Vec::new(),
         agents: Vec::new(),
+        lost: Vec::new(),
         placed: BTreeMap::new(),
         deployments: Vec::new(),
         demand: [("m".to_owned(), Demand { running: 0, waiting })].into(),

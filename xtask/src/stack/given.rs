@@ -54,6 +54,7 @@ pub(super) fn up(kubeconfig: &Path, options: &Up) -> Result<Parts> {
         plugin: binaries.join("kubectl-cocoon"),
         gpus: count_gpus(&kubeconfig)?,
         gpu_failures: options.gpu_failures.clone(),
+        gpu_memory: None,
         kubeconfig,
     })
 }

@@ -17,6 +17,8 @@ const GPUS: u16 = 2;
 const DRIVER: &str = "driver";
 /// Folder of the state folder with a file of each node's name that holds the indices of its failed GPUs.
 const FAILURES: &str = "failures";
+/// File with another size of the GPUs' memory, in MiB, for containers that start while it is there.
+const MEMORY: &str = "gpu-memory";
 
 /// What `testbed-cluster status --json` says, as far as it is needed here.
 #[derive(Deserialize)]
@@ -116,6 +118,7 @@ pub(super) fn up(options: &Up) -> Result<Parts> {
         plugin: binaries.join("kubectl-cocoon"),
         gpus,
         gpu_failures: Some(status.state.join(FAILURES)),
+        gpu_memory: Some(status.state.join(MEMORY)),
         state: status.state,
     })
 }
@@ -146,6 +149,7 @@ fn start_device_plugin(
     command.args(["--node", &node.name, "--gpus", &gpus.to_string()]);
     command.arg("--failures").arg(failures.join(&node.name));
     command.arg("--driver").arg(driver);
+    command.arg("--driver-memory").arg(status.state.join(MEMORY));
     command
         .arg("--driver-state")
         .arg(status.state.join(DRIVER).join(&node.name));

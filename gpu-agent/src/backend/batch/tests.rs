@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 
 const LIMITS: Limits = Limits {
@@ -101,5 +103,38 @@ proptest::proptest! {
         (batch.tokens, batch.positions, batch.slots, batch.starts) = (tokens, positions, slots, starts);
         (batch.lengths, batch.blocks, batch.tables, batch.outputs) = (lengths, blocks, tables, outputs);
         let _ = batch.check(&LIMITS);
+    }
+}
+
+proptest! {
+    #[test]
+    fn pieces_of_a_batch_are_batches_and_hold_what_it_holds(
+        sequences in prop::collection::vec((0_usize..40, 1_usize..20), 1..6),
+        rows in 1_usize..24,
+        wanted in prop::collection::vec(any::<bool>(), 120),
+    ) {
+        let limits = Limits { rows: 120, outputs: 120, context: 64, blocks: 24, ..LIMITS };
+        let mut batch = Batch::new(16);
+        for (sequence, (cached, count)) in (0..).zip(&sequences) {
+            let tokens: Vec<u32> = (0..*count).map(|token| number(token % 10)).collect();
+            batch.push(&tokens, *cached, &[0, 1, 2, 3].map(|block| 4 * sequence + block));
+        }
+        (0..batch.rows()).filter(|row| wanted[*row]).for_each(|row| batch.want(row));
+        prop_assert_eq!(batch.check(&limits), Ok(()));
+        let (mut piece, mut outputs) = (Batch::new(16), 0);
+        let mut together = [const { Vec::new() }; 4];
+        for first in (0..batch.rows()).step_by(rows) {
+            let wanted = batch.cut(first..batch.rows().min(first + rows), &mut piece);
+            prop_assert_eq!(piece.check(&limits), Ok(()));
+            prop_assert_eq!((wanted.start, wanted.len()), (outputs, piece.outputs.len()));
+            outputs = wanted.end;
+            let moved = piece.outputs.iter().map(|row| number(first) + row).collect();
+            let parts = [piece.tokens.clone(), piece.positions.clone(), piece.slots.clone(), moved];
+            for (all, part) in together.iter_mut().zip(parts) {
+                all.extend(part);
+            }
+        }
+        let Batch { tokens, positions, slots, outputs, .. } = batch;
+        prop_assert_eq!(together, [tokens, positions, slots, outputs]);
     }
 }

@@ -6,6 +6,7 @@
 
 mod identity;
 mod timing;
+pub(super) mod transfer;
 
 use std::collections::HashMap;
 use std::sync::Arc;

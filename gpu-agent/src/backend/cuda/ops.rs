@@ -11,6 +11,7 @@ pub use memory::{Cache, Matrix, Tensor, Vector};
 
 use super::device::{Buffer, Device};
 use super::error::OpenError;
+use super::hop::Hop;
 use super::launch::{Shape, Target, arguments, int};
 use super::layout::Layout;
 use super::modules::{self, Dot};
@@ -18,7 +19,6 @@ use super::probe;
 use super::rates::Units;
 use super::recording::Recordings;
 use super::ring::{self, Ring};
-use super::sample::Sample;
 use super::selftest::{self, Check, Depth, Shapes};
 use super::staging::Staged;
 use crate::backend::Logits;
@@ -160,29 +160,35 @@ impl CudaOps {
         Ok((device, &reserved.staged, &reserved.scratch))
     }
 
-    fn read_samples(&mut self) -> Result<Vec<u32>, DeviceError> {
-        let (device, staged, scratch) = self.parts()?;
-        let outputs = staged.batch().outputs.clone();
-        let mut bytes = vec![0; outputs.len() * Sample::WORDS * 4];
-        device.download(&scratch.samples, 0, &mut bytes)?;
-        let words: Vec<u32> = bytes
-            .as_chunks()
-            .0
-            .iter()
-            .copied()
-            .map(u32::from_le_bytes)
-            .collect();
+    /// Waits for the step, and reads which of its rows are no finite numbers and what was chosen.
+    fn read_results(&mut self) -> Result<Vec<u32>, DeviceError> {
+        self.reserved()?;
+        let Self {
+            device,
+            reserved: Some(Reserved { staged, scratch, .. }),
+            sampled,
+            ..
+        } = self
+        else {
+            return Ok(Vec::new());
+        };
+        let waited = staged
+            .collect(device, &scratch.samples)
+            .and_then(|()| device.synchronize());
         let mut bad = Vec::new();
-        self.sampled.clear();
-        for (words, row) in words.as_chunks().0.iter().zip(outputs) {
-            let sample = Sample::of(*words);
-            if sample.bad {
-                bad.push(row);
+        sampled.clear();
+        if waited.is_ok() {
+            bad = staged.results.faulty();
+            for (sample, row) in staged.results.samples() {
+                if sample.bad {
+                    bad.push(row);
+                }
+                sampled.ids.push(sample.token);
+                sampled.logprobs.push(sample.log_probability());
             }
-            self.sampled.ids.push(sample.token);
-            self.sampled.logprobs.push(sample.log_probability());
         }
-        Ok(bad)
+        staged.end();
+        waited.map(|()| bad)
     }
 }
 
@@ -197,6 +203,7 @@ impl Ops for CudaOps {
     type Vector = Vector;
     type Tensor = Tensor;
     type Cache = Cache;
+    type Hop = Hop;
 
     fn describe(&self) -> String {
         let (major, minor) = self.device.capability();
@@ -277,9 +284,12 @@ impl Ops for CudaOps {
     fn stage(&mut self, batch: &Batch, specs: &[SampleSpec<'_>]) -> Result<(), DeviceError> {
         self.reserved()?;
         if let Some(reserved) = &mut self.reserved {
-            reserved
-                .staged
-                .stage(&self.device, batch, specs, reserved.vocabulary)?;
+            let Reserved {
+                vocabulary,
+                staged,
+                scratch,
+            } = reserved;
+            staged.stage(&self.device, batch, specs, *vocabulary, &scratch.samples)?;
         }
         Ok(())
     }
@@ -318,13 +328,29 @@ impl Ops for CudaOps {
         out.hold(rows, Form::Floats)
     }
 
-    fn receive(&mut self, from: &Self, x: &Tensor, out: &mut Tensor) -> Result<(), DeviceError> {
-        // What the other device says of its rows may be of an earlier step, if it has replayed this one.
+    fn hop_bytes(&self, rows: usize, width: usize) -> u64 {
+        Hop::bytes(rows, width * size_of::<f32>()) as u64
+    }
+
+    fn hop(from: &mut Self, to: &mut Self, rows: usize, width: usize) -> Result<Hop, AllocationError> {
+        Hop::new(&from.device, &to.device, rows, width * size_of::<f32>())
+    }
+
+    fn receive(
+        &mut self,
+        from: &Self,
+        x: &Tensor,
+        hop: &mut Hop,
+        out: &mut Tensor,
+    ) -> Result<(), DeviceError> {
+        // What the other device says of its rows may be of an earlier batch, if it has replayed this one.
         let rows = self.parts()?.1.batch().rows();
-        let mut bytes = vec![0; rows * x.width * size_of::<f32>()];
-        from.device.download(&x.values, 0, &mut bytes)?;
-        self.device.upload(&mut out.values, 0, &bytes)?;
-        out.hold(rows, Form::Floats)
+        out.hold(rows, Form::Floats)?;
+        hop.pass((&from.device, &x.values), (&self.device, &out.values), rows)
+    }
+
+    fn product_seconds(&self, rows: usize) -> Option<f64> {
+        Some(self.units.read_seconds(rows))
     }
 
     fn norm_products<const N: usize>(
@@ -481,22 +507,18 @@ impl Ops for CudaOps {
     }
 
     fn finish(&mut self) -> Result<&Sampled, ForwardError> {
-        let mut bad = self.read_samples()?;
-        let (device, staged, _) = self.parts()?;
-        bad.extend(staged.read_faults(device)?);
-        finite(bad)?;
+        finite(self.read_results()?)?;
         Ok(&self.sampled)
     }
 
     fn read<'a>(&'a mut self, logits: &'a Tensor) -> Result<Logits<'a>, ForwardError> {
+        let outputs = self.parts()?.1.batch().outputs.clone();
+        let mut bad = self.read_results()?;
         let mut bytes = vec![0; logits.rows * logits.width * size_of::<f32>()];
         self.device.download(&logits.values, 0, &mut bytes)?;
         self.logits.clear();
         let floats = bytes.as_chunks::<4>().0.iter();
         self.logits.extend(floats.map(|bytes| f32::from_le_bytes(*bytes)));
-        let (device, staged, _) = self.parts()?;
-        let mut bad = staged.read_faults(device)?;
-        let outputs = staged.batch().outputs.clone();
         for (row, values) in outputs.iter().zip(self.logits.chunks_exact(logits.width)) {
             if values.iter().any(|value| !value.is_finite()) {
                 bad.push(*row);

@@ -120,7 +120,7 @@ fn uploads(device: &mut Device) -> Result<f64, DeviceError> {
         let Some((to, from)) = &mut room else {
             return Ok(0.0);
         };
-        device.time(|device| (0..times).try_for_each(|_| device.upload_pinned(from, to)))
+        device.time(|device| (0..times).try_for_each(|_| device.start_upload(from, 0..UPLOADS[step], to, 0)))
     })?;
     Ok(UPLOADS[found.step] as f64 / found.seconds)
 }

@@ -10,6 +10,8 @@ use super::modules::{Dot, Tensor};
 
 /// Columns of a block of weights, whose sum is scaled once.
 const BLOCK: f64 = 32.0;
+/// Bytes of a block of weights of 4 bits with their scale, the most common ones.
+const BLOCK_BYTES: f64 = 18.0;
 /// Products of one dot.
 const DOT: f64 = 4.0;
 /// What the operands of a block's dots cost beside its scaling: two loads of 16 bytes for each row of activations, where scaling is
@@ -101,6 +103,17 @@ impl Units {
             Unit::Dot(dot) => self.dot_seconds(dot, rows),
             Unit::Tensor(_) => self.tensor_seconds(rows),
         }
+    }
+
+    /// As [`Units::seconds`], or what it takes to read that block once, where that is more: with few rows the memory
+    /// sets the pace.
+    pub fn read_seconds(&self, rows: usize) -> f64 {
+        let read = if self.rates.memory > 0.0 {
+            BLOCK_BYTES / self.rates.memory
+        } else {
+            0.0
+        };
+        self.seconds(rows).max(read)
     }
 
     fn dot_seconds(&self, dot: Dot, rows: usize) -> f64 {

@@ -4,17 +4,17 @@
 //! its copy of the same piece.
 #![expect(
     unsafe_code,
-    reason = "page-locked memory comes from the driver, and copies from it go on after their calls have returned"
+    reason = "copies from page-locked memory go on after their calls have returned"
 )]
 
 use std::ops::Range;
-use std::sync::Arc;
 use std::time::Instant;
 
-use cudarc::driver::{CudaContext, CudaEvent, result, sys};
+use cudarc::driver::{CudaEvent, result};
 
 use super::device::{Buffer, Device};
 use super::error::device_error;
+use super::pinned::Pinned;
 use crate::backend::error::DeviceError;
 
 /// Pieces: one that is filled, one that is copied, and one for the unevenness of both.
@@ -36,55 +36,6 @@ struct Piece {
     memory: Pinned,
     /// Copies from it that may still be under way.
     copies: Vec<CudaEvent>,
-}
-
-/// Page-locked memory of all contexts.
-struct Pinned {
-    context: Arc<CudaContext>,
-    start: *mut u8,
-    bytes: usize,
-}
-
-// SAFETY: the memory is this value's own, and the driver frees it from any thread.
-unsafe impl Send for Pinned {}
-
-impl Pinned {
-    fn new(device: &Device, bytes: usize) -> Result<Self, DeviceError> {
-        let failed = |error| device_error("page-locked memory", error);
-        let context = Arc::clone(device.context());
-        context.bind_to_thread().map_err(failed)?;
-        // SAFETY: the driver gives memory of this size or an error.
-        let start = unsafe { result::malloc_host(bytes, sys::CU_MEMHOSTALLOC_PORTABLE) }
-            .map_err(failed)?
-            .cast::<u8>();
-        // SAFETY: these bytes were given just above, and nobody else knows of them.
-        unsafe { start.write_bytes(0, bytes) };
-        Ok(Self {
-            context,
-            start,
-            bytes,
-        })
-    }
-
-    fn bytes(&self) -> &[u8] {
-        // SAFETY: the memory is this value's own, of this size, and was written when it was made.
-        unsafe { std::slice::from_raw_parts(self.start, self.bytes) }
-    }
-
-    fn bytes_mut(&mut self) -> &mut [u8] {
-        // SAFETY: as in `bytes`; copies to a card only read it, and its piece waits for them first.
-        unsafe { std::slice::from_raw_parts_mut(self.start, self.bytes) }
-    }
-}
-
-impl Drop for Pinned {
-    fn drop(&mut self) {
-        // A card that is lost has nothing to give back; there is nobody to tell.
-        if self.context.bind_to_thread().is_ok() {
-            // SAFETY: the driver gave this memory, it is freed once, and its piece has waited for all copies.
-            let _ = unsafe { result::free_host(self.start.cast()) };
-        }
-    }
 }
 
 impl Piece {
@@ -114,7 +65,8 @@ impl Ring {
     pub(super) fn new(device: &Device, piece_bytes: usize) -> Result<Self, DeviceError> {
         let piece = |_| {
             Ok(Piece {
-                memory: Pinned::new(device, piece_bytes)?,
+                // A piece waits for its copies itself, by their events.
+                memory: Pinned::new(device.context(), piece_bytes, Vec::new())?,
                 copies: Vec::new(),
             })
         };
@@ -126,7 +78,7 @@ impl Ring {
 
     /// Bytes of each piece.
     pub(super) fn piece_bytes(&self) -> usize {
-        self.pieces[0].memory.bytes
+        self.pieces[0].memory.bytes().len()
     }
 
     /// The next piece, once every copy from it is done.

@@ -1,7 +1,7 @@
 //! Every kernel against its twin in plain Rust, bit for bit, on the card at hand and on the shapes of the model at hand.
 //!
 //! ```text
-//! random, check, plain ◀ bench ◀ rows, products, attention, sampling ◀ selftest
+//! random, check, plain ◀ scene, bench ◀ rows, products, attention, sampling ◀ selftest
 //! ```
 //!
 //! The tests of the kernels prove them on a machine of PTX; this proves what the driver's compiler made of them, on this card,
@@ -15,6 +15,7 @@ mod products;
 pub mod random;
 mod rows;
 mod sampling;
+pub mod scene;
 
 use super::device::Device;
 use super::rates::Units;

@@ -1,21 +1,41 @@
-//! What a step takes from the host: one array, copied once when the step begins.
+//! What a batch takes from the host: one array, copied once when the batch begins; and what a step leaves for it.
+
+mod results;
 
 use super::device::{Buffer, Device};
 use super::launch::{CHUNK, QUERY_TILE, Spec};
+use super::pinned::Pinned;
 use super::recording::Key;
 use crate::backend::error::{AllocationError, DeviceError};
 use crate::backend::limits::Limits;
 use crate::backend::sample::{SampleSpec, Seen};
 use crate::backend::{batch::Batch, sampling::random};
+pub(super) use results::Results;
 
 /// Words to whose multiples parts are aligned: specifications hold 64-bit numbers.
 const ALIGNMENT: usize = 4;
+/// The most page-locked memory that the batches of a step are copied from, on each card: the tables of 500 sequences
+/// with 8,000 tokens each take a quarter of it. When it is full, the host waits for the card.
+const MOST_OUTGOING_BYTES: usize = 4 << 20;
+/// The microbatches of a step have a sequence twice where they cut it, so that they take less than twice what one batch
+/// does.
+const CUT: usize = 2;
 
 /// The staged batch: where each part lies on the card, and what launches need to know of it.
 pub(super) struct Staged {
     buffer: Buffer,
     /// The array on the host, kept for its memory.
     words: Vec<u32>,
+    /// Page-locked memory from which arrays are copied, so that the host need not wait for the card.
+    outgoing: Pinned,
+    /// Bytes of it from which copies may still be under way.
+    sent: usize,
+    /// What the step's batches leave.
+    pub(super) results: Results,
+    /// Whether the batch's results were not collected yet.
+    uncollected: bool,
+    /// For which heads, and for which sequences, there are tiles of this batch on the card, and how many.
+    tiles: Option<(usize, bool, usize)>,
     batch: Batch,
     pub(super) tokens: u64,
     pub(super) positions: u64,
@@ -61,9 +81,20 @@ impl Staged {
 
     pub(super) fn new(device: &Device, limits: &Limits) -> Result<Self, AllocationError> {
         let words = Self::words(limits);
+        let outgoing_bytes = (CUT * words * 4).min(MOST_OUTGOING_BYTES);
         Ok(Self {
             buffer: device.allocate(words * 4, "a step's input")?,
             words: Vec::with_capacity(words),
+            outgoing: device.pinned(outgoing_bytes).map_err(|error| AllocationError {
+                what: error.what,
+                bytes: outgoing_bytes as u64,
+                available: device.memory().0,
+                fault: error.fault,
+            })?,
+            sent: 0,
+            results: Results::new(device, limits)?,
+            uncollected: false,
+            tiles: None,
             batch: Batch::new(limits.block_tokens),
             tokens: 0,
             positions: 0,
@@ -91,14 +122,18 @@ impl Staged {
         &self.batch
     }
 
+    /// Stages the step's next batch; `samples` is where what was chosen for the one before lies.
     pub(super) fn stage(
         &mut self,
         device: &Device,
         batch: &Batch,
         specs: &[SampleSpec<'_>],
         vocabulary: usize,
+        samples: &Buffer,
     ) -> Result<(), DeviceError> {
+        self.collect(device, samples)?;
         self.batch.clone_from(batch);
+        self.tiles = None;
         self.words.clear();
         self.tokens = self.put(&batch.tokens);
         self.positions = self.put(&batch.positions);
@@ -130,7 +165,58 @@ impl Staged {
         self.faults_offset = self.words.len() - batch.rows();
         self.put_specs(specs, vocabulary);
         let bytes: Vec<u8> = self.words.iter().flat_map(|word| word.to_le_bytes()).collect();
-        device.upload(&mut self.buffer, 0, &bytes)
+        self.uncollected = true;
+        send(
+            &mut self.outgoing,
+            &mut self.sent,
+            device,
+            &mut self.buffer,
+            &bytes,
+        )
+    }
+
+    /// Starts the copies of what the batch leaves, if that was not done.
+    pub(super) fn collect(&mut self, device: &Device, samples: &Buffer) -> Result<(), DeviceError> {
+        if !std::mem::take(&mut self.uncollected) {
+            return Ok(());
+        }
+        let samples = (self.spec_count > 0).then_some(samples);
+        let flags = (&self.buffer, 4 * self.faults_offset);
+        self.results.collect(device, &self.batch, flags, samples)
+    }
+
+    /// Ends the step: all work was waited for.
+    pub(super) fn end(&mut self) {
+        self.results.clear();
+        self.uncollected = false;
+        self.sent = 0;
+    }
+
+    /// Brings tiles of query heads for `attend_rows` to the card, unless they are there: `group` heads share a key
+    /// head, and
+    /// `all` sequences have tiles, or those with more than one new token. Returns how many tiles there are; `None` where there
+    /// is no room for them.
+    pub(super) fn bring_tiles(
+        &mut self,
+        device: &Device,
+        to: &mut Buffer,
+        group: usize,
+        all: bool,
+    ) -> Result<Option<usize>, DeviceError> {
+        if let Some((known, whole, count)) = self.tiles
+            && (known, whole) == (group, all)
+        {
+            return Ok(Some(count));
+        }
+        let tiles = self.tiles_of(group, all);
+        let bytes: Vec<u8> = tiles.iter().flat_map(|word| word.to_le_bytes()).collect();
+        if bytes.len() > to.bytes() {
+            return Ok(None);
+        }
+        send(&mut self.outgoing, &mut self.sent, device, to, &bytes)?;
+        let count = tiles.len() / 2;
+        self.tiles = Some((group, all, count));
+        Ok(Some(count))
     }
 
     fn put_specs(&mut self, specs: &[SampleSpec<'_>], vocabulary: usize) {
@@ -179,27 +265,41 @@ impl Staged {
         self.buffer.address() + 4 * start as u64
     }
 
-    /// Tiles of query heads for `attend_rows`, of the sequences that `wanted` names: sequence and first pair of each.
-    pub(super) fn tiles(&self, group: usize, wanted: impl Fn(usize) -> bool) -> Vec<u32> {
+    /// Tiles of query heads: sequence and first pair of each.
+    fn tiles_of(&self, group: usize, all: bool) -> Vec<u32> {
         let mut tiles = Vec::new();
-        for sequence in (0..self.batch.sequences()).filter(|sequence| wanted(*sequence)) {
-            for first in (0..self.batch.part(sequence).tokens * group).step_by(QUERY_TILE) {
-                tiles.extend([number(sequence), number(first)]);
+        for sequence in 0..self.batch.sequences() {
+            let tokens = self.batch.part(sequence).tokens;
+            if all || tokens > 1 {
+                let firsts = (0..tokens * group).step_by(QUERY_TILE);
+                tiles.extend(firsts.flat_map(|first| [number(sequence), number(first)]));
             }
         }
         tiles
     }
+}
 
-    /// Rows of the batch that met a number that is not finite.
-    pub(super) fn read_faults(&self, device: &Device) -> Result<Vec<u32>, DeviceError> {
-        let mut bytes = vec![0; 4 * self.batch.rows()];
-        device.download(&self.buffer, 4 * self.faults_offset, &mut bytes)?;
-        let flagged = bytes.as_chunks::<4>().0.iter().zip(0..);
-        Ok(flagged
-            .filter(|(flag, _)| u32::from_le_bytes(**flag) != 0)
-            .map(|(_, row)| row)
-            .collect())
+/// Starts the copy of bytes to the beginning of a buffer, by way of page-locked memory of which `sent` bytes are in
+/// use. Where there is no room left, the card is waited for.
+fn send(
+    through: &mut Pinned,
+    sent: &mut usize,
+    device: &Device,
+    to: &mut Buffer,
+    bytes: &[u8],
+) -> Result<(), DeviceError> {
+    let room = through.bytes().len();
+    for (piece, offset) in bytes.chunks(room.max(1)).zip((0..).step_by(room.max(1))) {
+        if piece.len() > room - *sent {
+            device.synchronize()?;
+            *sent = 0;
+        }
+        let part = *sent..*sent + piece.len();
+        through.bytes_mut()[part.clone()].copy_from_slice(piece);
+        device.start_upload(through, part, to, offset)?;
+        *sent += piece.len();
     }
+    Ok(())
 }
 
 /// Numbers of rows, blocks and tokens are far below 2³².

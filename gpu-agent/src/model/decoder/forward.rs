@@ -2,11 +2,12 @@
 
 use super::{
     load::{Layer, Segment},
+    microbatch,
     room::Room,
 };
 use crate::{
     backend::{
-        Backend, Batch, DeviceError, ForwardError, Limits, Logits, SampleSpec, Sampled,
+        Backend, Batch, DeviceError, ForwardError, Limits, Logits, NumberError, SampleSpec, Sampled,
         ops::{Gated, Norm, Ops, Output, Product, ProductAdd, RotateStore},
     },
     model::spec::DecoderSpec,
@@ -18,6 +19,10 @@ pub struct Decoder<O: Ops> {
     pub(super) limits: Limits,
     /// At least one, in order of layers.
     pub(super) stages: Vec<Stage<O>>,
+    /// From each stage to the next.
+    pub(super) hops: Vec<O::Hop>,
+    /// The microbatch that is computed, kept for its memory.
+    pub(super) microbatch: Batch,
 }
 
 /// A range of layers on one device.
@@ -45,21 +50,46 @@ impl<O: Ops> Backend for Decoder<O> {
         batch.check_specs(specs, &self.limits)?;
         self.forward(batch, Some(specs))?;
         let (last, before) = split_last(&mut self.stages);
-        for stage in before {
-            stage.segment.ops.finish()?;
-        }
-        last.segment.ops.finish()
+        let bad = faulty(before)?;
+        merge(bad, last.segment.ops.finish())
     }
 
     fn logits(&mut self, batch: &Batch) -> Result<Logits<'_>, ForwardError> {
         batch.check(&self.limits)?;
-        self.forward(batch, None)?;
+        let Self {
+            spec, stages, hops, ..
+        } = self;
+        compute(spec, stages, hops, batch, None)?;
         let (last, before) = split_last(&mut self.stages);
-        for stage in before {
-            stage.segment.ops.finish()?;
-        }
-        last.segment.ops.read(&last.room.logits)
+        let bad = faulty(before)?;
+        merge(bad, last.segment.ops.read(&last.room.logits))
     }
+}
+
+/// Ends the step on these devices: rows without a finite result.
+fn faulty<O: Ops>(stages: &mut [Stage<O>]) -> Result<Vec<u32>, ForwardError> {
+    let mut bad = Vec::new();
+    for stage in stages {
+        match stage.segment.ops.finish() {
+            Ok(_) => {}
+            Err(ForwardError::Numbers(NumberError { rows })) => bad.extend(rows),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(bad)
+}
+
+/// What the last device found, where no device before it met rows without a finite result.
+fn merge<T>(mut bad: Vec<u32>, last: Result<T, ForwardError>) -> Result<T, ForwardError> {
+    match last {
+        Err(ForwardError::Numbers(NumberError { rows })) => bad.extend(rows),
+        other if bad.is_empty() => return other,
+        Ok(_) => {}
+        Err(error) => return Err(error),
+    }
+    bad.sort_unstable();
+    bad.dedup();
+    Err(NumberError { rows: bad }.into())
 }
 
 /// The last device, and those before it. There is at least one.
@@ -71,34 +101,71 @@ fn split_last<O: Ops>(stages: &mut [Stage<O>]) -> (&mut Stage<O>, &mut [Stage<O>
 }
 
 impl<O: Ops> Decoder<O> {
-    /// Computes a batch up to its logits, or up to the tokens that are chosen by specifications.
+    /// Computes a batch up to its logits, or up to the tokens that are chosen by specifications: in microbatches, so
+    /// that the devices work at once.
     fn forward(&mut self, batch: &Batch, specs: Option<&[SampleSpec<'_>]>) -> Result<(), DeviceError> {
-        let (spec, count) = (&self.spec, self.stages.len());
-        for index in 0..count {
-            let (before, rest) = self.stages.split_at_mut(index);
-            let (stage, is_last) = (&mut rest[0], index + 1 == count);
-            let chosen_here = specs.filter(|_| is_last).unwrap_or(&[]);
-            stage.segment.ops.stage(batch, chosen_here)?;
-            let previous = before.last();
-            if let Some(previous) = previous {
-                stage.receive(previous)?;
-            }
-            if stage.segment.ops.begin(!is_last || specs.is_some())? {
-                if previous.is_none() {
-                    stage.embed(spec)?;
-                }
-                stage.compute(spec)?;
-                if is_last && !batch.outputs.is_empty() {
-                    stage.output(spec)?;
-                    if specs.is_some() {
-                        stage.segment.ops.sample(&stage.room.logits)?;
-                    }
-                }
-                stage.segment.ops.end()?;
-            }
+        let Self {
+            spec,
+            stages,
+            hops,
+            microbatch,
+            ..
+        } = self;
+        let rows = rows_of_each(stages, batch.rows());
+        if rows >= batch.rows() {
+            return compute(spec, stages, hops, batch, specs);
+        }
+        for first in (0..batch.rows()).step_by(rows) {
+            let wanted = batch.cut(first..batch.rows().min(first + rows), microbatch);
+            let specs = specs.map(|specs| &specs[wanted]);
+            compute(spec, stages, hops, microbatch, specs)?;
         }
         Ok(())
     }
+}
+
+fn rows_of_each<O: Ops>(stages: &[Stage<O>], rows: usize) -> usize {
+    let machines: Vec<_> = stages
+        .iter()
+        .map(|Stage { segment, .. }| (|rows| segment.ops.product_seconds(rows), segment.layers.len()))
+        .collect();
+    microbatch::rows_of_each(rows, &machines)
+}
+
+/// Begins a batch on one device after the other. Devices that wait for nobody go on with it while the next batch is
+/// begun.
+fn compute<O: Ops>(
+    spec: &DecoderSpec,
+    stages: &mut [Stage<O>],
+    hops: &mut [O::Hop],
+    batch: &Batch,
+    specs: Option<&[SampleSpec<'_>]>,
+) -> Result<(), DeviceError> {
+    let count = stages.len();
+    for index in 0..count {
+        let (before, rest) = stages.split_at_mut(index);
+        let (stage, is_last) = (&mut rest[0], index + 1 == count);
+        let chosen_here = specs.filter(|_| is_last).unwrap_or(&[]);
+        stage.segment.ops.stage(batch, chosen_here)?;
+        let previous = before.last();
+        if let Some(previous) = previous {
+            stage.receive(previous, &mut hops[index - 1])?;
+        }
+        if stage.segment.ops.begin(!is_last || specs.is_some())? {
+            if previous.is_none() {
+                stage.embed(spec)?;
+            }
+            stage.compute(spec)?;
+            if is_last && !batch.outputs.is_empty() {
+                stage.output(spec)?;
+                if specs.is_some() {
+                    stage.segment.ops.sample(&stage.room.logits)?;
+                }
+            }
+            stage.segment.ops.end()?;
+        }
+    }
+    Ok(())
 }
 
 impl<O: Ops> Stage<O> {
@@ -111,10 +178,11 @@ impl<O: Ops> Stage<O> {
             .embed(embedding, spec.embedding_scale, &mut self.room.residual)
     }
 
-    fn receive(&mut self, previous: &Self) -> Result<(), DeviceError> {
+    fn receive(&mut self, previous: &Self, hop: &mut O::Hop) -> Result<(), DeviceError> {
         self.segment.ops.receive(
             &previous.segment.ops,
             &previous.room.residual,
+            hop,
             &mut self.room.residual,
         )
     }

@@ -27,6 +27,8 @@ pub struct Needs {
     pub working: u64,
     /// Logits, on the last device.
     pub logits: u64,
+    /// One end of the way from a device to the next.
+    pub hop: u64,
     /// Keys and values of a block of tokens in one layer.
     pub block: u64,
     /// Which table of rotations each layer has.
@@ -77,6 +79,7 @@ impl Needs {
             tied: !file.header().tensors.contains_key(manifest::OUTPUT),
             working: working(ops, spec, limits),
             logits: ops.tensor_bytes(limits.outputs, spec.vocabulary),
+            hop: ops.hop_bytes(limits.rows, spec.width),
             block: ops.cache_bytes(cache_shape(spec, 1, 1)),
             tables,
             table_token,
@@ -85,7 +88,7 @@ impl Needs {
     }
 
     /// What a range of layers takes on one device, and what the first and the last device have beside them.
-    pub fn share(&self, layers: Range<usize>, [is_first, is_last]: [bool; 2]) -> ShareNeed {
+    pub fn share(&self, layers: Range<usize>, ends @ [is_first, is_last]: [bool; 2]) -> ShareNeed {
         let mut weights: u64 = self.layers[layers.clone()].iter().sum();
         if is_first || is_last && self.tied {
             weights += self.embedding;
@@ -98,7 +101,7 @@ impl Needs {
         tables.dedup();
         ShareNeed {
             weights,
-            working: self.working + if is_last { self.logits } else { 0 },
+            working: self.working + if is_last { self.logits } else { 0 } + hops(self.hop, ends),
             token: tables.iter().map(|table| self.table_token[*table]).sum(),
             block: self.block * layers.len() as u64,
         }
@@ -127,6 +130,11 @@ pub(super) fn working<O: Ops>(ops: &O, spec: &DecoderSpec, limits: &Limits) -> u
         .map(|width| ops.tensor_bytes(limits.rows, *width))
         .sum();
     activations + ops.reserve_bytes(limits, widest(spec))
+}
+
+/// Ends of ways to and from a device, which may be the first and the last one.
+pub(super) fn hops(bytes: u64, ends: [bool; 2]) -> u64 {
+    bytes * ends.iter().filter(|is_end| !**is_end).count() as u64
 }
 
 /// The widest activations that stand between two operations.

@@ -6,7 +6,7 @@ use super::{
     needs::ShareNeed,
     room::{Room, need},
 };
-use crate::backend::{AllocationError, Budget, Limits, ReserveError, ops::Ops};
+use crate::backend::{AllocationError, Batch, Budget, Limits, ReserveError, ops::Ops};
 
 impl<O: Ops> Loaded<O> {
     /// Allocates working memory and a cache within a budget.
@@ -23,14 +23,26 @@ impl<O: Ops> Loaded<O> {
             segments,
             rope_factors,
         } = self;
-        let stages = segments
+        let mut stages = segments
             .into_iter()
             .map(|mut segment| {
                 let room = Room::new(&mut segment, &spec, &limits, rope_factors.as_deref())?;
                 Ok(Stage { segment, room })
             })
-            .collect::<Result<_, AllocationError>>()?;
-        Ok(Decoder { spec, limits, stages })
+            .collect::<Result<Vec<Stage<O>>, AllocationError>>()?;
+        let mut hops = Vec::new();
+        for pair in 1..stages.len() {
+            let (before, after) = stages.split_at_mut(pair);
+            let [from, to] = [&mut before[pair - 1], &mut after[0]].map(|stage| &mut stage.segment.ops);
+            hops.push(O::hop(from, to, limits.rows, spec.width)?);
+        }
+        Ok(Decoder {
+            microbatch: Batch::new(limits.block_tokens),
+            spec,
+            limits,
+            stages,
+            hops,
+        })
     }
 
     /// What the budget allows.
@@ -45,8 +57,9 @@ impl<O: Ops> Loaded<O> {
         };
         let least = limits.blocks_for(limits.context);
         limits.blocks = limits.blocks_for(budget.cache_tokens).max(least);
-        for segment in &self.segments {
-            let need = need(segment, &self.spec, &limits);
+        for (index, segment) in self.segments.iter().enumerate() {
+            let ends = [index == 0, index + 1 == self.segments.len()];
+            let need = need(segment, &self.spec, &limits, ends);
             let left = budget.bytes.checked_sub(need.room(limits.context, least));
             let Some(left) = left else {
                 return Err(refusal(&limits, budget.bytes, &need));

@@ -2,7 +2,7 @@
 
 use super::{
     load::Segment,
-    needs::{ShareNeed, cache_shape, distinct, widest, working},
+    needs::{ShareNeed, cache_shape, distinct, hops, widest, working},
 };
 use crate::{
     backend::{AllocationError, Limits, ops::Ops},
@@ -32,8 +32,14 @@ pub(super) struct Room<O: Ops> {
     pub(super) cache: O::Cache,
 }
 
-/// What a device needs beside its weights; `limits.blocks` is not asked for.
-pub(super) fn need<O: Ops>(segment: &Segment<O>, spec: &DecoderSpec, limits: &Limits) -> ShareNeed {
+/// What a device needs beside its weights, and whether it is the first and the last one; `limits.blocks` is not asked
+/// for.
+pub(super) fn need<O: Ops>(
+    segment: &Segment<O>,
+    spec: &DecoderSpec,
+    limits: &Limits,
+    ends: [bool; 2],
+) -> ShareNeed {
     let ops = &segment.ops;
     let logits = segment
         .head
@@ -42,7 +48,7 @@ pub(super) fn need<O: Ops>(segment: &Segment<O>, spec: &DecoderSpec, limits: &Li
     let (ropes, _) = distinct(segment.layers.iter().map(|layer| layer.spec.rope));
     ShareNeed {
         weights: 0,
-        working: logits + working(ops, spec, limits),
+        working: logits + working(ops, spec, limits) + hops(ops.hop_bytes(limits.rows, spec.width), ends),
         token: ropes
             .iter()
             .map(|rope| (rope.size * size_of::<f32>()) as u64)

@@ -134,6 +134,26 @@ fn an_unknown_type_of_a_value_is_refused_with_its_key() {
     }
 }
 
+#[test]
+fn a_type_of_tensors_that_nothing_computes_with_is_refused_with_the_tensor_and_the_type() {
+    let mut file = small_file();
+    let name = b"weights";
+    let place = file
+        .windows(name.len())
+        .position(|part| part == name)
+        .expect("a tensor");
+    // Behind the name, the number of dimensions and the one dimension: IQ4_NL, which llama.cpp has, and none at all.
+    let place = place + name.len() + 4 + 8;
+    for code in [20u32, 4_000] {
+        file[place..place + 4].copy_from_slice(&code.to_le_bytes());
+        let error = read(&file).expect_err("unknown").to_string();
+        assert!(
+            error.contains("weights") && error.contains(&code.to_string()),
+            "{error}"
+        );
+    }
+}
+
 proptest::proptest! {
     #[test]
     fn arbitrary_bytes_never_panic(bytes: Vec<u8>) {

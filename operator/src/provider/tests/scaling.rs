@@ -1,6 +1,8 @@
 //! How many agents are planned, and what is surplus.
 
-use super::*;
+use cocoon_api::agent::GpuFault;
+
+use super::{plan::Lost, *};
 
 /// Deployments as they are once the plan was applied.
 fn stored(plan: &Plan) -> Vec<Arc<Deployment>> {
@@ -82,5 +84,27 @@ fn a_name_that_another_provider_took_is_left_to_it() {
     assert_eq!(
         body(&planned(&json!({}), &again).1, Kind::Deployment)["metadata"]["name"],
         name
+    );
+}
+
+#[test]
+fn an_agent_whose_gpu_is_lost_goes_and_its_deployment_stays_as_it_is() {
+    let lost = AgentPod {
+        name: "farm-m-1".into(),
+        uid: "pod-uid".into(),
+        model: "m".into(),
+        state: AgentState::GpuUnusable(GpuFault::DeviceLost),
+        address: None,
+    };
+    let with = Seen {
+        lost: vec![lost],
+        ..seen(1)
+    };
+    let ((_, with), (_, without)) = (planned(&json!({}), &with), planned(&json!({}), &seen(1)));
+    let (pod, uid, fault) = ("farm-m-1".to_owned(), "pod-uid".to_owned(), GpuFault::DeviceLost);
+    assert_eq!(body(&with, Kind::Deployment), body(&without, Kind::Deployment));
+    assert_eq!(
+        (with.lost, without.lost),
+        (vec![Lost { pod, uid, fault }], Vec::new())
     );
 }

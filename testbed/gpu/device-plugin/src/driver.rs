@@ -55,11 +55,39 @@ pub struct Driver {
     library: PathBuf,
     state: PathBuf,
     card: String,
+    memory: Memory,
+}
+
+/// How much memory the driver in software gives each GPU.
+#[derive(Clone, Debug)]
+pub struct Memory {
+    /// MiB, as the labels have it.
+    pub mib: u64,
+    /// A file with other MiB, for containers that are given GPUs while it is there: the node's labels stay as they are,
+    /// as they do on a node where something else holds a card's memory.
+    pub instead: Option<PathBuf>,
+}
+
+impl Memory {
+    /// MiB of each GPU of a container that is given its GPUs at this moment. A file that makes no sense changes
+    /// nothing.
+    fn now(&self) -> u64 {
+        let text = self
+            .instead
+            .as_ref()
+            .and_then(|path| std::fs::read_to_string(path).ok());
+        let Some(text) = text else { return self.mib };
+        text.trim().parse().unwrap_or_else(|error| {
+            tracing::warn!(%error, "ignored the file with another size of memory");
+            self.mib
+        })
+    }
 }
 
 impl Driver {
-    /// Offers the driver `library`, whose processes share the folder `state`, for GPUs as `model` says.
-    pub fn new(library: &Path, state: &Path, model: &Model) -> Result<Self, Error> {
+    /// Offers the driver `library`, whose processes share the folder `state`, for GPUs as `model` says; `memory` is a
+    /// file as [`Memory::instead`] has it.
+    pub fn new(library: &Path, state: &Path, model: &Model, memory: Option<PathBuf>) -> Result<Self, Error> {
         let library = library
             .canonicalize()
             .map_err(|error| Error::Library(library.to_owned(), error))?;
@@ -74,16 +102,26 @@ impl Driver {
         Ok(Self {
             library,
             state: state.canonicalize().map_err(failed)?,
-            card: format!("{PRESET}:name={product}:memory={memory_mib}MiB:cc={compute}"),
+            card: format!("{PRESET}:name={product}:cc={compute}"),
+            memory: Memory {
+                mib: *memory_mib,
+                instead: memory,
+            },
         })
     }
 
     /// What a container with these GPUs gets.
     pub fn response(&self, gpus: &[Granted]) -> ContainerAllocateResponse {
         let ids: Vec<&str> = gpus.iter().map(|gpu| gpu.id.as_str()).collect();
+        let memory = self.memory.now();
         let cards: Vec<String> = ids
             .iter()
-            .map(|id| format!("{}:uuid={id}:lost-when={STATE}/{LOST}/{id}", self.card))
+            .map(|id| {
+                format!(
+                    "{}:memory={memory}MiB:uuid={id}:lost-when={STATE}/{LOST}/{id}",
+                    self.card
+                )
+            })
             .collect();
         let envs = HashMap::from([
             ("CUDA_VISIBLE_DEVICES".to_owned(), ids.join(",")),

@@ -42,6 +42,9 @@ struct Args {
     /// File with the indices of GPUs that have failed, followed as it changes
     #[arg(long, value_name = "FILE")]
     failures: Option<PathBuf>,
+    /// File with the MiB that the driver in software gives each GPU of containers that start while the file is there
+    #[arg(long, value_name = "FILE", requires = "driver")]
+    driver_memory: Option<PathBuf>,
     /// The driver in software, mounted as libcuda.so.1 into containers that get GPUs; they get none without it
     #[arg(long, value_name = "FILE", requires = "driver_state")]
     driver: Option<PathBuf>,
@@ -75,7 +78,9 @@ async fn run(args: Args) -> Result<()> {
     };
     let labels = labels::labels(&model, args.gpus.into());
     let driver = match args.driver.zip(args.driver_state) {
-        Some((library, state)) => Some(Driver::new(&library, &state, &model).context("offer the driver")?),
+        Some((library, state)) => {
+            Some(Driver::new(&library, &state, &model, args.driver_memory).context("offer the driver")?)
+        }
         None => None,
     };
     let folder = args.kubelet_dir.join("device-plugins");

@@ -343,7 +343,7 @@ fn driver(root: &Path) -> Driver {
         memory_mib: 24_576,
         compute: "8.6".parse().unwrap(),
     };
-    Driver::new(&library, &root.join("state"), &model).unwrap()
+    Driver::new(&library, &root.join("state"), &model, Some(root.join("memory"))).unwrap()
 }
 
 #[tokio::test]
@@ -368,7 +368,7 @@ async fn a_container_finds_the_driver_its_own_gpus_and_no_others() {
     assert_eq!(
         given.envs["TESTBED_CUDA_DEVICES"],
         format!(
-            "rtx-3090:name=Software-RTX-3090:memory=24576MiB:cc=8.6:uuid={second}:lost-when={state}/lost/{second}"
+            "rtx-3090:name=Software-RTX-3090:cc=8.6:memory=24576MiB:uuid={second}:lost-when={state}/lost/{second}"
         )
     );
     let mounts: Vec<(&str, &Path, bool)> = given
@@ -396,6 +396,15 @@ async fn a_container_finds_the_driver_its_own_gpus_and_no_others() {
         .map(|device| device.container_path.as_str())
         .collect();
     assert_eq!(devices, ["/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia1"]);
+
+    // Containers that start while the file is there are given GPUs of another size.
+    for (text, memory) in [("128\n", "memory=128MiB"), ("much", "memory=24576MiB")] {
+        std::fs::write(root.join("memory"), text).unwrap();
+        let request = allocation(std::slice::from_ref(&second));
+        let response = client.allocate(request).await.unwrap().into_inner();
+        let cards = &response.container_responses[0].envs["TESTBED_CUDA_DEVICES"];
+        assert!(cards.contains(memory), "{cards}");
+    }
     plugin.end().await;
     kubelet.end().await;
 }
@@ -434,7 +443,7 @@ fn a_driver_that_is_not_there_is_named_with_what_builds_it() {
         memory_mib: 24_576,
         compute: "8.6".parse().unwrap(),
     };
-    let error = Driver::new(&root.path().join("libcuda.so"), root.path(), &model).unwrap_err();
+    let error = Driver::new(&root.path().join("libcuda.so"), root.path(), &model, None).unwrap_err();
     assert!(
         error.to_string().contains("cargo build -p testbed-libcuda"),
         "{error}"

@@ -1,4 +1,4 @@
-//! What the driver has to say that a result code cannot: launches, faults and refusals.
+//! What the driver has to say that a result code cannot: launches, copies, waits, faults and refusals.
 //!
 //! Everything goes as JSON, one object a line, to the file that `TESTBED_CUDA_LOG` names; faults and refusals go to
 //! standard error as well. Lines are appended with one write each, so that processes can share a file.
@@ -48,6 +48,23 @@ pub fn record(entry: &impl Serialize) {
     if let Err(problem) = file.write_all(&line) {
         say(&format!("cannot write to TESTBED_CUDA_LOG: {problem}"));
     }
+}
+
+/// Records that the host waits for a card: for a stream, for an event, or for all of a context.
+pub fn wait(device: i32, what: &'static str) {
+    #[derive(Serialize)]
+    struct Wait {
+        event: &'static str,
+        pid: u32,
+        device: i32,
+        what: &'static str,
+    }
+    record(&Wait {
+        event: "wait",
+        pid: std::process::id(),
+        device,
+        what,
+    });
 }
 
 /// Says why a call is refused, and gives the code that it returns.

@@ -1,16 +1,12 @@
-//! What measurements need of a card: its clock, copies within it, and page-locked memory of the host.
+//! What measurements need of a card: its clock, and copies within it.
 
 use std::time::Instant;
 
-use cudarc::driver::PinnedHostSlice;
 use cudarc::driver::sys::CUevent_flags::CU_EVENT_DEFAULT;
 
 use super::{Buffer, Device};
 use crate::backend::cuda::error::device_error;
 use crate::backend::error::{DeviceError, DeviceFault};
-
-/// Page-locked memory of the host.
-pub(in super::super) struct Pinned(PinnedHostSlice<u8>);
 
 impl Device {
     /// Seconds that work takes by the card's clock.
@@ -66,27 +62,5 @@ impl Device {
         self.stream
             .memcpy_dtod(&from.slice, &mut to.slice)
             .map_err(|error| device_error("a copy on the card", error))
-    }
-
-    /// Page-locked memory, of zeros.
-    ///
-    /// # Errors
-    /// The driver refuses it.
-    pub(in super::super) fn pinned(&self, bytes: usize) -> Result<Pinned, DeviceError> {
-        let failed = |error| device_error("page-locked memory", error);
-        // SAFETY: every byte is written before anything reads it.
-        let mut slice = unsafe { self.context.alloc_pinned::<u8>(bytes) }.map_err(failed)?;
-        slice.as_mut_slice().map_err(failed)?.fill(0);
-        Ok(Pinned(slice))
-    }
-
-    /// Copies page-locked memory into a buffer of its size.
-    ///
-    /// # Errors
-    /// The device failed.
-    pub(in super::super) fn upload_pinned(&self, from: &Pinned, to: &mut Buffer) -> Result<(), DeviceError> {
-        self.stream
-            .memcpy_htod(&from.0, &mut to.slice)
-            .map_err(|error| device_error("a copy to the card", error))
     }
 }

@@ -6,7 +6,7 @@ use crate::backend::error::{DeviceError, DeviceFault};
 use crate::backend::ops::Attention;
 
 use super::memory::Form;
-use super::{CudaOps, Tensor, arguments, int};
+use super::{CudaOps, Reserved, Tensor, arguments, int};
 
 /// Planes of keys and values of one layer.
 type Planes = (u64, u64);
@@ -117,16 +117,13 @@ impl CudaOps {
         else {
             return Ok(());
         };
-        let staged = &reserved.staged;
-        let tiles = staged.tiles(group, |sequence| all || staged.batch().part(sequence).tokens > 1);
-        let bytes: Vec<u8> = tiles.iter().flat_map(|word| word.to_le_bytes()).collect();
-        if bytes.len() > reserved.scratch.tiles.bytes() {
+        let Reserved { staged, scratch, .. } = reserved;
+        let Some(tiles) = staged.bring_tiles(device, &mut scratch.tiles, group, all)? else {
             return Err(DeviceError {
                 fault: DeviceFault::Failed,
                 what: format!("attention with {group} query heads to a key head"),
             });
-        }
-        device.upload(&mut reserved.scratch.tiles, 0, &bytes)?;
+        };
         let arguments = arguments![
             queries.address(),
             int(attention.heads),
@@ -134,7 +131,7 @@ impl CudaOps {
             int(attention.head_size),
             keys,
             values,
-            reserved.scratch.tiles.address(),
+            scratch.tiles.address(),
             staged.starts,
             staged.positions,
             staged.blocks,
@@ -144,7 +141,7 @@ impl CudaOps {
             attention.soft_cap.unwrap_or(0.0),
             out.address()
         ];
-        let shape = Shape::attend_rows(tiles.len() / 2, attention.kv_heads, attention.head_size);
+        let shape = Shape::attend_rows(tiles, attention.kv_heads, attention.head_size);
         device.launch(modules::ATTENTION, "attend_rows", shape, arguments)
     }
 }

@@ -5,40 +5,14 @@ use half::f16;
 use super::Depth;
 use super::bench::{Bench, difference};
 use super::random::Random;
-use crate::backend::arithmetic::{self, rms_norm, rotate_pair};
-use crate::backend::cuda::launch::{
-    Activations, CHUNK, QUERY_TILE, Shape, arguments, attend_chunk_kernel, int,
-};
+use super::scene::{BLOCK, Scene, UNWRITTEN, place};
+use crate::backend::arithmetic::{rms_norm, rotate_pair};
+use crate::backend::cuda::launch::{Activations, CHUNK, Shape, arguments, attend_chunk_kernel, int};
 use crate::backend::cuda::modules;
 use crate::backend::error::DeviceError;
 use crate::backend::ops::{Attention, RopePairs, Rotation};
 
-/// Tokens of a block of the cache.
-const BLOCK: usize = 16;
 const EPSILON: f32 = 1e-6;
-/// What the cache holds where nobody wrote: a NaN.
-const UNWRITTEN: u16 = 0x7e00;
-
-/// Where an element of one head lies in a block, as `attention.cuh` has it.
-fn place(size: usize, slot: usize, element: usize, is_value: bool) -> usize {
-    if is_value {
-        slot * size + element
-    } else {
-        (element / 8 * BLOCK + slot) * 8 + element % 8
-    }
-}
-
-/// Sequences with keys and values in a paged cache, and queries for their last positions.
-struct Scene {
-    attention: Attention,
-    /// Tokens of each sequence, and how many of them are new.
-    sequences: Vec<(usize, usize)>,
-    queries: Vec<f32>,
-    /// `[sequence][position][kv_heads * size]`, as the cache keeps them.
-    keys: Vec<Vec<Vec<f32>>>,
-    values: Vec<Vec<Vec<f32>>>,
-    on_card: OnCard,
-}
 
 #[derive(Clone, Copy)]
 struct OnCard {
@@ -51,117 +25,28 @@ struct OnCard {
     starts: u64,
 }
 
-impl Scene {
-    /// Blocks of the cache are in no order, and what no token has is not a number.
-    fn stage(
-        bench: &mut Bench<'_>,
-        attention: Attention,
-        sequences: Vec<(usize, usize)>,
-    ) -> Result<Self, DeviceError> {
-        let mut random = Random::new(20);
-        let Attention {
-            heads,
-            kv_heads,
-            head_size: size,
-            ..
-        } = attention;
-        let width = kv_heads * size;
-        let blocks: usize = sequences.iter().map(|(length, _)| length.div_ceil(BLOCK)).sum();
-        let mut caches = [0, 1].map(|_| vec![UNWRITTEN; blocks * BLOCK * width]);
-        let (mut tables, mut offsets, mut starts, mut positions) = (vec![], vec![0u32], vec![0u32], vec![]);
-        let mut kept = [Vec::new(), Vec::new()];
-        let mut next = blocks;
-        for (length, new) in &sequences {
-            let first = tables.len();
-            for _ in 0..length.div_ceil(BLOCK) {
-                next -= 1;
-                tables.push(number(next));
-            }
-            for (is_value, (cache, kept)) in caches.iter_mut().zip(&mut kept).enumerate() {
-                let mut rows = Vec::new();
-                for position in 0..*length {
-                    let halves: Vec<f16> = (0..width).map(|_| f16::from_f32(random.float())).collect();
-                    for (at, half) in halves.iter().enumerate() {
-                        let block = tables[first + position / BLOCK] as usize * kv_heads + at / size;
-                        let within = place(size, position % BLOCK, at % size, is_value == 1);
-                        cache[block * BLOCK * size + within] = half.to_bits();
-                    }
-                    rows.push(halves.iter().map(|half| half.to_f32()).collect::<Vec<f32>>());
-                }
-                kept.push(rows);
-            }
-            offsets.push(number(tables.len()));
-            positions.extend((length - new..*length).map(number));
-            starts.push(number(positions.len()));
-        }
-        let queries = random.floats(positions.len() * heads * size);
-        let [keys, values] = kept;
-        let on_card = OnCard {
-            queries: bench.upload(&queries)?,
-            keys: bench.upload(&caches[0])?,
-            values: bench.upload(&caches[1])?,
-            positions: bench.upload(&positions)?,
-            tables: bench.upload(&tables)?,
-            offsets: bench.upload(&offsets)?,
-            starts: bench.upload(&starts)?,
-        };
-        Ok(Self {
-            attention,
-            sequences,
-            queries,
-            keys,
-            values,
-            on_card,
-        })
-    }
-
-    /// What the twin says, `[rows, heads * size]`.
-    fn expected(&self) -> Vec<f32> {
-        let of = &self.attention;
-        let (size, group) = (of.head_size, of.heads / of.kv_heads);
-        let attention = arithmetic::Attention {
-            scale: of.scale,
-            soft_cap: of.soft_cap,
-        };
-        let mut all = vec![0.0; self.queries.len()];
-        let mut outs = all.chunks_mut(size).zip(self.queries.chunks(size));
-        for (sequence, (length, new)) in self.sequences.iter().enumerate() {
-            for position in length - new..*length {
-                let from = of
-                    .window
-                    .map_or(0, |window| (position + 1).saturating_sub(window));
-                for (head, (out, query)) in outs.by_ref().take(of.heads).enumerate() {
-                    let at = head / group * size..(head / group + 1) * size;
-                    arithmetic::attend(
-                        query,
-                        |t| &self.keys[sequence][t][at.clone()],
-                        |t| &self.values[sequence][t][at.clone()],
-                        from..position + 1,
-                        attention,
-                        out,
-                    );
-                }
-            }
-        }
-        all
-    }
-
-    fn describe(&self) -> String {
-        let Attention {
-            heads,
-            kv_heads,
-            head_size,
-            window,
-            ..
-        } = self.attention;
-        let window = window.map_or(String::new(), |window| format!(", window {window}"));
-        format!("{heads} heads of {head_size} with {kv_heads} key heads{window}")
-    }
+fn bring(bench: &mut Bench<'_>, scene: &Scene) -> Result<OnCard, DeviceError> {
+    Ok(OnCard {
+        queries: bench.upload(&scene.queries)?,
+        keys: bench.upload(&scene.caches[0])?,
+        values: bench.upload(&scene.caches[1])?,
+        positions: bench.upload(&scene.positions)?,
+        tables: bench.upload(&scene.tables)?,
+        offsets: bench.upload(&scene.offsets)?,
+        starts: bench.upload(&scene.starts)?,
+    })
 }
 
-/// Positions and blocks of a check are few.
-fn number(value: usize) -> u32 {
-    u32::try_from(value).unwrap_or(u32::MAX)
+fn describe(attention: &Attention) -> String {
+    let Attention {
+        heads,
+        kv_heads,
+        head_size,
+        window,
+        ..
+    } = attention;
+    let window = window.map_or(String::new(), |window| format!(", window {window}"));
+    format!("{heads} heads of {head_size} with {kv_heads} key heads{window}")
 }
 
 /// `attend_chunk_*` and `attend_combine`: one new token a sequence, at the ends of blocks and of chunks.
@@ -172,10 +57,10 @@ pub(super) fn decode(bench: &mut Bench<'_>, attention: Attention, depth: Depth) 
     };
     let sequences: Vec<(usize, usize)> = lengths.iter().map(|length| (*length, 1)).collect();
     let (items, longest) = (sequences.len(), lengths.iter().copied().max().unwrap_or(1));
-    let scene = Scene::stage(bench, attention, sequences)?;
-    let (of, at) = (&scene.attention, scene.on_card);
+    let scene = Scene::new(attention, sequences);
+    let (of, at) = (&scene.attention, bring(bench, &scene)?);
     let (group, chunks) = (of.heads / of.kv_heads, longest.div_ceil(CHUNK));
-    let rows = bench.upload(&(0..number(items)).collect::<Vec<u32>>())?;
+    let rows = bench.upload(&(0..).take(items).collect::<Vec<u32>>())?;
     let count = items * of.heads * chunks;
     let sums = bench.reserve::<f32>(count * of.head_size)?;
     let stats = bench.reserve::<f32>(count * 2)?;
@@ -230,7 +115,7 @@ pub(super) fn decode(bench: &mut Bench<'_>, attention: Attention, depth: Depth) 
     bench.run(modules::ATTENTION, "attend_combine", shape, arguments)?;
     let found = difference(&bench.download(out, scene.queries.len())?, &scene.expected());
     let name = format!("{kernel}, attend_combine");
-    bench.note(modules::ATTENTION, &name, scene.describe(), found);
+    bench.note(modules::ATTENTION, &name, describe(of), found);
     bench.clear();
     Ok(())
 }
@@ -241,15 +126,9 @@ pub(super) fn prefill(bench: &mut Bench<'_>, attention: Attention, depth: Depth)
         Depth::Quick => vec![(CHUNK + 2, 3)],
         Depth::Full => vec![(20, 20), (CHUNK + 6, 6), (2 * CHUNK + 1, 1)],
     };
-    let scene = Scene::stage(bench, attention, sequences)?;
-    let (of, at) = (&scene.attention, scene.on_card);
-    let group = of.heads / of.kv_heads;
-    let mut tiles: Vec<u32> = Vec::new();
-    for (sequence, (_, new)) in scene.sequences.iter().enumerate() {
-        for first in (0..new * group).step_by(QUERY_TILE) {
-            tiles.extend([sequence, first].map(number));
-        }
-    }
+    let scene = Scene::new(attention, sequences);
+    let (of, at) = (&scene.attention, bring(bench, &scene)?);
+    let tiles = scene.tiles();
     let out = bench.reserve::<f32>(scene.queries.len())?;
     let listed = bench.upload(&tiles)?;
     let [heads, kv_heads, size, window] =
@@ -275,7 +154,7 @@ pub(super) fn prefill(bench: &mut Bench<'_>, attention: Attention, depth: Depth)
     let shape = Shape::attend_rows(tiles.len() / 2, of.kv_heads, of.head_size);
     bench.run(modules::ATTENTION, "attend_rows", shape, arguments)?;
     let found = difference(&bench.download(out, scene.queries.len())?, &scene.expected());
-    bench.note(modules::ATTENTION, "attend_rows", scene.describe(), found);
+    bench.note(modules::ATTENTION, "attend_rows", describe(of), found);
     bench.clear();
     Ok(())
 }

@@ -16,6 +16,7 @@ fn needs(demand: Demand) -> Needs {
         tied: false,
         working: demand.rows as u64 * MIB,
         logits: demand.sequences as u64 * MIB,
+        hop: 2 * MIB,
         block: MIB,
         tables: vec![0; 10],
         table_token: vec![64],

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde::Serialize;
+
 use super::guard::{In, export};
 use crate::driver::Driver;
 use crate::error::{Code, Result};
@@ -55,12 +57,52 @@ fn looks_like_a_card(driver: &Driver, address: u64) -> bool {
             .any(|card| card.addresses.contains(&address))
 }
 
+/// Records a copy that is submitted: which card or which kind of the host's memory is at its ends.
+fn record(driver: &Driver, copy: &Copy, stream: u64) {
+    #[derive(Serialize)]
+    struct Submitted {
+        event: &'static str,
+        pid: u32,
+        from: String,
+        to: String,
+        bytes: usize,
+        stream: u64,
+    }
+    if !log::wanted() {
+        return;
+    }
+    let end = |place: &Place| match place {
+        Place::Device(device, _) => format!("device {}", device.ordinal),
+        Place::Host(_) if is_pageable(driver, place) => "pageable".to_owned(),
+        Place::Host(_) | Place::Staged(..) => "page-locked".to_owned(),
+    };
+    log::record(&Submitted {
+        event: "copy",
+        pid: std::process::id(),
+        from: end(&copy.from),
+        to: end(&copy.to),
+        bytes: copy.width * copy.rows,
+        stream,
+    });
+}
+
+/// Whether it is memory of the host that the driver does not know, which a card cannot read by itself.
+fn is_pageable(driver: &Driver, place: &Place) -> bool {
+    match place {
+        Place::Host(address) => driver.allocations.holder(*address as u64).is_none(),
+        Place::Device(..) | Place::Staged(..) => false,
+    }
+}
+
 /// Copies now: refused where a capture would have to wait for it.
 fn now(driver: &Driver, work: Work, what: &str) -> Result<()> {
     let context = driver.current()?;
     capture::forbid_implicit(context.handle)?;
     capture::forbid_unsafe(what)?;
     let stream = context.legacy();
+    if let Work::Copy(copy) = &work {
+        record(driver, copy, stream.handle);
+    }
     driver.submit(stream, work)?;
     driver.synchronize(stream)
 }
@@ -71,17 +113,14 @@ fn later(driver: &Driver, copy: Copy, stream: u64) -> Result<()> {
     if copy.width == 0 || copy.rows == 0 {
         return Ok(());
     }
+    record(driver, &copy, stream.handle);
     if stream.capture().is_some() || !stream.is_busy() {
         return driver.submit(&stream, Work::Copy(copy));
     }
-    let pageable = |place: &Place| match place {
-        Place::Host(address) => driver.allocations.holder(*address as u64).is_none(),
-        _ => false,
-    };
-    if pageable(&copy.from) {
+    if is_pageable(driver, &copy.from) {
         return driver.submit(&stream, Work::Copy(copy.staged()));
     }
-    let waits = pageable(&copy.to);
+    let waits = is_pageable(driver, &copy.to);
     driver.submit(&stream, Work::Copy(copy))?;
     if waits {
         driver.synchronize(&stream)

@@ -50,7 +50,9 @@ export! {
     enter cuEventQuery(event: u64) |driver| { healthy(driver, event)?.query() }
 
     enter cuEventSynchronize(event: u64) |driver| {
-        healthy(driver, event)?.synchronize()?;
+        let waited = healthy(driver, event)?;
+        log::wait(driver.context(waited.context)?.health.device.ordinal, "event");
+        waited.synchronize()?;
         healthy(driver, event).map(|_| ())
     }
 

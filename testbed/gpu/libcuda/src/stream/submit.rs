@@ -12,6 +12,7 @@ use crate::driver::Driver;
 use crate::error::{Code, Result};
 use crate::event::{Event, Recorded};
 use crate::graph::Exec;
+use crate::log;
 
 /// The legacy stream by its other name, and the calling thread's own stream.
 const LEGACY: u64 = 1;
@@ -87,6 +88,7 @@ impl Driver {
     pub fn synchronize(&self, stream: &Arc<Stream>) -> Result<()> {
         stream.refuse_while_capturing()?;
         self.order(stream)?;
+        log::wait(stream.health.device.ordinal, "stream");
         stream.drain();
         stream.health.check()
     }
@@ -94,6 +96,7 @@ impl Driver {
     /// Waits until all streams of a context are done.
     pub fn synchronize_context(&self, context: &Context) -> Result<()> {
         capture::forbid_waiting(context.handle)?;
+        log::wait(context.health.device.ordinal, "context");
         for stream in context.streams(&self.streams) {
             stream.drain();
         }
