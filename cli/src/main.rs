@@ -66,8 +66,8 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let cluster = arguments.cluster;
     match arguments.command {
         // A contract can be seen and closed where its cluster is gone.
-        Command::Channel(command) => channel::run(command, cluster).await,
-        Command::Run(arguments) => run::run(*arguments, &cluster.connect().await?).await,
+        Command::Channel(command) => Box::pin(channel::run(command, cluster)).await,
+        Command::Run(arguments) => Box::pin(run::run(*arguments, &cluster.connect().await?)).await,
         Command::Results(arguments) => results::run(arguments, &cluster.connect().await?).await,
         // A payer's wallet needs no cluster.
         Command::Init(arguments) => init::run(arguments, cluster).await,

@@ -167,7 +167,7 @@ for_every_isa! {
                 products.iter_mut().zip(bias).for_each(|(product, bias)| *product += bias);
             }
             if target.add {
-                products.iter_mut().zip(&*out).for_each(|(product, before)| *product = before + *product);
+                products.iter_mut().zip(&*out).for_each(|(product, before)| *product += before);
             }
             *out = products;
         }
