@@ -11,11 +11,10 @@ use k8s_openapi::{
     jiff::Timestamp,
 };
 
-mod lost_gpu;
+pub mod lost_gpu;
 mod model_file;
 mod volumes;
 
-pub use lost_gpu::to_be_replaced;
 pub use model_file::MODEL_VOLUME;
 
 /// Waiting reasons of a container that mean its image cannot be had.

@@ -7,7 +7,7 @@ use cocoon_api::{
     names,
 };
 use cocoon_core::{
-    agents::{self, AgentPod, AgentState},
+    agents::{AgentPod, AgentState, lost_gpu},
     placement::demand::{self, Demand},
 };
 use k8s_openapi::{
@@ -71,7 +71,7 @@ pub(super) async fn observe(provider: &CocoonProvider, providers: &Providers) ->
         nodes: watches.nodes.state(),
         lost: own
             .iter()
-            .filter_map(|pod| agents::to_be_replaced(pod, now))
+            .filter_map(|pod| lost_gpu::to_be_replaced(pod, now))
             .collect(),
         placed: placed(&own, now),
         demand: demand::demand(jobs.iter().map(AsRef::as_ref), &full_name),

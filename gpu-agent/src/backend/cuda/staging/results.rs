@@ -1,6 +1,5 @@
 //! What a step leaves for the host: copied to page-locked memory behind each of its batches, and read once at its end.
 
-use super::number;
 use crate::backend::batch::Batch;
 use crate::backend::cuda::device::{Buffer, Device};
 use crate::backend::cuda::pinned::Pinned;
@@ -64,7 +63,8 @@ impl Results {
             let start = self.samples_start + self.chosen.len() * SAMPLE;
             let part = start..start + batch.outputs.len() * SAMPLE;
             device.start_download(samples, 0, &mut self.memory, part)?;
-            let first = number(self.rows);
+            // Rows are far below 2³².
+            let first = u32::try_from(self.rows).unwrap_or(u32::MAX);
             self.chosen.extend(batch.outputs.iter().map(|row| first + row));
         }
         self.rows += batch.rows();
