@@ -45,6 +45,8 @@ pub struct AgentPod {
     pub state: AgentState,
     /// Its address, whether it serves there or not.
     pub address: Option<IpAddr>,
+    /// The cluster takes it from its node: it is evicted, preempted, or its node is drained. No fault of its jobs.
+    pub displaced: bool,
 }
 
 /// Where an agent stands.
@@ -85,6 +87,7 @@ impl AgentPod {
             model: labels.get(names::MODEL_LABEL)?.clone(),
             state: state(pod, now),
             address: address(pod),
+            displaced: is_displaced(pod),
         })
     }
 
@@ -104,7 +107,8 @@ fn state(pod: &Pod, now: Timestamp) -> AgentState {
     if matches!(status.phase.as_deref(), Some("Failed" | "Succeeded")) {
         return AgentState::Gone;
     }
-    if pod.metadata.deletion_timestamp.is_some() {
+    // What is to be evicted is deleted in a moment, and gets no new work.
+    if pod.metadata.deletion_timestamp.is_some() || is_displaced(pod) {
         return AgentState::Terminating;
     }
     if let (true, Some(address)) = (condition(status, "Ready").is_some_and(|(is, _)| is), address(pod)) {
@@ -120,6 +124,14 @@ fn state(pod: &Pod, now: Timestamp) -> AgentState {
         .find_map(|container| container_failure(container, pod))
         .or_else(|| volumes::missing(pod, now).map(AgentState::VolumesMissing))
         .unwrap_or(AgentState::Starting)
+}
+
+/// Kubernetes says so itself, whoever asked for it: the eviction API, the scheduler, a taint, or the kubelet under pressure.
+fn is_displaced(pod: &Pod) -> bool {
+    let status = pod.status.as_ref();
+    status
+        .and_then(|status| condition(status, "DisruptionTarget"))
+        .is_some_and(|(is, _)| is)
 }
 
 fn address(pod: &Pod) -> Option<IpAddr> {

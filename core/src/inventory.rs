@@ -124,7 +124,7 @@ fn taken_by_node<'a>(pods: impl IntoIterator<Item = &'a Pod>, resource: &str) ->
 }
 
 /// What the scheduler reserves for a pod: its containers and sidecars together, or more while it initialises.
-fn requested(spec: &PodSpec, resource: &str) -> u32 {
+pub fn requested(spec: &PodSpec, resource: &str) -> u32 {
     let of = |container: &k8s_openapi::api::core::v1::Container| {
         let resources = container.resources.as_ref();
         let amounts =

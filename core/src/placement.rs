@@ -58,6 +58,10 @@ pub struct Problem<'a> {
     pub paused: bool,
     /// Nodes and GPUs.
     pub inventory: &'a Inventory,
+    /// GPUs that agents of other offers wait for, since no node has them.
+    pub wanted_elsewhere: u64,
+    /// GPUs of this offer's agents that are going already.
+    pub leaving: u64,
     /// The time.
     pub now: Timestamp,
 }
@@ -98,6 +102,11 @@ impl Bound {
     pub fn message(self, model: &str) -> String {
         match self {
             Self::Paused => format!("{model} waits: the provider is paused"),
+            Self::Replicas(0) => {
+                format!(
+                    "{model} waits: spec.replicas is 0, so that no agent runs: raise it with `kubectl scale`"
+                )
+            }
             Self::Replicas(bound) => {
                 format!(
                     "{model} waits: all {bound} agents that spec.replicas allows are in use by other models"
@@ -184,7 +193,8 @@ fn wish(model: &Model, problem: &Problem<'_>) -> Wish {
     }
 }
 
-/// Takes GPUs from idle agents for agents with work that have no node, longest idle first.
+/// Takes GPUs from idle agents for agents that have no node, longest idle first: for those with work of this offer, and for those of
+/// others.
 fn yield_idle(problem: &Problem<'_>, wishes: &mut [Wish]) {
     let gpus = |model: &Model, agents: u32| u64::from(model.gpus_per_replica) * u64::from(agents);
     let pairs = || problem.models.iter().zip(wishes.iter());
@@ -195,9 +205,12 @@ fn yield_idle(problem: &Problem<'_>, wishes: &mut [Wish]) {
     let leaving: u64 = pairs()
         .map(|(model, wish)| gpus(model, model.placed.saturating_sub(wish.wanted)))
         .sum();
+    // The scheduler has found that what is free does not suit the others.
     let mut missing = missing
         .saturating_sub(u64::from(problem.inventory.gpus.free))
-        .saturating_sub(leaving);
+        .saturating_add(problem.wanted_elsewhere)
+        .saturating_sub(leaving)
+        .saturating_sub(problem.leaving);
     let mut idle: Vec<usize> = (0..wishes.len())
         .filter(|&index| wishes[index].idle_since.is_some())
         .collect();

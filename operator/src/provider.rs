@@ -29,6 +29,7 @@ mod plan;
 mod speeds;
 mod status;
 mod validate;
+mod waiting;
 mod wallet;
 mod watch;
 

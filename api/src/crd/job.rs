@@ -351,7 +351,7 @@ pub struct JobCost {
 }
 
 /// Attempts of one job at most, as the schema of its status says: the first, and one for each that `backoffLimit` allows.
-/// Attempts that were stopped, by `suspend` or because they were no longer covered, count here as well.
+/// Attempts that were stopped, by `suspend`, because they were no longer covered or because their agent was evicted, count here as well.
 pub const MAX_ASSIGNMENTS: usize = 101;
 
 /// One attempt: some requests on one agent.
@@ -441,7 +441,8 @@ pub enum AssignmentState {
     Ended,
     /// The agent is gone; what it had not delivered runs again.
     Lost,
-    /// Stopped by `suspend`, or because it was no longer covered; what it had not delivered runs later.
+    /// Stopped by `suspend`, because it was no longer covered, or because the cluster took its agent from its node; what it had not
+    /// delivered runs later, and it counts against no limit.
     Suspended,
     /// The agent refused it; another is asked.
     Refused,

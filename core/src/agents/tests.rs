@@ -256,3 +256,25 @@ fn a_pod_of_which_its_kubelet_said_nothing_yet_is_starting() {
 fn other_pods_are_not_agents() {
     assert_eq!(AgentPod::from_pod(&Pod::default(), after(1)), None);
 }
+
+#[test]
+fn an_agent_that_the_cluster_takes_from_its_node_is_told_apart() {
+    let judged = |status: &str, phase: &str| {
+        let pod = serde_json::json!({
+            "metadata": {
+                "name": "p", "uid": "u", "labels": {"app.kubernetes.io/component": "gpu-agent", "cocoon.farm/model": "m"},
+            },
+            "status": {
+                "phase": phase,
+                "conditions": [{"type": "DisruptionTarget", "status": status, "reason": "EvictionByEvictionAPI"}],
+            },
+        });
+        let pod = serde_json::from_value(pod).unwrap();
+        AgentPod::from_pod(&pod, Timestamp::UNIX_EPOCH).unwrap()
+    };
+    assert!(judged("True", "Running").displaced);
+    assert!(!judged("False", "Running").displaced);
+    // The kubelet leaves the pods that it evicts behind.
+    let evicted = judged("True", "Failed");
+    assert!(evicted.displaced && evicted.state == AgentState::Gone);
+}

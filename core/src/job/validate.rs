@@ -109,6 +109,21 @@ pub fn validate(
     let input = *input
         .as_ref()
         .map_err(|fault| invalid(&fault.to_string(), matches!(fault, InputFault::Wrong(_))))?;
+    let name = job.metadata.name.as_deref().unwrap_or_default();
+    if spec
+        .input
+        .secret_ref
+        .as_ref()
+        .is_some_and(|secret| secret.name == name)
+    {
+        return Err(invalid(
+            &format!(
+                "spec.input.secretRef: Secret {name} is named like the job, whose results go into a Secret of that name: give the job \
+                 or its input another name"
+            ),
+            true,
+        ));
+    }
     let accepted = job.status.as_ref().and_then(accepted_input);
     if accepted.is_some_and(|accepted| accepted.digest != input.digest) {
         return Err(invalid(
@@ -257,6 +272,18 @@ mod tests {
             source_name: source_name(),
         });
         assert!(validate(&job, &Err(wrong)).unwrap_err().is_final);
+    }
+
+    #[test]
+    fn a_jobs_input_is_never_taken_for_its_results() {
+        let secret = |name: &str| job(&json!({"secretRef": {"name": name, "key": "b"}}));
+        let refused = validate(&secret("j"), &Ok(summary("x"))).unwrap_err();
+        assert!(refused.is_final);
+        assert!(refused.accepted.message.contains("another name"), "{refused:?}");
+        validate(&secret("j-input"), &Ok(summary("x"))).unwrap();
+        // A ConfigMap of the job's name is in nobody's way.
+        let config_map = job(&json!({"configMapRef": {"name": "j", "key": "b"}}));
+        validate(&config_map, &Ok(summary("x"))).unwrap();
     }
 
     #[test]

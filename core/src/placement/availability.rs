@@ -206,6 +206,7 @@ mod tests {
             model: "m".into(),
             state,
             address: None,
+            displaced: false,
         }
     }
 

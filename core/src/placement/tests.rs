@@ -47,8 +47,39 @@ fn problem(models: Vec<Model>, inventory: &Inventory) -> Problem<'_> {
         replica_bound: 16,
         paused: false,
         inventory,
+        wanted_elsewhere: 0,
+        leaving: 0,
         now: at(1000),
     }
+}
+
+#[test]
+fn idle_agents_give_way_to_other_offers_at_once_and_no_more_of_them_than_are_asked_for() {
+    let mut idle = model("a");
+    (idle.current, idle.placed, idle.idle_since) = (3, 3, Some(at(990)));
+    let none = inventory(0);
+    let with = |wanted_elsewhere, leaving, min_replicas| {
+        let mut idle = idle.clone();
+        idle.min_replicas = min_replicas;
+        let problem = Problem {
+            wanted_elsewhere,
+            leaving,
+            ..problem(vec![idle], &none)
+        };
+        replicas(&place(&problem))[0]
+    };
+    assert_eq!(with(0, 0, 0), 3);
+    assert_eq!(with(1, 0, 0), 2);
+    assert_eq!(with(9, 0, 0), 0);
+    assert_eq!(with(9, 0, 2), 2, "those that are kept without work stay");
+    assert_eq!(with(1, 1, 0), 3, "one is going already");
+    let mut busy = idle.clone();
+    busy.demand = running(1);
+    let problem = Problem {
+        wanted_elsewhere: 2,
+        ..problem(vec![busy], &none)
+    };
+    assert_eq!(replicas(&place(&problem)), [3], "agents with work stay");
 }
 
 fn replicas(plan: &Plan) -> Vec<u32> {
@@ -272,4 +303,21 @@ proptest! {
             prop_assert_eq!(placement.bounded.is_some(), model.demand.jobs() > 0 && placement.replicas == 0);
         }
     }
+}
+
+#[test]
+fn an_offer_that_is_scaled_to_zero_says_so_and_blames_no_other_model() {
+    let mut asked = model("a");
+    asked.demand = waiting(1);
+    let none = inventory(1);
+    let plan = place(&Problem {
+        replica_bound: 0,
+        ..problem(vec![asked], &none)
+    });
+    let bound = plan.models[0].bounded.expect("it is bounded");
+    assert_eq!(
+        bound.message("a"),
+        "a waits: spec.replicas is 0, so that no agent runs: raise it with `kubectl scale`"
+    );
+    assert!(Bound::Replicas(2).message("a").contains("in use by other models"));
 }

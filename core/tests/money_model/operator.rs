@@ -448,6 +448,7 @@ fn agent() -> Agent {
             model: "m".into(),
             state: AgentState::Ready(address),
             address: Some(address),
+            displaced: false,
         },
         active: 0,
     }

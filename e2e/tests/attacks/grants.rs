@@ -27,9 +27,10 @@ const TIER: &str = "e2e.cocoon.farm/tier";
 fn a_provider_serves_a_namespace_as_long_as_it_allows_it_and_is_paid_for_what_it_did() -> Result<()> {
     on_stack("farm", |stack, farms| async move {
         let farm = Farm::start(&stack, &farms, &Offer::of(&stack)).await?;
-        with_namespace(&stack, "team", |teams| async {
-            let team = Farm::payer(&stack, &teams).await?;
-            serves(&stack, &farm, &team).await
+        let (stack, farm) = (&stack, &farm);
+        with_namespace(stack, "team", |teams| async move {
+            let team = Farm::payer(stack, &teams).await?;
+            serves(stack, farm, &team).await
         })
         .await
     })

@@ -16,6 +16,7 @@ use super::{
     naming,
     observe::Seen,
     validate::{ValidModel, ValidProvider},
+    waiting,
 };
 use crate::config::Config;
 
@@ -60,6 +61,8 @@ pub(super) fn plan(valid: &ValidProvider, seen: &Seen, config: &Config) -> Plan 
         replica_bound: valid.replica_bound,
         paused: valid.paused,
         inventory: &inventory,
+        wanted_elsewhere: waiting::elsewhere(valid, &seen.pods),
+        leaving: waiting::leaving(valid, &seen.agents),
         now: seen.now,
     });
     let mut children = vec![children::network_policy(valid, &config.namespace)];

@@ -64,7 +64,7 @@ pub(super) fn ended(world: &World<'_>) -> Option<End> {
     // One more could not be recorded.
     if world.status.assignments.len() >= MAX_ASSIGNMENTS {
         return end(Failed::BackoffLimitExceeded.condition(format!(
-            "{MAX_ASSIGNMENTS} attempts, those included that were stopped by spec.suspend, ended before all requests had run"
+            "{MAX_ASSIGNMENTS} attempts, those included that were stopped by spec.suspend or by evictions, ended before all requests had run"
         )));
     }
     (attempts > job.backoff_limit.saturating_add(steps)).then(|| End {

@@ -14,6 +14,24 @@ use super::{
 };
 use crate::{agents::AgentState, job::validate::Billing, ledger};
 
+/// What becomes of an attempt whose agent goes, and the words for it.
+struct Gone {
+    state: AssignmentState,
+    what: &'static str,
+    why: &'static str,
+}
+
+const LOST: Gone = Gone {
+    state: AssignmentState::Lost,
+    what: "is gone",
+    why: "",
+};
+const EVICTED: Gone = Gone {
+    state: AssignmentState::Suspended,
+    what: "was evicted",
+    why: ": it is evicted, or its node is drained",
+};
+
 pub(super) fn follow(world: &World<'_>, mut draft: Draft, active: &Assignment) -> Result<Plan, UnitError> {
     let Assignment {
         attempt,
@@ -23,6 +41,9 @@ pub(super) fn follow(world: &World<'_>, mut draft: Draft, active: &Assignment) -
     } = active;
     let agent = world.agents.iter().find(|agent| agent.pod.uid == *pod_uid);
     let alive = agent.is_some_and(|agent| agent.pod.state != AgentState::Gone);
+    // What the cluster takes away is not the job's fault, and counts against no limit of it.
+    let displaced = agent.is_some_and(|agent| agent.pod.displaced);
+    let gone = if displaced { EVICTED } else { LOST };
     let uncovered = uncovered(world, &active.provider)?;
     draft.say(match (&uncovered, &world.job.billing) {
         (Some(why), _) => FundsReserved::NotCovered.condition(format!("it is stopped: {why}")),
@@ -38,7 +59,7 @@ pub(super) fn follow(world: &World<'_>, mut draft: Draft, active: &Assignment) -
     };
     let plan = match world.following {
         Following::Ended => {
-            let state = if world.job.suspend || uncovered.is_some() {
+            let state = if world.job.suspend || uncovered.is_some() || displaced {
                 AssignmentState::Suspended
             } else {
                 AssignmentState::Ended
@@ -51,8 +72,8 @@ pub(super) fn follow(world: &World<'_>, mut draft: Draft, active: &Assignment) -
         }
         _ if !alive => close(
             draft,
-            AssignmentState::Lost,
-            format!("agent {pod} is gone; the rest runs on another"),
+            gone.state,
+            format!("agent {pod} {}; the rest runs on another", gone.what),
         ),
         Following::Replaced => close(
             draft,
@@ -78,8 +99,8 @@ pub(super) fn follow(world: &World<'_>, mut draft: Draft, active: &Assignment) -
                 uid: pod_uid.clone(),
             })
         }
-        Following::Yes if world.job.suspend || uncovered.is_some() || past_deadline(world) => {
-            draft.say(Scheduled::Dispatched.condition(format!("agent {pod} is asked to stop")));
+        Following::Yes if displaced || world.job.suspend || uncovered.is_some() || past_deadline(world) => {
+            draft.say(Scheduled::Dispatched.condition(format!("agent {pod} is asked to stop{}", gone.why)));
             draft.finish(Step::Cancel { attempt: *attempt })
         }
         Following::No | Following::Yes => {

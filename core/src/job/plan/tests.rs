@@ -119,6 +119,7 @@ fn agent(state: AgentState, active: usize) -> Agent {
             model: "m".into(),
             state,
             address: None,
+            displaced: false,
         },
         active,
     }

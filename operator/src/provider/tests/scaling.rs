@@ -108,3 +108,38 @@ fn an_agent_whose_gpu_is_lost_goes_and_its_deployment_stays_as_it_is() {
         (vec![Lost { pod, uid, fault }], Vec::new())
     );
 }
+
+/// An agent's pod of an offer, which no node takes.
+fn unschedulable(namespace: &str, provider: &str, resource: &str) -> Arc<k8s_openapi::api::core::v1::Pod> {
+    let pod = json!({
+        "metadata": {
+            "name": "p", "namespace": namespace, "uid": "u",
+            "labels": {
+                "app.kubernetes.io/component": "gpu-agent", "cocoon.farm/provider": provider, "cocoon.farm/model": "m",
+            },
+        },
+        "spec": {"containers": [{"name": "agent", "resources": {"limits": {(resource): "1"}}}]},
+        "status": {"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}]},
+    });
+    Arc::new(serde_json::from_value(pod).unwrap())
+}
+
+#[test]
+fn agents_of_other_offers_that_find_no_gpu_are_counted_and_no_others() {
+    let (valid, _) = planned(&json!({}), &seen(0));
+    let count = |pods: &[_]| waiting::elsewhere(&valid, pods);
+    assert_eq!(
+        count(&[unschedulable("default", "farm", "nvidia.com/gpu")]),
+        0,
+        "its own"
+    );
+    assert_eq!(count(&[unschedulable("default", "other", "nvidia.com/gpu")]), 1);
+    assert_eq!(count(&[unschedulable("elsewhere", "farm", "nvidia.com/gpu")]), 1);
+    assert_eq!(
+        count(&[unschedulable("elsewhere", "farm", "nvidia.com/mig-1g.10gb")]),
+        0
+    );
+    let mut placed = (*unschedulable("elsewhere", "farm", "nvidia.com/gpu")).clone();
+    placed.status = None;
+    assert_eq!(count(&[Arc::new(placed)]), 0);
+}

@@ -40,6 +40,7 @@ fn a_wait_for_gpus_reaches_the_summary() {
         model: "m".into(),
         state,
         address: None,
+        displaced: false,
     };
     let status = status_of(&Seen {
         agents: vec![agent],
@@ -64,6 +65,7 @@ fn agents_that_serve_add_up() {
         model: "m".into(),
         state: AgentState::Ready("10.0.0.1".parse().unwrap()),
         address: None,
+        displaced: false,
     };
     let speeds = [("a".to_owned(), 10.4), ("b".to_owned(), 20.4)].into();
     let status = status_of(&Seen {

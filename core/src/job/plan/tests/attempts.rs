@@ -341,3 +341,57 @@ fn an_operator_that_follows_all_that_its_memory_is_meant_for_starts_no_more() {
     };
     assert_eq!(case.waits().1, "AgentsBusy");
 }
+
+fn displaced(state: AgentState) -> Agent {
+    let mut agent = agent(state, 1);
+    agent.pod.displaced = true;
+    agent
+}
+
+#[test]
+fn an_agent_that_the_cluster_moves_is_stopped_and_its_attempt_counts_against_nothing() {
+    let step = |following, agent| {
+        Case {
+            status: assigned(AssignmentState::Active),
+            following,
+            agents: vec![agent],
+            ..Case::default()
+        }
+        .plan()
+        .step
+    };
+    let suspended = Step::Close {
+        attempt: 1,
+        state: AssignmentState::Suspended,
+    };
+    assert_eq!(
+        step(Following::Yes, displaced(AgentState::Terminating)),
+        Step::Cancel { attempt: 1 }
+    );
+    assert_eq!(
+        step(Following::Ended, displaced(AgentState::Terminating)),
+        suspended
+    );
+    assert_eq!(step(Following::Yes, displaced(AgentState::Gone)), suspended);
+    // One that is merely deleted was replaced by somebody, and is lost as before.
+    assert!(matches!(
+        step(Following::Yes, agent(AgentState::Gone, 1)),
+        Step::Close {
+            state: AssignmentState::Lost,
+            ..
+        }
+    ));
+    // As many evictions as there may be attempts, and the job still runs.
+    let mut job = Case {
+        status: assigned(AssignmentState::Suspended),
+        ..Case::default()
+    };
+    let first = job.status.assignments[0].clone();
+    job.status.assignments = (1..=10)
+        .map(|attempt| Assignment {
+            attempt,
+            ..first.clone()
+        })
+        .collect();
+    assert!(!matches!(job.plan().step, Step::Finish(_)));
+}
