@@ -132,6 +132,24 @@ reasons!(
         Starting: false,
         /// No node has enough free GPUs.
         InsufficientGPU: false,
+        /// No node has enough processor, memory, local storage or places for pods.
+        InsufficientResources: false,
+        /// Nodes that would do are cordoned.
+        NodesCordoned: false,
+        /// Nodes that would do have taints that the offer does not tolerate.
+        NodesTainted: false,
+        /// No node has the labels that the offer asks for.
+        NoMatchingNode: false,
+        /// A claim of a volume or of a device, which the agent needs, is not there.
+        ClaimMissing: false,
+        /// No node takes the agent; the scheduler's words say why.
+        Unschedulable: false,
+        /// The namespace's quota leaves no room for an agent.
+        QuotaExceeded: false,
+        /// A limit range of the namespace does not allow what an agent asks for.
+        LimitRangeExceeded: false,
+        /// The namespace's pod security level does not allow agents as the offer has them.
+        PodSecurityViolated: false,
         /// The image of the agent cannot be pulled.
         ImagePullFailed: false,
         /// The volumes of an agent are not set up: most often its model's file is not on the node.
@@ -262,6 +280,18 @@ reasons!(
         Dispatched: true,
         /// No node has enough free GPUs for an agent.
         InsufficientGPU: false,
+        /// No node has enough processor, memory, local storage or places for pods.
+        InsufficientResources: false,
+        /// Nodes that would do are cordoned.
+        NodesCordoned: false,
+        /// Nodes that would do have taints that the offer does not tolerate.
+        NodesTainted: false,
+        /// No node has the labels that the offer asks for.
+        NoMatchingNode: false,
+        /// A claim of a volume or of a device, which the agent needs, is not there.
+        ClaimMissing: false,
+        /// No node takes the agent; the scheduler's words say why.
+        Unschedulable: false,
         /// The volumes of an agent are not set up: most often the model's file is not on the node.
         ModelNotCached: false,
         /// An agent is starting and loads the model.

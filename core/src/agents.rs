@@ -13,9 +13,11 @@ use k8s_openapi::{
 
 pub mod lost_gpu;
 mod model_file;
+mod obstacle;
 mod volumes;
 
 pub use model_file::MODEL_VOLUME;
+pub use obstacle::{Obstacle, Refusal, Shortage};
 
 /// Waiting reasons of a container that mean its image cannot be had.
 const IMAGE_FAILURES: [&str; 7] = [
@@ -71,6 +73,21 @@ pub enum AgentState {
     Terminating,
     /// Ended.
     Gone,
+}
+
+impl AgentState {
+    /// What keeps it from serving; none where it serves, or where it is to serve no more.
+    pub fn obstacle(&self) -> Option<Obstacle> {
+        Some(match self {
+            Self::Ready(_) | Self::Terminating | Self::Gone => return None,
+            Self::Crashing(_) => Obstacle::Failed,
+            Self::GpuUnusable(fault) => Obstacle::Device(*fault),
+            Self::ImagePullFailed(_) => Obstacle::Image,
+            Self::VolumesMissing(_) => Obstacle::Volumes,
+            Self::Unschedulable(words) => Obstacle::Node(Shortage::of(words)),
+            Self::Starting => Obstacle::Starting,
+        })
+    }
 }
 
 impl AgentPod {

@@ -6,7 +6,7 @@ use cocoon_api::{
 };
 
 use crate::{
-    agents::{AgentPod, AgentState},
+    agents::{AgentPod, AgentState, Obstacle, Refusal, Shortage},
     inventory::{Inventory, Requirements, selector_text},
 };
 
@@ -48,6 +48,9 @@ impl Agents<'_> {
             Some(Wait {
                 reason:
                     AgentsAvailable::AgentFailed
+                    | AgentsAvailable::QuotaExceeded
+                    | AgentsAvailable::LimitRangeExceeded
+                    | AgentsAvailable::PodSecurityViolated
                     | AgentsAvailable::ImagePullFailed
                     | AgentsAvailable::ModelNotCached
                     | AgentsAvailable::NoDriver
@@ -80,7 +83,7 @@ impl Agents<'_> {
             let message = format!("{}: no pod could be made: {words}", self.model);
             waits.push(Wait {
                 rank: 0,
-                reason: AgentsAvailable::AgentFailed,
+                reason: Refusal::of(words).for_provider(),
                 message,
             });
         }
@@ -89,37 +92,29 @@ impl Agents<'_> {
     }
 
     fn pod_wait(&self, pod: &AgentPod, inventory: &Inventory, requirements: &Requirements) -> Option<Wait> {
-        let model = self.model;
-        let (rank, reason, message) = match &pod.state {
-            AgentState::Ready(_) | AgentState::Terminating | AgentState::Gone => return None,
-            AgentState::Crashing(words) => (1, AgentsAvailable::AgentFailed, format!("{model}: {words}")),
+        let (model, agent) = (self.model, &pod.name);
+        let obstacle = pod.state.obstacle()?;
+        let message = match &pod.state {
+            AgentState::Crashing(words)
+            | AgentState::ImagePullFailed(words)
+            | AgentState::VolumesMissing(words) => format!("{model}: {words}"),
             AgentState::GpuUnusable(fault) => {
-                let message = format!(
-                    "{model}: agent {} cannot use its device: {}",
-                    pod.name,
-                    fault.words()
-                );
-                (1, AgentsAvailable::from(*fault), message)
+                format!("{model}: agent {agent} cannot use its device: {}", fault.words())
             }
-            AgentState::ImagePullFailed(words) => {
-                (2, AgentsAvailable::ImagePullFailed, format!("{model}: {words}"))
-            }
-            AgentState::VolumesMissing(words) => {
-                (3, AgentsAvailable::ModelNotCached, format!("{model}: {words}"))
+            AgentState::Unschedulable(words) if obstacle == Obstacle::Node(Shortage::Gpus) => {
+                let need = need(self.gpus_per_replica, inventory, requirements);
+                format!("{model} {need} (scheduler: {words})")
             }
             AgentState::Unschedulable(words) => {
-                let need = need(self.gpus_per_replica, inventory, requirements);
-                (
-                    4,
-                    AgentsAvailable::InsufficientGPU,
-                    format!("{model} {need} (scheduler: {words})"),
-                )
+                format!("{model}: no node takes agent {agent} (scheduler: {words})")
             }
-            AgentState::Starting => return Some(self.starting()),
+            AgentState::Starting | AgentState::Ready(_) | AgentState::Terminating | AgentState::Gone => {
+                return Some(self.starting());
+            }
         };
         Some(Wait {
-            rank,
-            reason,
+            rank: obstacle.rank(),
+            reason: obstacle.for_provider(),
             message,
         })
     }
@@ -132,8 +127,8 @@ impl Agents<'_> {
             self.wanted
         );
         Wait {
-            rank: 5,
-            reason: AgentsAvailable::Starting,
+            rank: Obstacle::Starting.rank(),
+            reason: Obstacle::Starting.for_provider(),
             message,
         }
     }
@@ -246,6 +241,36 @@ mod tests {
             observed.message,
             "m needs 1 nvidia.com/gpu on a node with nvidia.com/gpu.present=true; 0 of 2 free \
              (scheduler: Insufficient nvidia.com/gpu)"
+        );
+    }
+
+    #[test]
+    fn what_is_missing_is_not_called_a_gpu_where_it_is_none() {
+        let words = "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) were unschedulable.";
+        let observed = judge(1, &[pod(AgentState::Unschedulable(words.into()))]);
+        assert_eq!(
+            (observed.status, observed.reason),
+            (false, "InsufficientResources")
+        );
+        assert_eq!(
+            observed.message,
+            format!("m: no node takes agent p (scheduler: {words})")
+        );
+        let (inventory, requirements) = world();
+        let agents = Agents {
+            model: "m",
+            gpus_per_replica: 1,
+            wanted: 1,
+            pods: Vec::new(),
+            refused: Some("pods \"p\" is forbidden: exceeded quota: small"),
+        };
+        assert_eq!(agents.phase(&inventory, &requirements), ModelPhase::Failed);
+        let observed = available(&[agents], &[], &inventory, &requirements);
+        assert_eq!(observed.reason, "QuotaExceeded");
+        assert!(
+            observed.message.contains("no pod could be made"),
+            "{}",
+            observed.message
         );
     }
 

@@ -9,7 +9,7 @@ use cocoon_api::{
 };
 
 use super::{Agent, Draft, Offer, Plan, Step, World};
-use crate::agents::AgentState;
+use crate::agents::{AgentPod, AgentState};
 
 /// Jobs that one agent works on at once at most. Each keeps a stream open and its results in the agent's memory: 22 MiB where
 /// 256 answers have 8,192 tokens each, so that sixteen of the largest take 350 MiB beside the model. Between two jobs a
@@ -77,53 +77,35 @@ pub(super) fn dispatched(agent: &str, attempt: u32) -> Observation {
     Scheduled::Dispatched.condition(format!("agent {agent} works on attempt {attempt}"))
 }
 
-/// Says why no agent serves: the most telling of what the pods show.
+/// Says why no agent serves: of what the pods show, that which the provider says as well.
 fn no_agent(world: &World<'_>, offer: &Offer) -> Observation {
-    let model = &world.job.model;
-    let states = || {
-        world
-            .agents
-            .iter()
-            .map(|agent| (&agent.pod.name, &agent.pod.state))
+    let (model, provider) = (&world.job.model, &offer.provider);
+    let worst = world
+        .agents
+        .iter()
+        .filter_map(|agent| Some((agent.pod.state.obstacle()?, &agent.pod)))
+        .min_by_key(|(obstacle, pod)| (obstacle.rank(), &pod.name));
+    let Some((obstacle, AgentPod { name, state, .. })) = worst else {
+        return Scheduled::ColdStart.condition(starts(provider, model));
     };
-    let unschedulable = states().find_map(|(name, state)| match state {
-        AgentState::Unschedulable(words) => Some((name, words)),
-        _ => None,
-    });
-    if let Some((name, words)) = unschedulable {
-        return Scheduled::InsufficientGPU.condition(format!("agent {name} waits for a node: {words}"));
-    }
-    let unusable = states().find_map(|(name, state)| match state {
-        AgentState::GpuUnusable(fault) => Some((name, fault.word())),
-        _ => None,
-    });
-    if let Some((name, code)) = unusable {
-        return Scheduled::GPUUnusable.condition(format!(
-            "agent {name} cannot use its device ({code}): condition AgentsAvailable of provider {} says what to do",
-            offer.provider
-        ));
-    }
-    let failed = states().find_map(|(name, state)| match state {
-        AgentState::ImagePullFailed(words) => Some(format!("agent {name} does not start: {words}")),
+    obstacle.for_job().condition(match state {
+        AgentState::Unschedulable(words) => format!("agent {name} waits for a node: {words}"),
+        AgentState::GpuUnusable(fault) => format!(
+            "agent {name} cannot use its device ({}): condition AgentsAvailable of provider {provider} says what to do",
+            fault.word()
+        ),
+        AgentState::ImagePullFailed(words) => format!("agent {name} does not start: {words}"),
         // Where the file lies is told to the farm alone.
-        AgentState::Crashing(_) => Some(format!(
-            "agent {name} ends as soon as it starts: condition AgentsAvailable of provider {} says why",
-            offer.provider
-        )),
-        _ => None,
-    });
-    if let Some(message) = failed {
-        return Scheduled::AgentFailed.condition(message);
-    }
-    let without_volumes = states().find_map(|(_, state)| match state {
-        AgentState::VolumesMissing(words) => Some(words),
-        _ => None,
-    });
-    if let Some(words) = without_volumes {
-        return Scheduled::ModelNotCached.condition(format!("no agent of model {model} starts: {words}"));
-    }
-    Scheduled::ColdStart.condition(format!(
-        "an agent of provider {} starts and loads model {model}",
-        offer.provider
-    ))
+        AgentState::Crashing(_) => format!(
+            "agent {name} ends as soon as it starts: condition AgentsAvailable of provider {provider} says why"
+        ),
+        AgentState::VolumesMissing(words) => format!("no agent of model {model} starts: {words}"),
+        AgentState::Starting | AgentState::Ready(_) | AgentState::Terminating | AgentState::Gone => {
+            starts(provider, model)
+        }
+    })
+}
+
+fn starts(provider: &str, model: &str) -> String {
+    format!("an agent of provider {provider} starts and loads model {model}")
 }

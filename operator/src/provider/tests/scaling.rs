@@ -94,6 +94,7 @@ fn an_agent_whose_gpu_is_lost_goes_and_its_deployment_stays_as_it_is() {
         uid: "pod-uid".into(),
         model: "m".into(),
         state: AgentState::GpuUnusable(GpuFault::DeviceLost),
+        displaced: false,
         address: None,
     };
     let with = Seen {

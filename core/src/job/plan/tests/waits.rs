@@ -76,6 +76,31 @@ fn every_state_of_agents_has_its_reason() {
         )]),
         "InsufficientGPU"
     );
+    for (words, reason) in [
+        ("1 Insufficient memory", "InsufficientResources"),
+        ("1 node(s) were unschedulable", "NodesCordoned"),
+        ("1 node(s) had untolerated taint {a: b}", "NodesTainted"),
+        (
+            "1 node(s) didn't match Pod's node affinity/selector",
+            "NoMatchingNode",
+        ),
+        ("persistentvolumeclaim \"models\" not found", "ClaimMissing"),
+        ("a scheduler's own words", "Unschedulable"),
+    ] {
+        assert_eq!(
+            waits(vec![agent(AgentState::Unschedulable(words.into()), 0)]),
+            reason
+        );
+    }
+    // As the provider: an agent that fails is worse than one that waits for a node.
+    let both = vec![
+        agent(
+            AgentState::Unschedulable("1 Insufficient nvidia.com/gpu".into()),
+            0,
+        ),
+        agent(AgentState::Crashing("sha256".into()), 0),
+    ];
+    assert_eq!(waits(both), "AgentFailed");
     assert_eq!(
         waits(vec![agent(AgentState::GpuUnusable(GpuFault::NoDriver), 0)]),
         "GPUUnusable"
