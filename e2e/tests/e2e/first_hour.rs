@@ -42,6 +42,7 @@ fn address(printed: &str) -> Result<(String, Address)> {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one story, told in its order")]
 fn a_farm_from_nothing_is_made_by_its_commands_and_paid() -> Result<()> {
     on_stack("first-hour", |stack, namespace| async move {
         let printed = cocoon(&stack, &namespace, &["init"], "").await?;
