@@ -146,7 +146,6 @@ async fn ask(stack: &Stack, namespace: &str) -> Result<()> {
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "one story, told in its order")]
 fn a_farm_from_nothing_is_made_by_its_commands_and_paid() -> Result<()> {
     on_stack("first-hour", |stack, namespace| async move {
         let (wallet, address) = make_wallet(&stack, &namespace).await?;

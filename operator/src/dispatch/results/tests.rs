@@ -1,3 +1,6 @@
+mod pages;
+mod server;
+
 use std::collections::BTreeMap;
 
 use cocoon_api::names::RESULTS_KEY;
