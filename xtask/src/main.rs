@@ -12,6 +12,7 @@ mod cluster;
 mod codegen;
 mod demo;
 mod e2e;
+mod fuzz;
 mod image;
 mod kernels;
 mod kind;
@@ -43,6 +44,8 @@ enum Command {
     Image(image::Args),
     /// Measure, and write JSON under target/bench
     Bench(bench::Args),
+    /// Run the fuzz targets
+    Fuzz(fuzz::Args),
     /// Start, stop and test on a cluster that kind makes
     Kind(kind::Args),
     /// Run the whole loop and show it: cluster, farm, job, payment
@@ -68,6 +71,7 @@ fn main() -> Result<ExitCode> {
         Command::Bench(args) => bench::run(&args),
         Command::Demo(args) => return demo::run(&args),
         Command::E2e(args) => return e2e::run(&args),
+        Command::Fuzz(args) => return fuzz::run(&args),
         Command::Kind(args) => return kind::run(&args),
         Command::Down => kind::down().and_then(|()| stack::down()),
         Command::Stack(args) => stack::run(&args),

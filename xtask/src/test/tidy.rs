@@ -125,7 +125,7 @@ fn words(path: &str, text: &str) -> Vec<String> {
     findings
 }
 
-/// Every fuzz target has its entry in the manifest beside it, and that manifest stands alone: fuzzing needs another
+/// Every fuzz target has its entry in the manifest beside it, and that manifest stands alone: fuzzing needs other flags of the
 /// compiler than the workspace.
 fn unlisted_fuzz_targets(paths: &[String]) -> Result<Vec<String>> {
     let mut findings = Vec::new();
