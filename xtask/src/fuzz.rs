@@ -22,7 +22,7 @@ const CRATES: [&str; 8] = [
     "testbed/gpu/ptx",
     "ton",
 ];
-/// Counts the edges that an input takes and the values that it compares, as libFuzzer reads them (LLVM, SanitizerCoverage), and
+/// Counts the edges that an input takes and the values that it compares, as libFuzzer reads them (LLVM, `SanitizerCoverage`), and
 /// keeps the checks of a debug build.
 const FLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
