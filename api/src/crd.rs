@@ -11,6 +11,7 @@
 pub mod agreement;
 pub mod channel;
 pub mod job;
+pub mod output;
 pub mod provider;
 pub mod reference;
 pub mod settlement;

@@ -6,6 +6,7 @@
 
 pub mod agent;
 pub mod json;
+pub mod listen;
 pub mod names;
 pub mod panics;
 pub mod receipt;

@@ -3,7 +3,6 @@
 //! The protocol and its limits are those of [`cocoon_api::agent`].
 
 mod connections;
-pub mod listen;
 mod metrics;
 mod probes;
 mod protocol;

@@ -3,9 +3,11 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use axum::{Router, extract::State, http::StatusCode, routing::get};
+use cocoon_api::listen;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::{listen, metrics::Metrics};
+use crate::metrics::Metrics;
 
 /// Serves probes and metrics until `stop`. A process that waits to lead is ready: it takes over when it must.
 pub async fn serve(
@@ -18,7 +20,7 @@ pub async fn serve(
         .route("/readyz", get(|| async { "ok\n" }))
         .route("/metrics", get(render))
         .with_state(metrics);
-    let listener = listen::bind(address).await?;
+    let listener = listen::on(address, TcpListener::bind).await?;
     axum::serve(listener, router)
         .with_graceful_shutdown(stop.cancelled_owned())
         .await

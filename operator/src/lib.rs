@@ -16,7 +16,6 @@ pub mod health;
 pub mod job;
 pub mod leader;
 pub mod ledger;
-pub mod listen;
 pub mod metrics;
 pub mod pages;
 pub mod provider;

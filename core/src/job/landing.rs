@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 use cocoon_api::{
     NanoTon, Usage,
     agent::{FailureCode, Outcome, ResultLine},
-    crd::{channel::Counter, job::OutputPage},
+    crd::{channel::Counter, output::OutputPage},
     json::Fault,
     receipt::{AnswerTokens, ChainId, Receipt, ReceiptChain, Sha256Digest, root_of_digests},
     units::UnitError,

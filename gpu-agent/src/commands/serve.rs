@@ -16,7 +16,7 @@ use gpu_agent::{
         ops::Ops,
     },
     engine::{Engine, Options, measure},
-    http::{Listeners, TlsFiles, listen, serve, service::Service},
+    http::{Listeners, TlsFiles, serve, service::Service},
     model::{
         architectures,
         chat::ChatTemplate,
@@ -26,7 +26,10 @@ use gpu_agent::{
     },
     weights::file::ModelFile,
 };
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
 use tokio_util::sync::CancellationToken;
 
 /// Tokens of one batch: enough to keep every core busy with a prompt, few enough that answers in progress do not stall.
@@ -249,7 +252,7 @@ fn reserve<O: Ops + 'static>(
 
 async fn listen(arguments: &Arguments, service: Arc<Service>) -> anyhow::Result<()> {
     let bind = async |address: SocketAddr| {
-        listen::bind(address)
+        cocoon_api::listen::on(address, TcpListener::bind)
             .await
             .with_context(|| format!("cannot listen on {address}"))
     };

@@ -4,7 +4,7 @@ mod secret;
 
 use std::sync::Arc;
 
-use cocoon_api::crd::job::OutputPage;
+use cocoon_api::crd::output::OutputPage;
 use cocoon_core::job::landing::{ClosedPage, HeadText, Landing, LandingError, Reading};
 use k8s_openapi::{api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::OwnerReference};
 use kube::{Api, api::PostParams};

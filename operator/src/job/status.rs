@@ -5,7 +5,8 @@ use cocoon_api::{
     conditions::{self, Complete, Failed, FundsReserved, Observation, Reason as _, Scheduled, Settled},
     crd::{
         InferenceJob, InferenceJobStatus, LocalReference,
-        job::{AssignmentState, BillingMode, JobCost, JobPhase, Output, RequestCounts},
+        job::{AssignmentState, BillingMode, JobCost, JobPhase, RequestCounts},
+        output::Output,
     },
     units::UnitError,
 };

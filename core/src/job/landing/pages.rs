@@ -11,7 +11,7 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use cocoon_api::{
-    crd::job::{MAX_PAGES, OutputPage},
+    crd::output::{MAX_PAGES, OutputPage},
     names::is_object_name,
     receipt::Sha256Digest,
 };

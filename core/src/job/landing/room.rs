@@ -1,6 +1,6 @@
 //! How much of a job is kept, in how many pages, and what stays free so that every request can still end.
 
-use cocoon_api::{agent::MAX_REQUESTS, crd::job::MAX_PAGES};
+use cocoon_api::{agent::MAX_REQUESTS, crd::output::MAX_PAGES};
 
 use super::record::MAX_MESSAGE_BYTES;
 use crate::job::input::MAX_INPUT_BYTES;

@@ -1,6 +1,7 @@
 //! The operations of a forward pass on a card.
 
 mod attention;
+mod card;
 mod memory;
 mod products;
 
@@ -10,16 +11,13 @@ use memory::{BLOCK_TOKENS, Form, Scratch};
 pub use memory::{Cache, Matrix, Tensor, Vector};
 
 use super::device::{Buffer, Device};
-use super::error::OpenError;
 use super::hop::Hop;
 use super::launch::{Shape, Target, arguments, int};
 use super::layout::Layout;
-use super::modules::{self, Dot};
-use super::probe;
+use super::modules;
 use super::rates::Units;
 use super::recording::Recordings;
-use super::ring::{self, Ring};
-use super::selftest::{self, Check, Depth, Shapes};
+use super::ring::Ring;
 use super::staging::Staged;
 use crate::backend::Logits;
 use crate::backend::batch::Batch;
@@ -56,86 +54,6 @@ struct Reserved {
 }
 
 impl CudaOps {
-    /// Opens card `ordinal` of those that `CUDA_VISIBLE_DEVICES` leaves, and measures its rates.
-    ///
-    /// # Errors
-    /// There is no driver or card that the kernels run on, or it fails under measurement.
-    pub fn open(ordinal: usize) -> Result<Self, OpenError> {
-        let mut device = Device::open(ordinal)?;
-        let rates =
-            probe::measure(&mut device).map_err(|source| OpenError::Measurement { ordinal, source })?;
-        let units = Units::new(rates, device.capability());
-        Ok(Self {
-            device,
-            units,
-            reserved: None,
-            sampled: Sampled::default(),
-            logits: Vec::new(),
-            recordings: Recordings::default(),
-            ring: Arc::default(),
-        })
-    }
-
-    /// Opens every card that `CUDA_VISIBLE_DEVICES` leaves, at least one. They share the memory through which weights
-    /// stream.
-    ///
-    /// # Errors
-    /// There is no driver, or one of the cards is none that the kernels run on.
-    pub fn open_all() -> Result<Vec<Self>, OpenError> {
-        let mut cards: Vec<Self> = Vec::new();
-        for ordinal in 0..Device::count()?.max(1) {
-            let mut card = Self::open(ordinal)?;
-            if let Some(first) = cards.first() {
-                card.ring = Arc::clone(&first.ring);
-            }
-            cards.push(card);
-        }
-        Ok(cards)
-    }
-
-    /// The card's memory, as a plan asks for it.
-    pub fn memory(&self) -> (u64, u64) {
-        self.device.memory()
-    }
-
-    /// What the driver calls the card.
-    pub fn name(&self) -> &str {
-        self.device.name()
-    }
-
-    /// Bytes a second from page-locked memory to the card, measured with a few copies.
-    ///
-    /// # Errors
-    /// The card failed, or has no memory for one copy.
-    pub fn link_speed(&self) -> Result<f64, DeviceError> {
-        ring::link_speed(&self.device)
-    }
-
-    /// Uses these units, whose results have the same bits. Tensor cores that the card lacks are not used.
-    pub fn use_units(&mut self, dot: Dot, tensor: bool) {
-        self.recordings.clear();
-        let cores = modules::Tensor::of(self.device.capability()).filter(|_| tensor);
-        self.units = Units::only(dot, cores);
-    }
-
-    /// The card's units, with the rates by which they are chosen.
-    pub fn units(&self) -> &Units {
-        &self.units
-    }
-
-    /// Checks the kernels of a model's shapes against their twins.
-    ///
-    /// # Errors
-    /// The device failed.
-    pub fn selftest(&mut self, shapes: &Shapes, depth: Depth) -> Result<Vec<Check>, DeviceError> {
-        selftest::run(&mut self.device, &self.units, shapes, depth)
-    }
-
-    /// The card.
-    pub fn device(&mut self) -> &mut Device {
-        &mut self.device
-    }
-
     fn reserved(&mut self) -> Result<&mut Reserved, DeviceError> {
         self.reserved.as_mut().ok_or_else(|| DeviceError {
             fault: DeviceFault::Failed,

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use cocoon_api::crd::job::OutputPage;
+use cocoon_api::crd::output::OutputPage;
 use proptest::prelude::*;
 
 use super::*;

@@ -1,23 +1,21 @@
-//! Where a pod listens: every address of both families, where the kernel has both.
+//! Where our pods listen: every address of both families, where the kernel has both.
 
 use std::{
     io::{self, ErrorKind},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
-use tokio::net::TcpListener;
-
-/// Listens on an address. `[::]` takes connections over IPv4 as well; where the kernel knows no IPv6, it is `0.0.0.0`.
+/// Listens on an address, by `bind`. `[::]` takes connections over IPv4 as well; where the kernel knows no IPv6, it is `0.0.0.0`.
 ///
 /// # Errors
 /// What the kernel says of the address that was asked for.
-pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let refused = match TcpListener::bind(address).await {
+pub async fn on<L>(address: SocketAddr, bind: impl AsyncFn(SocketAddr) -> io::Result<L>) -> io::Result<L> {
+    let refused = match bind(address).await {
         Ok(listener) => return Ok(listener),
         Err(refused) => refused,
     };
     match without_ipv6(address, refused.kind()) {
-        Some(address) => TcpListener::bind(address).await.map_err(|_| refused),
+        Some(address) => bind(address).await.map_err(|_| refused),
         None => Err(refused),
     }
 }
@@ -31,19 +29,40 @@ fn without_ipv6(address: SocketAddr, refusal: ErrorKind) -> Option<SocketAddr> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::net::TcpStream;
+    use std::{
+        net::{TcpListener, TcpStream},
+        pin::pin,
+        task::{Context, Poll, Waker},
+    };
 
     use super::*;
 
-    #[tokio::test]
-    async fn a_pod_listens_on_both_families() {
-        let listener = bind("[::]:0".parse().unwrap()).await.unwrap();
+    /// What listens at once is waited for by one look.
+    fn listens(address: SocketAddr) -> io::Result<TcpListener> {
+        let bind = async |address: SocketAddr| TcpListener::bind(address);
+        let listening = pin!(on(address, bind));
+        match listening.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(done) => done,
+            Poll::Pending => unreachable!("nothing is waited for"),
+        }
+    }
+
+    #[test]
+    fn a_pod_listens_on_both_families() {
+        let listener = listens("[::]:0".parse().unwrap()).unwrap();
         let port = listener.local_addr().unwrap().port();
         for loopback in [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)] {
-            let (connected, accepted) = tokio::join!(TcpStream::connect((loopback, port)), listener.accept());
-            connected.unwrap();
-            assert_eq!(accepted.unwrap().1.ip().to_canonical(), loopback);
+            let _connected = TcpStream::connect((loopback, port)).unwrap();
+            let (_, from) = listener.accept().unwrap();
+            assert_eq!(from.ip().to_canonical(), loopback);
         }
+    }
+
+    #[test]
+    fn a_port_that_is_taken_is_refused() {
+        let first = listens("[::]:0".parse().unwrap()).unwrap();
+        let again = listens(first.local_addr().unwrap()).unwrap_err();
+        assert_eq!(again.kind(), ErrorKind::AddrInUse);
     }
 
     #[test]
@@ -58,12 +77,5 @@ mod tests {
         for asked in ["[::1]:80", "0.0.0.0:80"] {
             assert_eq!(without_ipv6(asked.parse().unwrap(), unsupported), None, "{asked}");
         }
-    }
-
-    #[tokio::test]
-    async fn a_port_that_is_taken_is_refused() {
-        let first = bind("[::]:0".parse().unwrap()).await.unwrap();
-        let again = bind(first.local_addr().unwrap()).await.unwrap_err();
-        assert_eq!(again.kind(), ErrorKind::AddrInUse);
     }
 }
