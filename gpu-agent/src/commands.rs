@@ -3,6 +3,7 @@
 pub(crate) mod bench;
 pub(crate) mod eval;
 pub(crate) mod info;
+pub(crate) mod random_model;
 pub(crate) mod selftest;
 pub(crate) mod serve;
 

@@ -36,6 +36,8 @@ enum Command {
     Selftest(commands::selftest::Arguments),
     /// Measure prefill and decode, and print one JSON object.
     Bench(commands::bench::Arguments),
+    /// Write a model of random weights in the shape of a published one, to check and measure a machine with.
+    RandomModel(commands::random_model::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -101,5 +103,6 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Info(arguments) => commands::info::run(&arguments),
         Command::Selftest(arguments) => commands::selftest::run(&arguments),
         Command::Bench(arguments) => commands::bench::run(&arguments),
+        Command::RandomModel(arguments) => commands::random_model::run(&arguments),
     }
 }

@@ -7,6 +7,8 @@ use gpu_agent::{
     backend::{
         Backend, Batch, Budget, SampleSpec,
         cpu::{CpuOps, Precision},
+        cuda::ops::CudaOps,
+        ops::Ops,
     },
     model::{architectures, decoder::Loaded},
     weights::file::ModelFile,
@@ -29,6 +31,9 @@ pub(crate) struct Arguments {
     /// Measurements of each kind, after one that does not count; the best counts.
     #[arg(long, default_value_t = 3)]
     rounds: usize,
+    /// Measure this GPU, counted from 0 among those that `CUDA_VISIBLE_DEVICES` leaves, instead of the processor.
+    #[arg(long, conflicts_with_all = ["exact", "threads"])]
+    gpu: Option<usize>,
     /// Keep activations in 32-bit floats.
     #[arg(long)]
     exact: bool,
@@ -38,10 +43,9 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let most = arguments.sequences.iter().copied().max().unwrap_or(1).max(1);
-    let context = arguments.prefill.max(DECODE_TOKENS + 1);
-    let file = ModelFile::open(&arguments.model, None)?;
-    let spec = architectures::read(&file)?;
+    if let Some(ordinal) = arguments.gpu {
+        return measure(arguments, CudaOps::open(ordinal)?, Precision::Fast);
+    }
     let precision = if arguments.exact {
         Precision::Exact
     } else {
@@ -49,6 +53,14 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     };
     let ops = CpuOps::new(precision, super::threads(arguments.threads)?)
         .context("cannot start the compute threads")?;
+    measure(arguments, ops, precision)
+}
+
+fn measure<O: Ops + 'static>(arguments: &Arguments, ops: O, precision: Precision) -> anyhow::Result<()> {
+    let most = arguments.sequences.iter().copied().max().unwrap_or(1).max(1);
+    let context = arguments.prefill.max(DECODE_TOKENS + 1);
+    let file = ModelFile::open(&arguments.model, None)?;
+    let spec = architectures::read(&file)?;
     let started = Instant::now();
     let loaded = Loaded::load(&file, spec, ops)?;
     let machine = loaded.describe();
