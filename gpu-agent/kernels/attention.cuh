@@ -10,6 +10,9 @@
 #define CHUNK 64
 #define BLOCK_POSITIONS 16
 #define ATTENTION_THREADS 128
+// Loads that are in flight before the first is used: of 16 bytes of a key, and of 4 bytes of values.
+#define KEYS_AHEAD 4
+#define VALUES_AHEAD 8
 
 struct Head {
     const u16* keys;
@@ -47,23 +50,30 @@ __device__ __forceinline__ void score(const Head& head, int position, Query quer
 #pragma unroll
         for (int c = 0; c < 4; ++c) chains[i][c] = 0.0f;
 #pragma unroll 1
-    for (int eight = 0; eight < head.size / 8; ++eight) {
-        const uint4 raw = head.key(position, eight);
-        const float k[8] = {low_half(raw.x), high_half(raw.x), low_half(raw.y), high_half(raw.y),
-                            low_half(raw.z), high_half(raw.z), low_half(raw.w), high_half(raw.w)};
+    for (int start = 0; start < head.size / 8; start += KEYS_AHEAD) {
+        uint4 raw[KEYS_AHEAD];
 #pragma unroll
-        for (int i = 0; i < QUERIES; ++i) {
-            const float4* const q = (const float4*)(query(i) + eight * 8);
-            const float4 a = q[0], b = q[1];
-            chains[i][0] = chains[i][0] + a.x * k[0];
-            chains[i][1] = chains[i][1] + a.y * k[1];
-            chains[i][2] = chains[i][2] + a.z * k[2];
-            chains[i][3] = chains[i][3] + a.w * k[3];
-            chains[i][0] = chains[i][0] + b.x * k[4];
-            chains[i][1] = chains[i][1] + b.y * k[5];
-            chains[i][2] = chains[i][2] + b.z * k[6];
-            chains[i][3] = chains[i][3] + b.w * k[7];
-        }
+        for (int j = 0; j < KEYS_AHEAD; ++j)
+            if (start + j < head.size / 8) raw[j] = head.key(position, start + j);
+#pragma unroll
+        for (int j = 0; j < KEYS_AHEAD; ++j)
+            if (start + j < head.size / 8) {
+                const float k[8] = {low_half(raw[j].x), high_half(raw[j].x), low_half(raw[j].y), high_half(raw[j].y),
+                                    low_half(raw[j].z), high_half(raw[j].z), low_half(raw[j].w), high_half(raw[j].w)};
+#pragma unroll
+                for (int i = 0; i < QUERIES; ++i) {
+                    const float4* const q = (const float4*)(query(i) + (start + j) * 8);
+                    const float4 a = q[0], b = q[1];
+                    chains[i][0] = chains[i][0] + a.x * k[0];
+                    chains[i][1] = chains[i][1] + a.y * k[1];
+                    chains[i][2] = chains[i][2] + a.z * k[2];
+                    chains[i][3] = chains[i][3] + a.w * k[3];
+                    chains[i][0] = chains[i][0] + b.x * k[4];
+                    chains[i][1] = chains[i][1] + b.y * k[5];
+                    chains[i][2] = chains[i][2] + b.z * k[6];
+                    chains[i][3] = chains[i][3] + b.w * k[7];
+                }
+            }
     }
 }
 
@@ -107,19 +117,29 @@ __device__ __forceinline__ void weighted_values(const Head& head, int chunk, int
                                                 Sees sees, float (&sums)[QUERIES][2]) {
 #pragma unroll
     for (int i = 0; i < QUERIES; ++i) sums[i][0] = sums[i][1] = 0.0f;
-#pragma unroll 2
-    for (int t = visible.start; t < visible.end; ++t) {
-        const int position = chunk * CHUNK + t;
-        const u32 raw = *(const u32*)(head.values + head.block(position) +
-                                      (position % BLOCK_POSITIONS) * head.size + 2 * pair);
-        const float first = low_half(raw), second = high_half(raw);
+#pragma unroll 1
+    for (int start = visible.start; start < visible.end; start += VALUES_AHEAD) {
+        u32 raw[VALUES_AHEAD];
 #pragma unroll
-        for (int i = 0; i < QUERIES; ++i) {
-            const float weight = weights(i)[t];
-            if (sees(i, t)) {
-                sums[i][0] = sums[i][0] + weight * first;
-                sums[i][1] = sums[i][1] + weight * second;
+        for (int j = 0; j < VALUES_AHEAD; ++j)
+            if (start + j < visible.end) {
+                const int position = chunk * CHUNK + start + j;
+                raw[j] = *(const u32*)(head.values + head.block(position) +
+                                       (position % BLOCK_POSITIONS) * head.size + 2 * pair);
             }
-        }
+#pragma unroll
+        for (int j = 0; j < VALUES_AHEAD; ++j)
+            if (start + j < visible.end) {
+                const int t = start + j;
+                const float first = low_half(raw[j]), second = high_half(raw[j]);
+#pragma unroll
+                for (int i = 0; i < QUERIES; ++i) {
+                    const float weight = weights(i)[t];
+                    if (sees(i, t)) {
+                        sums[i][0] = sums[i][0] + weight * first;
+                        sums[i][1] = sums[i][1] + weight * second;
+                    }
+                }
+            }
     }
 }

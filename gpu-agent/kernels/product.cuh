@@ -15,24 +15,53 @@ struct Staged {
     float totals[ROWS][SEGMENT_BLOCKS];
 };
 
-// Copies rows first to first + ROWS - 1; rows past the last one repeat it, and their results are not stored.
+// Copies rows first to first + ROWS - 1; rows past the last one repeat it, and their results are not stored. The lanes' loads
+// of some rows are in flight together: 16 lanes have a row's quants, 8 its scales and 8 its totals.
 template <int ROWS>
 __device__ __forceinline__ void stage(Staged<ROWS>& to, const Activations& from, int first, int rows, int blocks,
                                       int segment, int lane, bool fine) {
+    constexpr int AT_ONCE = ROWS < 4 ? ROWS : 4;
     const int count = min(SEGMENT_BLOCKS, blocks - segment * SEGMENT_BLOCKS);
+    const bool has_quants = lane < 2 * count;
+    const int scale = lane - 16, total = lane - 24;
+    const bool has_scale = scale >= 0 && scale < min(count, 8), has_total = total >= 0 && total < count;
+    const float* const totals = fine ? from.fine_totals : from.totals;
 #pragma unroll 1
-    for (int r = 0; r < ROWS; ++r) {
-        const u64 at = (u64)min(first + r, rows - 1) * blocks + segment * SEGMENT_BLOCKS;
-#pragma unroll 1
-        for (int word = lane; word < count * 8; word += WARP) {
-            ((u32*)to.quants[r])[word] = from.quants[at * 8 + word];
-            if (fine) ((u32*)to.residuals[r])[word] = from.residuals[at * 8 + word];
+    for (int start = 0; start < ROWS; start += AT_ONCE) {
+        int4 quants[AT_ONCE], residuals[AT_ONCE];
+        float value[AT_ONCE];
+#pragma unroll
+        for (int i = 0; i < AT_ONCE; ++i) {
+            const u64 at = (u64)min(first + start + i, rows - 1) * blocks + segment * SEGMENT_BLOCKS;
+            if (has_quants) quants[i] = ((const int4*)(from.quants + at * 8))[lane];
+            if (has_quants && fine) residuals[i] = ((const int4*)(from.residuals + at * 8))[lane];
+            if (has_scale) value[i] = from.scales[at + scale];
+            if (has_total) value[i] = totals[at + total];
         }
-        if (lane < count) {
-            to.scales[r][lane] = from.scales[at + lane];
-            to.totals[r][lane] = (fine ? from.fine_totals : from.totals)[at + lane];
+#pragma unroll
+        for (int i = 0; i < AT_ONCE; ++i) {
+            const int r = start + i;
+            if (has_quants) to.quants[r][lane] = quants[i];
+            if (has_quants && fine) to.residuals[r][lane] = residuals[i];
+            if (has_scale) to.scales[r][scale] = value[i];
+            if (has_total) to.totals[r][total] = value[i];
         }
     }
+}
+
+// Whether a block's integer sum may be counted from OFFSET_BITS on: one dot of 32 products of signed bytes, below 2^22.
+template <class F>
+constexpr bool IS_SMALL = F::DOTS == 1 && !F::HALVES;
+
+// The bits of 1.5 * 2^(23 - BACK). As an integer n is added to them, n * 2^-BACK is added to the float, exactly: so a sum that
+// begins with them needs no shift, and a subtraction converts it, where a conversion has half the rate or less ("CUDA C++
+// Programming Guide", throughput of native arithmetic instructions).
+template <class F>
+constexpr u32 OFFSET_BITS = ((u32)(127 + 23 - F::BACK) << 23) | 0x400000u;
+
+template <class F>
+__device__ __forceinline__ float without_offset(int sum) {
+    return __int_as_float(sum) - __uint_as_float(OFFSET_BITS<F>);
 }
 
 // One block's integer dot as a float, before it is scaled.
@@ -43,7 +72,7 @@ __device__ __forceinline__ float block_dot(const u32 (&words)[F::DOTS][8], const
     int sums[2 * F::DOTS];
 #pragma unroll
     for (int d = 0; d < F::DOTS; ++d) {
-        sums[2 * d] = 0;
+        sums[2 * d] = IS_SMALL<F> ? OFFSET_BITS<F> : 0;
         sums[2 * d + 1] = 0;
 #pragma unroll
         for (int j = 0; j < 4; ++j) {
@@ -53,7 +82,7 @@ __device__ __forceinline__ float block_dot(const u32 (&words)[F::DOTS][8], const
     }
     if (F::DOTS == 2) return (float)(256 * (sums[0] + sums[1]) + (sums[2 * F::DOTS - 2] + sums[2 * F::DOTS - 1]));
     if (F::HALVES) return (float)((halves.x * sums[0] + halves.y * sums[1]) >> F::BACK);
-    return (float)((sums[0] + sums[1]) >> F::BACK);
+    return without_offset<F>(sums[0] + sums[1]);
 }
 
 template <class F>
@@ -98,34 +127,57 @@ __device__ __forceinline__ void add_block(const typename F::Raw& raw, const Affi
     }
 }
 
-// Adds the blocks of one segment, in order, to sums that begin at +0.
+// Some blocks of a lane's row as they lie in memory, on their way.
+template <class F, int COUNT>
+struct Loads {
+    typename F::Raw raw[COUNT];
+    Affine affine[COUNT];
+
+    __device__ __forceinline__ void load(const Matrix& m, const typename F::Segment& kept, u64 cells, int start, int count,
+                                         int lane) {
+#pragma unroll
+        for (int i = 0; i < COUNT; ++i)
+            if (start + i < count) {
+                raw[i] = F::load(m, cells + start + i, lane);
+                if (F::LOADED) affine[i] = F::affine(m, kept, cells + start + i, start + i, lane);
+            }
+    }
+
+    // Scale and minimum of block `start + i`.
+    __device__ __forceinline__ Affine of(const Matrix& m, const typename F::Segment& kept, u64 cells, int start, int i,
+                                         int lane) const {
+        return F::LOADED ? affine[i] : F::affine(m, kept, cells + start + i, start + i, lane);
+    }
+};
+
+// The blocks of one segment, added in order to sums that begin at +0. The weights' loads begin before the activations are
+// staged, and those of the next blocks before a block is used.
 template <class F, int ROWS>
-__device__ __forceinline__ void add_segment(const Matrix& m, int group, int segment, int lane, const Staged<ROWS>& x,
-                                            bool fine, float (&sums)[ROWS]) {
-    // Blocks whose loads are in flight before the first use. One of 16-bit weights has four loads, and its bytes apart take
-    // 64 registers where they are multiplied one by one.
-    constexpr int PARTS = F::DOTS == 1 ? 1 : DOT == 1 ? 4 : 2;
-    constexpr int AHEAD = ROWS == 1 ? 4 / PARTS : ROWS == 2 && PARTS == 1 ? 2 : 1;
+__device__ __forceinline__ void add_segment(const Matrix& m, int group, int segment, int lane, Staged<ROWS>& own,
+                                            const Activations& x, int first_row, int rows, bool fine,
+                                            float (&sums)[ROWS]) {
+    // A block of 16-bit weights has four loads, and its bytes apart take 64 registers where they are multiplied one by one.
+    constexpr int AHEAD = ROWS <= 2 && F::DOTS == 1 ? 2 : 1;
     const int first = segment * SEGMENT_BLOCKS;
     const int count = min(SEGMENT_BLOCKS, m.blocks - first);
     const u64 cells = (u64)group * m.blocks + first;
     const typename F::Segment kept = F::segment(m, group, segment, lane);
+    Loads<F, AHEAD> now, next;
+    now.load(m, kept, cells, 0, count, lane);
+    __syncwarp();
+    stage(own, x, first_row, rows, m.blocks, segment, lane, fine);
+    __syncwarp();
 #pragma unroll
     for (int r = 0; r < ROWS; ++r) sums[r] = 0.0f;
 #pragma unroll 1
     for (int start = 0; start < count; start += AHEAD) {
-        typename F::Raw raw[AHEAD];
-        Affine affine[AHEAD];
-#pragma unroll
-        for (int i = 0; i < AHEAD; ++i)
-            if (start + i < count) {
-                raw[i] = F::load(m, cells + start + i, lane);
-                affine[i] = F::affine(m, kept, cells + start + i, start + i, lane);
-            }
+        next.load(m, kept, cells, start + AHEAD, count, lane);
 #pragma unroll
         for (int i = 0; i < AHEAD; ++i)
             if (start + i < count)
-                add_block<F, ROWS>(raw[i], affine[i], half_scales<F>(kept, start + i), start + i, x, fine, sums);
+                add_block<F, ROWS>(now.raw[i], now.of(m, kept, cells, start, i, lane), half_scales<F>(kept, start + i),
+                                   start + i, own, fine, sums);
+        now = next;
     }
 }
 

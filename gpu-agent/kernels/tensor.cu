@@ -9,14 +9,7 @@
 //   columns and 8 rows, exact in integers; then its four sums a lane are scaled and added as product.cu does.
 // CPU twin: arithmetic::product.
 //
-// Fragments (PTX ISA, mma.m16n8k32 and mma.m8n8k16): lane = 4 * g + t holds inputs 4t to 4t + 3 and 16 + 4t to 16 + 4t + 3
-// of columns g and g + 8, which are word t of a block as it lies in memory, and of row g; and the sums of columns g and
-// g + 8 with rows 2t and 2t + 1.
-
-#include "mma.cuh"
-#include "product.cuh"
-
-typedef FORMAT Format;
+#include "tile.cuh"
 
 #define TILE_ROWS 64
 #define TILE_GROUPS 4
@@ -28,56 +21,54 @@ struct Tile {
     float totals[SEGMENT_BLOCKS][STAGED_STRIDE];
 };
 
-// The words of one column that a lane's fragments hold.
-struct Words {
-    u32 first[Format::DOTS], second[Format::DOTS];
-};
+// Whether registers suffice to have more loads in flight: scales that are kept for a segment take them.
+constexpr bool AHEAD = Format::LOADED;
 
-// Integer sums of 16 columns and 8 rows over one block, as floats.
-__device__ __forceinline__ void block_sums(const Words& upper, const Words& lower, u32 b0, u32 b1, int2 upper_halves,
-                                           int2 lower_halves, float (&out)[4]) {
-    int sums[4];
-    if constexpr (Format::HALVES) {
-        // Each half of the block has a scale of its own.
-        int first[4] = {0, 0, 0, 0}, second[4] = {0, 0, 0, 0};
-        multiply(first, upper.first[0], lower.first[0], 0, 0, b0, 0);
-        multiply(second, 0, 0, upper.second[0], lower.second[0], 0, b1);
+// Copies 16 words of each of 16 rows at a time, or of all 64: 16 threads have a row.
+__device__ __forceinline__ void stage_words(u32 (*to)[STAGED_STRIDE], const u32* from, int first_row, int rows, int blocks,
+                                            int segment, int count) {
+    constexpr int STEP = 256 / 16, AT_ONCE = AHEAD ? TILE_ROWS / STEP : 1;
+    const int thread = threadIdx.y * WARP + threadIdx.x, quad = thread % 16;
+    if (quad >= 2 * count) return;
+#pragma unroll 1
+    for (int start = thread / 16; start < TILE_ROWS; start += AT_ONCE * STEP) {
+        int4 words[AT_ONCE];
 #pragma unroll
-        for (int i = 0; i < 4; ++i) {
-            const int2 halves = i < 2 ? upper_halves : lower_halves;
-            sums[i] = halves.x * first[i] + halves.y * second[i];
+        for (int i = 0; i < AT_ONCE; ++i) {
+            const u64 at = (u64)min(first_row + start + i * STEP, rows - 1) * blocks + segment * SEGMENT_BLOCKS;
+            words[i] = ((const int4*)(from + at * 8))[quad];
         }
-    } else {
 #pragma unroll
-        for (int i = 0; i < 4; ++i) sums[i] = 0;
-#pragma unroll
-        for (int d = 0; d < Format::DOTS; ++d) {
-#pragma unroll
-            for (int i = 0; i < 4; ++i) sums[i] *= 256;
-            multiply(sums, upper.first[d], lower.first[d], upper.second[d], lower.second[d], b0, b1);
-        }
+        for (int i = 0; i < AT_ONCE; ++i) *(int4*)&to[start + i * STEP][4 * quad] = words[i];
     }
-#pragma unroll
-    for (int i = 0; i < 4; ++i) out[i] = (float)(sums[i] >> Format::BACK);
 }
 
+// Copies a segment of 64 rows.
 __device__ __forceinline__ void stage_tile(Tile& tile, u32 (*residuals)[STAGED_STRIDE], bool fine, const Activations& from,
                                            int first_row, int rows, int blocks, int segment, int count) {
-    const int lane = threadIdx.x;
+    stage_words(tile.quants, from.quants, first_row, rows, blocks, segment, count);
+    if (fine) stage_words(residuals, from.residuals, first_row, rows, blocks, segment, count);
+    const int thread = threadIdx.y * WARP + threadIdx.x, block = thread % SEGMENT_BLOCKS;
+    if (block >= count) return;
 #pragma unroll 1
-    for (int r = threadIdx.y; r < TILE_ROWS; r += blockDim.y) {
-        const u64 at = (u64)min(first_row + r, rows - 1) * blocks + segment * SEGMENT_BLOCKS;
-#pragma unroll 1
-        for (int word = lane; word < count * 8; word += WARP) {
-            tile.quants[r][word] = from.quants[at * 8 + word];
-            if (fine) residuals[r][word] = from.residuals[at * 8 + word];
-        }
-        if (lane < count) {
-            tile.scales[lane][r] = from.scales[at + lane];
-            tile.totals[lane][r] = (fine ? from.fine_totals : from.totals)[at + lane];
-        }
+    for (int r = thread / SEGMENT_BLOCKS; r < TILE_ROWS; r += 256 / SEGMENT_BLOCKS) {
+        const u64 at = (u64)min(first_row + r, rows - 1) * blocks + segment * SEGMENT_BLOCKS + block;
+        tile.scales[block][r] = from.scales[at];
+        if (Format::MINIMUM) tile.totals[block][r] = (fine ? from.fine_totals : from.totals)[at];
     }
 }
+
+// One column's part of a block.
+struct Column {
+    Format::Piece piece;
+    Affine affine;
+
+    __device__ __forceinline__ void load(const Matrix& m, const Format::Segment& kept, u64 cell, int index, int column,
+                                         int t) {
+        piece = Format::load_piece(m, cell, column, t);
+        affine = Format::affine(m, kept, cell, index, column);
+    }
+};
 
 extern "C" __global__ void __launch_bounds__(256, 2)
     tensor(Target a, Target b, Target c, int blocks, Activations x, int rows) {
@@ -110,15 +101,28 @@ extern "C" __global__ void __launch_bounds__(256, 2)
             float sums[4][4];
 #pragma unroll
             for (int i = 0; i < 16; ++i) sums[i / 4][i % 4] = 0.0f;
+            // 32 bits number the blocks of 2^42 weights, and 64 would take registers that spill.
+            const u32 cells = group * blocks + segment * SEGMENT_BLOCKS;
+            Column now[2], next[2];
+            if constexpr (AHEAD) {
+                now[0].load(m, upper_kept, cells, 0, upper, t);
+                now[1].load(m, lower_kept, cells, 0, lower, t);
+            }
 #pragma unroll 1
             for (int index = 0; index < count; ++index) {
-                // 32 bits number the blocks of 2^42 weights, and 64 would take registers that spill.
-                const u64 cell = (u32)(group * blocks + segment * SEGMENT_BLOCKS + index);
+                if constexpr (AHEAD) {
+                    if (index + 1 < count) {
+                        next[0].load(m, upper_kept, cells + index + 1, index + 1, upper, t);
+                        next[1].load(m, lower_kept, cells + index + 1, index + 1, lower, t);
+                    }
+                } else {
+                    now[0].load(m, upper_kept, cells + index, index, upper, t);
+                    now[1].load(m, lower_kept, cells + index, index, lower, t);
+                }
                 Words upper_words, lower_words;
-                Format::words(Format::load_piece(m, cell, upper, t), t, upper_words.first, upper_words.second);
-                Format::words(Format::load_piece(m, cell, lower, t), t, lower_words.first, lower_words.second);
-                const Affine upper_affine = Format::affine(m, upper_kept, cell, index, upper);
-                const Affine lower_affine = Format::affine(m, lower_kept, cell, index, lower);
+                Format::words(now[0].piece, t, upper_words.first, upper_words.second);
+                Format::words(now[1].piece, t, lower_words.first, lower_words.second);
+                const Affine upper_affine = now[0].affine, lower_affine = now[1].affine;
                 const int2 upper_halves = half_scales<Format>(upper_kept, index);
                 const int2 lower_halves = half_scales<Format>(lower_kept, index);
 #pragma unroll
@@ -138,11 +142,15 @@ extern "C" __global__ void __launch_bounds__(256, 2)
                     const float2 totals = *(const float2*)&tile.totals[index][row + 2 * t];
 #pragma unroll
                     for (int i = 0; i < 4; ++i) {
-                        const Affine affine = i < 2 ? upper_affine : lower_affine;
+                        const Affine& affine = i < 2 ? upper_affine : lower_affine;
                         float& sum = sums[eight][i];
                         sum = sum + (affine.scale * (i % 2 ? scales.y : scales.x)) * p[i];
                         if (Format::MINIMUM) sum = sum + affine.minimum * (i % 2 ? totals.y : totals.x);
                     }
+                }
+                if constexpr (AHEAD) {
+                    now[0] = next[0];
+                    now[1] = next[1];
                 }
             }
 #pragma unroll

@@ -147,12 +147,14 @@ struct Fixed16 {
     }
 };
 
-// --- Scales. `Segment` is what a lane keeps for the eight blocks of a segment. ---
+// --- Scales. `Segment` is what a lane keeps for the eight blocks of a segment; a block's own scales are loaded with its integers,
+// where it has any: LOADED. ---
 
 // One half a block: 2 bytes a lane.
 template <class I>
 struct HalfScale : I {
     static constexpr bool MINIMUM = false;
+    static constexpr bool LOADED = true;
     static constexpr bool HALVES = false;
     struct Segment {};
     static __device__ __forceinline__ Segment segment(const Matrix&, int, int, int) { return {}; }
@@ -165,6 +167,7 @@ struct HalfScale : I {
 template <class I>
 struct HalfPair : I {
     static constexpr bool MINIMUM = true;
+    static constexpr bool LOADED = true;
     static constexpr bool HALVES = false;
     struct Segment {};
     static __device__ __forceinline__ Segment segment(const Matrix&, int, int, int) { return {}; }
@@ -178,6 +181,7 @@ struct HalfPair : I {
 template <class I>
 struct FloatScale : I {
     static constexpr bool MINIMUM = false;
+    static constexpr bool LOADED = true;
     static constexpr bool HALVES = false;
     struct Segment {};
     static __device__ __forceinline__ Segment segment(const Matrix&, int, int, int) { return {}; }
@@ -191,6 +195,7 @@ struct FloatScale : I {
 template <class I>
 struct SuperPair : I {
     static constexpr bool MINIMUM = true;
+    static constexpr bool LOADED = false;
     static constexpr bool HALVES = false;
     struct Segment {
         u32 halves;
@@ -216,6 +221,7 @@ struct SuperPair : I {
 template <class I>
 struct SuperHalves : I {
     static constexpr bool MINIMUM = false;
+    static constexpr bool LOADED = false;
     static constexpr bool HALVES = true;
     struct Segment {
         u16 scale;

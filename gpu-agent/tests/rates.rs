@@ -5,6 +5,7 @@
 #[expect(dead_code, reason = "other tests use other parts of this module")]
 mod machine;
 
+use gpu_agent::backend::cuda::launch::TENSOR_ROWS;
 use gpu_agent::backend::cuda::modules::{Dot, Tensor};
 use gpu_agent::backend::cuda::ops::CudaOps;
 use gpu_agent::backend::cuda::rates::Unit;
@@ -15,7 +16,11 @@ fn computes_with(few: Unit, many: Unit) {
     let card = CudaOps::open(0).expect("a card");
     let units = card.units();
     let rates = units.rates();
-    assert_eq!((units.product(1), units.product(256)), (few, many), "{rates:?}");
+    assert_eq!(
+        (units.product(1), units.product(TENSOR_ROWS)),
+        (few, many),
+        "{rates:?}"
+    );
 }
 
 #[test]

@@ -72,6 +72,10 @@ impl Weights {
             Self::Bf16 => 30,
         }
     }
+
+    fn kind(self) -> Option<TensorType> {
+        TensorType::from_code(self.code())
+    }
 }
 
 /// What decides a Llama's tensors.
@@ -160,17 +164,25 @@ impl Dimensions {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let path = &arguments.file;
+    let (path, shape) = (&arguments.file, arguments.shape.dimensions());
+    let block = arguments.weights.kind().map_or(1, TensorType::block_elements);
+    anyhow::ensure!(
+        shape
+            .matrices()
+            .iter()
+            .all(|(_, columns, _)| columns.is_multiple_of(block)),
+        "this shape has matrices whose rows are no whole number of blocks of {block} weights: choose other --weights"
+    );
     let file = File::create(path).with_context(|| format!("cannot create {}", path.display()))?;
     let mut out = BufWriter::with_capacity(1 << 20, file);
-    write(&mut out, &arguments.shape.dimensions(), arguments.weights)
+    write(&mut out, &shape, arguments.weights)
         .and_then(|()| out.flush())
         .with_context(|| format!("cannot write {}", path.display()))
 }
 
 fn write(out: &mut impl Write, shape: &Dimensions, weights: Weights) -> std::io::Result<()> {
     let code = weights.code();
-    let Some(kind) = TensorType::from_code(code) else {
+    let Some(kind) = weights.kind() else {
         return Err(std::io::Error::other("a type that the agent does not know"));
     };
     let (matrices, vectors) = (shape.matrices(), shape.vectors());
@@ -211,11 +223,11 @@ fn write(out: &mut impl Write, shape: &Dimensions, weights: Weights) -> std::io:
     for (_, columns, rows) in &matrices {
         let bytes = rows * kind.row_bytes(*columns);
         let mut written = 0;
-        let mut block = vec![0; kind.block_bytes() * (kind.row_bytes(*columns) / kind.block_bytes())];
+        let mut row = vec![0; kind.row_bytes(*columns)];
         while written < bytes {
-            random.row(kind, &mut block);
-            out.write_all(&block)?;
-            written += block.len();
+            random.row(kind, &mut row);
+            out.write_all(&row)?;
+            written += row.len();
         }
         padding(out, bytes)?;
     }

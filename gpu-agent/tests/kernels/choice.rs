@@ -2,7 +2,7 @@
 
 #![expect(clippy::cast_precision_loss, reason = "counts of small launches")]
 
-use gpu_agent::backend::cuda::launch::{Argument, Shape};
+use gpu_agent::backend::cuda::launch::{Argument, FEW_ROWS, Shape, TENSOR_ROWS};
 use gpu_agent::backend::cuda::layout::Format;
 use gpu_agent::backend::cuda::modules::{Dot, Tensor};
 use gpu_agent::backend::cuda::rates::{self, Rates, Units};
@@ -57,6 +57,8 @@ fn chosen(units: &Units, rows: usize) -> Unit {
         rates::Unit::Dot(Dot::Dp4a) => Unit::Dp4a,
         rates::Unit::Dot(Dot::Dp2a) => Unit::Dp2a,
         rates::Unit::Dot(Dot::Mad) => Unit::Mad,
+        rates::Unit::Few(Tensor::Turing) => Unit::Few(75),
+        rates::Unit::Few(Tensor::Ampere) => Unit::Few(80),
         rates::Unit::Tensor(Tensor::Turing) => Unit::Tensor(75),
         rates::Unit::Tensor(Tensor::Ampere) => Unit::Tensor(80),
     }
@@ -65,7 +67,7 @@ fn chosen(units: &Units, rows: usize) -> Unit {
 #[test]
 fn the_unit_that_measured_rates_choose_costs_least() {
     for kind in [TensorType::Q4_1, TensorType::Q8_0] {
-        for rows in [1, 2, 8, 16, 32, 64] {
+        for rows in [1, 2, 4, 8, 16, 32, TENSOR_ROWS] {
             let count = |unit: Unit| {
                 let card = unit.card();
                 let module = card.module(&unit.ptx(Format::of(kind)));
@@ -88,13 +90,15 @@ fn the_unit_that_measured_rates_choose_costs_least() {
                 let units = Units::new(measured(table), (capability / 10, capability % 10));
                 let cores = match table.capability {
                     ..75 => None,
-                    75 => Some(Unit::Tensor(75)),
-                    _ => Some(Unit::Tensor(80)),
+                    75 => Some(75),
+                    _ => Some(80),
                 };
                 let costs: Vec<(Unit, f64)> = counted
                     .iter()
-                    .filter(|(unit, _)| {
-                        !matches!(unit, Unit::Tensor(_)) || Some(*unit) == cores && rows >= 16
+                    .filter(|(unit, _)| match unit {
+                        Unit::Few(sm) => Some(*sm) == cores && (FEW_ROWS..TENSOR_ROWS).contains(&rows),
+                        Unit::Tensor(sm) => Some(*sm) == cores && rows >= TENSOR_ROWS,
+                        _ => true,
                     })
                     .map(|(unit, counters)| (*unit, clocks(table, counters)))
                     .collect();

@@ -3,6 +3,7 @@
 use gpu_agent::backend::arithmetic::{self, Quantised, product};
 use gpu_agent::backend::cuda::launch::{Activations, Batch, Target, tensor};
 use gpu_agent::backend::cuda::layout::{Format, Layout};
+use gpu_agent::backend::cuda::modules::Dot;
 use gpu_agent::weights::file::RawMatrix;
 use gpu_agent::weights::quants::{Block, TensorType, each_block};
 use testbed_ptx::{Counters, Fault, Module};
@@ -82,15 +83,18 @@ pub enum Unit {
     Dp4a,
     Dp2a,
     Mad,
+    Few(u32),
     Tensor(u32),
 }
 
 impl Unit {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
         Self::Dp4a,
         Self::Dp2a,
         Self::Mad,
+        Self::Few(75),
+        Self::Few(80),
         Self::Tensor(75),
         Self::Tensor(80),
     ];
@@ -98,7 +102,7 @@ impl Unit {
     /// A card that has it.
     pub fn card(self) -> Card {
         match self {
-            Self::Tensor(sm) => Card::new(sm),
+            Self::Few(sm) | Self::Tensor(sm) => Card::new(sm),
             _ => Card::new(61),
         }
     }
@@ -110,8 +114,22 @@ impl Unit {
             Self::Dp4a => format!("product-{format}-dp4a.sm_61"),
             Self::Dp2a => format!("product-{format}-dp2a.sm_61"),
             Self::Mad => format!("product-{format}-mad.sm_61"),
+            Self::Few(sm) => format!("few-{format}.sm_{sm}"),
             Self::Tensor(sm) => format!("tensor-{format}.sm_{sm}"),
         })
+    }
+}
+
+impl Unit {
+    /// The batch that computes so many rows, and the most warps of its blocks; not for large tiles.
+    pub fn batch(self, rows: usize) -> (Batch, usize) {
+        let dot = match self {
+            Self::Dp2a => Dot::Dp2a,
+            Self::Mad => Dot::Mad,
+            Self::Dp4a => Dot::Dp4a,
+            Self::Few(_) | Self::Tensor(_) => return (Batch::few(rows), usize::MAX),
+        };
+        (Batch::of(rows, dot.has_all_batches()), dot.most_warps())
     }
 }
 
@@ -166,8 +184,9 @@ impl Case {
                 arguments![target, none, none, blocks, x, count],
             )
         } else {
-            let batch = Batch::of(self.rows, unit == Unit::Dp4a);
-            let shape = batch.product(self.rows, layout.groups(), layout.segments(), self.most_warps);
+            let (batch, most_warps) = unit.batch(self.rows);
+            let most_warps = most_warps.min(self.most_warps);
+            let shape = batch.product(self.rows, layout.groups(), layout.segments(), most_warps);
             let nowhere = Activations::default();
             card.try_run(
                 module,
@@ -209,7 +228,7 @@ fn every_type(unit: Unit) {
         let module = card.module(&unit.ptx(Format::of(kind)));
         for (index, columns) in columns_of(kind).into_iter().enumerate() {
             for fine in [false, true] {
-                for rows in [1, 2, 3, 8, 9] {
+                for rows in [1, 2, 3, 8, 9, 17] {
                     let case = Case {
                         kind,
                         rows,
@@ -243,6 +262,16 @@ fn products_by_dp2a_have_the_bits_of_their_twin() {
 #[test]
 fn products_by_multiply_and_add_have_the_bits_of_their_twin() {
     every_type(Unit::Mad);
+}
+
+#[test]
+fn products_of_a_few_rows_on_the_tensor_cores_of_turing_have_the_bits_of_their_twin() {
+    every_type(Unit::Few(75));
+}
+
+#[test]
+fn products_of_a_few_rows_on_the_tensor_cores_of_ampere_have_the_bits_of_their_twin() {
+    every_type(Unit::Few(80));
 }
 
 #[test]
@@ -284,7 +313,7 @@ fn three_matrices_of_different_heights_are_computed_in_one_launch() {
     let matrices = heights.map(|height| random.matrix(TensorType::Q5_1, height, 64));
     let values: Vec<Vec<f32>> = (0..2).map(|_| random.floats(64)).collect();
     let rows = Rows::new(&values);
-    for unit in [Unit::Dp4a, Unit::Tensor(80)] {
+    for unit in [Unit::Dp4a, Unit::Few(80), Unit::Tensor(80)] {
         let card = unit.card();
         let module = card.module(&unit.ptx(Format::Q5_1));
         let x = rows.upload(&card, true);
@@ -302,11 +331,12 @@ fn three_matrices_of_different_heights_are_computed_in_one_launch() {
             card.run(&module, "tensor", shape, arguments![a, b, c, 2i32, x, 2i32]);
         } else {
             let groups = layouts.iter().map(|(layout, _)| layout.groups()).sum();
-            let shape = Batch::Two.product(2, groups, 1, 8);
+            let (batch, most_warps) = unit.batch(2);
+            let shape = batch.product(2, groups, 1, most_warps);
             let nowhere = Activations::default();
             card.run(
                 &module,
-                "product_2",
+                batch.kernel(),
                 shape,
                 arguments![a, b, c, 2i32, x, 2i32, -1i32, nowhere, 0u64],
             );
@@ -370,10 +400,15 @@ fn gate_and_up_are_computed_gated_and_quantised_in_one_launch() {
     let [gate, up] = [0, 1].map(|_| random.matrix(TensorType::Q4_1, hidden, 288));
     let values: Vec<Vec<f32>> = (0..rows).map(|_| random.floats(288)).collect();
     for (activation, function) in [(0, arithmetic::silu as fn(f32) -> f32), (1, arithmetic::gelu)] {
-        for fine in [false, true] {
+        for (unit, fine) in [
+            (Unit::Dp4a, false),
+            (Unit::Dp4a, true),
+            (Unit::Few(75), false),
+            (Unit::Few(80), true),
+        ] {
             let x = Rows::new(&values);
-            let card = Card::new(61);
-            let module = card.module(&Unit::Dp4a.ptx(Format::Q4_1));
+            let card = unit.card();
+            let module = card.module(&unit.ptx(Format::Q4_1));
             let (layout, packed) = Layout::pack(&gate);
             let target = |packed: &[u8]| Target {
                 weights: card.upload(packed),
@@ -393,8 +428,9 @@ fn gate_and_up_are_computed_gated_and_quantised_in_one_launch() {
                 out,
                 card.upload(&vec![0u32; rows])
             ];
-            let shape = Batch::Four.product(rows, layout.groups(), layout.segments(), 8);
-            card.run(&module, "product_4", shape, arguments);
+            let (batch, most_warps) = unit.batch(rows);
+            let shape = batch.product(rows, layout.groups(), layout.segments(), most_warps);
+            card.run(&module, batch.kernel(), shape, arguments);
             let expected: Vec<Quantised> = x
                 .product(&gate, false)
                 .iter()
@@ -405,7 +441,11 @@ fn gate_and_up_are_computed_gated_and_quantised_in_one_launch() {
                 .map(|group| arithmetic::quantise(group, fine))
                 .collect();
             let got = download(&card, out, rows * hidden / 32);
-            assert_groups(&got, &expected, &format!("activation {activation}, fine: {fine}"));
+            assert_groups(
+                &got,
+                &expected,
+                &format!("activation {activation} by {unit:?}, fine: {fine}"),
+            );
         }
     }
 }

@@ -47,7 +47,12 @@ fn rows_are_normalised_and_quantised_as_by_their_twin() {
                         to,
                         card.upload(&vec![0u32; rows])
                     ];
-                    card.run(&module, "norm_quantise", Shape::rows(rows), arguments);
+                    card.run(
+                        &module,
+                        "norm_quantise",
+                        Shape::norm_quantise(rows, width),
+                        arguments,
+                    );
                     let expected: Vec<Quantised> =
                         values.chunks(width).flat_map(|row| groups(row, fine)).collect();
                     let what = format!(

@@ -62,12 +62,14 @@ pub(super) fn all() -> Vec<Module> {
             target: OLDEST,
             defines: vec![format!("FORMAT={format}"), format!("DOT={dot}")],
         }));
-        modules.extend(TENSOR_TARGETS.map(|target| Module {
-            source: "tensor.cu",
-            stem: format!("tensor-{lower}"),
-            target,
-            defines: vec![format!("FORMAT={format}")],
-        }));
+        for source in ["few.cu", "tensor.cu"] {
+            modules.extend(TENSOR_TARGETS.map(|target| Module {
+                source,
+                stem: format!("{}-{lower}", source.trim_end_matches(".cu")),
+                target,
+                defines: vec![format!("FORMAT={format}")],
+            }));
+        }
     }
     modules
 }

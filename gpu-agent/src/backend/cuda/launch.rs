@@ -8,11 +8,13 @@ use crate::backend::sample::Sampling;
 /// Dynamic shared memory that every card gives a block without being asked ("CUDA C++ Programming Guide", technical
 /// specifications).
 const SHARED_BYTES: usize = 48 * 1024;
-/// Warps of a block of a product: more than one block fits a multiprocessor with them.
-const PRODUCT_WARPS: usize = 8;
-/// Rows of activations from which a product may be computed by tiles where the card has integer tensor cores: with fewer,
-/// segments are computed side by side to fill the card, which tiles do not.
-pub const TENSOR_ROWS: usize = 16;
+/// Warps of a block of `product_1` by `dp4a`, the most of any kernel: a card whose memory is fast needs as many loads in flight.
+pub const MOST_WARPS: usize = 20;
+/// Rows from which a product may be computed on integer tensor cores where the card has them: fewer leave most of them idle.
+pub const FEW_ROWS: usize = 3;
+/// Rows from which it may be computed by large tiles. With fewer, segments are computed side by side to fill the card, which
+/// large tiles do not.
+pub const TENSOR_ROWS: usize = 257;
 /// Rows and groups of a tile of `tensor`.
 const TILE: (usize, usize) = (64, 4);
 /// Rows that a tile computes, whether or not there are as many.
@@ -47,6 +49,12 @@ impl Shape {
     /// Of a kernel with 128 threads for each row.
     pub const fn rows(rows: usize) -> Self {
         Self::new([rows, 1, 1], [128, 1, 1], 0)
+    }
+
+    /// Of `norm_quantise`: as many warps as there are groups of 32 columns, from the 4 that add the squares to 32.
+    pub fn norm_quantise(rows: usize, width: usize) -> Self {
+        let warps = width.div_ceil(32).clamp(4, 32);
+        Self::new([rows, 1, 1], [32 * warps, 1, 1], 0)
     }
 
     /// Of a kernel with a thread for each value.
@@ -105,7 +113,7 @@ impl Shape {
 }
 
 /// Rows that one block of a product computes: a kernel for each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Batch {
     /// One row.
     One,
@@ -115,10 +123,14 @@ pub enum Batch {
     Four,
     /// Eight rows.
     Eight,
+    /// Eight rows on tensor cores.
+    Few8,
+    /// Sixteen rows on tensor cores.
+    Few16,
 }
 
 impl Batch {
-    /// For `rows` rows; `all`: whether the module has a kernel for each batch, not only for 1 and 4.
+    /// For `rows` rows by integer dots; `all`: whether the module has a kernel for each batch, not only for 1 and 4.
     pub const fn of(rows: usize, all: bool) -> Self {
         match (rows, all) {
             (0 | 1, _) => Self::One,
@@ -128,13 +140,19 @@ impl Batch {
         }
     }
 
+    /// For `rows` rows on tensor cores.
+    pub const fn few(rows: usize) -> Self {
+        if rows <= 8 { Self::Few8 } else { Self::Few16 }
+    }
+
     /// How many rows it is.
     pub const fn rows(self) -> usize {
         match self {
             Self::One => 1,
             Self::Two => 2,
             Self::Four => 4,
-            Self::Eight => 8,
+            Self::Eight | Self::Few8 => 8,
+            Self::Few16 => 16,
         }
     }
 
@@ -145,30 +163,54 @@ impl Batch {
             Self::Two => "product_2",
             Self::Four => "product_4",
             Self::Eight => "product_8",
+            Self::Few8 => "few_8",
+            Self::Few16 => "few_16",
         }
     }
 
-    /// Bytes of dynamic shared memory of a block of `warps` warps: each warp's copy of a segment of activations (quants,
-    /// residuals, scales and totals), two turns of sums of segments, and sums of two matrices.
-    pub const fn product_bytes(self, warps: usize) -> usize {
-        let staged = 2 * 256 + 2 * 4 * SEGMENT_BLOCKS;
-        let sums = 32 * 4;
-        self.rows() * (warps * (staged + 2 * sums) + 2 * sums)
+    /// The most warps of a block, by the kernel's registers.
+    const fn most_warps(self) -> usize {
+        match self {
+            Self::One => MOST_WARPS,
+            Self::Two | Self::Few8 => 16,
+            Self::Four | Self::Few16 => 12,
+            Self::Eight => 8,
+        }
     }
+
+    /// Bytes of dynamic shared memory of a block of `warps` warps, as `kernels/segments.cuh` and the units of its kernels have
+    /// them: each warp's own, its sums of segments, and sums of two matrices.
+    pub const fn shared_bytes(self, warps: usize) -> usize {
+        let rows = self.rows();
+        let (own, sums) = match self {
+            // Scales and totals of rows, padded by four; one turn of sums in rows of 36.
+            Self::Few8 | Self::Few16 => (2 * 4 * SEGMENT_BLOCKS * (rows + 4), rows * 36 * 4),
+            // Two buffers of two turns.
+            Self::One => (Self::STAGED, 4 * Self::ROW_SUMS),
+            // Two buffers of one turn.
+            _ => (rows * Self::STAGED, 2 * rows * Self::ROW_SUMS),
+        };
+        warps * (own + sums) + 2 * rows * Self::ROW_SUMS
+    }
+
+    /// A warp's copy of a segment of a row: quants, residuals, scales and totals.
+    const STAGED: usize = 2 * 256 + 2 * 4 * SEGMENT_BLOCKS;
+    /// Sums of a row of a group.
+    const ROW_SUMS: usize = 32 * 4;
 
     /// The launch of a product of `rows` rows with `groups` groups of outputs and `segments` segments of inputs.
     ///
-    /// `most_warps` is 1 where rows and groups alone fill the card: then no warp waits for another.
+    /// `most_warps` is small where rows and groups alone fill the card: then no warp waits for another.
     pub fn product(self, rows: usize, groups: usize, segments: usize, most_warps: usize) -> Shape {
-        let fitting = (1..=PRODUCT_WARPS)
+        let fitting = (1..=self.most_warps())
             .rev()
-            .find(|warps| self.product_bytes(*warps) <= SHARED_BYTES)
+            .find(|warps| self.shared_bytes(*warps) <= SHARED_BYTES)
             .unwrap_or(1);
         let warps = segments.min(most_warps).clamp(1, fitting);
         Shape::new(
             [rows.div_ceil(self.rows()), groups, 1],
             [32, warps, 1],
-            self.product_bytes(warps),
+            self.shared_bytes(warps),
         )
     }
 }

@@ -1,5 +1,6 @@
 //! The kernels' PTX, which `cargo xtask kernels` compiled.
 
+use super::launch::MOST_WARPS;
 use super::layout::Format;
 
 /// Every module with its name.
@@ -12,6 +13,24 @@ macro_rules! modules {
 const MODULES: &[(&str, &str)] = modules! {
     "attention.sm_61"
     "embed.sm_61"
+    "few-fixed.sm_75"
+    "few-fixed.sm_80"
+    "few-q4_0.sm_75"
+    "few-q4_0.sm_80"
+    "few-q4_1.sm_75"
+    "few-q4_1.sm_80"
+    "few-q4_k.sm_75"
+    "few-q4_k.sm_80"
+    "few-q5_0.sm_75"
+    "few-q5_0.sm_80"
+    "few-q5_1.sm_75"
+    "few-q5_1.sm_80"
+    "few-q5_k.sm_75"
+    "few-q5_k.sm_80"
+    "few-q6_k.sm_75"
+    "few-q6_k.sm_80"
+    "few-q8_0.sm_75"
+    "few-q8_0.sm_80"
     "probe-tensor.sm_75"
     "probe-tensor.sm_80"
     "probe.sm_61"
@@ -118,6 +137,15 @@ impl Dot {
         matches!(self, Self::Dp4a)
     }
 
+    /// The most warps of a block of its modules' kernels.
+    pub const fn most_warps(self) -> usize {
+        match self {
+            Self::Dp4a => MOST_WARPS,
+            Self::Dp2a => 12,
+            Self::Mad => 8,
+        }
+    }
+
     /// The module of products with weights of a format.
     pub fn module(self, format: Format) -> String {
         let dot = match self {
@@ -156,13 +184,21 @@ impl Tensor {
         }
     }
 
-    /// The module of products with weights of a format.
+    /// The module of products of many rows with weights of a format.
     pub fn module(self, format: Format) -> String {
-        let target = match self {
+        format!("tensor-{}.sm_{}", format.name(), self.target())
+    }
+
+    /// The module of products of a few rows.
+    pub fn few(self, format: Format) -> String {
+        format!("few-{}.sm_{}", format.name(), self.target())
+    }
+
+    const fn target(self) -> u32 {
+        match self {
             Self::Turing => 75,
             Self::Ampere => 80,
-        };
-        format!("tensor-{}.sm_{target}", format.name())
+        }
     }
 }
 
@@ -190,6 +226,7 @@ mod tests {
             }
             for tensor in [Tensor::Turing, Tensor::Ampere] {
                 assert!(text(&tensor.module(format)).is_some(), "{format:?} {tensor:?}");
+                assert!(text(&tensor.few(format)).is_some(), "{format:?} {tensor:?}");
             }
         }
     }

@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 
-use super::launch::{Batch, TENSOR_ROWS, TILE_ROWS};
+use super::launch::{Batch, FEW_ROWS, TENSOR_ROWS, TILE_ROWS};
 use super::modules::{Dot, Tensor};
 
 /// Columns of a block of weights, whose sum is scaled once.
@@ -17,6 +17,8 @@ const DOT: f64 = 4.0;
 /// What the operands of a block's dots cost beside its scaling: two loads of 16 bytes for each row of activations, where scaling is
 /// four instructions (`block_dot` in `kernels/product.cuh`). Tiles share theirs among eight rows.
 const OPERANDS: f64 = 0.5;
+/// What it costs a block of `few` to take its weights apart, beside its scaling.
+const UNPACKED: f64 = 4.0;
 
 /// What a card does in a second, as [`super::probe`] measured it.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -43,7 +45,9 @@ pub struct Rates {
 pub enum Unit {
     /// Integer dots, lane by lane.
     Dot(Dot),
-    /// Tiles on tensor cores.
+    /// Small tiles on tensor cores, segment beside segment.
+    Few(Tensor),
+    /// Large tiles on tensor cores.
     Tensor(Tensor),
 }
 
@@ -91,9 +95,15 @@ impl Units {
             .into_iter()
             .min_by(|a, b| self.dot_seconds(*a, rows).total_cmp(&self.dot_seconds(*b, rows)))
             .unwrap_or(Dot::Dp4a);
-        match self.tensor.filter(|_| rows >= TENSOR_ROWS) {
-            Some(cores) if self.tensor_seconds(rows) < self.dot_seconds(dot, rows) => Unit::Tensor(cores),
-            _ => Unit::Dot(dot),
+        let (tiles, seconds) = match self.tensor {
+            Some(cores) if rows >= TENSOR_ROWS => (Unit::Tensor(cores), self.tensor_seconds(rows)),
+            Some(cores) if rows >= FEW_ROWS => (Unit::Few(cores), self.few_seconds(rows)),
+            _ => return Unit::Dot(dot),
+        };
+        if seconds < self.dot_seconds(dot, rows) {
+            tiles
+        } else {
+            Unit::Dot(dot)
         }
     }
 
@@ -101,6 +111,7 @@ impl Units {
     pub fn seconds(&self, rows: usize) -> f64 {
         match self.product(rows) {
             Unit::Dot(dot) => self.dot_seconds(dot, rows),
+            Unit::Few(_) => self.few_seconds(rows),
             Unit::Tensor(_) => self.tensor_seconds(rows),
         }
     }
@@ -127,6 +138,12 @@ impl Units {
             rows.next_multiple_of(batch),
             BLOCK / DOT / rate + (1.0 + OPERANDS) / self.rates.scale,
         )
+    }
+
+    fn few_seconds(&self, rows: usize) -> f64 {
+        let each = BLOCK / self.rates.tensor + 1.0 / self.rates.scale;
+        let batch = Batch::few(rows).rows();
+        times(rows.next_multiple_of(batch), each) + times(rows.div_ceil(batch), UNPACKED / self.rates.scale)
     }
 
     fn tensor_seconds(&self, rows: usize) -> f64 {

@@ -64,7 +64,7 @@ pub fn off_by_one(ptx: &str, kernel: &str) -> String {
 /// Words of activations are loaded and not put into shared memory.
 pub fn dropped_store(ptx: &str, kernel: &str) -> String {
     change(ptx, kernel, |lines, at| {
-        (!lines[at].starts_with("st.shared.u32")).then(|| lines[at].to_owned())
+        (!lines[at].starts_with("st.shared.v4.u32")).then(|| lines[at].to_owned())
     })
 }
 

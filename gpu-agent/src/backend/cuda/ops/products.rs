@@ -1,7 +1,7 @@
 //! Products: which kernel computes which matrices in one launch.
 
 use crate::backend::cuda::launch::{Activations, Batch, Shape, Target, tensor};
-use crate::backend::cuda::layout::Layout;
+use crate::backend::cuda::layout::{Format, Layout};
 use crate::backend::cuda::modules;
 use crate::backend::cuda::rates::Unit;
 use crate::backend::error::DeviceError;
@@ -42,7 +42,12 @@ impl CudaOps {
             scratch.normed.activations(),
             staged.faults
         ];
-        device.launch(modules::ROWS, "norm_quantise", Shape::rows(count), arguments)
+        device.launch(
+            modules::ROWS,
+            "norm_quantise",
+            Shape::norm_quantise(count, x.width),
+            arguments,
+        )
     }
 
     /// Products of one input; neighbours of one format share launches.
@@ -75,23 +80,22 @@ impl CudaOps {
         let (Some(first), [blocks, count]) = (layouts.first(), [layouts[0].blocks, rows].map(int)) else {
             return Ok(());
         };
-        let dot = match self.units.product(rows) {
-            Unit::Tensor(cores) => {
-                let fine = targets.iter().any(|target| target.fine != 0);
-                let shape = tensor(rows, &layouts, fine);
-                let module = cores.module(first.format);
-                return self
-                    .device
-                    .launch(&module, "tensor", shape, arguments![a, b, c, blocks, x, count]);
-            }
-            Unit::Dot(dot) => dot,
+        let unit = self.units.product(rows);
+        if let Unit::Tensor(cores) = unit {
+            let fine = targets.iter().any(|target| target.fine != 0);
+            let shape = tensor(rows, &layouts, fine);
+            let module = cores.module(first.format);
+            let arguments = arguments![a, b, c, blocks, x, count];
+            return self.device.launch(&module, "tensor", shape, arguments);
+        }
+        let Some(by) = Split::of(unit, rows, first.format) else {
+            return Ok(());
         };
-        let batch = Batch::of(rows, dot.has_all_batches());
         let groups = layouts.iter().map(Layout::groups).sum();
-        let shape = batch.product(rows, groups, first.segments(), most_warps(rows));
+        let shape = by.batch.product(rows, groups, first.segments(), by.most_warps);
         let arguments = arguments![a, b, c, blocks, x, count, NOT_GATED, Activations::default(), 0u64];
-        let module = dot.module(first.format);
-        self.device.launch(&module, batch.kernel(), shape, arguments)
+        self.device
+            .launch(&by.module, by.batch.kernel(), shape, arguments)
     }
 
     /// `activation(gate · x) · (up · x)` of the normalised input, quantised into the memory between two products.
@@ -111,16 +115,18 @@ impl CudaOps {
         );
         let other = scratch.floats.address();
         let layout = gate.layout;
-        if let Unit::Dot(dot) = self.units.product(rows)
+        if let Some(by) = Split::of(self.units.product(rows), rows, layout.format)
             && layout == up.layout
         {
-            let batch = Batch::of(rows, dot.has_all_batches());
-            let shape = batch.product(rows, layout.groups(), layout.segments(), most_warps(rows));
+            let shape = by
+                .batch
+                .product(rows, layout.groups(), layout.segments(), by.most_warps);
             let (a, b) = (gate.target(0), up.target(0));
             let (blocks, count) = (int(layout.blocks), int(rows));
             let arguments = arguments![a, b, Target::default(), blocks, x, count, activation, out, faults];
-            let module = dot.module(layout.format);
-            return self.device.launch(&module, batch.kernel(), shape, arguments);
+            return self
+                .device
+                .launch(&by.module, by.batch.kernel(), shape, arguments);
         }
         let targets = [(gate, gate.target(floats.address())), (up, up.target(other))];
         self.products(x, rows, &targets)?;
@@ -143,11 +149,33 @@ impl CudaOps {
     }
 }
 
-/// With few rows the segments are computed side by side; with many the rows fill the card.
-fn most_warps(rows: usize) -> usize {
-    if rows <= Batch::Eight.rows() {
-        usize::MAX
-    } else {
-        WARPS_OF_MANY
+/// A kernel whose blocks have segments side by side.
+struct Split {
+    module: String,
+    batch: Batch,
+    most_warps: usize,
+}
+
+impl Split {
+    /// That of a unit, unless it computes by large tiles.
+    fn of(unit: Unit, rows: usize, format: Format) -> Option<Self> {
+        match unit {
+            Unit::Dot(dot) => Some(Self {
+                module: dot.module(format),
+                batch: Batch::of(rows, dot.has_all_batches()),
+                // With few rows the segments are computed side by side; with many the rows fill the card.
+                most_warps: if rows <= Batch::Eight.rows() {
+                    dot.most_warps()
+                } else {
+                    WARPS_OF_MANY
+                },
+            }),
+            Unit::Few(cores) => Some(Self {
+                module: cores.few(format),
+                batch: Batch::few(rows),
+                most_warps: usize::MAX,
+            }),
+            Unit::Tensor(_) => None,
+        }
     }
 }

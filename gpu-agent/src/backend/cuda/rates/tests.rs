@@ -39,20 +39,27 @@ fn every_card_computes_with_what_it_is_fastest_at() {
         ("P104-100", Unit::Dot(Dot::Dp4a), Unit::Dot(Dot::Dp4a)),
     ] {
         let units = units(name);
-        assert_eq!((units.product(1), units.product(256)), (few, many), "{name}");
+        assert_eq!(
+            (units.product(1), units.product(TENSOR_ROWS)),
+            (few, many),
+            "{name}"
+        );
     }
     assert_eq!(CARDS.len(), 7, "a card has no expectation");
 }
 
 #[test]
-fn tiles_are_used_from_where_they_are_faster_and_never_for_a_few_rows() {
+fn tiles_are_used_from_where_they_are_faster_and_never_for_one_or_two_rows() {
     let units = units("RTX 3090");
-    let by_tiles = |rows| matches!(units.product(rows), Unit::Tensor(_));
+    let by_tiles = |rows| matches!(units.product(rows), Unit::Few(_));
     let first = (1..=256).find(|rows| by_tiles(*rows)).unwrap();
-    assert!((TENSOR_ROWS..=TILE_ROWS).contains(&first), "{first}");
+    assert!((FEW_ROWS..=8).contains(&first), "{first}");
+    assert!((first..TENSOR_ROWS).all(by_tiles));
     // However fast they are.
     let only = Units::only(Dot::Mad, Some(Tensor::Turing));
-    assert_eq!(only.product(TENSOR_ROWS - 1), Unit::Dot(Dot::Mad));
+    assert_eq!(only.product(FEW_ROWS - 1), Unit::Dot(Dot::Mad));
+    assert_eq!(only.product(FEW_ROWS), Unit::Few(Tensor::Turing));
+    assert_eq!(only.product(TENSOR_ROWS - 1), Unit::Few(Tensor::Turing));
     assert_eq!(only.product(TENSOR_ROWS), Unit::Tensor(Tensor::Turing));
     assert_eq!(Units::only(Dot::Dp2a, None).product(512), Unit::Dot(Dot::Dp2a));
 }

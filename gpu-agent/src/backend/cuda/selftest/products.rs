@@ -4,7 +4,7 @@ use super::bench::{Bench, difference};
 use super::random::Random;
 use super::{Depth, MatrixShape};
 use crate::backend::arithmetic::{Quantised, gelu, product, quantise, silu};
-use crate::backend::cuda::launch::{Activations, Batch, Target, arguments, int, tensor};
+use crate::backend::cuda::launch::{Activations, Batch, TENSOR_ROWS, Target, arguments, int, tensor};
 use crate::backend::cuda::layout::{LANES, Layout};
 use crate::backend::cuda::modules::{Dot, Tensor};
 use crate::backend::cuda::rates::{Unit, Units};
@@ -15,6 +15,8 @@ use crate::weights::quants::{Block, each_block};
 
 /// Rows that fill more than half of a tile, and not all of it.
 const TILED_ROWS: usize = 33;
+/// Rows that fill one small tile and a part of another, and more than one pair of them.
+const FEW: [usize; 2] = [11, 20];
 
 /// Rows of activations, quantised on the host without and with residuals.
 struct Rows {
@@ -60,9 +62,11 @@ impl Rows {
 fn cases(bench: &Bench<'_>, units: &Units, depth: Depth) -> Vec<(Unit, usize)> {
     let cores = Tensor::of(bench.capability());
     match depth {
-        Depth::Quick => [1, Batch::Eight.rows(), TILED_ROWS]
-            .map(|rows| (units.product(rows), rows))
-            .to_vec(),
+        Depth::Quick => {
+            let few = [1, 2, Batch::Eight.rows(), FEW[0]].map(|rows| (units.product(rows), rows));
+            let many = (units.product(TENSOR_ROWS), TILED_ROWS);
+            few.into_iter().chain([many]).collect()
+        }
         Depth::Full => {
             let batches = |dot: Dot| {
                 if dot.has_all_batches() {
@@ -74,7 +78,10 @@ fn cases(bench: &Bench<'_>, units: &Units, depth: Depth) -> Vec<(Unit, usize)> {
             Dot::ALL
                 .into_iter()
                 .flat_map(|dot| batches(dot).iter().map(move |rows| (Unit::Dot(dot), *rows)))
-                .chain(cores.map(|cores| (Unit::Tensor(cores), TILED_ROWS)))
+                .chain(cores.into_iter().flat_map(|cores| {
+                    let few = [3, FEW[0], FEW[1]].map(|rows| (Unit::Few(cores), rows));
+                    few.into_iter().chain([(Unit::Tensor(cores), TILED_ROWS)])
+                }))
                 .collect()
         }
     }
@@ -145,10 +152,17 @@ fn launch(
             bench.run(&module, "tensor", shape, arguments)?;
             Ok((module, "tensor"))
         }
-        Unit::Dot(dot) => {
-            let module = dot.module(layout.format);
-            let batch = Batch::of(rows, dot.has_all_batches());
-            let shape = batch.product(rows, layout.groups(), layout.segments(), usize::MAX);
+        Unit::Few(_) | Unit::Dot(_) => {
+            let (module, batch, most_warps) = match unit {
+                Unit::Dot(dot) => {
+                    let batch = Batch::of(rows, dot.has_all_batches());
+                    (dot.module(layout.format), batch, dot.most_warps())
+                }
+                Unit::Few(cores) | Unit::Tensor(cores) => {
+                    (cores.few(layout.format), Batch::few(rows), usize::MAX)
+                }
+            };
+            let shape = batch.product(rows, layout.groups(), layout.segments(), most_warps);
             let (gated, nowhere) = (-1i32, Activations::default());
             let arguments = arguments![target, none, none, blocks, x, count, gated, nowhere, 0u64];
             bench.run(&module, batch.kernel(), shape, arguments)?;
@@ -187,7 +201,7 @@ pub(super) fn gated(
     let activations = x.upload(bench)?;
     let faults = bench.upload(&[0u32])?;
     let module = dot.module(layout.format);
-    let launched = Batch::One.product(1, 1, layout.segments(), usize::MAX);
+    let launched = Batch::One.product(1, 1, layout.segments(), dot.most_warps());
     let (none, blocks) = (Target::default(), int(layout.blocks));
     let arguments = arguments![a, b, none, blocks, activations, 1i32, code, out, faults];
     bench.run(&module, Batch::One.kernel(), launched, arguments)?;

@@ -35,7 +35,12 @@ pub(super) fn norms(bench: &mut Bench<'_>, width: usize) -> Result<(), DeviceErr
     let faults = bench.upload(&[0u32; ROWS])?;
     let limit = f32::INFINITY;
     let arguments = arguments![rows, 0u64, weights, EPSILON, limit, int(width), 0u64, to, faults];
-    bench.run(modules::ROWS, "norm_quantise", Shape::rows(ROWS), arguments)?;
+    bench.run(
+        modules::ROWS,
+        "norm_quantise",
+        Shape::norm_quantise(ROWS, width),
+        arguments,
+    )?;
     let found = bench.compare_groups(to, &groups(&normed, width))?;
     bench.note(modules::ROWS, "norm_quantise", format!("rows of {width}"), found);
     let arguments = arguments![rows, weights, EPSILON, limit, int(width), sums, faults];
