@@ -1,7 +1,7 @@
 //! The job controller: takes an `InferenceJob` from acceptance to settled.
 //!
 //! RBAC it needs, each with its reason:
-//! - inferencejobs: get, list, watch, update (finalizers), inferencejobs/status: patch — the kind it owns;
+//! - inferencejobs: get, list, watch, patch (finalizers), inferencejobs/status: update — the kind it owns;
 //!   delete — `ttlSecondsAfterFinished`;
 //! - cocoonproviders, paymentchannels, settlements: get, list, watch — who serves, who pays, what is paid;
 //! - paymentchannels/status: update — reservations and counters, by compare-and-swap;
@@ -34,7 +34,7 @@ use cocoon_core::{
     agents::AgentState,
     job::{
         plan::{self, MAX_JOBS_PER_AGENT, Plan},
-        validate,
+        validate::{self, accepted_input},
     },
 };
 use futures::{StreamExt as _, stream};
@@ -72,8 +72,12 @@ const EARLIER_RESULTS_INTERVAL: Duration = Duration::from_millis(500);
 /// Steps of one reconcile at most: a job that is accepted, reserves its budget, loses two places to others, is assigned and
 /// followed takes six. What is left goes on after [`NEXT_STEP`].
 const MAX_STEPS: usize = 8;
-/// Before a job goes on that took all steps of a reconcile, so that others have their turn.
+/// Before a job goes on that took all steps of a reconcile, so that others have their turn; and before one is planned again whose
+/// status somebody else wrote.
 const NEXT_STEP: Duration = Duration::from_millis(50);
+/// How long a job waits for a place on a busy agent before its status says so: a place is free within one batch of short answers,
+/// and a status that is superseded before anybody reads it costs the API server as much as any other.
+const PASSING: Duration = Duration::from_secs(1);
 /// How its reconciles are run.
 const RECONCILES: Reconciles = Reconciles {
     kind: "InferenceJob",
@@ -131,7 +135,7 @@ async fn reconcile(job: &Arc<InferenceJob>, jobs: &Jobs) -> Result<Action> {
             jobs.queue.forget(&job.uid().unwrap_or_default());
             return retention::keep_or_delete(&job, jobs).await;
         }
-        let (applied, seen, written) = match step(&job, carried, jobs).await {
+        let step = match step(&job, carried, jobs).await {
             Err(Error::Results { source }) => {
                 status::wait(&job, &observe::unusable(&source), jobs).await?;
                 return Ok(Action::requeue(match source {
@@ -143,6 +147,12 @@ async fn reconcile(job: &Arc<InferenceJob>, jobs: &Jobs) -> Result<Action> {
             }
             done => done?,
         };
+        let Some((applied, seen, written)) = step else {
+            return Ok(Action::requeue(NEXT_STEP));
+        };
+        if matches!(applied, Applied::Passing) {
+            return Ok(Action::requeue(PASSING));
+        }
         if !applied.is_progress() {
             return Ok(Action::requeue(WAITING_INTERVAL));
         }
@@ -156,8 +166,12 @@ async fn reconcile(job: &Arc<InferenceJob>, jobs: &Jobs) -> Result<Action> {
     Ok(Action::requeue(NEXT_STEP))
 }
 
-/// Observe, validate, plan, apply, status.
-async fn step(job: &InferenceJob, carried: Carried, jobs: &Jobs) -> Result<(Applied, Seen, InferenceJob)> {
+/// Observe, validate, plan, apply, status. None where the status was overtaken.
+async fn step(
+    job: &InferenceJob,
+    carried: Carried,
+    jobs: &Jobs,
+) -> Result<Option<(Applied, Seen, InferenceJob)>> {
     let mut seen = observe::observe(job, carried, jobs).await?;
     let valid = validate::validate(job, &seen.input);
     let plan = match &valid {
@@ -169,25 +183,30 @@ async fn step(job: &InferenceJob, carried: Carried, jobs: &Jobs) -> Result<(Appl
     };
     let valid = valid.ok();
     let applied = apply::apply(job, valid.as_ref(), &mut seen, &plan, jobs).await;
-    queue_up(job, &plan, jobs);
-    let applied = applied?;
-    if matches!(applied, Applied::Taken) {
-        // Nothing of the plan came true, so that nothing of it is said.
-        return Ok((applied, seen, job.clone()));
+    let waited = queue_up(job, &plan, jobs);
+    let mut applied = applied?;
+    let is_known = accepted_input(&seen.status).is_some();
+    if plan.waits_for_place() && !is_known && waited.is_some_and(|waited| waited < PASSING) {
+        applied = Applied::Passing;
+    }
+    // Of a place that was taken nothing came true, and a reservation stands in the ledger: the next step says it with its own.
+    if matches!(applied, Applied::Taken | Applied::Passing | Applied::Reserved) {
+        return Ok(Some((applied, seen, job.clone())));
     }
     let input = valid.map(|valid| valid.input);
     let written = status::write(job, input, &seen, &plan, &applied, jobs).await?;
-    Ok((applied, seen, written))
+    Ok(written.map(|written| (applied, seen, written)))
 }
 
-/// Notes whether the job waits for an agent, and wakes as many of those that do as there are places for.
-fn queue_up(job: &InferenceJob, plan: &Plan, jobs: &Jobs) {
+/// Notes whether the job waits for an agent, and wakes as many of those that do as there are places for. Answers for how long it
+/// has waited.
+fn queue_up(job: &InferenceJob, plan: &Plan, jobs: &Jobs) -> Option<Duration> {
     let wanted = plan.provider.as_ref().map(|provider| Wanted {
         provider: FullName::parse(provider, &job.namespace().unwrap_or_default()),
         model: job.spec.model.clone(),
     });
     match &wanted {
-        Some(wanted) if plan.waits_for_agent() => return jobs.queue.wait(job, wanted.clone()),
+        Some(wanted) if plan.waits_for_agent() => return Some(jobs.queue.wait(job, wanted.clone())),
         _ => jobs.queue.leave(&job.uid().unwrap_or_default()),
     }
     if let Some(wanted) = &wanted {
@@ -198,6 +217,7 @@ fn queue_up(job: &InferenceJob, plan: &Plan, jobs: &Jobs) {
         let free = ready.map(|agent| MAX_JOBS_PER_AGENT.saturating_sub(agent.active));
         jobs.wakes.wake_all(jobs.queue.next(wanted, free.sum()));
     }
+    None
 }
 
 #[expect(
