@@ -34,7 +34,7 @@ use cocoon_core::{
     agents::AgentState,
     job::{
         plan::{self, MAX_JOBS_PER_AGENT, Plan},
-        validate::{self, accepted_input},
+        validate,
     },
 };
 use futures::{StreamExt as _, stream};
@@ -75,9 +75,10 @@ const MAX_STEPS: usize = 8;
 /// Before a job goes on that took all steps of a reconcile, so that others have their turn; and before one is planned again whose
 /// status somebody else wrote.
 const NEXT_STEP: Duration = Duration::from_millis(50);
-/// How long a job waits for a place on a busy agent before its status says so: a place is free within one batch of short answers,
-/// and a status that is superseded before anybody reads it costs the API server as much as any other.
-const PASSING: Duration = Duration::from_secs(1);
+/// How long a job waits for a place on a busy agent before its status says so, as long as progress may take to be shown: a place is
+/// free within one batch of short answers, and a status that is superseded before anybody reads it costs the API server as much as
+/// any other.
+const PASSING: Duration = Duration::from_secs(3);
 /// How its reconciles are run.
 const RECONCILES: Reconciles = Reconciles {
     kind: "InferenceJob",
@@ -126,6 +127,11 @@ async fn reconcile(job: &Arc<InferenceJob>, jobs: &Jobs) -> Result<Action> {
     let Some(mut job) = deletion::live(&job, jobs).await? else {
         return Ok(Action::await_change());
     };
+    if let Some(wanted) = observe::queued(&job, jobs)
+        && jobs.queue.wait(&job, wanted) < PASSING
+    {
+        return Ok(Action::requeue(PASSING));
+    }
     let mut carried = Carried {
         inline: job.spec.input.inline.take(),
         ..Carried::default()
@@ -150,9 +156,6 @@ async fn reconcile(job: &Arc<InferenceJob>, jobs: &Jobs) -> Result<Action> {
         let Some((applied, seen, written)) = step else {
             return Ok(Action::requeue(NEXT_STEP));
         };
-        if matches!(applied, Applied::Passing) {
-            return Ok(Action::requeue(PASSING));
-        }
         if !applied.is_progress() {
             return Ok(Action::requeue(WAITING_INTERVAL));
         }
@@ -183,14 +186,10 @@ async fn step(
     };
     let valid = valid.ok();
     let applied = apply::apply(job, valid.as_ref(), &mut seen, &plan, jobs).await;
-    let waited = queue_up(job, &plan, jobs);
-    let mut applied = applied?;
-    let is_known = accepted_input(&seen.status).is_some();
-    if plan.waits_for_place() && !is_known && waited.is_some_and(|waited| waited < PASSING) {
-        applied = Applied::Passing;
-    }
+    queue_up(job, &plan, jobs);
+    let applied = applied?;
     // Of a place that was taken nothing came true, and a reservation stands in the ledger: the next step says it with its own.
-    if matches!(applied, Applied::Taken | Applied::Passing | Applied::Reserved) {
+    if matches!(applied, Applied::Taken | Applied::Reserved) {
         return Ok(Some((applied, seen, job.clone())));
     }
     let input = valid.map(|valid| valid.input);
@@ -198,15 +197,17 @@ async fn step(
     Ok(written.map(|written| (applied, seen, written)))
 }
 
-/// Notes whether the job waits for an agent, and wakes as many of those that do as there are places for. Answers for how long it
-/// has waited.
-fn queue_up(job: &InferenceJob, plan: &Plan, jobs: &Jobs) -> Option<Duration> {
+/// Notes whether the job waits for an agent, and wakes as many of those that do as there are places for.
+fn queue_up(job: &InferenceJob, plan: &Plan, jobs: &Jobs) {
     let wanted = plan.provider.as_ref().map(|provider| Wanted {
         provider: FullName::parse(provider, &job.namespace().unwrap_or_default()),
         model: job.spec.model.clone(),
     });
     match &wanted {
-        Some(wanted) if plan.waits_for_agent() => return Some(jobs.queue.wait(job, wanted.clone())),
+        Some(wanted) if plan.waits_for_agent() => {
+            jobs.queue.wait(job, wanted.clone());
+            return;
+        }
         _ => jobs.queue.leave(&job.uid().unwrap_or_default()),
     }
     if let Some(wanted) = &wanted {
@@ -217,7 +218,6 @@ fn queue_up(job: &InferenceJob, plan: &Plan, jobs: &Jobs) -> Option<Duration> {
         let free = ready.map(|agent| MAX_JOBS_PER_AGENT.saturating_sub(agent.active));
         jobs.wakes.wake_all(jobs.queue.next(wanted, free.sum()));
     }
-    None
 }
 
 #[expect(

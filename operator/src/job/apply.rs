@@ -44,8 +44,6 @@ pub(super) enum Applied {
     Refused,
     /// Others took the agent's places meanwhile: it is planned again.
     Taken,
-    /// It waits for a place on an agent, and not for long: nothing is said of it yet.
-    Passing,
     /// The agent serves another model than was agreed; it is asked again later.
     Unfit,
     /// An attempt is to be recorded.

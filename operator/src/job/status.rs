@@ -104,11 +104,11 @@ pub(super) async fn write(
     Ok(Some(written))
 }
 
-/// The position to show: a job that waits is written again no more often than its position halves, or it would cost the API
-/// server more the more jobs wait.
+/// The position to show: a job that waits is written again no more often than its position falls to a quarter, or it would cost the
+/// API server more the more jobs wait.
 fn counted(shown: Option<u32>, position: u32) -> u32 {
     shown
-        .filter(|shown| (shown / 2 + 1..=*shown).contains(&position))
+        .filter(|shown| (shown / 4 + 1..=*shown).contains(&position))
         .unwrap_or(position)
 }
 
@@ -146,9 +146,8 @@ fn assignments(next: &mut InferenceJobStatus, applied: &Applied, landing: &Landi
         Applied::Nothing
         | Applied::Reserved
         | Applied::Refused
-        // Nothing is written of these.
+        // It is planned again before anything is written.
         | Applied::Taken
-        | Applied::Passing
         | Applied::Unfit
         | Applied::Following
         | Applied::Acted => {}

@@ -5,7 +5,7 @@ use cocoon_api::{
     conditions::{self, Confirmed, Observation, Reason as _, SettlementFailed},
     crd::{
         PaymentChannel, Settlement, SettlementStatus,
-        settlement::{Redeem, SettlementState},
+        settlement::{Redeem, SettlementState, Sweep},
     },
 };
 use cocoon_core::settlement::steps;
@@ -93,11 +93,24 @@ pub(super) async fn ended(settlement: &Settlement, outcome: Outcome, shared: &Se
                 confirmed_nano,
                 ..stored(settlement)
             };
-            let message = format!("{ton} TON redeemed in transaction {transaction}");
+            let swept = settlement.spec.sweep.as_ref();
+            let (confirmed, message) = match swept {
+                None => (
+                    Confirmed::Redeemed,
+                    format!("{ton} TON redeemed in transaction {transaction}"),
+                ),
+                Some(Sweep { to, nano }) => (
+                    Confirmed::Swept,
+                    format!(
+                        "{} TON sent on to {to} in transaction {transaction}",
+                        nano.to_ton_string()
+                    ),
+                ),
+            };
             write(
                 settlement,
                 status,
-                vec![Confirmed::Redeemed.condition(message.clone())],
+                vec![confirmed.condition(message.clone())],
                 shared,
             )
             .await?;
@@ -108,6 +121,9 @@ pub(super) async fn ended(settlement: &Settlement, outcome: Outcome, shared: &Se
                 "confirmed"
             );
             metrics.settled_nano.inc_by(confirmed_nano.nano());
+            metrics
+                .swept_nano
+                .inc_by(swept.map_or(0, |sweep| sweep.nano.nano()));
             metrics.settlements.with_label_values(&["Confirmed"]).inc();
             events::publish(
                 &shared.ctx,

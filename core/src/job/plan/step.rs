@@ -103,14 +103,6 @@ impl Plan {
         self.step == Step::Wait
             && conditions.any(|condition| condition.type_ == Scheduled::TYPE && !condition.status)
     }
-
-    /// Whether all that is missing is a place on an agent that is there: such a wait may be over in a moment.
-    pub fn waits_for_place(&self) -> bool {
-        let busy = Scheduled::AgentsBusy.name();
-        let mut conditions = self.conditions.iter();
-        self.waits_for_agent()
-            && conditions.any(|condition| condition.type_ == Scheduled::TYPE && condition.reason == busy)
-    }
 }
 
 /// A plan in the making.
