@@ -117,20 +117,13 @@ impl Plan {
             cap: _,
             valid_for: _,
         } = arguments;
+        let given = given.map(|address| (address, given_claimer));
         let Payout {
             network: network_name,
             address: paid,
             claimer,
             least_challenge,
-        } = match given {
-            None => provider_payout(&reference.full_name(&cluster.namespace), cluster).await?,
-            Some(address) => Payout {
-                network: with.chain.named_network()?.name().to_owned(),
-                claimer: given_claimer.unwrap_or_else(|| address.clone()),
-                address,
-                least_challenge: MIN_CHALLENGE,
-            },
-        };
+        } = payout(given, &reference, &with, cluster).await?;
         let provider = reference
             .full_name(&cluster.namespace)
             .seen_from(&cluster.namespace);
@@ -298,6 +291,24 @@ struct Payout {
     claimer: String,
     /// Shortest challenge window that it works for, in seconds.
     least_challenge: u32,
+}
+
+/// As its owner told it, or as the provider's object says.
+async fn payout(
+    given: Option<(String, Option<String>)>,
+    provider: &ProviderReference,
+    with: &PayerArguments,
+    cluster: &Cluster,
+) -> Result<Payout> {
+    let Some((address, claimer)) = given else {
+        return provider_payout(&provider.full_name(&cluster.namespace), cluster).await;
+    };
+    Ok(Payout {
+        network: with.chain.named_network()?.name().to_owned(),
+        claimer: claimer.unwrap_or_else(|| address.clone()),
+        address,
+        least_challenge: MIN_CHALLENGE,
+    })
 }
 
 async fn provider_payout(provider: &FullName, cluster: &Cluster) -> Result<Payout> {
