@@ -469,6 +469,8 @@ reasons!(
     Confirmed = "Confirmed" {
         /// Every channel's getter shows the claim.
         Redeemed: true,
+        /// The wallet's surplus is on its way to the payout address.
+        Swept: true,
         /// Signed, not yet sent.
         Signed: false,
         /// Sent; the chain has not shown it yet.
@@ -486,5 +488,7 @@ reasons!(
         Superseded: true,
         /// The wallet took it, and a channel did not move.
         NotRedeemed: true,
+        /// The wallet took it, and sent nothing on to the payout address.
+        NotSwept: true,
     }
 );

@@ -58,13 +58,16 @@ pub struct Arguments {
     /// otherwise an entry of `spec.models`.
     #[arg(long, value_name = "ADDRESS", requires = "network")]
     payout: Option<String>,
+    /// Address of the wallet that claims, where `--payout` is another, whose key lies in no cluster.
+    #[arg(long, value_name = "ADDRESS", requires = "payout")]
+    claimer: Option<String>,
     /// Name of the payout wallet's network.
     #[arg(long, value_name = "NAME", requires = "payout")]
     network: Option<String>,
     /// Name of the provider.
     #[arg(long, value_name = "NAME", default_value = "farm")]
     provider: String,
-    /// Secret with the payout wallet's words.
+    /// Secret with the words of the wallet that claims.
     #[arg(long, value_name = "NAME", default_value = "farm-wallet")]
     secret: String,
 }
@@ -92,6 +95,9 @@ impl Arguments {
             "models": [model],
             "payout": {"network": network, "address": address, "walletSecretRef": {"name": self.secret}},
         });
+        if let Some(claimer) = &self.claimer {
+            spec["payout"]["claimer"] = json!(claimer);
+        }
         if self.backend == Backend::Cuda {
             spec["nodeSelector"] = json!({"nvidia.com/gpu.present": "true"});
             spec["tolerations"] =

@@ -157,9 +157,9 @@ async fn wallet(job: &InferenceJob, cluster: &Cluster) -> Result<Option<Address>
         found => found.asked(|| format!("read CocoonProvider {}", agreed.provider))?,
     };
     let parse = |provider: CocoonProvider| {
-        let text = provider.spec.payout.address;
+        let text = provider.spec.payout.signer();
         let address = text.parse();
-        address.with_context(|| format!("payout.address {text} of CocoonProvider {}", agreed.provider))
+        address.with_context(|| format!("wallet {text} of CocoonProvider {}", agreed.provider))
     };
     found.map(parse).transpose()
 }

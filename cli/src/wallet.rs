@@ -39,7 +39,11 @@ pub struct Arguments {
 struct Shown {
     provider: String,
     network: String,
+    /// The wallet that claims.
     address: String,
+    /// Where claims are paid, where that is another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    paid_to: Option<String>,
     /// As the chain shows it, where an endpoint is given.
     balance_nano: Option<NanoTon>,
     /// Claims whose fees the balance pays.
@@ -87,7 +91,7 @@ async fn look(provider: &CocoonProvider, arguments: &chain::Arguments) -> Option
     let read = async {
         let payout = &provider.spec.payout;
         let network = arguments.network(&payout.network)?;
-        let address: Address = payout.address.parse()?;
+        let address: Address = payout.signer().parse()?;
         let WalletOnChain { balance, .. } = arguments.connect(network).await?.wallet(&address).await?;
         anyhow::Ok(balance)
     };
@@ -99,11 +103,13 @@ async fn look(provider: &CocoonProvider, arguments: &chain::Arguments) -> Option
 impl Shown {
     fn of(provider: &CocoonProvider, balance: Option<NanoTon>) -> Self {
         let status = provider.status.clone().unwrap_or_default();
+        let payout = &provider.spec.payout;
         let wallet = conditions::find(&status.conditions, WalletReady::TYPE);
         Self {
             provider: provider.name_any(),
             network: provider.spec.payout.network.clone(),
-            address: provider.spec.payout.address.clone(),
+            address: provider.spec.payout.signer().to_owned(),
+            paid_to: payout.claimer.as_ref().map(|_| payout.address.clone()),
             balance_nano: balance,
             claims_paid_for: balance.map(|balance| balance.nano() / REDEEM_FEE.nano()),
             fee_nano: REDEEM_FEE,
@@ -130,8 +136,12 @@ impl Shown {
             }
             _ => "unknown without a TON endpoint".to_owned(),
         };
+        let receives = match &self.paid_to {
+            None => "receives   what claims bring".to_owned(),
+            Some(payout) => format!("claims for {payout}"),
+        };
         format!(
-            "{} on {}\n  address    {}\n  balance    {balance}\n  pays       about {} TON for each claim\n  receives   what claims bring: \
+            "{} on {}\n  address    {}\n  balance    {balance}\n  pays       about {} TON for each claim\n  {receives}: \
              {} TON so far, {} TON still to come\n  {:<10} {}\n",
             self.provider,
             self.network,
@@ -186,6 +196,13 @@ mod tests {
         ] {
             assert!(text.contains(words), "{words}: {text}");
         }
+        let mut apart = provider();
+        apart.spec.payout.claimer = Some("UQ2".into());
+        let text = Shown::of(&apart, None).text();
+        assert!(
+            text.contains("address    UQ2\n") && text.contains("claims for UQ1: 1 TON so far"),
+            "{text}"
+        );
         assert!(
             Shown::of(&provider(), None)
                 .text()

@@ -10,8 +10,10 @@
 mod contract;
 mod coverage;
 mod departure;
+mod escrow;
 mod evidence;
 mod facts;
+mod payee;
 mod reading;
 mod standing;
 mod steps;
@@ -22,10 +24,10 @@ pub use coverage::{
     CLAIM_SECONDS, Cover, Coverage, MAX_LOOK_SECONDS, claim, consents_to_free, is_behind, owes, redeemable,
 };
 pub use departure::{Departure, Leaving, SETTLE_SECONDS, depart};
+pub use escrow::{Escrow, Stage};
 pub use evidence::{MAX_KEPT, MIN_VOUCHER_SECONDS, evidence};
-pub use facts::{
-    Clock, Escrow, Facts, MAX_SKEW_SECONDS, MIN_CHALLENGE_SECONDS, Sight, Signature, Stage, Terms,
-};
+pub use facts::{Clock, Facts, MAX_SKEW_SECONDS, MIN_CHALLENGE_SECONDS, Sight, Signature, Terms};
+pub use payee::{ForeignEscrow, Payee};
 pub use standing::{Standing, judge};
 pub use steps::allowance;
 pub use words::not_granted;

@@ -14,6 +14,7 @@ mod outlook;
 mod policy;
 mod retention;
 mod sender;
+mod sweep;
 
 pub use candidate::{Candidate, Urgency, pays};
 pub use decide::{
@@ -23,11 +24,12 @@ pub use decide::{
 pub use earnings::{confirmed, earnings, health, steps};
 pub use history::{ended_at, has_ended, next_name, setbacks, signed_by, state};
 pub use outlook::{Dues, outlook};
-pub use policy::{FeeRatio, Policy, PolicyError, REDEEM_FEE, ruling, terms};
+pub use policy::{FeeRatio, Policy, PolicyError, REDEEM_FEE, claimed_by, ruling, terms};
 pub use retention::{Ended, KEEP_NEWEST, KEEP_SECONDS, superfluous};
 pub use sender::{
     InFlight, Landed, MAX_LAG_SECONDS, Next, RESEND_SECONDS, Sighting, VALID_SECONDS, Waiting, lags,
 };
+pub use sweep::{LEAST_SWEEP, SWEEP_RETRY_SECONDS, may_sweep, surplus};
 
 #[cfg(test)]
 mod tests;

@@ -117,6 +117,7 @@ async fn provider(stack: &Stack, backend: Backend) -> Result<Farm<'_>> {
         stack,
         namespace: namespace.to_owned(),
         wallet: address(&text("farm"))?,
+        payout: address(&text("payout"))?,
         payer: address(&text("payer"))?,
         payer_key: text("payer"),
     };

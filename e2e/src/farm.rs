@@ -45,8 +45,10 @@ pub struct Farm<'a> {
     pub stack: &'a Stack,
     /// Where they are.
     pub namespace: String,
-    /// The farm's wallet.
+    /// The farm's wallet, which claims.
     pub wallet: Address,
+    /// Where a farm is paid whose wallet is apart; nobody in the cluster has its key.
+    pub payout: Address,
     /// The payer's key, as text.
     pub payer_key: String,
     /// The payer's wallet.
@@ -71,6 +73,8 @@ pub struct Offer {
     pub allow_free: bool,
     /// Text of the wallet's Secret; the farm's key where absent.
     pub wallet_text: Option<String>,
+    /// Whether the farm is paid at an address of its own, for which its wallet claims.
+    pub paid_apart: bool,
 }
 
 impl Offer {
@@ -88,6 +92,7 @@ impl Offer {
             threshold: NanoTon::from_nano(1).expect("one nanoTON"),
             allow_free: false,
             wallet_text: None,
+            paid_apart: false,
         }
     }
 
@@ -117,13 +122,15 @@ impl<'a> Farm<'a> {
 
     fn of(stack: &'a Stack, namespace: &str) -> Result<Farm<'a>> {
         let (_, wallet_key) = key(namespace, "farm")?;
+        let (_, payout_key) = key(namespace, "payout")?;
         let (payer_key, payer_secret) = key(namespace, "payer")?;
-        let wallet = Wallet::new(wallet_key.public_key(), &stack.network()).address();
-        let payer = Wallet::new(payer_secret.public_key(), &stack.network()).address();
+        let address = |key: &SecretKey| Wallet::new(key.public_key(), &stack.network()).address();
+        let (wallet, payout, payer) = (address(&wallet_key), address(&payout_key), address(&payer_secret));
         Ok(Farm {
             stack,
             namespace: namespace.to_owned(),
             wallet,
+            payout,
             payer_key,
             payer,
         })
@@ -147,7 +154,13 @@ impl<'a> Farm<'a> {
 
     /// The provider's manifest.
     pub fn provider(&self, offer: &Offer) -> Value {
-        json!({
+        let friendly = |address: &Address| address.friendly(&self.stack.network(), false);
+        let paid_at = if offer.paid_apart {
+            &self.payout
+        } else {
+            &self.wallet
+        };
+        let mut provider = json!({
             "apiVersion": "cocoon.farm/v1alpha1", "kind": "CocoonProvider", "metadata": {"name": PROVIDER},
             "spec": {
                 "backend": offer.backend,
@@ -165,7 +178,7 @@ impl<'a> Farm<'a> {
                 }],
                 "payout": {
                     "network": self.stack.description.network,
-                    "address": self.wallet.friendly(&self.stack.network(), false),
+                    "address": friendly(paid_at),
                     "walletSecretRef": {"name": "farm-wallet"},
                     // The least that the operator takes, so that tests need not move the chain's time far.
                     "minChallenge": "5m",
@@ -173,7 +186,11 @@ impl<'a> Farm<'a> {
                     "settle": {"thresholdNano": offer.threshold, "maxAge": "1h", "maxFeeRatio": "1"},
                 },
             },
-        })
+        });
+        if offer.paid_apart {
+            provider["spec"]["payout"]["claimer"] = json!(friendly(&self.wallet));
+        }
+        provider
     }
 
     /// Waits until the provider is ready, its agents included.

@@ -13,12 +13,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cocoon_api::NanoTon;
-use cocoon_core::settlement::REDEEM_FEE;
+use cocoon_api::{NanoTon, crd::provider::Payout};
+use cocoon_core::settlement::{REDEEM_FEE, claimed_by};
 use cocoon_ton::{
     Address, Network, Prices, Quorum, QuorumError, Reading,
     on_chain::{ChannelOnChain, Found, WalletOnChain},
-    prices::MAX_REDEEM_FEE,
+    prices::{ClaimedBy, MAX_REDEEM_FEE},
     quorum::Dissent,
 };
 use tokio::time::timeout;
@@ -88,11 +88,11 @@ impl Networks {
         })
     }
 
-    /// What one claim cost on the network of this name when its prices were last read; see [`Chain::last_redeem_fee`].
-    pub fn last_redeem_fee(&self, name: &str) -> NanoTon {
+    /// What one claim cost on a provider's network when its prices were last read; see [`Chain::last_redeem_fee`].
+    pub fn last_redeem_fee(&self, payout: &Payout) -> NanoTon {
         self.chains
-            .get(name)
-            .map_or(REDEEM_FEE, |chain| chain.last_redeem_fee())
+            .get(&payout.network)
+            .map_or(REDEEM_FEE, |chain| chain.last_redeem_fee(claimed_by(payout)))
     }
 }
 
@@ -187,7 +187,7 @@ impl Chain {
     }
 
     /// What one claim costs at the chain's prices; none where it costs more than it may, which is logged.
-    pub async fn redeem_fee(&self) -> Result<Option<NanoTon>, ChainError> {
+    pub async fn redeem_fee(&self, by: ClaimedBy) -> Result<Option<NanoTon>, ChainError> {
         let known = *self.known_prices();
         let prices = match known {
             Some((at, prices)) if at.elapsed() < PRICES_LIFETIME => prices,
@@ -199,16 +199,16 @@ impl Chain {
             }
         };
         let network = self.network().name();
-        let fee = prices.redeem_fee();
+        let fee = prices.redeem_fee(by);
         Ok(fee.inspect_err(|error| tracing::error!(network, "{error}")).ok())
     }
 
     /// What one claim cost when the prices were last read, however long ago: asks nobody. The settlement controller reads them
     /// whenever it looks at a provider, and until then the usual fee counts. Where a claim costs more than it may, this
     /// is the most that it may: nothing is claimed, and what would be worth that much is still waited for.
-    pub fn last_redeem_fee(&self) -> NanoTon {
+    pub fn last_redeem_fee(&self, by: ClaimedBy) -> NanoTon {
         self.known_prices().map_or(REDEEM_FEE, |(_, prices)| {
-            prices.redeem_fee().unwrap_or(MAX_REDEEM_FEE)
+            prices.redeem_fee(by).unwrap_or(MAX_REDEEM_FEE)
         })
     }
 

@@ -1,7 +1,7 @@
 //! The job controller: takes an `InferenceJob` from acceptance to settled.
 //!
 //! RBAC it needs, each with its reason:
-//! - inferencejobs: get, list, watch, update (finalizers), inferencejobs/status: patch — the kind it owns;
+//! - inferencejobs: get, list, watch, patch (finalizers), inferencejobs/status: update — the kind it owns;
 //!   delete — `ttlSecondsAfterFinished`;
 //! - cocoonproviders, paymentchannels, settlements: get, list, watch — who serves, who pays, what is paid;
 //! - paymentchannels/status: update — reservations and counters, by compare-and-swap;
@@ -72,8 +72,13 @@ const EARLIER_RESULTS_INTERVAL: Duration = Duration::from_millis(500);
 /// Steps of one reconcile at most: a job that is accepted, reserves its budget, loses two places to others, is assigned and
 /// followed takes six. What is left goes on after [`NEXT_STEP`].
 const MAX_STEPS: usize = 8;
-/// Before a job goes on that took all steps of a reconcile, so that others have their turn.
+/// Before a job goes on that took all steps of a reconcile, so that others have their turn; and before one is planned again whose
+/// status somebody else wrote.
 const NEXT_STEP: Duration = Duration::from_millis(50);
+/// How long a job waits for a place on a busy agent before its status says so, as long as progress may take to be shown: a place is
+/// free within one batch of short answers, and a status that is superseded before anybody reads it costs the API server as much as
+/// any other.
+const PASSING: Duration = Duration::from_secs(3);
 /// How its reconciles are run.
 const RECONCILES: Reconciles = Reconciles {
     kind: "InferenceJob",
@@ -122,6 +127,11 @@ async fn reconcile(job: &Arc<InferenceJob>, jobs: &Jobs) -> Result<Action> {
     let Some(mut job) = deletion::live(&job, jobs).await? else {
         return Ok(Action::await_change());
     };
+    if let Some(wanted) = observe::queued(&job, jobs)
+        && jobs.queue.wait(&job, wanted) < PASSING
+    {
+        return Ok(Action::requeue(PASSING));
+    }
     let mut carried = Carried {
         inline: job.spec.input.inline.take(),
         ..Carried::default()
@@ -131,7 +141,7 @@ async fn reconcile(job: &Arc<InferenceJob>, jobs: &Jobs) -> Result<Action> {
             jobs.queue.forget(&job.uid().unwrap_or_default());
             return retention::keep_or_delete(&job, jobs).await;
         }
-        let (applied, seen, written) = match step(&job, carried, jobs).await {
+        let step = match step(&job, carried, jobs).await {
             Err(Error::Results { source }) => {
                 status::wait(&job, &observe::unusable(&source), jobs).await?;
                 return Ok(Action::requeue(match source {
@@ -142,6 +152,9 @@ async fn reconcile(job: &Arc<InferenceJob>, jobs: &Jobs) -> Result<Action> {
                 }));
             }
             done => done?,
+        };
+        let Some((applied, seen, written)) = step else {
+            return Ok(Action::requeue(NEXT_STEP));
         };
         if !applied.is_progress() {
             return Ok(Action::requeue(WAITING_INTERVAL));
@@ -156,8 +169,12 @@ async fn reconcile(job: &Arc<InferenceJob>, jobs: &Jobs) -> Result<Action> {
     Ok(Action::requeue(NEXT_STEP))
 }
 
-/// Observe, validate, plan, apply, status.
-async fn step(job: &InferenceJob, carried: Carried, jobs: &Jobs) -> Result<(Applied, Seen, InferenceJob)> {
+/// Observe, validate, plan, apply, status. None where the status was overtaken.
+async fn step(
+    job: &InferenceJob,
+    carried: Carried,
+    jobs: &Jobs,
+) -> Result<Option<(Applied, Seen, InferenceJob)>> {
     let mut seen = observe::observe(job, carried, jobs).await?;
     let valid = validate::validate(job, &seen.input);
     let plan = match &valid {
@@ -171,13 +188,13 @@ async fn step(job: &InferenceJob, carried: Carried, jobs: &Jobs) -> Result<(Appl
     let applied = apply::apply(job, valid.as_ref(), &mut seen, &plan, jobs).await;
     queue_up(job, &plan, jobs);
     let applied = applied?;
-    if matches!(applied, Applied::Taken) {
-        // Nothing of the plan came true, so that nothing of it is said.
-        return Ok((applied, seen, job.clone()));
+    // Of a place that was taken nothing came true, and a reservation stands in the ledger: the next step says it with its own.
+    if matches!(applied, Applied::Taken | Applied::Reserved) {
+        return Ok(Some((applied, seen, job.clone())));
     }
     let input = valid.map(|valid| valid.input);
     let written = status::write(job, input, &seen, &plan, &applied, jobs).await?;
-    Ok((applied, seen, written))
+    Ok(written.map(|written| (applied, seen, written)))
 }
 
 /// Notes whether the job waits for an agent, and wakes as many of those that do as there are places for.
@@ -187,7 +204,10 @@ fn queue_up(job: &InferenceJob, plan: &Plan, jobs: &Jobs) {
         model: job.spec.model.clone(),
     });
     match &wanted {
-        Some(wanted) if plan.waits_for_agent() => return jobs.queue.wait(job, wanted.clone()),
+        Some(wanted) if plan.waits_for_agent() => {
+            jobs.queue.wait(job, wanted.clone());
+            return;
+        }
         _ => jobs.queue.leave(&job.uid().unwrap_or_default()),
     }
     if let Some(wanted) = &wanted {

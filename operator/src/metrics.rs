@@ -29,6 +29,8 @@ pub struct Metrics {
     pub attempts_lost: IntCounter,
     /// `NanoTON` confirmed on chain.
     pub settled_nano: IntCounter,
+    /// `NanoTON` that claiming wallets passed on to payout addresses.
+    pub swept_nano: IntCounter,
     /// Settlements that ended, by result.
     pub settlements: IntCounterVec,
     /// `NanoTON` given up, because a channel went away unsettled.
@@ -80,6 +82,10 @@ impl Metrics {
             tokens_delivered: vec("cocoon_tokens_delivered_total", "Tokens delivered", &["class"])?,
             attempts_lost: counter("cocoon_attempts_lost_total", "Attempts whose agent was lost")?,
             settled_nano: counter("cocoon_settled_nanoton_total", "NanoTON confirmed on chain")?,
+            swept_nano: counter(
+                "cocoon_swept_nanoton_total",
+                "NanoTON passed on to payout addresses",
+            )?,
             settlements: vec("cocoon_settlements_total", "Settlements that ended", &["result"])?,
             written_off_nano: counter("cocoon_written_off_nanoton_total", "NanoTON given up unsettled")?,
             attempts_active: gauge("cocoon_attempts_active", "Attempts that this process follows")?,
@@ -141,6 +147,7 @@ impl Metrics {
             tokens_delivered,
             attempts_lost,
             settled_nano,
+            swept_nano,
             settlements,
             written_off_nano,
             attempts_active,
@@ -164,7 +171,13 @@ impl Metrics {
         ] {
             registry.register(Box::new(counters.clone()))?;
         }
-        for counter in [requests_delivered, attempts_lost, settled_nano, written_off_nano] {
+        for counter in [
+            requests_delivered,
+            attempts_lost,
+            settled_nano,
+            swept_nano,
+            written_off_nano,
+        ] {
             registry.register(Box::new(counter.clone()))?;
         }
         for gauge in [attempts_active, leader, waits_for_operator] {

@@ -22,6 +22,7 @@ pub mod message;
 mod observe;
 mod payments;
 mod plan;
+mod sign;
 mod status;
 
 use std::{
@@ -30,7 +31,7 @@ use std::{
 };
 
 use cocoon_api::crd::{CocoonProvider, FullName, Settlement};
-use cocoon_core::settlement::{Policy, pays};
+use cocoon_core::settlement::{Policy, claimed_by, pays};
 use futures::{StreamExt as _, stream};
 use kube::{
     Api, ResourceExt as _,
@@ -130,7 +131,7 @@ async fn at_the_chains_fee(
     let Ok(chain) = shared.ctx.networks.get(&provider.spec.payout.network) else {
         return Some(policy);
     };
-    match chain.redeem_fee().await {
+    match chain.redeem_fee(claimed_by(&provider.spec.payout)).await {
         Ok(fee) => fee.map(|fee| policy.at_fee(fee)),
         Err(_) => Some(policy),
     }

@@ -83,7 +83,7 @@ fn offer() -> Value {
     })
 }
 
-/// Requests until a job waits: its finalizer, a look whether the Secret of its results is free, and its status, which is
+/// Requests until a free job waits: its input, a look whether the Secret of its results is free, and its status, which is
 /// written once more where older jobs were seen after it. Then none, however often it is looked at, although nothing that
 /// was written has come back by a watch.
 #[tokio::test(start_paused = true)]
@@ -109,13 +109,13 @@ async fn a_job_that_waits_for_an_agent_asks_the_api_server_for_nothing() {
         .map(|(request, count)| (request.as_str(), count - before.get(request).unwrap_or(&0)))
         .filter(|(_, more)| *more > 0)
         .collect();
-    let (finalizer, status) = (
-        format!("patch {GROUP}/inferencejobs"),
-        format!("patch {GROUP}/inferencejobs/status"),
+    let (input, status) = (
+        format!("get {GROUP}/inferencejobs"),
+        format!("update {GROUP}/inferencejobs/status"),
     );
     let written = more.remove(status.as_str()).unwrap_or_default();
     assert!((JOBS..=2 * JOBS).contains(&written), "{written} statuses");
-    let expected = BTreeMap::from([(finalizer.as_str(), JOBS), ("get /api/v1/secrets", JOBS)]);
+    let expected = BTreeMap::from([(input.as_str(), JOBS), ("get /api/v1/secrets", JOBS)]);
     assert_eq!(more, expected);
     let last = server.held(&format!("{GROUP}/namespaces/n/inferencejobs/j{}", JOBS - 1));
     let conditions = last["status"]["conditions"].as_array().expect("conditions");
@@ -123,4 +123,66 @@ async fn a_job_that_waits_for_an_agent_asks_the_api_server_for_nothing() {
         .iter()
         .find(|condition| condition["type"] == "Scheduled");
     assert_eq!(scheduled.expect("it waits")["reason"], "ColdStart", "{last}");
+}
+
+/// A job whose status is decided on version 1, while the API server holds it as `stored`; what is held after a while.
+async fn decided_on_something_old(stored: Value) -> (Value, BTreeMap<String, u32>) {
+    let (server, stop) = (ApiServer::default(), CancellationToken::new());
+    let path = format!("{GROUP}/namespaces/n/inferencejobs/j1");
+    server.hold(&format!("{GROUP}/namespaces/n/cocoonproviders/p"), offer());
+    server.hold(&path, waiting_job(1));
+    let ctx = server.operator(&stop).await;
+    server.hold(&path, stored);
+    let before = server.asked();
+    let controller = tokio::spawn(job::run(ctx, stop.clone()));
+    tokio::time::sleep(Duration::from_secs(50)).await;
+    stop.cancel();
+    controller.await.expect("the controller did not panic");
+    let mut asked = server.asked();
+    for (request, count) in before {
+        asked.entry(request).and_modify(|all| *all -= count);
+    }
+    (server.held(&path), asked)
+}
+
+fn reason_of(job: &Value, type_: &str) -> Value {
+    let conditions = job["status"]["conditions"].as_array().into_iter().flatten();
+    let mut found = conditions.filter(|condition| condition["type"] == type_);
+    found
+        .next()
+        .map_or(Value::Null, |condition| condition["reason"].clone())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_status_is_written_although_somebody_changed_the_rest_of_the_job_meanwhile() {
+    let mut stored = waiting_job(1);
+    stored["metadata"]["resourceVersion"] = json!("7");
+    stored["metadata"]["labels"] = json!({"team": "a"});
+    let (held, asked) = decided_on_something_old(stored).await;
+    assert_eq!(reason_of(&held, "Scheduled"), "ColdStart", "{held}");
+    assert_eq!(held["metadata"]["labels"]["team"], "a");
+    assert_eq!(
+        asked[&format!("update {GROUP}/inferencejobs/status")],
+        2,
+        "{asked:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_status_that_was_decided_on_an_older_one_is_not_written_over_it() {
+    let mut stored = waiting_job(1);
+    stored["metadata"]["resourceVersion"] = json!("7");
+    // What another process decided in the meantime.
+    stored["status"] = json!({
+        "phase": "Failed", "metered": true,
+        "conditions": [{"type": "Failed", "status": "True", "reason": "DeadlineExceeded", "message": "m",
+                        "lastTransitionTime": "2026-01-01T00:00:00Z"}],
+    });
+    let (held, asked) = decided_on_something_old(stored.clone()).await;
+    assert_eq!(held["status"], stored["status"]);
+    assert_eq!(
+        asked[&format!("update {GROUP}/inferencejobs/status")],
+        1,
+        "{asked:?}"
+    );
 }

@@ -4,12 +4,12 @@
 mod world;
 
 use cocoon_api::conditions::SettlementFailed;
-use cocoon_core::settlement::{MAX_REDEEMS, Next, REDEEM_FEE, Waiting};
+use cocoon_core::settlement::{LEAST_SWEEP, MAX_REDEEMS, Next, REDEEM_FEE, Waiting};
 use cocoon_operator::chain::ChainError;
-use cocoon_ton::prices::MAX_REDEEM_FEE;
+use cocoon_ton::prices::{ClaimedBy, MAX_REDEEM_FEE};
 use testbed_chain::faults::FaultChange;
 use testbed_chain::testing::{LocalNetwork, Options};
-use world::{CLAIM, DEPOSIT, Keep, World};
+use world::{CLAIM, DEPOSIT, FEES, Keep, World};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_claim_is_paid_once_and_confirmed_by_getter_and_transaction() {
@@ -33,7 +33,7 @@ async fn a_claim_costs_the_wallet_no_more_than_the_fee_that_decisions_count_with
         world.blocks(4).await;
         let before = world.balance();
         assert_eq!(
-            world.chain.last_redeem_fee(),
+            world.chain.last_redeem_fee(ClaimedBy::Payee),
             REDEEM_FEE,
             "no prices were read yet"
         );
@@ -42,7 +42,7 @@ async fn a_claim_costs_the_wallet_no_more_than_the_fee_that_decisions_count_with
         let cost = before + CLAIM - world.balance();
         let fee = world
             .chain
-            .redeem_fee()
+            .redeem_fee(ClaimedBy::Payee)
             .await
             .unwrap()
             .expect("affordable")
@@ -52,7 +52,7 @@ async fn a_claim_costs_the_wallet_no_more_than_the_fee_that_decisions_count_with
             "a claim cost {cost} nanoTON of {fee}"
         );
         assert_eq!(
-            world.chain.last_redeem_fee().nano(),
+            world.chain.last_redeem_fee(ClaimedBy::Payee).nano(),
             fee,
             "departures count with it too"
         );
@@ -81,13 +81,13 @@ async fn where_a_claim_costs_more_than_goes_along_with_it_none_is_worth_making()
     });
     let dear = dear.unwrap();
     let chain = world::chain(-217, &[dear.base_url()]);
-    assert_eq!(chain.redeem_fee().await.unwrap(), None);
+    assert_eq!(chain.redeem_fee(ClaimedBy::Payee).await.unwrap(), None);
     assert_eq!(
-        chain.last_redeem_fee(),
+        chain.last_redeem_fee(ClaimedBy::Payee),
         MAX_REDEEM_FEE,
         "what is worth more is waited for"
     );
-    assert!(world.chain.redeem_fee().await.unwrap().is_some());
+    assert!(world.chain.redeem_fee(ClaimedBy::Payee).await.unwrap().is_some());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -310,7 +310,7 @@ async fn another_network_behind_the_endpoint_is_noticed_before_anything_is_signe
     let mainnet = world::chain(-239, &[world.network.base_url()]);
     assert!(matches!(mainnet.time().await, Err(ChainError::WrongNetwork(_))));
     assert!(matches!(
-        mainnet.wallet(&world.payee()).await,
+        mainnet.wallet(&world.claimer()).await,
         Err(ChainError::WrongNetwork(_))
     ));
 }
@@ -322,7 +322,7 @@ async fn endpoints_that_disagree_are_not_acted_on() {
     let spec = world.sign(CLAIM).await.unwrap();
     world.drive(&spec, Keep::Memory).await.unwrap();
     for error in [
-        both.wallet(&world.payee()).await.unwrap_err(),
+        both.wallet(&world.claimer()).await.unwrap_err(),
         both.channel(&world.address()).await.unwrap_err(),
     ] {
         assert!(error.to_string().starts_with("no 2 of 2 endpoints"), "{error}");
@@ -364,4 +364,80 @@ async fn a_minority_that_lies_lags_or_is_gone_is_named_and_every_claim_is_paid_a
             "{troubled}"
         );
     }
+}
+
+/// What one address is paid arrives in its balance, less what the chain takes for a day's storage of it: next to nothing.
+fn assert_arrived(paid_out: u64, expected: u64) {
+    assert!(
+        (expected - 1_000_000..=expected).contains(&paid_out),
+        "{paid_out} of {expected}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wallet_apart_claims_for_the_payout_address_and_loses_the_fees_alone() {
+    // The prices of 2026, and those before.
+    for price_factor in [1, 6] {
+        let world = World::start_apart(price_factor).await;
+        // The first message deploys the wallet as well.
+        let first = world.sign(CLAIM).await.unwrap();
+        world.drive(&first, Keep::Nothing).await.unwrap();
+        world.blocks(4).await;
+        let before = world.balance();
+        let spec = world.sign(3 * CLAIM).await.unwrap();
+        world.drive(&spec, Keep::Memory).await.unwrap();
+        world.assert_paid(3 * CLAIM).await;
+        assert_arrived(world.paid_out(), 3 * CLAIM);
+        let cost = before - world.balance();
+        let fee = world.chain.redeem_fee(ClaimedBy::Claimer).await.unwrap();
+        let fee = fee.expect("affordable").nano();
+        assert!(
+            cost <= fee && fee < cost + cost / 4,
+            "a claim cost {cost} nanoTON of {fee}"
+        );
+        if price_factor == 1 {
+            assert!(
+                cost <= REDEEM_FEE.nano(),
+                "and what counts where the prices are not known"
+            );
+        }
+        assert_eq!(
+            world.fee(&spec).await,
+            cost,
+            "the fee is all that the wallet lost"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sweep_moves_its_amount_once_whatever_is_dropped_or_killed() {
+    let world = World::start_apart(1).await;
+    world.network.change_faults(FaultChange {
+        drop_sends: Some(3),
+        ..FaultChange::default()
+    });
+    let spec = world.sweep(FEES / 2).await;
+    let landed = world.drive(&spec, Keep::Nothing).await.unwrap();
+    assert!(landed.swept);
+    // Once more from the beginning, as an operator would whose last writes were lost.
+    world.drive(&spec, Keep::Nothing).await.unwrap();
+    world.blocks(4).await;
+    assert_arrived(world.paid_out(), FEES / 2);
+    // The message deployed the wallet as well.
+    let fee = FEES / 2 - world.balance();
+    assert!(fee < REDEEM_FEE.nano(), "a sweep cost {fee} nanoTON");
+    assert!(
+        LEAST_SWEEP.nano() > 50 * fee,
+        "and takes little of the least that is swept"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sweep_of_more_than_the_wallet_holds_failed_and_moved_nothing() {
+    let world = World::start_apart(1).await;
+    let spec = world.sweep(2 * FEES).await;
+    let failed = world.drive(&spec, Keep::Memory).await.unwrap_err();
+    assert_eq!(failed, SettlementFailed::NotSwept);
+    world.blocks(4).await;
+    assert_eq!(world.paid_out(), 0);
 }

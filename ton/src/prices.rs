@@ -15,12 +15,33 @@ pub const GAS_PARAM: u32 = 21;
 /// Configuration parameter of forwarding prices in the basechain.
 pub const FORWARD_PARAM: u32 = 25;
 
-/// Gas that a claim burns on its three accounts: the wallet's message (4,939 measured), the channel's redeem (at most the
-/// 7,000 of `contracts/fees.tolk`) and the wallet that takes in what comes back (778 measured).
-const REDEEM_GAS: [u64; 3] = [5_000, 7_000, 800];
+/// Whose message a claim is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClaimedBy {
+    /// The wallet's that is paid: step and rest come back to it in one message.
+    Payee,
+    /// The claimer's: the rest comes back to it, and the step goes elsewhere.
+    Claimer,
+}
 
-/// Messages that a claim sends on its way: from outside to the wallet, to the channel, and back.
-const REDEEM_MESSAGES: u128 = 3;
+impl ClaimedBy {
+    /// Gas that a claim burns on its three accounts: the wallet's message (4,939 measured), the channel's redeem (at most the
+    /// 7,000, or apart the 9,000, of `contracts/fees.tolk`) and the wallet that takes in what comes back (778 measured).
+    const fn gas(self) -> [u64; 3] {
+        match self {
+            Self::Payee => [5_000, 7_000, 800],
+            Self::Claimer => [5_000, 9_000, 800],
+        }
+    }
+
+    /// Messages that a claim sends on its way: from outside to the wallet, to the channel, back, and the step where it goes apart.
+    const fn messages(self) -> u128 {
+        match self {
+            Self::Payee => 3,
+            Self::Claimer => 4,
+        }
+    }
+}
 
 /// Cells and bits of these messages beyond their root cells, measured and rounded up: the claim with its voucher travels
 /// twice.
@@ -91,12 +112,12 @@ impl Prices {
 
     /// What one claim costs the wallet with all its legs, rounded up by what its gas and its messages may need beyond the
     /// measured. A claim that shares its message with others costs less.
-    pub fn redeem_fee(&self) -> Result<NanoTon, TooExpensive> {
-        let gas: u128 = REDEEM_GAS.iter().map(|gas| self.gas_fee(*gas)).sum();
+    pub fn redeem_fee(&self, by: ClaimedBy) -> Result<NanoTon, TooExpensive> {
+        let gas: u128 = by.gas().into_iter().map(|gas| self.gas_fee(gas)).sum();
         let beyond_roots = u128::from(self.bit_price)
             .saturating_mul(REDEEM_BITS)
             .saturating_add(u128::from(self.cell_price).saturating_mul(REDEEM_CELLS));
-        let forward = u128::from(self.lump_price) * REDEEM_MESSAGES + beyond_roots.div_ceil(PRICE_UNIT);
+        let forward = u128::from(self.lump_price) * by.messages() + beyond_roots.div_ceil(PRICE_UNIT);
         let fee = u64::try_from(gas.saturating_add(forward)).map_err(|_| TooExpensive)?;
         match NanoTon::from_nano(fee) {
             Ok(fee) if fee <= MAX_REDEEM_FEE => Ok(fee),

@@ -33,6 +33,13 @@ use crate::units::NanoTon;
     printcolumn(name = "Transaction", type_ = "string", json_path = ".status.transaction"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(
+        name = "Swept",
+        type_ = "integer",
+        json_path = ".spec.sweep.nano",
+        description = "NanoTON that go on to the payout address",
+        priority = 1
+    ),
+    printcolumn(
         name = "Attempts",
         type_ = "integer",
         json_path = ".status.attempts",
@@ -41,6 +48,7 @@ use crate::units::NanoTon;
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(validation = Rule::new("self == oldSelf").message("a settlement is immutable: it says what was signed"))]
+#[x_kube(validation = Rule::new("self.redeems.size() > 0 || has(self.sweep)").message("a settlement claims or sweeps"))]
 pub struct SettlementSpec {
     /// The provider whose wallet signs.
     pub provider_ref: LocalReference,
@@ -57,12 +65,26 @@ pub struct SettlementSpec {
     /// Normalized hash of the message (TEP-467), as hexadecimal digits: finds its transaction.
     #[schemars(length(min = 64, max = 64))]
     pub message_hash: String,
-    /// What it claims.
-    #[schemars(length(min = 1, max = 200))]
+    /// What it claims; nothing where it sweeps.
+    #[schemars(length(max = 200))]
     pub redeems: Vec<Redeem>,
+    /// What it passes on to the payout address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sweep: Option<Sweep>,
     /// Sum of the steps, in TON, for people.
     #[schemars(length(max = 32))]
     pub claimed: String,
+}
+
+/// What the wallet holds above its reserve for fees, on its way to the payout address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Sweep {
+    /// The payout address.
+    #[schemars(length(min = 1, max = 67))]
+    pub to: String,
+    /// How much.
+    pub nano: NanoTon,
 }
 
 /// A claim on one channel.

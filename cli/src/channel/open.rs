@@ -40,6 +40,9 @@ pub struct Arguments {
     /// in its namespace is needed. Needs --network.
     #[arg(long, value_name = "ADDRESS")]
     payee: Option<String>,
+    /// Address of the wallet that claims for the provider (`payout.claimer`), where its owner told one beside --payee.
+    #[arg(long, value_name = "ADDRESS", requires = "payee")]
+    claimer: Option<String>,
     /// TON to put into the escrow contract.
     #[arg(long, value_name = "TON", value_parser = amount::ton)]
     deposit: NanoTon,
@@ -107,24 +110,20 @@ impl Plan {
             name,
             provider: reference,
             payee: given,
+            claimer: given_claimer,
             challenge,
             with,
             deposit: _,
             cap: _,
             valid_for: _,
         } = arguments;
+        let given = given.map(|address| (address, given_claimer));
         let Payout {
             network: network_name,
-            address,
+            address: paid,
+            claimer,
             least_challenge,
-        } = match given {
-            None => provider_payout(&reference.full_name(&cluster.namespace), cluster).await?,
-            Some(address) => Payout {
-                network: with.chain.named_network()?.name().to_owned(),
-                address,
-                least_challenge: MIN_CHALLENGE,
-            },
-        };
+        } = payout(given, &reference, &with, cluster).await?;
         let provider = reference
             .full_name(&cluster.namespace)
             .seen_from(&cluster.namespace);
@@ -137,12 +136,12 @@ impl Plan {
         );
         let network = with.chain.network(&network_name)?;
         let payer = with.payer.read(&network)?;
-        let paid = payee(&provider, &address, &network)?;
+        let address = |field, text: &str| payout_address(&provider, (field, text), &network);
         let params = ChannelParams {
             payer_key: payer.wallet.public_key(),
             payer: payer.wallet.address(),
-            provider: paid,
-            claimer: paid,
+            provider: address("address", &paid)?,
+            claimer: address("claimer", &claimer)?,
             challenge_period: challenge,
             salt: salt(&cluster.namespace, &name),
         };
@@ -288,8 +287,28 @@ impl Plan {
 struct Payout {
     network: String,
     address: String,
+    /// The wallet that claims; often the same.
+    claimer: String,
     /// Shortest challenge window that it works for, in seconds.
     least_challenge: u32,
+}
+
+/// As its owner told it, or as the provider's object says.
+async fn payout(
+    given: Option<(String, Option<String>)>,
+    provider: &ProviderReference,
+    with: &PayerArguments,
+    cluster: &Cluster,
+) -> Result<Payout> {
+    let Some((address, claimer)) = given else {
+        return provider_payout(&provider.full_name(&cluster.namespace), cluster).await;
+    };
+    Ok(Payout {
+        network: with.chain.named_network()?.name().to_owned(),
+        claimer: claimer.unwrap_or_else(|| address.clone()),
+        address,
+        least_challenge: MIN_CHALLENGE,
+    })
 }
 
 async fn provider_payout(provider: &FullName, cluster: &Cluster) -> Result<Payout> {
@@ -302,14 +321,15 @@ async fn provider_payout(provider: &FullName, cluster: &Cluster) -> Result<Payou
     let payout = provider.spec.payout;
     Ok(Payout {
         least_challenge: terms(&payout).min_challenge_seconds,
+        claimer: payout.signer().to_owned(),
         network: payout.network,
         address: payout.address,
     })
 }
 
-fn payee(provider: &str, text: &str, network: &Network) -> Result<Address> {
+fn payout_address(provider: &str, (field, text): (&str, &str), network: &Network) -> Result<Address> {
     Address::parse_for(network, text).with_context(|| {
-        format!("CocoonProvider {provider} has a payout.address that cannot be paid: {text}")
+        format!("CocoonProvider {provider} has a payout.{field} that is no address there: {text}")
     })
 }
 

@@ -109,6 +109,7 @@ fn contract_figures(state: &ChannelState) -> Table {
         ),
         ("payer", state.params.payer.to_string()),
         ("provider", state.params.provider.to_string()),
+        ("claimer", state.params.claimer.to_string()),
     ] {
         if !value.is_empty() {
             table.row([figure.to_owned(), value]);
@@ -259,6 +260,7 @@ fn contract_json(state: &ChannelState) -> Value {
         "challengePeriodSeconds": state.params.challenge_window(),
         "payer": state.params.payer.to_string(),
         "provider": state.params.provider.to_string(),
+        "claimer": state.params.claimer.to_string(),
         "payerPublicKey": state.params.payer_key.to_string(),
     })
 }

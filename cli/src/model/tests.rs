@@ -49,7 +49,7 @@ fn a_file_becomes_an_offer_that_the_schema_takes() {
     let path = model();
     let file = path.display();
     let arguments = arguments(&format!(
-        "add {file} --price 0.4 --name smollm2 --payout UQ1 --network testnet --host-path /var/models/m.gguf --backend cpu"
+        "add {file} --price 0.4 --name smollm2 --payout UQ1 --claimer UQ2 --network testnet --host-path /var/models/m.gguf --backend cpu"
     ));
     let wanted = Wanted {
         context: None,
@@ -63,6 +63,10 @@ fn a_file_becomes_an_offer_that_the_schema_takes() {
     );
     let object = arguments.object(&facts).expect("an object");
     let offer: CocoonProvider = serde_json::from_value(object.clone()).expect("a CocoonProvider");
+    assert_eq!(
+        (offer.spec.payout.address.as_str(), offer.spec.payout.signer()),
+        ("UQ1", "UQ2")
+    );
     let model = &offer.spec.models[0];
     assert_eq!((model.name.as_str(), model.context_length), ("smollm2", 4096));
     assert_eq!(model.source.host_path.as_deref(), Some("/var/models/m.gguf"));

@@ -2,6 +2,8 @@
 
 use cocoon_api::{NanoTon, crd::provider::Rebuilt};
 
+use super::{escrow::Escrow, payee::Payee};
+
 /// The shortest challenge window that any provider can work with, and the least validity of a voucher: a close may go unseen for
 /// 120 s, and work ends 180 s before claims do (`MAX_LOOK_SECONDS` and `CLAIM_SECONDS` in `coverage`).
 pub const MIN_CHALLENGE_SECONDS: u32 = 300;
@@ -9,39 +11,6 @@ pub const MIN_CHALLENGE_SECONDS: u32 = 300;
 /// How far the operator's clock and the chain's newest block may lie apart. Blocks come every 0.4 s; a minute is a clock that is
 /// set wrong, or an endpoint or a chain that stands still.
 pub const MAX_SKEW_SECONDS: i64 = 60;
-
-/// What the contract's getter shows.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Escrow {
-    /// Where it stands.
-    pub stage: Stage,
-    /// Vouchers must name it; every closing raises it.
-    pub epoch: u32,
-    /// Paid to the provider since the first day.
-    pub redeemed: NanoTon,
-    /// What claims may still take.
-    pub available: NanoTon,
-    /// Public key that signs vouchers, as lower-case hexadecimal digits.
-    pub payer_key: String,
-    /// Address that alone may claim, in raw form.
-    pub provider: String,
-    /// Seconds between the payer's close and the end of claims.
-    pub challenge_period: u32,
-}
-
-/// Where the contract stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stage {
-    /// Claims are paid.
-    Open,
-    /// Claims are paid before this Unix second.
-    Closing {
-        /// The first second at which nothing is paid.
-        deadline: u32,
-    },
-    /// Nothing is paid.
-    Closed,
-}
 
 /// One look at a channel's contract.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,8 +83,8 @@ pub struct Facts {
     pub sight: Sight,
     /// Whether the channel's namespace may use the provider.
     pub granted: bool,
-    /// The provider's payout address, in raw form; none where it is no address.
-    pub payee: Option<String>,
+    /// Whom channels are to pay; none where an address of the provider is none.
+    pub payee: Option<Payee>,
     /// The voucher's signature.
     pub signature: Signature,
     /// Why the provider's wallet cannot redeem; none where it can.

@@ -13,7 +13,10 @@ use cocoon_api::{
     units::UnitError,
 };
 
-use super::facts::{Escrow, Facts, MAX_SKEW_SECONDS, Sight};
+use super::{
+    escrow::Escrow,
+    facts::{Facts, MAX_SKEW_SECONDS, Sight},
+};
 use crate::ledger::{self, rebuild};
 
 /// What the ledger makes of the contract's `redeemed`.

@@ -12,8 +12,9 @@ use cocoon_api::{
 use k8s_openapi::jiff::Timestamp;
 
 use super::{
+    escrow::{Escrow, Stage},
     evidence::{self, Present},
-    facts::{Escrow, Facts, Sight, Stage},
+    facts::{Facts, Sight},
     reading::{self, Books, Reading},
     words,
 };

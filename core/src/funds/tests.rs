@@ -1,6 +1,7 @@
 mod coverage;
 mod evidence;
 mod grants;
+mod payee;
 mod reading;
 
 use cocoon_api::{
@@ -49,6 +50,7 @@ fn escrow(redeemed: u64, available: u64) -> Escrow {
         available: nano(available),
         payer_key: "22".repeat(32),
         provider: "0:wallet".into(),
+        claimer: "0:wallet".into(),
         challenge_period: 3_600,
     }
 }
@@ -57,7 +59,10 @@ fn facts(sight: Sight) -> Facts {
     Facts {
         sight,
         granted: true,
-        payee: Some("0:wallet".into()),
+        payee: Some(Payee {
+            address: "0:wallet".into(),
+            claimer: "0:wallet".into(),
+        }),
         signature: Signature::Genuine,
         wallet: None,
         terms: Terms {

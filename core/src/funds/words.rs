@@ -6,7 +6,10 @@ use cocoon_api::{
     crd::{FullName, PaymentChannelSpec, PaymentChannelStatus, ProviderReference, channel::ChannelState},
 };
 
-use super::facts::{Clock, Escrow, Facts, MAX_SKEW_SECONDS, MIN_CHALLENGE_SECONDS, Sight, Stage};
+use super::{
+    escrow::{Escrow, Stage},
+    facts::{Clock, Facts, MAX_SKEW_SECONDS, MIN_CHALLENGE_SECONDS, Sight},
+};
 
 pub(super) fn funded(spec: &PaymentChannelSpec, facts: &Facts, sight: &Sight) -> Observation {
     let address = &spec.contract_address;
@@ -41,19 +44,12 @@ pub(super) fn funded(spec: &PaymentChannelSpec, facts: &Facts, sight: &Sight) ->
         );
         return Funded::ForeignParties.condition(message);
     }
-    match &facts.payee {
-        Some(payee) if *payee == escrow.provider => {}
-        Some(payee) => {
-            let message = format!(
-                "the contract pays {}, payout.address of CocoonProvider {provider} is {payee}",
-                escrow.provider
-            );
-            return Funded::ForeignParties.condition(message);
-        }
-        None => {
-            let message = format!("payout.address of CocoonProvider {provider} is no address");
-            return Funded::ForeignParties.condition(message);
-        }
+    let Some(payee) = &facts.payee else {
+        let message = format!("payout.address or payout.claimer of CocoonProvider {provider} is no address");
+        return Funded::ForeignParties.condition(message);
+    };
+    if let Err(foreign) = payee.owns(escrow) {
+        return Funded::ForeignParties.condition(format!("CocoonProvider {provider}: {foreign}"));
     }
     // What it owes is claimed all the same.
     if !facts.granted {

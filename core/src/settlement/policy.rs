@@ -5,6 +5,8 @@ use cocoon_api::{
     crd::provider::{Payout, Ruling, SettlePolicy},
 };
 
+use cocoon_ton::prices::ClaimedBy;
+
 use crate::{
     duration,
     funds::{MIN_CHALLENGE_SECONDS, Terms},
@@ -14,8 +16,8 @@ use crate::{
 const MILLION: u64 = 1_000_000;
 
 /// What one claim costs the wallet with all its legs where the chain's prices are not known: its own transaction, the
-/// channel's, and what comes back. Measured as 1,232,806 nanoTON at the prices of 2026 for a message with one claim
-/// (`operator/tests/sender.rs` holds it against this figure), and rounded up. Where they are known,
+/// channel's, and what comes back. Measured as 1,232,806 nanoTON at the prices of 2026 for a message with one claim, and as a fifth
+/// more where the wallet is not the one that is paid (`operator/tests/sender.rs` holds it against this figure), and rounded up. Where they are known,
 /// `cocoon_ton::Prices::redeem_fee` says it.
 pub const REDEEM_FEE: NanoTon = match NanoTon::from_nano(1_500_000) {
     Ok(fee) => fee,
@@ -112,6 +114,16 @@ pub fn terms(payout: &Payout) -> Terms {
     Terms {
         min_challenge_seconds: u32::try_from(seconds(&payout.min_challenge)).unwrap_or(u32::MAX),
         min_voucher_seconds: seconds(&payout.min_voucher_validity),
+    }
+}
+
+/// Whose messages the provider's claims are, which decides about their fee. Channels that were opened before it kept a wallet
+/// apart cost a little less.
+pub fn claimed_by(payout: &Payout) -> ClaimedBy {
+    if payout.signer() == payout.address {
+        ClaimedBy::Payee
+    } else {
+        ClaimedBy::Claimer
     }
 }
 

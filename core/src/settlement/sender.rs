@@ -1,10 +1,10 @@
-//! One signed message with claims on its way to the chain. As long as its transaction is not known, `cocoon_ton::sender`
-//! decides; from then on, the claims do.
+//! One signed message with claims, or with a sweep, on its way to the chain. As long as its transaction is not known,
+//! `cocoon_ton::sender` decides; from then on, the claims do, and of a sweep whether it left the wallet.
 //!
 //! ```text
 //! Signed ── Send ──▶ Broadcast ── Send, Wait ──▶ Broadcast ──▶ Confirmed
 //!    │                   │
-//!    └───────────────────┴─▶ Failed: Expired | Superseded | NotRedeemed
+//!    └───────────────────┴─▶ Failed: Expired | Superseded | NotRedeemed | NotSwept
 //! ```
 //! An endpoint's answer to a broadcast says nothing: it may drop, repeat or delay the message. Only four facts
 //! count: the chain's time, the wallet's number, the wallet's transaction of this message, and what the channels
@@ -28,6 +28,8 @@ pub struct InFlight {
     pub valid_until: u32,
     /// What it claims of each channel, in order.
     pub claims: Vec<NanoTon>,
+    /// Whether it passes the wallet's surplus on.
+    pub sweeps: bool,
     /// How often it was sent, as far as is known.
     pub attempts: u32,
     /// When it was last sent, in Unix seconds of the operator; none where that is not known.
@@ -41,8 +43,10 @@ pub struct Landed {
     pub hash: String,
     /// When, in Unix seconds of the chain.
     pub at: u32,
-    /// Messages that left the wallet in it.
+    /// Claims that left the wallet in it.
     pub messages: usize,
+    /// Whether the surplus left the wallet in it, all of it.
+    pub swept: bool,
 }
 
 /// One look at the chain, read in this order: time first, so that everything else is at least as new.
@@ -172,6 +176,13 @@ impl InFlight {
     }
 
     fn landed(self, landed: &Landed, paid: bool, is_back: bool, chain_time: u32) -> Next {
+        if self.sweeps && !landed.swept {
+            let words = format!(
+                "the surplus did not leave the wallet in transaction {}",
+                landed.hash
+            );
+            return Next::Failed(SettlementFailed::NotSwept, words);
+        }
         let sent_all = landed.messages >= self.claims.len();
         let is_late = chain_time > landed.at.saturating_add(LANDING_SECONDS);
         // Until everything is back, what the message cost is not known; it is not waited for long.

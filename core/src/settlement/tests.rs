@@ -2,6 +2,7 @@ mod decide;
 mod history;
 mod outlook;
 mod sender;
+mod sweep;
 
 use super::{Ended, FeeRatio, KEEP_NEWEST, KEEP_SECONDS, REDEEM_FEE, superfluous};
 use cocoon_api::NanoTon;

@@ -15,8 +15,8 @@ use cocoon_api::{
 use cocoon_core::{
     agents::{AgentPod, AgentState},
     funds::{
-        CLAIM_SECONDS, Clock, Departure, Escrow, Facts, Leaving, Sight, Signature, Stage, Terms, depart,
-        evidence, is_behind, judge,
+        CLAIM_SECONDS, Clock, Departure, Escrow, Facts, Leaving, Payee, Sight, Signature, Stage, Terms,
+        depart, evidence, is_behind, judge,
     },
     job::{
         input::InputSummary,
@@ -66,10 +66,14 @@ impl World {
                 available: nano(self.contract.available),
                 payer_key: "payer".into(),
                 provider: "0:farm".into(),
+                claimer: "0:claimer".into(),
                 challenge_period: WINDOW,
             }),
             granted: true,
-            payee: Some("0:farm".into()),
+            payee: Some(Payee {
+                address: "0:farm".into(),
+                claimer: "0:claimer".into(),
+            }),
             signature: match voucher {
                 None => Signature::Missing,
                 Some(voucher) if self.signed.contains(voucher) => Signature::Genuine,

@@ -13,6 +13,7 @@ mod first_hour;
 mod first_job;
 mod model_files;
 mod nodes;
+mod payout;
 mod privacy;
 mod receipts;
 mod vouchers;

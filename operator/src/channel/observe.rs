@@ -85,7 +85,7 @@ pub(super) async fn observe(channel: &PaymentChannel, tenure: &Tenure, ctx: &Con
         },
     };
     Ok(Seen {
-        redeem_fee: ctx.networks.last_redeem_fee(&provider.spec.payout.network),
+        redeem_fee: ctx.networks.last_redeem_fee(&provider.spec.payout),
         provider: Some(provider),
         granted,
         has_wallet,
@@ -152,6 +152,7 @@ pub(crate) async fn sight(chain: &Chain, address: &Address) -> std::result::Resu
             available: state.available,
             payer_key: state.params.payer_key.to_string(),
             provider: state.params.provider.to_string(),
+            claimer: state.params.claimer.to_string(),
             challenge_period: state.params.challenge_period,
         }),
     })

@@ -6,7 +6,7 @@ use cocoon_api::{
     crd::{CocoonProvider, PaymentChannel, PaymentChannelSpec, channel::Voucher as Kept},
 };
 use cocoon_core::{
-    funds::{Clock, Facts, MIN_CHALLENGE_SECONDS, Signature as Checked, Terms},
+    funds::{Clock, Facts, MIN_CHALLENGE_SECONDS, Payee, Signature as Checked, Terms},
     settlement,
 };
 use cocoon_ton::{Address, Network, PublicKey, Signature, SignedVoucher, Voucher};
@@ -25,11 +25,7 @@ pub(super) fn validate(channel: &PaymentChannel, seen: &Seen, networks: &Network
         .provider
         .as_ref()
         .zip(network.as_ref())
-        .and_then(|(provider, network)| {
-            Address::parse_for(network, &provider.spec.payout.address)
-                .ok()
-                .map(|address| address.to_string())
-        });
+        .and_then(|(provider, network)| Payee::of(&provider.spec.payout, network).ok());
     let signature = match (&spec.voucher, &network) {
         (None, _) => Checked::Missing,
         // Without a network there is no id that the signature could be over.

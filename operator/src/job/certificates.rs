@@ -39,7 +39,7 @@ impl Certificates {
     ) -> Result<Option<AgentCertificate>> {
         // A provider that takes another wallet has its agents certified again.
         let known = ctx.watches.providers.get(&provider.namespace, &provider.name);
-        let wallet = known.map(|known| known.spec.payout.address.clone());
+        let wallet = known.map(|known| known.spec.payout.signer().to_owned());
         let key = (provider.clone(), wallet.unwrap_or_default(), agent);
         if let Some(kept) = self.kept().get(&key) {
             return Ok(Some(kept.clone()));

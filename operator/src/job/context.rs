@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use cocoon_api::crd::{FullName, InferenceJob, PaymentChannel};
+use cocoon_api::crd::{FullName, InferenceJob, InferenceJobStatus, PaymentChannel};
 use cocoon_core::agents::AgentPod;
 use kube::{Api, ResourceExt as _};
 
@@ -11,6 +11,7 @@ use crate::{
     context::Context,
     dispatch::{AgentClient, Dispatcher},
     error::{Error, Result},
+    status::{self, Put},
     watch::{Wakes, prune},
 };
 
@@ -37,10 +38,19 @@ impl Jobs {
         Api::namespaced(self.ctx.client.clone(), &job.namespace().unwrap_or_default())
     }
 
-    /// Notes a job as it was written; what nobody keeps in memory is dropped.
-    pub(super) fn note(&self, job: &mut InferenceJob) {
-        prune::job(job);
-        self.latest.note(job, &self.ctx.watches.jobs.reader());
+    /// Puts a status in the place of the job's, and notes the job as it is then.
+    pub(super) async fn put(
+        &self,
+        job: &InferenceJob,
+        status: &InferenceJobStatus,
+    ) -> Result<Put<InferenceJob>> {
+        let mut put = status::put(&self.api(job), job, status).await?;
+        if let Put::Written(job) | Put::Overtaken(job) = &mut put {
+            // What nobody keeps in memory is dropped.
+            prune::job(job);
+            self.latest.note(job, &self.ctx.watches.jobs.reader());
+        }
+        Ok(put)
     }
 
     /// The channel of the name, no older than what this controller wrote of it.

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use cocoon_api::{crd::InferenceJob, names::SETTLEMENT_FINALIZER};
+use cocoon_api::{
+    crd::{InferenceJob, job::BillingMode},
+    names::SETTLEMENT_FINALIZER,
+};
 use cocoon_core::job::plan::Following;
 use k8s_openapi::jiff::SignedDuration;
 use kube::ResourceExt as _;
@@ -23,16 +26,21 @@ const DRAIN_INTERVAL: Duration = Duration::from_millis(100);
 /// After this time the job goes although its usage could not be metered: deletion never hangs.
 const METER_LIMIT: SignedDuration = SignedDuration::from_secs(20);
 
-/// The job with its finalizer, or `None` where it is going or gone.
+/// The job, held by the finalizer where it is paid for, or `None` where it is going or gone. One that is free stands for nothing
+/// that must be in order before it goes: its attempt is stopped, and its results go with it.
 pub(super) async fn live(job: &InferenceJob, jobs: &Jobs) -> Result<Option<InferenceJob>> {
     let is_held = job.finalizers().iter().any(|name| name == SETTLEMENT_FINALIZER);
     let Some(deleted_at) = &job.metadata.deletion_timestamp else {
-        if is_held {
+        if is_held || job.spec.billing.mode == BillingMode::Free {
             return Ok(Some(job.clone()));
         }
         return held(job, jobs).await;
     };
     if !is_held {
+        // Others may hold it still; nothing is computed for it any more.
+        let uid = job.uid().unwrap_or_default();
+        jobs.dispatcher.vanished(&uid);
+        jobs.queue.forget(&uid);
         return Ok(None);
     }
     drain(job, jobs).await;

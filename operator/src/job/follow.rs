@@ -119,7 +119,7 @@ pub(super) fn follow(
 fn certified(assignment: &Assignment, namespace: &str, jobs: &Jobs) -> Option<AgentKey> {
     let FullName { namespace: of, name } = FullName::parse(&assignment.provider, namespace);
     let provider = jobs.ctx.watches.providers.get(&of, &name)?;
-    let wallet: Address = provider.spec.payout.address.parse().ok()?;
+    let wallet: Address = provider.spec.payout.signer().parse().ok()?;
     match certificate::verify(assignment, namespace, &wallet) {
         Ok(()) => assignment.agent.parse().ok(),
         // Agents that work for free need no wallet.

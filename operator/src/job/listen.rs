@@ -101,7 +101,7 @@ impl Jobs {
                 self.wakes.wake(ObjectRef::from_obj(job));
             }
             Event::Apply(job) => self.wakes.wake(ObjectRef::from_obj(job)),
-            // Its finalizer was to hold it: where an attempt runs still, somebody took that away.
+            // An attempt may run still: of a job that is free, or where somebody took the finalizer away.
             Event::Delete(job) => {
                 let uid = job.uid().unwrap_or_default();
                 self.dispatcher.vanished(&uid);

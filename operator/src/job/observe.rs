@@ -9,12 +9,12 @@ use cocoon_api::{
     names,
 };
 use cocoon_core::{
-    agents::AgentPod,
+    agents::{AgentPod, AgentState},
     funds::consents_to_free,
     job::{
         input::{InputSummary, Requests},
         landing::Landing,
-        plan::{Agent, Channel, Following, Offer, World},
+        plan::{Agent, Channel, Following, MAX_JOBS_PER_AGENT, Offer, World},
         validate::{InputFault, Rejection, ValidatedJob, accepted_input},
     },
     settlement::pays,
@@ -75,19 +75,10 @@ pub(super) struct Carried {
 }
 
 pub(super) async fn observe(job: &InferenceJob, carried: Carried, jobs: &Jobs) -> Result<Seen> {
-    let namespace = job.namespace().unwrap_or_default();
     let channel = channel(job, jobs);
     let status = job.status.clone().unwrap_or_default();
     let offers = offers(job, &status, channel.as_ref(), jobs);
-    let asked = asked(job);
-    let provider = status
-        .active()
-        .map(|assignment| assignment.provider.clone())
-        .or_else(|| channel.as_ref().map(|channel| channel.provider.clone()))
-        .or_else(|| status.agreed.as_ref().map(|agreed| agreed.provider.clone()))
-        .or_else(|| asked.clone())
-        .or_else(|| offering(&offers))
-        .or_else(|| status.provider.clone());
+    let wanted = wanted(job, &status, channel.as_ref(), &offers);
     let known = match status.active() {
         Some(active) => jobs
             .dispatcher
@@ -107,10 +98,6 @@ pub(super) async fn observe(job: &InferenceJob, carried: Carried, jobs: &Jobs) -
     };
     let is_handed_over = status.active().is_some() && known.following == Following::No;
     let (input, requests) = self::requests(job, &status, is_handed_over, (inline, requests), jobs).await?;
-    let wanted = provider.map(|provider| Wanted {
-        provider: FullName::parse(&provider, &namespace),
-        model: job.spec.model.clone(),
-    });
     Ok(Seen {
         now: jobs.ctx.now().as_second(),
         input,
@@ -131,6 +118,49 @@ pub(super) async fn observe(job: &InferenceJob, carried: Carried, jobs: &Jobs) -
             .unwrap_or(u32::MAX),
         status,
     })
+}
+
+/// What a job wants of whom, by all that is in memory.
+fn wanted(
+    job: &InferenceJob,
+    status: &InferenceJobStatus,
+    channel: Option<&Channel>,
+    offers: &[Offer],
+) -> Option<Wanted> {
+    let provider = status
+        .active()
+        .map(|assignment| assignment.provider.clone())
+        .or_else(|| channel.map(|channel| channel.provider.clone()))
+        .or_else(|| status.agreed.as_ref().map(|agreed| agreed.provider.clone()))
+        .or_else(|| asked(job))
+        .or_else(|| offering(offers))
+        .or_else(|| status.provider.clone())?;
+    Some(Wanted {
+        provider: FullName::parse(&provider, &job.namespace().unwrap_or_default()),
+        model: job.spec.model.clone(),
+    })
+}
+
+/// What a job wants of which nothing was said yet and that cannot have it now, since every place on the agents that serve is taken or
+/// somebody's who came before: neither its input nor its results need be looked at before its turn.
+pub(super) fn queued(job: &InferenceJob, jobs: &Jobs) -> Option<Wanted> {
+    let status = job.status.clone().unwrap_or_default();
+    if !status.conditions.is_empty() || job.spec.suspend {
+        return None;
+    }
+    let channel = channel(job, jobs);
+    let offers = offers(job, &status, channel.as_ref(), jobs);
+    let wanted = wanted(job, &status, channel.as_ref(), &offers)?;
+    let agents = agents(&wanted, jobs);
+    let ready = agents
+        .iter()
+        .filter(|agent| matches!(agent.pod.state, AgentState::Ready(_)));
+    let free: usize = ready
+        .clone()
+        .map(|agent| MAX_JOBS_PER_AGENT.saturating_sub(agent.active))
+        .sum();
+    let is_its_turn = free > jobs.queue.before(job, &wanted);
+    (ready.count() > 0 && !is_its_turn).then_some(wanted)
 }
 
 /// The provider that the job names itself, as its namespace names it.

@@ -6,11 +6,13 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use cocoon_api::crd::{FullName, InferenceJob};
 use k8s_openapi::jiff::Timestamp;
 use kube::{ResourceExt as _, runtime::reflector::ObjectRef};
+use tokio::time::Instant;
 
 /// What jobs wait for: a provider's model.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -34,7 +36,14 @@ struct State {
     agents: HashMap<String, String>,
     waiting: BTreeMap<Wanted, BTreeMap<Place, FullName>>,
     /// What each waiting job wants, by its UID.
-    wanted: HashMap<String, (Wanted, Place)>,
+    wanted: HashMap<String, Waiting>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    wanted: Wanted,
+    place: Place,
+    since: Instant,
 }
 
 impl Queue {
@@ -66,17 +75,18 @@ impl Queue {
         self.lock().release(job);
     }
 
-    /// The job waits for an agent.
-    pub(super) fn wait(&self, job: &InferenceJob, wanted: Wanted) {
+    /// The job waits for an agent. Answers for how long it has, as far as this process saw.
+    pub(super) fn wait(&self, job: &InferenceJob, wanted: Wanted) -> Duration {
         let (uid, place) = (job.uid().unwrap_or_default(), place(job));
         let mut state = self.lock();
-        state.leave(&uid);
+        let since = state.leave(&uid).unwrap_or_else(Instant::now);
         state
             .waiting
             .entry(wanted.clone())
             .or_default()
             .insert(place.clone(), FullName::of(job));
-        state.wanted.insert(uid, (wanted, place));
+        state.wanted.insert(uid, Waiting { wanted, place, since });
+        since.elapsed()
     }
 
     /// The job does not wait for an agent.
@@ -147,16 +157,16 @@ impl State {
         }
     }
 
-    fn leave(&mut self, job: &str) {
-        let Some((wanted, place)) = self.wanted.remove(job) else {
-            return;
-        };
+    /// Answers since when it waited, where it did.
+    fn leave(&mut self, job: &str) -> Option<Instant> {
+        let Waiting { wanted, place, since } = self.wanted.remove(job)?;
         if let Some(waiting) = self.waiting.get_mut(&wanted) {
             waiting.remove(&place);
             if waiting.is_empty() {
                 self.waiting.remove(&wanted);
             }
         }
+        Some(since)
     }
 }
 

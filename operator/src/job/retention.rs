@@ -25,7 +25,8 @@ use kube::{
 use super::context::{Jobs, WAITING_INTERVAL};
 use crate::{
     error::{Error, KubeContext as _, Result, describe},
-    events, pages, status,
+    events, pages,
+    status::Put,
 };
 
 /// Follows the settlement, then the time to live.
@@ -102,11 +103,11 @@ async fn follow_settlement(job: &InferenceJob, stored: &InferenceJobStatus, jobs
         job.metadata.generation,
         jobs.ctx.now(),
     );
-    let written = status::apply(&jobs.api(job), job, Some(stored), &next).await?;
-    let is_news = written.is_some();
-    if let Some(mut written) = written {
-        jobs.note(&mut written);
-    }
+    let is_news = match jobs.put(job, &next).await? {
+        Put::Same => false,
+        Put::Written(_) => true,
+        Put::Overtaken(_) => return Ok(false),
+    };
     if is_news && is_over {
         let type_ = if observed.status {
             EventType::Normal

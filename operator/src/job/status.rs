@@ -17,14 +17,16 @@ use kube::{ResourceExt as _, runtime::events::EventType};
 use super::{apply::Applied, context::Jobs, observe::Seen};
 use crate::{
     error::{Error, Result, describe},
-    events, status,
+    events,
+    status::Put,
 };
 
 /// Characters of `waitingFor` at most, as its schema says: a longer one would be refused with all of the status. The words
 /// come from a scheduler or a kubelet, and may be any length.
 const MAX_WAITING_CHARS: usize = 1024;
 
-/// Says what a job waits for whose results cannot be read; everything else stays as it is.
+/// Says what a job waits for whose results cannot be read; everything else stays as it is. Where somebody wrote another status
+/// meanwhile, it is said at the next look.
 pub(super) async fn wait(job: &InferenceJob, rejection: &Rejection, jobs: &Jobs) -> Result<()> {
     let mut next = job.status.clone().unwrap_or_default();
     let generation = job.metadata.generation;
@@ -33,10 +35,7 @@ pub(super) async fn wait(job: &InferenceJob, rejection: &Rejection, jobs: &Jobs)
     next.phase = Some(JobPhase::Pending);
     let accepted = rejection.accepted.clone();
     conditions::set(&mut next.conditions, accepted, generation, jobs.ctx.now());
-    if let Some(mut written) = status::apply(&jobs.api(job), job, job.status.as_ref(), &next).await? {
-        jobs.note(&mut written);
-    }
-    Ok(())
+    jobs.put(job, &next).await.map(drop)
 }
 
 /// As much of a message as `waitingFor` takes.
@@ -44,7 +43,8 @@ fn waiting_text(message: &str) -> String {
     message.chars().take(MAX_WAITING_CHARS).collect()
 }
 
-/// Writes what follows, and answers the job with it; `input` is missing where the job is not accepted.
+/// Writes what follows, and answers the job with it; none where another status was stored meanwhile, so that it is planned again.
+/// `input` is missing where the job is not accepted.
 pub(super) async fn write(
     job: &InferenceJob,
     input: Option<InputSummary>,
@@ -52,7 +52,7 @@ pub(super) async fn write(
     plan: &Plan,
     applied: &Applied,
     jobs: &Jobs,
-) -> Result<InferenceJob> {
+) -> Result<Option<InferenceJob>> {
     let now = jobs.ctx.now();
     let generation = job.metadata.generation;
     let mut next = seen.status.clone();
@@ -93,21 +93,22 @@ pub(super) async fn write(
     next.queue_position = (next.waiting_for.is_some() && next.active().is_none())
         .then(|| counted(next.queue_position, seen.queue_position));
     next.phase = Some(phase(&next, job.spec.suspend));
-    let Some(mut written) = status::apply(&jobs.api(job), job, job.status.as_ref(), &next).await? else {
-        return Ok(job.clone());
+    let written = match jobs.put(job, &next).await? {
+        Put::Same => return Ok(Some(job.clone())),
+        Put::Overtaken(_) => return Ok(None),
+        Put::Written(written) => *written,
     };
-    jobs.note(&mut written);
     if let Applied::Finished(end, _) = applied {
         announce(job, &end.condition, jobs).await;
     }
-    Ok(written)
+    Ok(Some(written))
 }
 
-/// The position to show: a job that waits is written again no more often than its position halves, or it would cost the API
-/// server more the more jobs wait.
+/// The position to show: a job that waits is written again no more often than its position falls to a quarter, or it would cost the
+/// API server more the more jobs wait.
 fn counted(shown: Option<u32>, position: u32) -> u32 {
     shown
-        .filter(|shown| (shown / 2 + 1..=*shown).contains(&position))
+        .filter(|shown| (shown / 4 + 1..=*shown).contains(&position))
         .unwrap_or(position)
 }
 

@@ -1,4 +1,4 @@
-//! Stops attempts whose job is gone and that nobody follows: somebody took the job's finalizer away while no operator ran.
+//! Stops attempts whose job is gone and that nobody follows: it went while no operator ran, and had no finalizer.
 //!
 //! What such an attempt delivered was metered when it was stored, so that nothing is left to bill.
 

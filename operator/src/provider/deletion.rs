@@ -112,8 +112,7 @@ async fn departing(
         .ctx
         .looks
         .later_of(providers.ctx.now().as_second(), &channels);
-    let network = &provider.spec.payout.network;
-    let redeem_fee = providers.ctx.networks.last_redeem_fee(network);
+    let redeem_fee = providers.ctx.networks.last_redeem_fee(&provider.spec.payout);
     let dues = Dues::of(
         &full_name,
         &channels,

@@ -23,7 +23,7 @@ use super::{
     observe::Seen,
     payments,
     plan::{Lost, Plan},
-    validate::{ADDRESS_FIELD, Invalid, ValidProvider},
+    validate::{ADDRESS_FIELDS, Invalid, ValidProvider},
 };
 use crate::{error::Result, events, settlement::Payments, status};
 
@@ -91,7 +91,7 @@ pub(super) async fn reject(
 ) -> Result<Action> {
     let mut status = provider.status.clone().unwrap_or_default();
     let mut observed = vec![Ready::NotReady.condition(invalid.to_string())];
-    if invalid.field == ADDRESS_FIELD {
+    if ADDRESS_FIELDS.contains(&invalid.field.as_str()) {
         observed.push(WalletReady::AddressInvalid.condition(invalid.problem.clone()));
     }
     set(&mut status, provider, observed, seen.now);

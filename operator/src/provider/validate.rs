@@ -21,8 +21,8 @@ use kube::{Resource as _, ResourceExt as _};
 /// Longest name: it is the value of a label.
 const MAX_NAME_CHARS: usize = 63;
 const MIB: u64 = 1 << 20;
-/// Field of the payout address, which has a condition of its own.
-pub(super) const ADDRESS_FIELD: &str = "spec.payout.address";
+/// Fields of the wallet, which has a condition of its own.
+pub(super) const ADDRESS_FIELDS: [&str; 2] = ["spec.payout.address", "spec.payout.claimer"];
 
 /// A field that does not say what it must.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -128,10 +128,13 @@ pub(super) fn validate(provider: &CocoonProvider) -> Result<ValidProvider, Inval
 }
 
 fn validate_payout(payout: &Payout) -> Result<(), Invalid> {
-    payout
-        .address
-        .parse::<cocoon_ton::Address>()
-        .map_err(|error| invalid(ADDRESS_FIELD, error.to_string()))?;
+    for (field, text) in ADDRESS_FIELDS
+        .into_iter()
+        .zip([payout.address.as_str(), payout.signer()])
+    {
+        text.parse::<cocoon_ton::Address>()
+            .map_err(|error| invalid(field, error.to_string()))?;
+    }
     for (field, text) in [
         ("spec.payout.minChallenge", &payout.min_challenge),
         ("spec.payout.minVoucherValidity", &payout.min_voucher_validity),

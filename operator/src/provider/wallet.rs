@@ -72,8 +72,7 @@ async fn owes(provider: &CocoonProvider, providers: &Providers) -> Result<bool> 
     }
     let own = providers.ctx.now().as_second();
     let now = providers.ctx.looks.later_of(own, &channels);
-    let network = &provider.spec.payout.network;
-    let redeem_fee = providers.ctx.networks.last_redeem_fee(network);
+    let redeem_fee = providers.ctx.networks.last_redeem_fee(&provider.spec.payout);
     for channel in &channels {
         let claimable = still_claimable(channel, redeem_fee, now).map_err(|source| Error::Money {
             object: describe(channel),

@@ -8,7 +8,8 @@ use cocoon_api::{
     crd::CocoonProvider,
     names::{WALLET_KEY, is_object_name},
 };
-use cocoon_ton::{Address, SecretKey, Signer as _, Wallet, channel::REDEEM_VALUE, reader::WalletOnChain};
+use cocoon_core::funds::Payee;
+use cocoon_ton::{SecretKey, Signer as _, Wallet, channel::REDEEM_VALUE, reader::WalletOnChain};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, ResourceExt as _};
 
@@ -28,6 +29,8 @@ const CLAIM_RESERVE: u64 = 5_000_000;
 /// A wallet that can sign.
 pub(crate) struct Account {
     pub(super) wallet: Wallet,
+    /// Whom channels are to pay; the wallet is its claimer.
+    pub(super) payee: Payee,
     pub(crate) key: SecretKey,
     pub(crate) chain: Arc<Chain>,
     /// The Secret of the key is being deleted.
@@ -78,18 +81,24 @@ impl Account {
             .get(&payout.network)
             .map_err(|error| WalletReady::WrongNetwork.condition(format!("payout.network: {error}")))?;
         let wallet = Wallet::new(key.public_key(), chain.network());
-        let invalid = |why: String| WalletReady::AddressInvalid.condition(format!("payout.address: {why}"));
-        let address = Address::parse_for(chain.network(), &payout.address)
-            .map_err(|error| invalid(error.to_string()))?;
-        if address != wallet.address() {
+        let invalid = |why: String| WalletReady::AddressInvalid.condition(why);
+        let payee = Payee::of(payout, chain.network())
+            .map_err(|error| invalid(format!("payout.address or payout.claimer: {error}")))?;
+        if payee.claimer != wallet.address().to_string() {
             let own = wallet.address().friendly(chain.network(), false);
+            let field = if payout.claimer.is_some() {
+                "claimer"
+            } else {
+                "address"
+            };
             return Err(invalid(format!(
-                "the wallet v5r1 of Secret {name} is {own} on {}",
+                "payout.{field}: the wallet v5r1 of Secret {name} is {own} on {}",
                 payout.network
             )));
         }
         Ok(Self {
             wallet,
+            payee,
             key,
             chain,
             is_leaving: secret.metadata.deletion_timestamp.is_some(),

@@ -8,10 +8,10 @@ use cocoon_api::{
     crd::{PaymentChannel, settlement::Redeem},
 };
 use cocoon_core::{
-    funds::{self, Escrow, Sight, Stage},
+    funds::{self, Escrow, Payee, Sight, Stage},
     settlement::Candidate,
 };
-use cocoon_ton::{Address, SignedVoucher};
+use cocoon_ton::SignedVoucher;
 use tokio::time::Instant;
 
 use crate::{
@@ -47,7 +47,7 @@ impl Claim {
         candidate: Candidate,
         channel: &PaymentChannel,
         chain: &Chain,
-        payee: &Address,
+        payee: &Payee,
         time: u32,
     ) -> Result<Result<Self, String>, ChainError> {
         let status = channel.status.as_ref();
@@ -67,8 +67,11 @@ impl Claim {
         if let Err(error) = voucher.check(&payer_key, escrow.epoch, needed_until, NanoTon::ZERO) {
             return Ok(Err(error.to_string()));
         }
-        if escrow.provider != payee.to_string() || escrow.payer_key != channel.spec.payer_public_key {
-            return Ok(Err("the contract names another payer key or provider".to_owned()));
+        if escrow.payer_key != channel.spec.payer_public_key {
+            return Ok(Err("the contract names another payer key".to_owned()));
+        }
+        if let Err(foreign) = payee.owns(&escrow) {
+            return Ok(Err(foreign.to_string()));
         }
         Ok(payable(candidate, &escrow, voucher, time))
     }

@@ -5,7 +5,9 @@ use cocoon_core::{
     funds::Sight,
     settlement::{Landed, Sighting, VALID_SECONDS},
 };
-use cocoon_ton::{Address, SignedMessage, message::MessageInfo, reader::Found, transaction::Transaction};
+use cocoon_ton::{
+    Address, SignedMessage, channel::Payout, message::MessageInfo, reader::Found, transaction::Transaction,
+};
 
 use crate::{
     chain::{Chain, ChainError},
@@ -74,7 +76,8 @@ pub async fn look(
 ///
 /// The legs: the wallet's own transaction with the ways of its messages; of the value that went along with each claim, what
 /// the channel's transaction and the way back used up; and the transaction that took in what came back. A channel sends
-/// step and rest in one message; where it refused the claim, the value bounces.
+/// step and rest in one message to the wallet that it pays, and the rest alone to a claimer; where it refused the claim, the value
+/// bounces.
 fn cost(chain: &Chain, spec: &SettlementSpec, found: &Found) -> Result<(NanoTon, usize), UnitError> {
     let sent = found.transaction.payments();
     let (mut fee, mut returned) = (found.transaction.fees()?, 0);
@@ -92,10 +95,10 @@ fn cost(chain: &Chain, spec: &SettlementSpec, found: &Found) -> Result<(NanoTon,
         let (Some(attached), Some((taken_in, back))) = (attached, back) else {
             continue;
         };
-        let step = if back.bounced {
-            NanoTon::ZERO
-        } else {
+        let step = if back.brings_claim {
             redeem.cumulative_nano.saturating_sub(redeem.redeemed_before_nano)
+        } else {
+            NanoTon::ZERO
         };
         let used = attached.value.checked_add(step)?.saturating_sub(back.value);
         fee = fee.checked_add(used)?.checked_add(taken_in.fees()?)?;
@@ -107,17 +110,22 @@ fn cost(chain: &Chain, spec: &SettlementSpec, found: &Found) -> Result<(NanoTon,
 /// What a channel sent to the wallet.
 struct Back {
     value: NanoTon,
-    bounced: bool,
+    /// Whether the claim came with it.
+    brings_claim: bool,
 }
 
 fn came_from(transaction: &Transaction, channel: Address) -> Option<Back> {
-    match transaction.in_message.as_ref()?.info {
+    let message = transaction.in_message.as_ref()?;
+    match message.info {
         MessageInfo::Internal {
             source,
             value,
             bounced,
             ..
-        } if source == Some(channel) => Some(Back { value, bounced }),
+        } if source == Some(channel) => Some(Back {
+            value,
+            brings_claim: !bounced && matches!(Payout::parse(&message.body), Some(Payout::ClaimPaid { .. })),
+        }),
         _ => None,
     }
 }
@@ -129,16 +137,24 @@ async fn shown(chain: &Chain, address: &Address) -> Result<NanoTon, ChainError> 
     })
 }
 
-/// Counts the claims that left the wallet: out-messages to the channels they are for.
+/// Counts the claims that left the wallet: out-messages to the channels they are for. A sweep left it where exactly that much went to
+/// its address.
 fn landed(chain: &Chain, spec: &SettlementSpec, transaction: &Transaction) -> Landed {
     let payments = transaction.payments();
     let sent = |text: &str| {
         address(chain, text)
             .is_some_and(|address| payments.iter().any(|payment| payment.destination == address))
     };
+    let swept = spec.sweep.as_ref().is_some_and(|sweep| {
+        let to = address(chain, &sweep.to);
+        payments
+            .iter()
+            .any(|payment| Some(payment.destination) == to && payment.value == sweep.nano)
+    });
     Landed {
         hash: hex::encode(transaction.hash),
         at: transaction.now,
+        swept,
         messages: spec
             .redeems
             .iter()

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Mutex, MutexGuard},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use cocoon_api::crd::{Settlement, SettlementStatus};
@@ -11,6 +11,9 @@ use cocoon_core::settlement::has_ended;
 use scopeguard::ScopeGuard;
 
 use crate::reconcile::CHAIN_LIMIT;
+
+/// Between two looks at what a wallet holds above its reserve: nothing is lost while it lies there, and each look asks the chain.
+const SWEEP_INTERVAL: Duration = Duration::from_mins(1);
 
 /// When bytes were last sent, which provider uses which wallet, and messages that cannot be stored.
 #[derive(Default)]
@@ -22,6 +25,8 @@ struct Kept {
     sent: BTreeMap<String, i64>,
     /// The provider whose message from a wallet is being signed or in flight, by the wallet's address.
     wallets: BTreeMap<String, Holder>,
+    /// When each provider's wallet was last looked at for what it holds above its reserve.
+    looked: BTreeMap<String, Instant>,
     /// Messages of providers whose namespace is being deleted, by provider: the API server stores nothing new there. One that is
     /// forgotten with the process does no harm: claims are cumulative, the wallet takes each number once, and the channels know
     /// what was claimed.
@@ -53,6 +58,17 @@ impl Memory {
 
     pub(super) fn forget_sent(&self, uid: &str) {
         self.kept().sent.remove(uid);
+    }
+
+    /// Whether the provider's wallet is to be looked at for a sweep; notes that it is.
+    pub(super) fn looks_for_surplus(&self, provider: &str, now: Instant) -> bool {
+        let looked = &mut self.kept().looked;
+        looked.retain(|_, at| now.duration_since(*at) < SWEEP_INTERVAL);
+        if looked.contains_key(provider) {
+            return false;
+        }
+        looked.insert(provider.to_owned(), now);
+        true
     }
 
     /// The provider's message that is not stored.
@@ -167,6 +183,15 @@ mod tests {
         assert!(take(&memory, "b", now).is_none());
         memory.note_flight("a", None, now);
         assert!(take(&memory, "b", now).is_some());
+    }
+
+    #[test]
+    fn a_wallet_is_looked_at_for_its_surplus_once_in_a_while() {
+        let (memory, now) = (Memory::default(), Instant::now());
+        assert!(memory.looks_for_surplus("a", now));
+        assert!(!memory.looks_for_surplus("a", now + SWEEP_INTERVAL / 2));
+        assert!(memory.looks_for_surplus("b", now + SWEEP_INTERVAL / 2));
+        assert!(memory.looks_for_surplus("a", now + SWEEP_INTERVAL));
     }
 
     #[test]

@@ -3,12 +3,16 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use cocoon_api::{
     NanoTon,
-    crd::{LocalReference, SettlementSpec, SettlementStatus},
+    crd::{
+        LocalReference, SettlementSpec, SettlementStatus,
+        settlement::{Redeem, Sweep},
+    },
     receipt::Sha256Digest,
 };
 use cocoon_core::settlement::{InFlight, VALID_SECONDS};
 use cocoon_ton::{
-    SignedMessage, Signer, Wallet, channel,
+    Address, SignedMessage, Signer, Wallet, channel,
+    message::InternalMessage,
     wallet::{SendMode, WalletError},
 };
 
@@ -58,23 +62,51 @@ pub fn sign(
         .map(|claim| claim.take_until)
         .fold(longest, u32::min);
     let message = wallet.transfer(seqno, valid_until, &messages)?.sign(signer)?;
-    let steps = claims.iter().map(|claim| {
-        claim
-            .redeem
-            .cumulative_nano
-            .saturating_sub(claim.redeem.redeemed_before_nano)
-    });
+    let redeems = claims.into_iter().map(|claim| claim.redeem).collect();
+    settlement(provider, &message, redeems, None)
+}
+
+/// Signs one message that passes so much on to the payout address. `seqno` is the wallet's, `time` the chain's. The value does not
+/// come back: the address need not be a contract yet.
+pub fn sweep(
+    provider: &str,
+    wallet: &Wallet,
+    signer: &dyn Signer,
+    (seqno, time): (u32, u32),
+    (to, nano): (Address, NanoTon),
+) -> Result<SettlementSpec, MessageError> {
+    let transfer = (SendMode::ExactValue, InternalMessage::transfer(to, nano));
+    let valid_until = time.saturating_add(VALID_SECONDS);
+    let message = wallet.transfer(seqno, valid_until, &[transfer])?.sign(signer)?;
+    let sweep = Sweep {
+        to: to.to_string(),
+        nano,
+    };
+    settlement(provider, &message, Vec::new(), Some(sweep))
+}
+
+/// A signed message as it is stored.
+fn settlement(
+    provider: &str,
+    message: &SignedMessage,
+    redeems: Vec<Redeem>,
+    sweep: Option<Sweep>,
+) -> Result<SettlementSpec, MessageError> {
+    let steps = redeems
+        .iter()
+        .map(|redeem| redeem.cumulative_nano.saturating_sub(redeem.redeemed_before_nano));
     let claimed = NanoTon::sum(steps)?.to_ton_string();
     Ok(SettlementSpec {
         provider_ref: LocalReference {
             name: provider.to_owned(),
         },
-        wallet: wallet.address().to_string(),
-        seqno,
-        valid_until,
+        wallet: message.destination.to_string(),
+        seqno: message.seqno,
+        valid_until: message.valid_until,
         message: STANDARD.encode(&message.boc),
         message_hash: hex::encode(message.hash),
-        redeems: claims.into_iter().map(|claim| claim.redeem).collect(),
+        redeems,
+        sweep,
         claimed,
     })
 }
@@ -108,6 +140,7 @@ pub fn in_flight(spec: &SettlementSpec, status: Option<&SettlementStatus>, sent_
         seqno: spec.seqno,
         valid_until: spec.valid_until,
         claims: spec.redeems.iter().map(|redeem| redeem.cumulative_nano).collect(),
+        sweeps: spec.sweep.is_some(),
         attempts: status.map_or(0, |status| status.attempts),
         sent_at,
     }
@@ -115,8 +148,7 @@ pub fn in_flight(spec: &SettlementSpec, status: Option<&SettlementStatus>, sent_
 
 #[cfg(test)]
 mod tests {
-    use cocoon_api::crd::settlement::Redeem;
-    use cocoon_ton::{Address, Network, SecretKey, Voucher};
+    use cocoon_ton::{Network, SecretKey, Voucher};
 
     use super::*;
 

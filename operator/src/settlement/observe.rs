@@ -1,10 +1,14 @@
 //! Reads what a provider's settlement depends on: its channels, its settlements, and the chain where a message is in flight.
 
+use std::time::Instant;
+
 use cocoon_api::{
+    NanoTon,
     conditions::{self, Reason as _, WalletReady},
     crd::{CocoonProvider, FullName, PaymentChannel, Settlement},
 };
 use cocoon_core::settlement::{InFlight, has_ended};
+use cocoon_ton::Address;
 use kube::{Api, ResourceExt as _, api::ListParams};
 
 use super::{
@@ -25,6 +29,8 @@ pub(super) struct Seen {
     pub(super) flight: Option<Flight>,
     /// The Secret with the wallet's key is being deleted, and only held until what is owed is claimed.
     pub(super) is_key_leaving: bool,
+    /// What the wallet holds, where it was looked at for what it should pass on to the payout address.
+    pub(super) balance: Option<NanoTon>,
 }
 
 /// The oldest settlement that has not ended.
@@ -60,12 +66,33 @@ pub(super) async fn observe(provider: &CocoonProvider, shared: &Settlements) -> 
         .map_or(&[][..], |status| &status.conditions);
     let is_key_leaving = conditions::find(list, WalletReady::TYPE)
         .is_some_and(|condition| condition.reason == WalletReady::SecretDeleting.name());
+    let balance = match &flight {
+        Some(_) => None,
+        None => balance(provider, shared).await,
+    };
     Ok(Seen {
         channels,
         settlements,
         flight,
         is_key_leaving,
+        balance,
     })
+}
+
+/// What the wallet holds that claims for a payout address of its own. What the chain does not tell is asked for again.
+async fn balance(provider: &CocoonProvider, shared: &Settlements) -> Option<NanoTon> {
+    let payout = &provider.spec.payout;
+    let chain = shared.ctx.networks.get(&payout.network).ok()?;
+    let wallet: Address = payout.claimer.as_ref()?.parse().ok()?;
+    let is_due = || {
+        shared
+            .memory
+            .looks_for_surplus(&describe(provider), Instant::now())
+    };
+    if payout.signer() == payout.address || !is_due() {
+        return None;
+    }
+    Some(chain.wallet_lately(&wallet).await.ok()?.balance)
 }
 
 async fn fly(settlement: Settlement, provider: &CocoonProvider, shared: &Settlements) -> Flight {

@@ -4,7 +4,9 @@ use cocoon_api::{
     crd::{CocoonProvider, PaymentChannel},
     units::UnitError,
 };
-use cocoon_core::settlement::{Candidate, Decision, MAX_REDEEMS, Next, Policy, Wait, decide, setbacks};
+use cocoon_core::settlement::{
+    Candidate, Decision, MAX_REDEEMS, Next, Policy, Wait, decide, may_sweep, setbacks, surplus,
+};
 
 use super::observe::{Flight, Seen};
 
@@ -12,10 +14,18 @@ use super::observe::{Flight, Seen};
 pub(super) enum Plan {
     /// A message is in flight.
     Advance(Box<(Flight, Step)>),
-    /// Sign one message with these claims, after a check against the chain.
-    Sign(Vec<Candidate>),
+    /// Sign one message, after a check against the chain.
+    Sign(Order),
     /// Nothing is due.
     Rest(Wait),
+}
+
+/// What a message is signed for.
+pub(super) enum Order {
+    /// These claims.
+    Claims(Vec<Candidate>),
+    /// What the wallet holds above its reserve for fees.
+    Sweep,
 }
 
 /// What to do about a message in flight.
@@ -56,8 +66,16 @@ pub(super) fn plan(
     // What the wallet affords is read with the rest of the chain, right before signing.
     Ok(
         match decide(candidates, &setbacks(&seen.settlements), policy, MAX_REDEEMS, now)? {
-            Decision::Settle(candidates) => Plan::Sign(candidates),
+            Decision::Settle(candidates) => Plan::Sign(Order::Claims(candidates)),
+            // Claims come first: their attached values need what the wallet holds.
+            Decision::Wait(_) if has_surplus(provider, seen, now) => Plan::Sign(Order::Sweep),
             Decision::Wait(wait) => Plan::Rest(wait),
         },
     )
+}
+
+fn has_surplus(provider: &CocoonProvider, seen: &Seen, now: i64) -> bool {
+    let reserve = provider.spec.payout.fee_reserve_nano;
+    let found = seen.balance.and_then(|balance| surplus(balance, reserve));
+    found.is_some() && may_sweep(&seen.settlements, now)
 }

@@ -5,7 +5,7 @@ use cocoon_api::{
     conditions::{self, Confirmed, Observation, Reason as _, SettlementFailed},
     crd::{
         PaymentChannel, Settlement, SettlementStatus,
-        settlement::{Redeem, SettlementState},
+        settlement::{Redeem, SettlementState, Sweep},
     },
 };
 use cocoon_core::settlement::steps;
@@ -82,43 +82,7 @@ pub(super) async fn waiting(settlement: &Settlement, what: &str, shared: &Settle
 pub(super) async fn ended(settlement: &Settlement, outcome: Outcome, shared: &Settlements) -> Result<()> {
     let metrics = &shared.ctx.metrics;
     match outcome {
-        Outcome::Confirmed { transaction, fee } => {
-            let confirmed_nano = step(settlement)?;
-            let ton = confirmed_nano.to_ton_string();
-            credit(settlement, shared).await?;
-            let status = SettlementStatus {
-                state: Some(SettlementState::Confirmed),
-                transaction: Some(transaction.clone()),
-                fee_nano: fee,
-                confirmed_nano,
-                ..stored(settlement)
-            };
-            let message = format!("{ton} TON redeemed in transaction {transaction}");
-            write(
-                settlement,
-                status,
-                vec![Confirmed::Redeemed.condition(message.clone())],
-                shared,
-            )
-            .await?;
-            info!(
-                settlement = describe(settlement),
-                nano = confirmed_nano.nano(),
-                fee = fee.nano(),
-                "confirmed"
-            );
-            metrics.settled_nano.inc_by(confirmed_nano.nano());
-            metrics.settlements.with_label_values(&["Confirmed"]).inc();
-            events::publish(
-                &shared.ctx,
-                settlement,
-                EventType::Normal,
-                "Confirmed",
-                "Settle",
-                message,
-            )
-            .await;
-        }
+        Outcome::Confirmed { transaction, fee } => confirmed(settlement, transaction, fee, shared).await?,
         Outcome::Failed {
             reason,
             why,
@@ -157,6 +121,68 @@ pub(super) async fn ended(settlement: &Settlement, outcome: Outcome, shared: &Se
         }
     }
     shared.forget_sent(settlement);
+    Ok(())
+}
+
+/// Ends a settlement that took effect: its channels are written first.
+async fn confirmed(
+    settlement: &Settlement,
+    transaction: String,
+    fee: NanoTon,
+    shared: &Settlements,
+) -> Result<()> {
+    let metrics = &shared.ctx.metrics;
+    let confirmed_nano = step(settlement)?;
+    let ton = confirmed_nano.to_ton_string();
+    credit(settlement, shared).await?;
+    let status = SettlementStatus {
+        state: Some(SettlementState::Confirmed),
+        transaction: Some(transaction.clone()),
+        fee_nano: fee,
+        confirmed_nano,
+        ..stored(settlement)
+    };
+    let swept = settlement.spec.sweep.as_ref();
+    let (reason, message) = match swept {
+        None => (
+            Confirmed::Redeemed,
+            format!("{ton} TON redeemed in transaction {transaction}"),
+        ),
+        Some(Sweep { to, nano }) => (
+            Confirmed::Swept,
+            format!(
+                "{} TON sent on to {to} in transaction {transaction}",
+                nano.to_ton_string()
+            ),
+        ),
+    };
+    write(
+        settlement,
+        status,
+        vec![reason.condition(message.clone())],
+        shared,
+    )
+    .await?;
+    info!(
+        settlement = describe(settlement),
+        nano = confirmed_nano.nano(),
+        fee = fee.nano(),
+        "confirmed"
+    );
+    metrics.settled_nano.inc_by(confirmed_nano.nano());
+    metrics
+        .swept_nano
+        .inc_by(swept.map_or(0, |sweep| sweep.nano.nano()));
+    metrics.settlements.with_label_values(&["Confirmed"]).inc();
+    events::publish(
+        &shared.ctx,
+        settlement,
+        EventType::Normal,
+        "Confirmed",
+        "Settle",
+        message,
+    )
+    .await;
     Ok(())
 }
 

@@ -1,5 +1,5 @@
-//! An API server in memory, as far as an operator asks it when nothing changes: it lists, takes what is created or patched, and
-//! counts. Its watches never tell anything, so that memory stays as old as it can be.
+//! An API server in memory, as far as an operator asks it when nothing changes: it lists, takes what is created, patched or put,
+//! and counts. Its watches never tell anything, so that memory stays as old as it can be.
 
 use std::{
     collections::BTreeMap,
@@ -26,6 +26,22 @@ struct State {
     /// How often what was asked: the verb, and the path without names.
     asked: BTreeMap<String, u32>,
     version: u64,
+}
+
+/// The object is another, or another version, than the one that was put.
+struct Overtaken;
+
+fn refusal(code: StatusCode, reason: &str) -> Response<Body> {
+    let refusal = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": reason,
+                         "message": "refused", "code": code.as_u16()});
+    respond(code, &refusal)
+}
+
+fn respond(code: StatusCode, answer: &Value) -> Response<Body> {
+    Response::builder()
+        .status(code)
+        .body(Body::from(answer.to_string().into_bytes()))
+        .expect("a response")
 }
 
 impl ApiServer {
@@ -77,6 +93,7 @@ impl ApiServer {
             Method::GET => "get",
             Method::POST => "create",
             Method::PATCH => "patch",
+            Method::PUT => "update",
             _ => "other",
         };
         self.count(verb, path);
@@ -85,23 +102,21 @@ impl ApiServer {
         }
         let body = body.collect_bytes().await.expect("a body in memory");
         let found = match verb {
+            "update" => {
+                match self.put_status(path, &serde_json::from_slice(&body).expect("an object is JSON")) {
+                    Ok(written) => written,
+                    Err(Overtaken) => return Ok(refusal(StatusCode::CONFLICT, "Conflict")),
+                }
+            }
             "list" => Some(self.list(path)),
             "create" => serde_json::from_slice(&body).ok(),
             "patch" => self.patch(path, &serde_json::from_slice(&body).expect("a patch is JSON")),
             _ => self.lock().objects.get(path).cloned(),
         };
-        let missing = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound",
-                             "message": "nothing is here", "code": 404});
-        let status = if found.is_some() {
-            StatusCode::OK
-        } else {
-            StatusCode::NOT_FOUND
-        };
-        let answer = found.unwrap_or(missing).to_string().into_bytes();
-        Ok(Response::builder()
-            .status(status)
-            .body(Body::from(answer))
-            .expect("a response"))
+        Ok(found.map_or_else(
+            || refusal(StatusCode::NOT_FOUND, "NotFound"),
+            |found| respond(StatusCode::OK, &found),
+        ))
     }
 
     fn count(&self, verb: &str, path: &str) {
@@ -129,6 +144,24 @@ impl ApiServer {
             .map(|(_, object)| object)
             .collect();
         json!({"kind": "List", "apiVersion": "v1", "metadata": {"resourceVersion": "1"}, "items": items})
+    }
+
+    /// The status, if the object is still the one that was read.
+    fn put_status(&self, path: &str, put: &Value) -> Result<Option<Value>, Overtaken> {
+        let mut state = self.lock();
+        state.version += 1;
+        let version = (1_000 + state.version).to_string();
+        let path = path.strip_suffix("/status").expect("statuses alone are put");
+        let Some(object) = state.objects.get_mut(path) else {
+            return Ok(None);
+        };
+        let is_same = |field: &str| object["metadata"][field] == put["metadata"][field];
+        if !is_same("resourceVersion") || !is_same("uid") {
+            return Err(Overtaken);
+        }
+        object["status"] = put["status"].clone();
+        object["metadata"]["resourceVersion"] = json!(version);
+        Ok(Some(object.clone()))
     }
 
     /// A merge patch of metadata, or a status that is applied whole.

@@ -11,7 +11,10 @@ use cocoon_api::{
     },
     receipt::Sha256Digest,
 };
-use cocoon_core::settlement::{Candidate, InFlight, Landed, Next};
+use cocoon_core::{
+    funds::Payee,
+    settlement::{Candidate, InFlight, Landed, Next},
+};
 use cocoon_operator::{
     chain::{Chain, ChainError, Endpoint, Entry, Networks},
     metrics::Metrics,
@@ -28,7 +31,12 @@ pub const DEPOSIT: u64 = 1_000_000_000;
 /// What most tests claim.
 pub const CLAIM: u64 = 100_000_000;
 /// What the provider's wallet holds for fees.
-const FEES: u64 = 1_000_000_000;
+pub const FEES: u64 = 1_000_000_000;
+/// An address of which nobody here has the key.
+const PAYOUT: Address = Address {
+    workchain: 0,
+    account: [0xCD; 32],
+};
 /// Looks after which a test gives up: a message takes a handful.
 const LOOKS: usize = 200;
 
@@ -86,19 +94,32 @@ impl World {
         Self::start_on(options, FEES).await
     }
 
+    /// A world whose provider is paid at an address of which nobody here has the key.
+    pub async fn start_apart(price_factor: u32) -> Self {
+        let options = Options {
+            price_factor,
+            ..Options::default()
+        };
+        Self::start_paid_at(options, FEES, Some(PAYOUT)).await
+    }
+
     async fn start_on(options: Options, fees: u64) -> Self {
+        Self::start_paid_at(options, fees, None).await
+    }
+
+    async fn start_paid_at(options: Options, fees: u64, payout: Option<Address>) -> Self {
         let network = tokio::task::block_in_place(|| LocalNetwork::start(options)).unwrap();
         let (payer, provider) = (SecretKey::from_seed(&[1; 32]), SecretKey::from_seed(&[2; 32]));
         let wallet = |key: &SecretKey| Wallet::new(key.public_key(), &Network::TESTBED);
         let params = ChannelParams {
             payer_key: payer.public_key(),
             payer: wallet(&payer).address(),
-            provider: wallet(&provider).address(),
+            provider: payout.unwrap_or(wallet(&provider).address()),
             claimer: wallet(&provider).address(),
             challenge_period: 3_600,
             salt: 0,
         };
-        network.fund(&params.provider.to_string(), fees).unwrap();
+        network.fund(&params.claimer.to_string(), fees).unwrap();
         network.fund(&params.payer.to_string(), 2 * DEPOSIT).unwrap();
         let chain = chain(Network::TESTBED.global_id(), &[network.base_url()]);
         let mut world = Self {
@@ -137,8 +158,21 @@ impl World {
         self.params.address()
     }
 
-    pub fn payee(&self) -> Address {
-        self.params.provider
+    /// The wallet that claims.
+    pub fn claimer(&self) -> Address {
+        self.params.claimer
+    }
+
+    /// Whom the provider wants its channels to pay.
+    fn payee(&self) -> Payee {
+        Payee {
+            address: self.params.provider.to_string(),
+            claimer: self.params.claimer.to_string(),
+        }
+    }
+
+    fn wallet(&self) -> Wallet {
+        Wallet::new(self.provider.public_key(), &Network::TESTBED)
     }
 
     /// The channel with a voucher over the whole deposit.
@@ -230,7 +264,7 @@ impl World {
             claims.push(self.claim_from(params, claim).await);
         }
         let time = self.chain.time().await.unwrap();
-        let wallet = Wallet::new(self.provider.public_key(), &Network::TESTBED);
+        let wallet = self.wallet();
         let seqno = self.chain.wallet(&wallet.address()).await.unwrap().seqno;
         message::sign("farm", &wallet, &self.provider, seqno, time, claims).unwrap()
     }
@@ -250,7 +284,7 @@ impl World {
             jobs: Vec::new(),
         };
         let time = self.chain.time().await.unwrap();
-        Claim::check(candidate, &channel, &self.chain, &params.provider, time)
+        Claim::check(candidate, &channel, &self.chain, &self.payee(), time)
             .await
             .unwrap()
             .unwrap()
@@ -287,12 +321,20 @@ impl World {
             jobs: Vec::new(),
         };
         let time = self.chain.time().await.unwrap();
-        let wallet = Wallet::new(self.provider.public_key(), &Network::TESTBED);
-        let claim = Claim::check(candidate, channel, &self.chain, &wallet.address(), time)
+        let claim = Claim::check(candidate, channel, &self.chain, &self.payee(), time)
             .await
             .unwrap()?;
+        let wallet = self.wallet();
         let seqno = self.chain.wallet(&wallet.address()).await.unwrap().seqno;
         Ok(message::sign("farm", &wallet, &self.provider, seqno, time, vec![claim]).unwrap())
+    }
+
+    /// Signs that so much goes on to the payout address.
+    pub async fn sweep(&self, amount: u64) -> SettlementSpec {
+        let (wallet, to) = (self.wallet(), self.params.provider);
+        let time = self.chain.time().await.unwrap();
+        let seqno = self.chain.wallet(&wallet.address()).await.unwrap().seqno;
+        message::sweep("farm", &wallet, &self.provider, (seqno, time), (to, nano(amount))).unwrap()
     }
 
     /// One look and what follows from it, from the stored bytes alone.
@@ -344,13 +386,19 @@ impl World {
         panic!("the message did not end in {LOOKS} looks");
     }
 
-    /// What the provider's wallet holds.
+    /// What the wallet that claims holds.
     pub fn balance(&self) -> u64 {
-        self.network
-            .balance(&self.payee().to_string())
-            .unwrap()
-            .try_into()
-            .unwrap()
+        self.balance_of(&self.params.claimer)
+    }
+
+    /// What the address holds that is paid.
+    pub fn paid_out(&self) -> u64 {
+        self.balance_of(&self.params.provider)
+    }
+
+    fn balance_of(&self, address: &Address) -> u64 {
+        let balance = self.network.balance(&address.to_string()).unwrap();
+        balance.try_into().unwrap()
     }
 
     pub async fn send(&self, spec: &SettlementSpec) -> Result<(), ChainError> {

@@ -59,7 +59,7 @@ fn the_parameters_are_read() {
 
 #[test]
 fn the_fee_follows_the_prices_and_stops_at_its_bound() {
-    let fee = |prices: Prices| prices.redeem_fee().map(NanoTon::nano);
+    let fee = |prices: Prices| prices.redeem_fee(ClaimedBy::Payee).map(NanoTon::nano);
     // 853,336 of gas, 200,001 for three messages, 320,001 for what lies beyond their roots.
     assert_eq!(fee(OF_2026), Ok(1_373_338));
     assert_eq!(fee(BEFORE_2026), Ok(8_240_000), "six times as much");
@@ -67,7 +67,10 @@ fn the_fee_follows_the_prices_and_stops_at_its_bound() {
         gas_price: 2 * BEFORE_2026.gas_price,
         ..BEFORE_2026
     };
-    assert_eq!(dearer.redeem_fee(), Err(TooExpensive));
+    assert_eq!(dearer.redeem_fee(ClaimedBy::Payee), Err(TooExpensive));
+    // 2,000 more of gas, and one more message.
+    let apart = OF_2026.redeem_fee(ClaimedBy::Claimer).map(NanoTon::nano);
+    assert_eq!(apart, Ok(1_373_338 + 133_333 + 66_667));
 }
 
 proptest! {
@@ -75,8 +78,10 @@ proptest! {
     fn no_prices_overflow_and_none_go_beyond_the_bound(numbers: [u64; 6]) {
         let [flat_gas, flat_price, gas_price, lump_price, bit_price, cell_price] = numbers;
         let prices = Prices { flat_gas, flat_price, gas_price, lump_price, bit_price, cell_price };
-        if let Ok(fee) = prices.redeem_fee() {
-            prop_assert!(fee <= MAX_REDEEM_FEE);
+        for by in [ClaimedBy::Payee, ClaimedBy::Claimer] {
+            if let Ok(fee) = prices.redeem_fee(by) {
+                prop_assert!(fee <= MAX_REDEEM_FEE);
+            }
         }
     }
 

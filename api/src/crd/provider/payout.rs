@@ -15,12 +15,23 @@ pub struct Payout {
         regex(pattern = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")
     )]
     pub network: String,
-    /// Address of the payout wallet (v5r1): where channels pay.
+    /// Where channels pay. With `claimer` it may be any address, best one whose key lies in no cluster; without, it is the
+    /// payout wallet (v5r1), which also claims.
     #[schemars(length(min = 48, max = 67))]
     pub address: String,
-    /// Secret whose key `key` holds the wallet's 24 words or its 64 hexadecimal digits. The wallet signs
-    /// settlements and pays their fees: keep little in it.
+    /// Address of a wallet (v5r1) that claims in the place of `address`: it signs settlements and the agents' certificates and
+    /// pays the fees, and claims pay it nothing. Channels name both: one that was opened before keeps the wallet that it named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 48, max = 67))]
+    pub claimer: Option<String>,
+    /// Secret whose key `key` holds the 24 words, or the 64 hexadecimal digits, of the wallet that claims: that of `claimer`, or of
+    /// `address` where there is none. Keep little in it.
     pub wallet_secret_ref: LocalReference,
+    /// What the claimer's wallet keeps for fees: what lies in it above this, by 0.1 TON or more, is swept to `address`. The default
+    /// lets one message claim from a hundred channels, each of which sends back most of the 0.01 TON that go along.
+    #[serde(default = "default_fee_reserve")]
+    #[schemars(extend("minimum" = 100_000_000))]
+    pub fee_reserve_nano: NanoTon,
     /// When usage is settled.
     #[serde(default)]
     pub settle: SettlePolicy,
@@ -38,6 +49,13 @@ pub struct Payout {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["uid"]))]
     pub rulings: Vec<Ruling>,
+}
+
+impl Payout {
+    /// Address of the wallet that signs for the provider.
+    pub fn signer(&self) -> &str {
+        self.claimer.as_deref().unwrap_or(&self.address)
+    }
 }
 
 /// The provider's word on one channel.
@@ -78,6 +96,9 @@ pub struct Rebuilt {
     pub open_nano: NanoTon,
 }
 
+fn default_fee_reserve() -> NanoTon {
+    NanoTon::from_nano(1_100_000_000).expect("1.1 TON is in range")
+}
 fn default_hour() -> String {
     "1h".into()
 }

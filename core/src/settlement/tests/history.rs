@@ -31,6 +31,7 @@ fn settlement(at: i64, channels: &[&str], unpaid: Option<&[&str]>) -> Settlement
         message: String::new(),
         message_hash: String::new(),
         redeems: channels.iter().map(redeem).collect(),
+        sweep: None,
         claimed: String::new(),
     };
     let mut settlement = Settlement::new(&format!("s{at}"), spec);

@@ -14,6 +14,7 @@ fn message() -> InFlight {
         seqno: 3,
         valid_until: CLOCK + 90,
         claims: vec![nano(5), nano(7)],
+        sweeps: false,
         attempts: 0,
         sent_at: None,
     }
@@ -35,7 +36,37 @@ fn landed(messages: usize) -> Landed {
         hash: "aa".into(),
         at: CLOCK,
         messages,
+        swept: false,
     }
+}
+
+#[test]
+fn a_sweep_has_happened_once_it_left_the_wallet_and_not_before() {
+    let sweep = || InFlight {
+        claims: Vec::new(),
+        sweeps: true,
+        ..message()
+    };
+    let taken = |landed: Option<Landed>| Sighting {
+        seqno: 4,
+        landed,
+        redeemed: Vec::new(),
+        returned: 0,
+        ..sighting()
+    };
+    assert_eq!(
+        sweep().next(&taken(None)),
+        Next::Wait(sweep(), Waiting::Transaction)
+    );
+    let left = Landed {
+        swept: true,
+        ..landed(0)
+    };
+    assert_eq!(sweep().next(&taken(Some(left.clone()))), Next::Confirmed(left));
+    assert!(matches!(
+        sweep().next(&taken(Some(landed(0)))),
+        Next::Failed(SettlementFailed::NotSwept, _)
+    ));
 }
 
 #[test]
@@ -284,6 +315,7 @@ impl World {
                 hash: String::new(),
                 at: *at,
                 messages: CHANNELS,
+                swept: false,
             }),
             redeemed: seen.redeemed.iter().map(|redeemed| nano(*redeemed)).collect(),
             returned: CHANNELS,
@@ -311,7 +343,9 @@ impl World {
                 );
                 self.confirmed.push(index);
             }
-            Next::Failed(SettlementFailed::NotRedeemed, _) => panic!("the model's channels always pay"),
+            Next::Failed(SettlementFailed::NotRedeemed | SettlementFailed::NotSwept, _) => {
+                panic!("the model's channels always pay")
+            }
             Next::Failed(_, _) => {
                 assert!(
                     self.truth.taken.iter().all(|(taken, _)| *taken != index),
@@ -347,6 +381,7 @@ impl World {
             seqno,
             valid_until,
             claims,
+            sweeps: false,
             attempts: 0,
             sent_at: None,
         }

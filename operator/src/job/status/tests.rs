@@ -48,10 +48,10 @@ fn a_job_that_is_refused_while_it_runs_ends_with_what_it_delivered() {
 }
 
 #[test]
-fn a_waiting_job_shows_its_position_again_once_it_has_halved() {
+fn a_waiting_job_shows_its_position_again_once_it_has_fallen_to_a_quarter() {
     assert_eq!(counted(None, 9), 9);
-    assert_eq!(counted(Some(8), 5), 8);
-    assert_eq!(counted(Some(8), 4), 4);
+    assert_eq!(counted(Some(8), 3), 8);
+    assert_eq!(counted(Some(8), 2), 2);
     assert_eq!(counted(Some(1), 0), 0);
     assert_eq!(counted(Some(4), 6), 6, "others came back before it");
     let (mut shown, mut writes) = (None, 0);
@@ -62,7 +62,7 @@ fn a_waiting_job_shows_its_position_again_once_it_has_halved() {
     }
     assert_eq!(
         (shown, writes),
-        (Some(0), 11),
-        "as many as it can be halved, and the first"
+        (Some(0), 6),
+        "as often as it can be quartered, and the first"
     );
 }

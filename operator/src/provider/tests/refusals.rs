@@ -14,6 +14,10 @@ fn what_the_schema_cannot_tell_is_refused_by_the_fields_name() {
             "spec.payout.address",
         ),
         (
+            json!({"payout": {"claimer": "x".repeat(48)}}),
+            "spec.payout.claimer",
+        ),
+        (
             json!({"payout": {"minChallenge": "299s"}}),
             "spec.payout.minChallenge",
         ),
