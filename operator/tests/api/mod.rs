@@ -86,7 +86,7 @@ impl ApiServer {
         let body = body.collect_bytes().await.expect("a body in memory");
         let found = match verb {
             "list" => Some(self.list(path)),
-            "create" => serde_json::from_slice(&body).ok(),
+            "create" => serde_json::from_slice(&body).ok().map(|made| self.review(made)),
             "patch" => self.patch(path, &serde_json::from_slice(&body).expect("a patch is JSON")),
             _ => self.lock().objects.get(path).cloned(),
         };
@@ -129,6 +129,15 @@ impl ApiServer {
             .map(|(_, object)| object)
             .collect();
         json!({"kind": "List", "apiVersion": "v1", "metadata": {"resourceVersion": "1"}, "items": items})
+    }
+
+    /// A token's review says what is held at `/tokens/TOKEN`; whatever else is made stays as it is.
+    fn review(&self, mut made: Value) -> Value {
+        if let Some(token) = made["spec"]["token"].as_str() {
+            let known = self.lock().objects.get(&format!("/tokens/{token}")).cloned();
+            made["status"] = known.unwrap_or_else(|| json!({"authenticated": false}));
+        }
+        made
     }
 
     /// A merge patch of metadata, or a status that is applied whole.
