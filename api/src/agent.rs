@@ -7,6 +7,7 @@
 //! | `GET /v1/jobs/{uid}/{attempt}/results?from=N` | NDJSON of [`ResultLine`] from position `N` on, open until the attempt ends; an empty line is a sign of life |
 //! | `DELETE /v1/jobs/{uid}/{attempt}` | cancels what is not finished; what is finished stays readable. Answers [`AttemptProgress`] |
 //! | `GET /v1/identity` | [`Identity`] |
+//! | `GET /v1/credential` | [`Credential`], or 503 where it cannot be read |
 //! | `GET /v1/attempts` | the [`ChainId`](crate::receipt::ChainId) of every attempt that it knows, as a JSON array |
 //!
 //! An error answers with its HTTP status and an [`ErrorBody`].
@@ -38,6 +39,8 @@ pub const MAX_ATTEMPT_BYTES: usize = 1 << 20;
 pub const MAX_RESULT_LINE_BYTES: usize = 1 << 20;
 /// Seconds between signs of life on a stream of results.
 pub const KEEP_ALIVE_SECONDS: u64 = 5;
+/// Bytes of the token in a [`Credential`] at most: tokens of an API server take one or two KiB.
+pub const MAX_TOKEN_BYTES: usize = 16 * 1024;
 /// Stop strings of one request at most, as in the `OpenAI` API.
 pub const MAX_STOP_STRINGS: usize = 4;
 
@@ -307,6 +310,22 @@ pub struct Identity {
     pub context_length: u32,
     /// Completion tokens a second, measured at start.
     pub tokens_per_second: f64,
+}
+
+/// The word of the API server on whose process answers: a token that is bound to the agent's pod, for the audience
+/// [`AGENT_AUDIENCE`](crate::names::AGENT_AUDIENCE). It goes to the operator alone, which has just shown its certificate, and says
+/// something only of the certificate of the very connection on which it came.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Credential {
+    /// The `ServiceAccount` token, as the kubelet wrote it.
+    pub token: String,
+}
+
+impl std::fmt::Debug for Credential {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Credential").finish_non_exhaustive()
+    }
 }
 
 /// Exit status of an agent that cannot use the GPUs that it was given: `EX_UNAVAILABLE` of `sysexits.h`. The last line that it

@@ -156,6 +156,8 @@ reasons!(
         ModelNotCached: false,
         /// The agent refuses its model file or fails to start.
         AgentFailed: false,
+        /// A pod serves under the labels of an agent and is none of this provider's.
+        AgentUnrecognised: false,
         /// The agent's container finds no NVIDIA driver.
         NoDriver: false,
         /// The node's NVIDIA driver is older than the agent's kernels.
@@ -300,6 +302,8 @@ reasons!(
         AgentsBusy: false,
         /// The agent cannot start.
         AgentFailed: false,
+        /// A pod serves under the labels of an agent and is none of the provider's.
+        AgentUnrecognised: false,
         /// The agent cannot use the GPUs that it was given.
         GPUUnusable: false,
         /// The provider is paused or goes away.

@@ -94,10 +94,14 @@ pub fn is_label_value(text: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'))
 }
 
-/// DNS name in an agent's certificate. It is never resolved: the operator dials the pod's address and checks
-/// this name.
-pub fn agent_server_name(provider: &str, namespace: &str) -> String {
-    format!("{provider}.{namespace}.agent.cocoon.internal")
+/// Audience of the token that an agent's pod is given: who may be shown it. The API server takes no token for another audience than
+/// its own, so that it gives no right in the cluster.
+pub const AGENT_AUDIENCE: &str = "cocoon.farm/agent";
+
+/// Name under which an agent is dialled. It is never resolved and in no certificate: the operator dials the pod's address, and
+/// takes the certificate by which it recognised this pod.
+pub fn agent_server_name(pod_uid: &str) -> String {
+    format!("{pod_uid}.agent.cocoon.internal")
 }
 
 #[cfg(test)]

@@ -14,10 +14,13 @@ use k8s_openapi::{
 pub mod lost_gpu;
 mod model_file;
 mod obstacle;
+pub mod recognition;
 mod volumes;
 
 pub use model_file::MODEL_VOLUME;
 pub use obstacle::{Obstacle, Refusal, Shortage};
+
+use recognition::Stranger;
 
 /// Waiting reasons of a container that mean its image cannot be had.
 const IMAGE_FAILURES: [&str; 7] = [
@@ -69,6 +72,8 @@ pub enum AgentState {
     /// Its container ends, or cannot be made: what the code means with which it ended, or the kubelet's words. An agent's own words
     /// may hold anything and are not repeated.
     Crashing(String),
+    /// It serves, and is no agent of the provider: nothing is asked of it.
+    Unrecognised(Stranger),
     /// Being deleted; it may still answer.
     Terminating,
     /// Ended.
@@ -81,6 +86,7 @@ impl AgentState {
         Some(match self {
             Self::Ready(_) | Self::Terminating | Self::Gone => return None,
             Self::Crashing(_) => Obstacle::Failed,
+            Self::Unrecognised(_) => Obstacle::Stranger,
             Self::GpuUnusable(fault) => Obstacle::Device(*fault),
             Self::ImagePullFailed(_) => Obstacle::Image,
             Self::VolumesMissing(_) => Obstacle::Volumes,
@@ -106,6 +112,15 @@ impl AgentPod {
             address: address(pod),
             displaced: is_displaced(pod),
         })
+    }
+
+    /// What is known of a pod that serves: `stranger` says why it is no agent, if it is none.
+    #[must_use]
+    pub fn recognised(mut self, stranger: Option<Stranger>) -> Self {
+        if let (AgentState::Ready(_), Some(why)) = (&self.state, stranger) {
+            self.state = AgentState::Unrecognised(why);
+        }
+        self
     }
 
     /// The address at which it serves.

@@ -3,12 +3,13 @@
 //! The protocol and its limits are those of [`cocoon_api::agent`].
 
 mod connections;
+mod credential;
 mod metrics;
 mod probes;
 mod protocol;
 pub mod service;
 mod tls;
 
-pub use connections::{Listeners, serve};
+pub use connections::{Listeners, Mounted, serve};
 
-pub use tls::{TlsError, TlsFiles};
+pub use tls::TlsError;

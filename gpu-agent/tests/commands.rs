@@ -60,11 +60,9 @@ fn an_agent_that_cannot_start_ends_with_a_code_and_its_own_exit_status() {
             .args([
                 "--model-sha256",
                 &"ab".repeat(32),
-                "--tls-cert",
-                "/x",
-                "--tls-key",
-                "/x",
                 "--client-ca",
+                "/x",
+                "--token",
                 "/x",
             ])
             .arg("--model")

@@ -1,8 +1,8 @@
 //! What every controller shares.
 
-use std::{net::IpAddr, sync::Arc};
+use std::sync::Arc;
 
-use cocoon_api::crd::{CocoonProvider, FullName};
+use cocoon_api::crd::CocoonProvider;
 use cocoon_core::grant;
 use k8s_openapi::jiff::Timestamp;
 use kube::{
@@ -11,11 +11,10 @@ use kube::{
 };
 
 use crate::{
+    agents::Agents,
     chain::Networks,
     channel::{contracts::Contracts, looks::Looks},
     config::Config,
-    dispatch::AgentClient,
-    error::Result,
     metrics::Metrics,
     tls::AgentTls,
     watch::Watches,
@@ -37,8 +36,10 @@ pub struct Context {
     pub contracts: Contracts,
     /// What was seen of each channel's contract.
     pub looks: Looks,
-    /// Certificates toward agents.
+    /// The operator's certificate toward agents.
     pub tls: Arc<AgentTls>,
+    /// Which agents are recognised.
+    pub agents: Arc<Agents>,
     /// What is known of every kind.
     pub watches: Watches,
 }
@@ -58,6 +59,7 @@ impl Context {
             instance: Some(config.identity.clone()),
         };
         Self {
+            agents: Agents::new(client.clone(), tls.clone()),
             client,
             config,
             metrics,
@@ -81,11 +83,5 @@ impl Context {
         let labels = namespace.as_ref().map(|namespace| namespace.labels());
         let home = provider.namespace().unwrap_or_default();
         grant::allows(&provider.spec.allowed_namespaces, &home, asking, labels)
-    }
-
-    /// A client of the provider's agent at this address.
-    pub fn agent_client(&self, provider: &FullName, address: IpAddr) -> Result<AgentClient> {
-        let (http, base) = self.tls.client(&provider.name, &provider.namespace, address)?;
-        Ok(AgentClient::new(http, base))
     }
 }

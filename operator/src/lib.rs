@@ -4,6 +4,7 @@
 //! values, *plan* with `cocoon-core`, *apply* the plan, and write the *status* that follows from it.
 //! Decisions live in `cocoon-core`; this crate only looks and acts.
 
+pub mod agents;
 pub mod chain;
 pub mod channel;
 pub mod config;

@@ -1,7 +1,7 @@
 //! The provider controller: keeps as many agents of each model as there is work for, and says how an offer fares.
 //!
 //! It makes, for each `CocoonProvider`: a Deployment and a `PodDisruptionBudget` for each model, one `NetworkPolicy`,
-//! and one Secret with the agents' certificate. It alone writes `CocoonProvider.status`.
+//! and one Secret with the authority that agents trust. It alone writes `CocoonProvider.status`.
 //!
 //! RBAC it needs, each with its reason. In the whole cluster, or in the watched namespace where nothing else is said:
 //! - cocoonproviders: get, list, watch — the kind it owns; patch — the finalizer;
@@ -10,13 +10,15 @@
 //! - inferencejobs, paymentchannels, settlements: get, list, watch — demand, earnings, what is owed at deletion;
 //! - nodes: get, list, watch, always in the whole cluster — which GPUs exist;
 //! - pods: get, list, watch, always in the whole cluster — which GPUs are taken, by whomever, and where agents stand;
-//!   delete — an agent whose GPU is lost, so that another pod gets a healthy one;
+//!   get — what an agent runs, when it is recognised; delete — an agent whose GPU is lost, so that another pod gets a healthy one;
 //! - deployments (apps): get, list, watch, create, patch, delete — agents;
+//!   replicasets: get — whose an agent's pod is;
+//! - tokenreviews (authentication.k8s.io): create, always in the whole cluster — which pod an agent's process is of;
 //! - poddisruptionbudgets (policy): get, create, patch, delete — one agent of a model is moved at a time;
 //! - networkpolicies (networking.k8s.io): get, create, patch — only the operator reaches agents, and agents reach nobody;
-//! - secrets: get — the agents' certificate, and the wallet's Secret;
-//!   create, patch — the agents' certificate; patch — the finalizer of the wallet's Secret;
-//! - secrets in the operator's own namespace: get, create, update — the authority of the agents;
+//! - secrets: get — what the agents trust, and the wallet's Secret;
+//!   create, patch — what the agents trust; patch — the finalizer of the wallet's Secret;
+//! - secrets in the operator's own namespace: get, create, update — the authority of the operator's certificate;
 //! - events (events.k8s.io): create, patch — what was written off at deletion.
 
 mod apply;
@@ -31,6 +33,7 @@ mod status;
 mod validate;
 mod waiting;
 mod wallet;
+mod wanted;
 mod watch;
 
 use std::{sync::Arc, time::Duration};
@@ -48,6 +51,8 @@ use kube::{
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+pub(crate) use wanted::wanted;
+
 use crate::{
     context::Context,
     error::{self, Error, Result},
@@ -60,7 +65,7 @@ use crate::{
 const CONCURRENCY: u16 = 4;
 /// Changes within this time are reconciled once: short beside the seconds that an agent takes to start.
 const DEBOUNCE: Duration = Duration::from_millis(100);
-/// A provider is looked at again after this time, whatever events were missed; certificates and children that
+/// A provider is looked at again after this time, whatever events were missed; the authority and children that
 /// somebody else changed are put right then.
 const RESYNC: Duration = Duration::from_mins(5);
 /// Wallet and chain send no events, nor does an agent whose volumes are not set up in time: they are looked at this often.

@@ -1,15 +1,9 @@
-//! Mutual TLS between operator and agents: one authority for all agents of a cluster, short-lived certificates.
+//! The operator's certificate toward agents: an authority of its own signs it, and agents let in whom that authority signed for.
 //!
-//! The authority lives in a Secret of the operator's namespace; agents hold a certificate for the name of their
-//! provider and the authorities' certificates, never a key of an authority. The operator's own certificate exists
-//! in memory only. An agent's certificate cannot dial another agent: it is for serving alone.
+//! The authority lives in a Secret of the operator's namespace; agents are given its certificate, never its key. The operator's
+//! own certificate exists in memory only. Agents make certificates themselves: `agents` tells how they are recognised.
 
-use std::{
-    collections::HashMap,
-    net::{IpAddr, SocketAddr},
-    sync::{Arc, PoisonError, RwLock},
-    time::Duration,
-};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use cocoon_api::names;
 use k8s_openapi::{
@@ -18,16 +12,20 @@ use k8s_openapi::{
 };
 use kube::{Api, Client, api::PostParams};
 use rustls::{
-    ClientConfig, RootCertStore,
+    ClientConfig,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
 };
 use tokio::sync::Mutex;
 
 pub mod authority;
+mod certificate;
 pub mod secret;
 pub mod validity;
 
-use authority::{Authorities, Pair, Role, TlsError};
+use authority::{Authorities, TlsError};
+use certificate::Shown;
+
+pub use certificate::valid_until;
 
 use crate::error::{Error, KubeContext as _, Result};
 
@@ -40,22 +38,6 @@ const CHECK_INTERVAL: SignedDuration = SignedDuration::from_hours(1);
 /// Writers that may overtake a change of the authorities: only another operator writes them, and at most two run
 /// while leadership changes.
 const MAX_ATTEMPTS: u32 = 5;
-/// Seconds for a connection to an agent, whose pod is on the cluster's own network.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// Agents whose connections are kept at most: more than one operator has work for at a time, 256 attempts. Beyond it all are
-/// dialled anew.
-const MAX_CLIENTS: usize = 1024;
-/// How long a connection without a question is kept: between the jobs of a busy agent less passes.
-const IDLE_LIMIT: Duration = Duration::from_secs(10);
-
-/// A client of one agent.
-struct Dialed {
-    /// The identity that it presents; another one is dialled with anew.
-    config: Arc<ClientConfig>,
-    http: reqwest::Client,
-}
-
 /// The authorities and the operator's identity toward agents.
 pub struct AgentTls {
     client: Client,
@@ -63,14 +45,18 @@ pub struct AgentTls {
     loaded: RwLock<Loaded>,
     /// Held while the Secret is read or written, so that one of many callers does it.
     loading: Mutex<()>,
-    /// By the name and address of the agent.
-    clients: std::sync::Mutex<HashMap<(String, IpAddr), Dialed>>,
+}
+
+/// What the operator shows an agent.
+pub struct Identity {
+    certificate: CertificateDer<'static>,
+    key: PrivateKeyDer<'static>,
 }
 
 #[derive(Clone)]
 struct Loaded {
     authorities: Arc<Authorities>,
-    config: Arc<ClientConfig>,
+    identity: Arc<Identity>,
     check_at: Timestamp,
 }
 
@@ -85,7 +71,6 @@ impl AgentTls {
             namespace,
             loaded,
             loading: Mutex::new(()),
-            clients: std::sync::Mutex::default(),
         }))
     }
 
@@ -94,60 +79,14 @@ impl AgentTls {
         self.current(now).await.map(drop)
     }
 
-    /// An HTTP client for the agent of this provider at this address, and its base, `https://name:port`.
-    ///
-    /// It presents the operator's certificate and takes only the certificate of the agent's provider. All who ask for the same
-    /// agent share its connections: a handshake costs both sides more than most questions do.
-    pub fn client(
-        &self,
-        provider: &str,
-        namespace: &str,
-        address: IpAddr,
-    ) -> Result<(reqwest::Client, String)> {
-        let name = names::agent_server_name(provider, namespace);
-        let base = format!("https://{name}:{}", names::AGENT_PORT);
-        let config = self.loaded().config;
-        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        let agent = (name.clone(), address);
-        if let Some(known) = clients
-            .get(&agent)
-            .filter(|known| Arc::ptr_eq(&known.config, &config))
-        {
-            return Ok((known.http.clone(), base));
-        }
-        if clients.len() >= MAX_CLIENTS {
-            clients.clear();
-        }
-        let http = reqwest::Client::builder()
-            .use_preconfigured_tls(ClientConfig::clone(&config))
-            .resolve(&name, SocketAddr::new(address, names::AGENT_PORT))
-            .connect_timeout(CONNECT_TIMEOUT)
-            .pool_idle_timeout(IDLE_LIMIT)
-            .http1_only()
-            .https_only(true)
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .map_err(|error| tls_error("dial with", &name, error.into()))?;
-        let known = Dialed {
-            config,
-            http: http.clone(),
-        };
-        clients.insert(agent, known);
-        Ok((http, base))
+    /// What the operator shows agents now; another one after its renewal.
+    pub fn identity(&self) -> Arc<Identity> {
+        self.loaded().identity
     }
 
-    /// The data of a provider's TLS Secret: what is stored, while it serves, else a new certificate.
-    pub async fn agent_data(
-        &self,
-        stored: Option<&secret::Data>,
-        provider: &str,
-        namespace: &str,
-        now: Timestamp,
-    ) -> Result<secret::Data> {
-        let authorities = self.current(now).await?.authorities;
-        let name = names::agent_server_name(provider, namespace);
-        agent_data(&authorities, stored, &name, now).map_err(|error| tls_error("issue", &name, error))
+    /// Certificates of the authorities that agents are to trust, in PEM.
+    pub fn bundle(&self) -> String {
+        self.loaded().authorities.bundle()
     }
 
     fn loaded(&self) -> Loaded {
@@ -221,54 +160,41 @@ fn authority_secret(namespace: &str, authorities: &Authorities) -> Secret {
     secret
 }
 
-/// What is stored, while it serves, else a new certificate; with the authorities of today in either case.
-fn agent_data(
-    authorities: &Authorities,
-    stored: Option<&secret::Data>,
-    name: &str,
-    now: Timestamp,
-) -> Result<secret::Data, TlsError> {
-    let pair = match stored
-        .and_then(secret::read_pair)
-        .filter(|pair| authorities.accepts(pair, name, now))
-    {
-        Some(pair) => pair,
-        None => authorities.issue(Role::Agent, name, now)?,
-    };
-    Ok(secret::write_pair(&pair, authorities.bundle()))
-}
-
-/// The operator's own certificate, and the client that presents it.
+/// The operator's own certificate.
 fn identity(authorities: Authorities, now: Timestamp) -> Result<Loaded> {
-    let config = authorities
-        .issue(Role::Operator, OPERATOR_NAME, now)
-        .and_then(|pair| client_config(&authorities.bundle(), &pair))
+    let identity = authorities
+        .issue(OPERATOR_NAME, now)
+        .and_then(|pair| Identity::read(&pair))
         .map_err(|error| tls_error("use", AUTHORITY_SECRET, error))?;
     let check_at = now.saturating_add(CHECK_INTERVAL).unwrap_or(Timestamp::MAX);
     Ok(Loaded {
         authorities: Arc::new(authorities),
-        config: Arc::new(config),
+        identity: Arc::new(identity),
         check_at,
     })
 }
 
-fn client_config(bundle: &str, pair: &Pair) -> Result<ClientConfig, TlsError> {
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(bundle.as_bytes()) {
-        roots.add(certificate.map_err(|_| TlsError::Malformed(secret::BUNDLE))?)?;
+impl Identity {
+    fn read(pair: &authority::Pair) -> Result<Self, TlsError> {
+        let certificate = CertificateDer::from_pem_slice(pair.certificate.as_bytes())
+            .map_err(|_| TlsError::Malformed(secret::CERTIFICATE))?;
+        let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes())
+            .map_err(|_| TlsError::Malformed(secret::KEY))?;
+        Ok(Self { certificate, key })
     }
-    let chain = vec![
-        CertificateDer::from_pem_slice(pair.certificate.as_bytes())
-            .map_err(|_| TlsError::Malformed(secret::CERTIFICATE))?,
-    ];
-    let key =
-        PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).map_err(|_| TlsError::Malformed(secret::KEY))?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_client_auth_cert(chain, key)?;
-    Ok(config)
+
+    /// Dials whoever shows this certificate, and proves to have its key; whoever shows any, where none is given. TLS 1.3 alone, in
+    /// which the operator's own signature is over the certificate that it was shown: nobody in between can pass it on.
+    pub fn dial(&self, certificate: Option<CertificateDer<'static>>) -> Result<ClientConfig, TlsError> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let verifier = Shown::new(certificate, provider.signature_verification_algorithms);
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier))
+            .with_client_auth_cert(vec![self.certificate.clone()], self.key.clone_key())?;
+        Ok(config)
+    }
 }
 
 fn tls_error(action: &'static str, object: &str, error: TlsError) -> Error {

@@ -14,7 +14,7 @@ pub enum StartFault {
     ModelDigest,
     /// The model's architecture is not implemented.
     ModelUnsupported,
-    /// Certificate, key or authority of the connection to the operator cannot be used.
+    /// The authority of the operator's certificate cannot be used, or no certificate could be made.
     TlsUnusable,
 }
 
@@ -55,8 +55,7 @@ impl StartFault {
                 "its model's architecture is not supported: offer a model of the Llama, Qwen2 or Qwen3 architecture"
             }
             Self::TlsUnusable => {
-                "it cannot use the certificate that the operator gave it: delete the Secret of the agents' certificate, and the \
-                 operator makes a new one"
+                "it cannot use the operator's authority: delete the Secret of the agents, and the operator makes a new one"
             }
         }
     }

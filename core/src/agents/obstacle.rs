@@ -12,6 +12,8 @@ pub enum Obstacle {
     Failed,
     /// It cannot use the GPUs that it was given.
     Device(GpuFault),
+    /// It serves, and is no agent of the provider.
+    Stranger,
     /// Its image cannot be had.
     Image,
     /// Its volumes are not set up.
@@ -58,7 +60,7 @@ impl Obstacle {
     /// The worst is 1.
     pub fn rank(self) -> u8 {
         match self {
-            Self::Failed | Self::Device(_) => 1,
+            Self::Failed | Self::Device(_) | Self::Stranger => 1,
             Self::Image => 2,
             Self::Volumes => 3,
             Self::Node(_) => 4,
@@ -71,6 +73,7 @@ impl Obstacle {
         match self {
             Self::Failed => AgentsAvailable::AgentFailed,
             Self::Device(fault) => AgentsAvailable::from(fault),
+            Self::Stranger => AgentsAvailable::AgentUnrecognised,
             Self::Image => AgentsAvailable::ImagePullFailed,
             Self::Volumes => AgentsAvailable::ModelNotCached,
             Self::Node(Shortage::Gpus) => AgentsAvailable::InsufficientGPU,
@@ -89,6 +92,7 @@ impl Obstacle {
         match self {
             Self::Failed | Self::Image => Scheduled::AgentFailed,
             Self::Device(_) => Scheduled::GPUUnusable,
+            Self::Stranger => Scheduled::AgentUnrecognised,
             Self::Volumes => Scheduled::ModelNotCached,
             Self::Node(Shortage::Gpus) => Scheduled::InsufficientGPU,
             Self::Node(Shortage::Resources) => Scheduled::InsufficientResources,

@@ -48,6 +48,7 @@ impl Agents<'_> {
             Some(Wait {
                 reason:
                     AgentsAvailable::AgentFailed
+                    | AgentsAvailable::AgentUnrecognised
                     | AgentsAvailable::QuotaExceeded
                     | AgentsAvailable::LimitRangeExceeded
                     | AgentsAvailable::PodSecurityViolated
@@ -98,6 +99,9 @@ impl Agents<'_> {
             AgentState::Crashing(words)
             | AgentState::ImagePullFailed(words)
             | AgentState::VolumesMissing(words) => format!("{model}: {words}"),
+            AgentState::Unrecognised(why) => {
+                format!("{model}: pod {agent} is no agent, and nothing is asked of it: {why}")
+            }
             AgentState::GpuUnusable(fault) => {
                 format!("{model}: agent {agent} cannot use its device: {}", fault.words())
             }

@@ -6,6 +6,7 @@ mod coverage;
 mod evidence;
 mod free;
 mod grants;
+mod impostor;
 mod ledger;
 mod pages;
 mod squatting;

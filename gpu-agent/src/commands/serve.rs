@@ -16,7 +16,7 @@ use gpu_agent::{
         ops::Ops,
     },
     engine::{Engine, Options, measure},
-    http::{Listeners, TlsFiles, serve, service::Service},
+    http::{Listeners, Mounted, serve, service::Service},
     model::{
         architectures,
         chat::ChatTemplate,
@@ -77,15 +77,12 @@ pub(crate) struct Arguments {
     /// Address of probes and metrics, plain.
     #[arg(long, env = "COCOON_PROBE_LISTEN", default_value = "[::]:8080")]
     probe_listen: SocketAddr,
-    /// Certificate chain of this agent (PEM); reloaded when it changes.
-    #[arg(long, env = "COCOON_TLS_CERT")]
-    tls_cert: PathBuf,
-    /// Its private key (PEM); reloaded when it changes.
-    #[arg(long, env = "COCOON_TLS_KEY")]
-    tls_key: PathBuf,
     /// Authority whose clients are let in (PEM); reloaded when it changes.
     #[arg(long, env = "COCOON_CLIENT_CA")]
     client_ca: PathBuf,
+    /// Token that is bound to this pod: the operator, and nobody else, is shown it; read anew whenever it is asked for.
+    #[arg(long, env = "COCOON_TOKEN")]
+    token: PathBuf,
     /// Tokens of context of one request, at most what the model has.
     #[arg(long, env = "COCOON_CONTEXT_LENGTH", default_value_t = 2048, value_parser = clap::value_parser!(u32).range(16..=1_048_576))]
     context_length: u32,
@@ -260,10 +257,9 @@ async fn listen(arguments: &Arguments, service: Arc<Service>) -> anyhow::Result<
         protocol: bind(arguments.listen).await?,
         probes: bind(arguments.probe_listen).await?,
     };
-    let files = TlsFiles {
-        certificate: arguments.tls_cert.clone(),
-        key: arguments.tls_key.clone(),
+    let mounted = Mounted {
         client_authority: arguments.client_ca.clone(),
+        token: arguments.token.clone(),
     };
     let stop = CancellationToken::new();
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
@@ -278,6 +274,6 @@ async fn listen(arguments: &Arguments, service: Arc<Service>) -> anyhow::Result<
         stopper.cancel();
     });
     tracing::info!(agent = ?service.identity().agent, listen = %arguments.listen, probes = %arguments.probe_listen, "serving");
-    serve(service, listeners, files, stop).await?;
+    serve(service, listeners, mounted, stop).await?;
     Ok(())
 }

@@ -1,12 +1,13 @@
 //! Accepts connections, on one port with mutual TLS and on one without, until told to stop.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::GracefulShutdown,
     service::TowerToHyperService,
 };
+use jiff::Timestamp;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
@@ -16,9 +17,10 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    credential::TokenFile,
     probes, protocol,
     service::Service,
-    tls::{Tls, TlsError, TlsFiles},
+    tls::{Tls, TlsError},
 };
 
 /// Connections of each port at once: an operator holds one or two a job, and jobs of one agent are few.
@@ -41,20 +43,33 @@ pub struct Listeners {
     pub probes: TcpListener,
 }
 
+/// Files that the pod is given; both may change.
+#[derive(Debug, Clone)]
+pub struct Mounted {
+    /// The authority whose clients are let in (PEM).
+    pub client_authority: PathBuf,
+    /// The token that is bound to this pod, for the operator alone.
+    pub token: PathBuf,
+}
+
 /// Serves until `stop`, then lets connections end for a while.
 ///
 /// # Errors
-/// The TLS files cannot be used.
+/// The clients' authority cannot be used.
 pub async fn serve(
     service: Arc<Service>,
     listeners: Listeners,
-    files: TlsFiles,
+    mounted: Mounted,
     stop: CancellationToken,
 ) -> Result<(), TlsError> {
-    let tls = Arc::new(Tls::load(files)?);
+    let Mounted {
+        client_authority,
+        token,
+    } = mounted;
+    let tls = Arc::new(Tls::start(client_authority, Timestamp::now())?);
     let graceful = GracefulShutdown::new();
     let protocol = Port {
-        router: protocol::router(Arc::clone(&service)),
+        router: protocol::router(Arc::clone(&service), TokenFile(token)),
         tls: Some(Arc::clone(&tls)),
     };
     let plain = Port {

@@ -12,15 +12,15 @@ use axum::{
 };
 use cocoon_api::{
     agent::{
-        AttemptProgress, AttemptRequest, ErrorBody, Identity, KEEP_ALIVE_SECONDS, MAX_ATTEMPT_BYTES,
-        MAX_REQUESTS,
+        AttemptProgress, AttemptRequest, Credential, ErrorBody, Identity, KEEP_ALIVE_SECONDS,
+        MAX_ATTEMPT_BYTES, MAX_REQUESTS,
     },
     receipt::{ChainId, Sha256Digest},
 };
 use futures::Stream;
 use tokio::sync::watch;
 
-use super::service::Service;
+use super::{credential::TokenFile, service::Service};
 use crate::{
     attempts::{Admission, Attempt, AttemptId, Grown, drive},
     engine::Health,
@@ -35,8 +35,9 @@ const MAX_CHANNEL_BYTES: usize = 128;
 
 type Shared = State<Arc<Service>>;
 
-pub(super) fn router(service: Arc<Service>) -> Router {
+pub(super) fn router(service: Arc<Service>, token: TokenFile) -> Router {
     Router::new()
+        .route("/v1/credential", get(async move || credential(&token).await))
         .route(
             "/v1/jobs/{uid}/{attempt}",
             get(progress).put(start).delete(cancel),
@@ -46,6 +47,17 @@ pub(super) fn router(service: Arc<Service>) -> Router {
         .route("/v1/attempts", get(attempts))
         .fallback(async || Failed(StatusCode::NOT_FOUND, "the protocol has no such path".to_owned()))
         .with_state(service)
+}
+
+/// Only who was let in by its certificate comes here.
+async fn credential(token: &TokenFile) -> Result<Json<Credential>, Failed> {
+    token.read().await.map(Json).map_err(|error| {
+        tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "the operator cannot recognise this agent"
+        );
+        Failed(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
+    })
 }
 
 /// An error answer.

@@ -137,8 +137,7 @@ fn an_agent_that_is_to_serve_on_a_card_says_why_it_cannot_and_exits_with_a_statu
     let output = Command::new(env!("CARGO_BIN_EXE_gpu-agent"))
         .args(["serve", "--backend", "CUDA", "--model-name", "demo", "--model"])
         .arg(support::model_path())
-        .args(["--model-sha256", &digest, "--tls-cert", "-", "--tls-key", "-"])
-        .args(["--client-ca", "-"])
+        .args(["--model-sha256", &digest, "--client-ca", "-", "--token", "-"])
         .env("CUDA_VISIBLE_DEVICES", "")
         .output()
         .expect("the agent starts");

@@ -117,16 +117,11 @@ fn serve(file: &ModelFile, more: &[&str]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_gpu-agent"))
         .args(["serve", "--backend", "CUDA", "--model-name", "demo", "--model"])
         .arg(file.path())
-        .args([
-            "--model-sha256",
-            &hex::encode(file.sha256().expect("readable")),
-            "--tls-cert",
-            "-",
-            "--tls-key",
-            "-",
-        ])
+        .args(["--model-sha256", &hex::encode(file.sha256().expect("readable"))])
         .args([
             "--client-ca",
+            "-",
+            "--token",
             "-",
             "--listen",
             "127.0.0.1:0",

@@ -1,6 +1,6 @@
 //! Who may ask, and what is refused before it runs.
 
-use cocoon_api::agent::Identity;
+use cocoon_api::agent::{Credential, Identity};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -11,14 +11,50 @@ async fn clients_without_a_certificate_of_the_authority_are_refused() {
     let agent = Agent::start().await;
     let stranger = Authority::new();
     for own in [None, Some(&stranger)] {
-        let client = agent.authority.client(own, agent.protocol);
-        assert!(client.get(agent.url("/v1/identity")).send().await.is_err());
+        let client = Authority::client(own, agent.protocol);
+        for path in ["/v1/identity", "/v1/credential"] {
+            assert!(client.get(agent.url(path)).send().await.is_err(), "{path}");
+        }
     }
     let identity: Identity = agent.call(Method::GET, "/v1/identity").await;
     assert_eq!(
         (identity.model.as_str(), identity.context_length as usize),
         ("smollm2", CONTEXT)
     );
+}
+
+#[tokio::test]
+async fn the_token_is_told_as_the_file_holds_it_now_and_its_faults_without_its_content() {
+    let agent = Agent::start().await;
+    let credential: Credential = agent.call(Method::GET, "/v1/credential").await;
+    assert_eq!(credential.token, "first");
+    assert!(!format!("{credential:?}").contains("first"));
+    let file = agent.authority.server_files().token;
+    std::fs::write(&file, "second").expect("writable");
+    let credential: Credential = agent.call(Method::GET, "/v1/credential").await;
+    assert_eq!(credential.token, "second");
+    let long = "canary-7f3a".repeat(2_000);
+    for unusable in [&b" \n"[..], b"canary-7f3a\xff", long.as_bytes()] {
+        std::fs::write(&file, unusable).expect("writable");
+        let answer = agent.client.get(agent.url("/v1/credential")).send().await;
+        let answer = answer.expect("an answer");
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+        let said = answer.text().await.expect("text");
+        assert!(!said.contains("canary"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn every_process_has_a_certificate_of_its_own() {
+    let (one, other) = (Agent::start().await, Agent::start().await);
+    let certificate = async |agent: &Agent| {
+        let answer = agent.client.get(agent.url("/v1/identity")).send().await;
+        let answer = answer.expect("an answer");
+        let info = answer.extensions().get::<reqwest::tls::TlsInfo>();
+        let shown = info.and_then(reqwest::tls::TlsInfo::peer_certificate);
+        shown.expect("a certificate").to_vec()
+    };
+    assert_ne!(certificate(&one).await, certificate(&other).await);
 }
 
 #[tokio::test]

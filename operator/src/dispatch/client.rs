@@ -1,6 +1,6 @@
 //! Speaks the agent protocol of `cocoon_api::agent` to one agent.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use cocoon_api::{
     agent::{AttemptProgress, AttemptRequest, Identity, MAX_RESULT_LINE_BYTES, RefusalCode},
@@ -9,10 +9,12 @@ use cocoon_api::{
 };
 use cocoon_core::job::follower::AgentFault;
 use futures::StreamExt as _;
+use k8s_openapi::jiff::Timestamp;
 use reqwest::Response;
 use serde::de::DeserializeOwned;
 
 use super::lines::{LineError, Lines};
+use crate::agents::{Agent, Agents, RECOGNITION_LIMIT, Unrecognised};
 
 /// Time for one answer that is not a stream. An agent answers from memory; what takes longer is broken.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -33,8 +35,17 @@ pub enum ClientError {
         #[source]
         source: reqwest::Error,
     },
+    /// It is no agent of its provider, or whether it is one could not be learnt.
+    #[error("could not recognise agent {agent}")]
+    Unrecognised {
+        /// Its pod.
+        agent: String,
+        /// Why.
+        #[source]
+        source: Unrecognised,
+    },
     /// It gave no answer in time.
-    #[error("no answer from {url} within {} s", ANSWER_TIMEOUT.as_secs())]
+    #[error("no answer from {url} in time")]
     Silent {
         /// Where.
         url: String,
@@ -81,7 +92,9 @@ impl ClientError {
     /// What it means for whoever follows the agent.
     pub fn fault(&self) -> AgentFault {
         match self {
-            Self::Transport { .. } | Self::Silent { .. } => AgentFault::Unreachable,
+            Self::Unrecognised { .. } | Self::Transport { .. } | Self::Silent { .. } => {
+                AgentFault::Unreachable
+            }
             Self::Refused { code, .. } => AgentFault::Refused(*code),
             Self::Shape { .. } | Self::TooLong { .. } | Self::Line { .. } => AgentFault::Broken,
         }
@@ -89,16 +102,55 @@ impl ClientError {
 }
 
 /// One agent.
-#[derive(Debug, Clone)]
-pub struct AgentClient {
-    http: reqwest::Client,
-    base: String,
+#[derive(Clone)]
+pub struct AgentClient(Way);
+
+#[derive(Clone)]
+enum Way {
+    /// To who is known to be the agent.
+    Known { http: reqwest::Client, base: String },
+    /// To a pod that is recognised before it is told anything.
+    Recognised { agents: Arc<Agents>, agent: Agent },
 }
 
 impl AgentClient {
-    /// `http` presents the operator's certificate and trusts its authority; `base` is like `https://name:8443`.
+    /// An agent that is known: `http` takes nobody else for it; `base` is like `https://name:8443`.
     pub fn new(http: reqwest::Client, base: String) -> Self {
-        Self { http, base }
+        Self(Way::Known { http, base })
+    }
+
+    /// The agent in this pod. It is recognised when it is first asked anything, and anew after it was started again.
+    pub fn of(agents: Arc<Agents>, agent: Agent) -> Self {
+        Self(Way::Recognised { agents, agent })
+    }
+
+    /// Sends a request, with where it was sent.
+    async fn send(
+        &self,
+        request: impl FnOnce(&reqwest::Client, &str) -> reqwest::RequestBuilder,
+    ) -> Result<(Response, String), ClientError> {
+        let (request, url, known) = match &self.0 {
+            Way::Known { http, base } => (request(http, base), base.clone(), None),
+            Way::Recognised { agents, agent } => {
+                let line = agents.line(agent, Timestamp::now()).await;
+                let line = line.map_err(|source| ClientError::Unrecognised {
+                    agent: agent.pod.clone(),
+                    source,
+                })?;
+                let known = (agents, &agent.uid, line.certificate);
+                (request(&line.http, &line.base), line.base, Some(known))
+            }
+        };
+        let sent = request.send().await;
+        if let (Err(error), Some((agents, uid, certificate))) = (&sent, known)
+            && error.is_connect()
+        {
+            agents.forget(uid, &certificate);
+        }
+        match sent {
+            Ok(response) => Ok((refused(response, &url)?, url)),
+            Err(source) => Err(ClientError::Transport { url, source }),
+        }
     }
 
     /// Who answers there.
@@ -149,16 +201,15 @@ impl AgentClient {
 
     /// The results from the start, open until the attempt ends.
     pub async fn results(&self, job: &str, attempt: u32) -> Result<ResultStream, ClientError> {
-        let url = format!("{}/v1/jobs/{job}/{attempt}/results?from=0", self.base);
-        let send = self.http.get(&url).send();
-        let response = tokio::time::timeout(ANSWER_TIMEOUT, send)
-            .await
-            .map_err(|_| ClientError::Silent { url: url.clone() })?
-            .map_err(|source| ClientError::Transport {
-                url: url.clone(),
-                source,
-            })?;
-        let response = refused(response, &url)?;
+        // Recognition has limits of its own, and nothing else may take longer than an answer.
+        let send = self.send(|http, base| http.get(format!("{base}/v1/jobs/{job}/{attempt}/results?from=0")));
+        let limit = ANSWER_TIMEOUT + RECOGNITION_LIMIT;
+        let (response, url) =
+            tokio::time::timeout(limit, send)
+                .await
+                .map_err(|_| ClientError::Silent {
+                    url: format!("results of job {job}"),
+                })??;
         Ok(ResultStream {
             response,
             lines: Lines::new(MAX_RESULT_LINE_BYTES),
@@ -178,13 +229,10 @@ impl AgentClient {
         limit: usize,
         request: impl FnOnce(&reqwest::Client, &str) -> reqwest::RequestBuilder,
     ) -> Result<T, ClientError> {
-        let request = request(&self.http, &self.base).timeout(ANSWER_TIMEOUT);
-        let url = self.base.clone();
-        let response = request.send().await.map_err(|source| ClientError::Transport {
-            url: url.clone(),
-            source,
-        })?;
-        let body = bounded(refused(response, &url)?, &url, limit).await?;
+        let (response, url) = self
+            .send(|http, base| request(http, base).timeout(ANSWER_TIMEOUT))
+            .await?;
+        let body = bounded(response, &url, limit).await?;
         json::read(&body).map_err(|source| ClientError::Shape { url, source })
     }
 }

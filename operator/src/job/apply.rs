@@ -28,7 +28,8 @@ use super::{
     observe::{self, Seen},
 };
 use crate::{
-    dispatch::{AgentClient, JobKey, meter_and_release},
+    agents::Unrecognised,
+    dispatch::{AgentClient, ClientError, JobKey, meter_and_release},
     error::{Error, KubeContext as _, Result, describe},
     ledger,
 };
@@ -42,7 +43,7 @@ pub(super) enum Applied {
     Reserved,
     /// Another job was faster.
     Refused,
-    /// Others took the agent's places meanwhile: it is planned again.
+    /// Others took the agent's places meanwhile, or it turned out to be none: it is planned again.
     Taken,
     /// The agent serves another model than was agreed; it is asked again later.
     Unfit,
@@ -217,11 +218,21 @@ async fn assign(
     let namespace = job.namespace().unwrap_or_default();
     let provider = FullName::parse(&agreed.provider, &namespace);
     let client = jobs.agent(&provider, pod, pod.ready_address())?;
-    let identity = client.identity().await.map_err(|source| Error::Agent {
-        action: "ask the identity",
-        agent: pod.name.clone(),
-        source: source.into(),
-    })?;
+    let identity = match client.identity().await {
+        Ok(identity) => identity,
+        // From now on it is known for what it is, and another is chosen.
+        Err(ClientError::Unrecognised {
+            source: Unrecognised::Stranger(_),
+            ..
+        }) => return Ok(Applied::Taken),
+        Err(source) => {
+            return Err(Error::Agent {
+                action: "ask the identity",
+                agent: pod.name.clone(),
+                source: source.into(),
+            });
+        }
+    };
     if identity.model_sha256.to_string() != agreed.model_sha256 {
         return Ok(Applied::Unfit);
     }

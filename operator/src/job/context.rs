@@ -8,9 +8,11 @@ use kube::{Api, ResourceExt as _};
 
 use super::{certificates::Certificates, latest::Latest, queue::Queue};
 use crate::{
+    agents::Agent,
     context::Context,
     dispatch::{AgentClient, Dispatcher},
     error::{Error, Result},
+    provider::wanted,
     status::{self, Put},
     watch::{Wakes, prune},
 };
@@ -65,7 +67,7 @@ impl Jobs {
             .note(channel, &self.ctx.watches.channels.reader());
     }
 
-    /// A client of an agent at this address.
+    /// A client of an agent at this address, which is recognised when it is first asked anything.
     pub(super) fn agent(
         &self,
         provider: &FullName,
@@ -76,6 +78,23 @@ impl Jobs {
             object: format!("Pod {}/{}", provider.namespace, pod.name),
             field: "status.podIP",
         };
-        self.ctx.agent_client(provider, address.ok_or_else(missing)?)
+        let found = self
+            .ctx
+            .watches
+            .providers
+            .get(&provider.namespace, &provider.name);
+        let wanted = wanted(
+            found.as_deref(),
+            &provider.namespace,
+            &pod.model,
+            &self.ctx.config,
+        );
+        let agent = Agent {
+            pod: pod.name.clone(),
+            uid: pod.uid.clone(),
+            address: address.ok_or_else(missing)?,
+            wanted: Arc::new(wanted),
+        };
+        Ok(AgentClient::of(self.ctx.agents.clone(), agent))
     }
 }

@@ -338,7 +338,10 @@ pub(super) fn agents(wanted: &Wanted, jobs: &Jobs) -> Vec<Agent> {
         .filter(|pod| pod.model == wanted.model)
         .map(|pod| Agent {
             active: jobs.queue.busy(&pod.uid),
-            pod,
+            pod: {
+                let stranger = jobs.ctx.agents.stranger(&pod.uid);
+                pod.recognised(stranger)
+            },
         })
         .collect();
     agents.sort_by(|a, b| a.pod.name.cmp(&b.pod.name));

@@ -9,7 +9,6 @@ use std::{
 
 use cocoon_api::{
     conditions::{ChildrenApplied, Observation, Reason as _},
-    crd::CocoonProvider,
     names,
 };
 use k8s_openapi::{
@@ -33,7 +32,6 @@ use tracing::warn;
 use super::{
     Providers, RESYNC,
     children::{Child, Kind},
-    naming,
     observe::Seen,
     plan::{Lost, Plan},
     validate::ValidProvider,
@@ -55,13 +53,6 @@ struct Entry {
 }
 
 impl Applied {
-    /// Whether it is time to look at the agents' certificate again.
-    pub(super) fn is_secret_due(&self, provider: &CocoonProvider, now: Timestamp) -> bool {
-        let namespace = provider.namespace().unwrap_or_default();
-        let key = (namespace, Kind::Secret, naming::tls_secret(&provider.name_any()));
-        self.entry(&key).is_none_or(|entry| entry.is_old(now))
-    }
-
     /// Forgets a provider that goes, whose agents' names begin with its own.
     pub(super) fn forget(&self, namespace: &str, provider: &str) {
         let begins = |name: &str| name.starts_with(provider);

@@ -2,6 +2,8 @@
 
 mod pod;
 
+pub(super) use pod::spec as pod_spec;
+
 use std::collections::BTreeMap;
 
 use cocoon_api::names::{
@@ -129,7 +131,7 @@ pub(super) fn network_policy(provider: &ValidProvider, operator_namespace: &str)
     )
 }
 
-/// The certificate of the agents.
+/// What the agents trust: the authority of the operator's certificate, which is no secret.
 pub(super) fn tls_secret(provider: &ValidProvider, data: &secret::Data) -> Child {
     child(
         Kind::Secret,

@@ -30,7 +30,7 @@ pub(super) fn digested(provider: &str, model: &str) -> String {
     format!("{}-{}", readable.trim_end_matches('-'), &digest[..DIGEST_CHARS])
 }
 
-/// Name of the Secret with the agents' certificate.
+/// Name of the Secret with what the agents trust.
 pub(super) fn tls_secret(provider: &str) -> String {
     format!("{provider}-agent-tls")
 }

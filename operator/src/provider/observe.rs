@@ -1,4 +1,4 @@
-//! Reads everything that an offer depends on: from memory, but for the certificate that may be due.
+//! Reads everything that an offer depends on: from memory, but for what agents themselves say.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -13,17 +13,14 @@ use cocoon_core::{
 use k8s_openapi::{
     api::{
         apps::v1::Deployment,
-        core::v1::{Node, Pod, Secret},
+        core::v1::{Node, Pod},
     },
     jiff::Timestamp,
 };
-use kube::{Api, ResourceExt as _};
+use kube::ResourceExt as _;
 
-use super::{Providers, naming};
-use crate::{
-    error::{KubeContext as _, Result},
-    tls::secret,
-};
+use super::Providers;
+use crate::{error::Result, tls::secret};
 
 /// What was read for one provider.
 pub(super) struct Seen {
@@ -40,14 +37,14 @@ pub(super) struct Seen {
     /// Deployments of the namespace that this operator made.
     pub(super) deployments: Vec<Arc<Deployment>>,
     pub(super) demand: BTreeMap<String, Demand>,
-    /// Data of the agents' TLS Secret, where it was time to look at it.
-    pub(super) tls: Option<secret::Data>,
+    /// What agents are to trust.
+    pub(super) trusted: secret::Data,
     /// Completion tokens a second, by UID of the agent's pod.
     pub(super) speeds: BTreeMap<String, f64>,
 }
 
 pub(super) async fn observe(provider: &CocoonProvider, providers: &Providers) -> Result<Seen> {
-    let Providers { ctx, applied, speeds } = providers;
+    let Providers { ctx, speeds, .. } = providers;
     let watches = &ctx.watches;
     let (name, namespace) = (provider.name_any(), provider.namespace().unwrap_or_default());
     let now = ctx.now();
@@ -61,11 +58,7 @@ pub(super) async fn observe(provider: &CocoonProvider, providers: &Providers) ->
     found.sort();
     let full_name = FullName::of(provider);
     let jobs: Vec<Arc<InferenceJob>> = watches.jobs.state();
-    let tls = if applied.is_secret_due(provider, now) {
-        Some(tls_data(providers, &name, &namespace, now).await?)
-    } else {
-        None
-    };
+    let speeds = speeds.measure(ctx, provider, &found).await;
     Ok(Seen {
         now,
         nodes: watches.nodes.state(),
@@ -76,31 +69,17 @@ pub(super) async fn observe(provider: &CocoonProvider, providers: &Providers) ->
         placed: placed(&own, now),
         demand: demand::demand(jobs.iter().map(AsRef::as_ref), &full_name),
         deployments: watches.deployments.in_namespace(&namespace),
-        tls,
-        speeds: speeds.measure(ctx, &full_name, &found).await,
-        agents: found,
+        trusted: secret::write_bundle(ctx.tls.bundle()),
+        speeds,
+        agents: found
+            .into_iter()
+            .map(|agent| {
+                let stranger = ctx.agents.stranger(&agent.uid);
+                agent.recognised(stranger)
+            })
+            .collect(),
         pods,
     })
-}
-
-async fn tls_data(
-    providers: &Providers,
-    name: &str,
-    namespace: &str,
-    now: Timestamp,
-) -> Result<secret::Data> {
-    let secret = naming::tls_secret(name);
-    let api: Api<Secret> = Api::namespaced(providers.ctx.client.clone(), namespace);
-    let found = api
-        .get_opt(&secret)
-        .await
-        .attempt("read", format!("Secret {secret}.{namespace}"))?;
-    let stored = found.and_then(|secret| secret.data);
-    providers
-        .ctx
-        .tls
-        .agent_data(stored.as_ref(), name, namespace, now)
-        .await
 }
 
 fn own_pods(pods: &[Arc<Pod>], provider: &str, namespace: &str) -> Vec<Arc<Pod>> {

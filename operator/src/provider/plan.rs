@@ -66,7 +66,7 @@ pub(super) fn plan(valid: &ValidProvider, seen: &Seen, config: &Config) -> Plan 
         now: seen.now,
     });
     let mut children = vec![children::network_policy(valid, &config.namespace)];
-    children.extend(seen.tls.as_ref().map(|data| children::tls_secret(valid, data)));
+    children.push(children::tls_secret(valid, &seen.trusted));
     for ((model, name), placement) in valid.models.iter().zip(&names).zip(&placement.models) {
         let Placement {
             name: _,

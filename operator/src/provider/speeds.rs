@@ -1,18 +1,21 @@
-//! How fast agents are, as they measured themselves at start. Asked once of each.
+//! How fast agents are, as they measured themselves at start. Asked once of each, and a pod that is no agent from time to time: it may
+//! have become one.
 
 use std::{
     collections::BTreeMap,
     net::IpAddr,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use cocoon_api::crd::FullName;
+use cocoon_api::crd::{CocoonProvider, FullName};
 use cocoon_core::agents::AgentPod;
 use futures::{StreamExt as _, stream};
+use kube::ResourceExt as _;
 use tracing::debug;
 
-use crate::{context::Context, error};
+use super::wanted::wanted;
+use crate::{agents::Agent, context::Context, dispatch::AgentClient, error};
 
 /// An agent answers from memory; a reconcile does not wait longer for a figure that is only shown.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -36,15 +39,15 @@ impl Speeds {
     pub(super) async fn measure(
         &self,
         ctx: &Context,
-        provider: &FullName,
+        provider: &CocoonProvider,
         agents: &[AgentPod],
     ) -> BTreeMap<String, f64> {
-        let owner = provider.to_string();
-        let unknown = self.unknown(&owner, agents);
+        let owner = FullName::of(provider).to_string();
+        let unknown = self.unknown(&owner, agents, |uid| ctx.agents.is_due(uid, ctx.now()));
         let answers: Vec<(String, Option<f64>)> = stream::iter(unknown)
-            .map(|(uid, address)| async move {
-                let answer = ask(ctx, provider, address).await;
-                (uid, answer)
+            .map(|(agent, address)| async move {
+                let answer = ask(ctx, provider, &agent, address).await;
+                (agent.uid, answer)
             })
             .buffer_unordered(AT_ONCE)
             .collect()
@@ -68,30 +71,39 @@ impl Speeds {
             .collect()
     }
 
-    /// UID and address of ready agents that are still to be asked; forgets those that are gone.
-    fn unknown(&self, owner: &str, agents: &[AgentPod]) -> Vec<(String, IpAddr)> {
+    /// Ready agents that are still to be asked, or are `due`, and their addresses; forgets those that are gone.
+    fn unknown(
+        &self,
+        owner: &str,
+        agents: &[AgentPod],
+        due: impl Fn(&str) -> bool,
+    ) -> Vec<(AgentPod, IpAddr)> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|(of, uid), _| of != owner || agents.iter().any(|agent| agent.uid == *uid));
         let is_unknown = |uid: &String| match known.get(&(owner.to_owned(), uid.clone())) {
             None => true,
-            Some(Answer::Failed(attempts)) => *attempts < MAX_ATTEMPTS,
+            Some(Answer::Failed(attempts)) => *attempts < MAX_ATTEMPTS || due(uid),
             Some(Answer::Speed(_)) => false,
         };
         let ready = agents
             .iter()
-            .filter_map(|agent| Some((agent.uid.clone(), agent.ready_address()?)));
-        ready.filter(|(uid, _)| is_unknown(uid)).collect()
+            .filter_map(|agent| Some((agent.clone(), agent.ready_address()?)));
+        ready.filter(|(agent, _)| is_unknown(&agent.uid)).collect()
     }
 }
 
-async fn ask(ctx: &Context, provider: &FullName, address: IpAddr) -> Option<f64> {
-    let client = match ctx.agent_client(provider, address) {
-        Ok(client) => client,
-        Err(error) => {
-            debug!(%address, error = error::chain(&error), "agent cannot be asked how fast it is");
-            return None;
-        }
-    };
+async fn ask(ctx: &Context, provider: &CocoonProvider, agent: &AgentPod, address: IpAddr) -> Option<f64> {
+    let namespace = provider.namespace().unwrap_or_default();
+    let wanted = wanted(Some(provider), &namespace, &agent.model, &ctx.config);
+    let client = AgentClient::of(
+        ctx.agents.clone(),
+        Agent {
+            pod: agent.name.clone(),
+            uid: agent.uid.clone(),
+            address,
+            wanted: Arc::new(wanted),
+        },
+    );
     match tokio::time::timeout(TIMEOUT, client.identity()).await {
         Ok(Ok(identity)) => {
             Some(identity.tokens_per_second).filter(|speed| speed.is_finite() && *speed >= 0.0)

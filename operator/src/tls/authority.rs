@@ -1,4 +1,4 @@
-//! The certificate authority of the agents, and the certificates that it signs.
+//! The authority that agents trust, and the operator's certificates, which it signs.
 
 use k8s_openapi::jiff::Timestamp;
 use rcgen::{
@@ -23,15 +23,6 @@ pub enum TlsError {
     /// The HTTP client could not be made.
     #[error("could not make the HTTP client")]
     Client(#[from] reqwest::Error),
-}
-
-/// What a certificate is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    /// An agent, which serves.
-    Agent,
-    /// The operator, which dials.
-    Operator,
 }
 
 /// A certificate with its key, in PEM.
@@ -84,11 +75,11 @@ impl Authority {
 
     /// Reads a stored authority.
     pub fn read(pair: Pair) -> Result<Self, TlsError> {
-        let validity = inspect(&pair.certificate)?.validity;
+        let validity = validity(&pair.certificate)?;
         Ok(Self { pair, validity })
     }
 
-    fn sign(&self, role: Role, name: &str, now: Timestamp) -> Result<Pair, TlsError> {
+    fn sign(&self, name: &str, now: Timestamp) -> Result<Pair, TlsError> {
         let issuer = Issuer::from_ca_cert_pem(&self.pair.certificate, KeyPair::from_pem(&self.pair.key)?)?;
         let key = KeyPair::generate()?;
         let validity = Validity::starting(now, LEAF_LIFE, self.validity.not_after);
@@ -96,10 +87,7 @@ impl Authority {
         // A DNS name may be longer than the 64 characters of a common name; only the alternative name is checked.
         params.distinguished_name = common_name("cocoon");
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![match role {
-            Role::Agent => ExtendedKeyUsagePurpose::ServerAuth,
-            Role::Operator => ExtendedKeyUsagePurpose::ClientAuth,
-        }];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         params.use_authority_key_identifier_extension = true;
         let certificate = params.signed_by(&key, &issuer)?.pem();
         Ok(Pair {
@@ -140,24 +128,11 @@ impl Authorities {
         certificates.join("\n") + "\n"
     }
 
-    /// Signs a certificate for a DNS name.
-    pub fn issue(&self, role: Role, name: &str, now: Timestamp) -> Result<Pair, TlsError> {
+    /// Signs a certificate of the operator for a DNS name.
+    pub fn issue(&self, name: &str, now: Timestamp) -> Result<Pair, TlsError> {
         let index =
             signer(&validities(&self.0), now).ok_or(TlsError::Malformed("the list of authorities"))?;
-        self.0[index].sign(role, name, now)
-    }
-
-    /// Whether a stored certificate still serves: signed by one of these for this name, and not due.
-    pub fn accepts(&self, pair: &Pair, name: &str, now: Timestamp) -> bool {
-        let Ok(found) = inspect(&pair.certificate) else {
-            return false;
-        };
-        let signed = self
-            .0
-            .iter()
-            .filter_map(|authority| inspect(&authority.pair.certificate).ok())
-            .any(|authority| authority.subject == found.issuer);
-        signed && found.dns_names.iter().any(|dns| dns == name) && !found.validity.is_due(now)
+        self.0[index].sign(name, now)
     }
 }
 
@@ -191,43 +166,14 @@ fn rounded(validity: Validity) -> Validity {
     }
 }
 
-/// What a certificate says.
-struct Inspected {
-    validity: Validity,
-    issuer: Vec<u8>,
-    subject: Vec<u8>,
-    dns_names: Vec<String>,
-}
-
-fn inspect(pem: &str) -> Result<Inspected, TlsError> {
+/// When a stored certificate is valid.
+fn validity(pem: &str) -> Result<Validity, TlsError> {
     let malformed = TlsError::Malformed("tls.crt");
     let Ok((_, pem)) = x509_parser::pem::parse_x509_pem(pem.as_bytes()) else {
         return Err(malformed);
     };
-    let Ok(certificate) = pem.parse_x509() else {
-        return Err(malformed);
-    };
-    let time = |time: x509_parser::time::ASN1Time| Timestamp::from_second(time.timestamp());
-    let validity = certificate.validity();
-    let (Ok(not_before), Ok(not_after)) = (time(validity.not_before), time(validity.not_after)) else {
-        return Err(malformed);
-    };
-    let names = certificate.subject_alternative_name().ok().flatten();
-    let dns_names = names
-        .iter()
-        .flat_map(|names| &names.value.general_names)
-        .filter_map(|name| match name {
-            x509_parser::extensions::GeneralName::DNSName(name) => Some((*name).to_owned()),
-            _ => None,
-        })
-        .collect();
-    Ok(Inspected {
-        validity: Validity {
-            not_before,
-            not_after,
-        },
-        issuer: certificate.issuer().as_raw().to_vec(),
-        subject: certificate.subject().as_raw().to_vec(),
-        dns_names,
-    })
+    pem.parse_x509()
+        .ok()
+        .and_then(|certificate| Validity::of(&certificate))
+        .ok_or(malformed)
 }

@@ -1,4 +1,4 @@
-//! How authorities and agents' certificates are stored in Secrets.
+//! How authorities are stored in Secrets.
 
 use std::collections::BTreeMap;
 
@@ -42,18 +42,9 @@ pub fn write_authorities(authorities: &Authorities) -> Data {
     data(texts)
 }
 
-/// The certificate of an agent's Secret, if there is one.
-pub fn read_pair(data: &Data) -> Option<Pair> {
-    pair(data, CERTIFICATE, KEY)
-}
-
-/// The data of an agent's Secret.
-pub fn write_pair(pair: &Pair, bundle: String) -> Data {
-    data(vec![
-        (CERTIFICATE, pair.certificate.clone()),
-        (KEY, pair.key.clone()),
-        (BUNDLE, bundle),
-    ])
+/// The data of an agent's Secret: what it trusts, and nothing that is secret.
+pub fn write_bundle(bundle: String) -> Data {
+    data(vec![(BUNDLE, bundle)])
 }
 
 fn pair(data: &Data, certificate: &str, key: &str) -> Option<Pair> {

@@ -1,10 +1,15 @@
 use std::io::{Read as _, Write as _};
 
-use rustls::{ServerConfig, ServerConnection, server::WebPkiClientVerifier};
+use rcgen::{CertificateParams, KeyPair};
+use rustls::{
+    RootCertStore, ServerConfig, ServerConnection,
+    server::WebPkiClientVerifier,
+    sign::{CertifiedKey, SingleCertAndKey},
+};
 
 use super::*;
 
-const NAME: &str = "farm.default.agent.cocoon.internal";
+const NAME: &str = "pod-uid.agent.cocoon.internal";
 
 fn day(day: i64) -> Timestamp {
     let today = Timestamp::now();
@@ -15,12 +20,25 @@ fn authorities(on: i64) -> Authorities {
     Authorities::rotated(Vec::new(), day(on)).unwrap().0
 }
 
-fn text(data: &secret::Data, key: &str) -> String {
-    String::from_utf8(data[key].0.clone()).unwrap()
+/// A certificate that an agent made itself, with its key.
+struct Own {
+    certificate: CertificateDer<'static>,
+    key: PrivateKeyDer<'static>,
 }
 
-/// An agent's end, made from nothing but the files of its Secret.
-fn agent(data: &secret::Data) -> ServerConnection {
+impl Own {
+    fn make() -> Self {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec!["agent.cocoon.internal".to_owned()]).unwrap();
+        Self {
+            certificate: params.self_signed(&key).unwrap().der().clone(),
+            key: PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
+        }
+    }
+}
+
+/// An agent's end, made from what it has in its Secret.
+fn agent(own: &Own, data: &secret::Data) -> ServerConnection {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(&data[secret::BUNDLE].0) {
         roots.add(certificate.unwrap()).unwrap();
@@ -29,21 +47,24 @@ fn agent(data: &secret::Data) -> ServerConnection {
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
         .build()
         .unwrap();
-    let chain = vec![CertificateDer::from_pem_slice(&data[secret::CERTIFICATE].0).unwrap()];
-    let key = PrivateKeyDer::from_pem_slice(&data[secret::KEY].0).unwrap();
+    // Unlike most servers this one does not look whether its key is the certificate's.
+    let key = provider
+        .key_provider
+        .load_private_key(own.key.clone_key())
+        .unwrap();
+    let shown = CertifiedKey::new(vec![own.certificate.clone()], key);
     let config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_client_cert_verifier(verifier)
-        .with_single_cert(chain, key)
-        .unwrap();
+        .with_cert_resolver(Arc::new(SingleCertAndKey::from(shown)));
     ServerConnection::new(Arc::new(config)).unwrap()
 }
 
 /// Shakes hands in memory and sends one byte to the agent.
-fn talk(config: Arc<ClientConfig>, name: &str, mut server: ServerConnection) -> Result<(), String> {
-    let name = rustls::pki_types::ServerName::try_from(name.to_owned()).unwrap();
-    let mut client = rustls::ClientConnection::new(config, name).unwrap();
+fn talk(config: ClientConfig, mut server: ServerConnection) -> Result<(), String> {
+    let name = rustls::pki_types::ServerName::try_from(NAME).unwrap();
+    let mut client = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
     client.writer().write_all(b"x").unwrap();
     let mut wire = Vec::new();
     while client.wants_write() || server.wants_write() {
@@ -73,67 +94,93 @@ fn talk(config: Arc<ClientConfig>, name: &str, mut server: ServerConnection) -> 
         .map_err(|error| error.to_string())
 }
 
+fn operator(authorities: Authorities) -> Arc<Identity> {
+    identity(authorities, day(0)).unwrap().identity
+}
+
 #[test]
-fn operator_and_agent_trust_each_other_under_the_providers_name_only() {
+fn the_operator_dials_the_certificate_that_it_knows_and_no_other() {
     let authorities = authorities(0);
-    let data = agent_data(&authorities, None, NAME, day(0)).unwrap();
-    let operator = identity(authorities, day(0)).unwrap().config;
-    assert_eq!(talk(operator.clone(), NAME, agent(&data)), Ok(()));
-    let refused = talk(operator, "other.default.agent.cocoon.internal", agent(&data)).unwrap_err();
+    let data = secret::write_bundle(authorities.bundle());
+    let operator = operator(authorities);
+    let (own, other) = (Own::make(), Own::make());
+    let any = operator.dial(None).unwrap();
+    assert_eq!(talk(any, agent(&own, &data)), Ok(()));
+    let pinned = || operator.dial(Some(own.certificate.clone())).unwrap();
+    assert_eq!(talk(pinned(), agent(&own, &data)), Ok(()));
+    let refused = talk(pinned(), agent(&other, &data)).unwrap_err();
     assert!(refused.starts_with("operator:"), "{refused}");
 }
 
 #[test]
-fn an_agent_cannot_pose_as_the_operator_nor_a_stranger_as_either() {
-    let ours = authorities(0);
-    let data = agent_data(&ours, None, NAME, day(0)).unwrap();
-    let posing = secret::read_pair(&agent_data(&ours, None, NAME, day(0)).unwrap()).unwrap();
-    let config = client_config(&ours.bundle(), &posing).unwrap();
-    let refused = talk(Arc::new(config), NAME, agent(&data)).unwrap_err();
-    assert!(refused.starts_with("agent:"), "{refused}");
+fn a_certificate_is_worth_nothing_without_its_key() {
+    let authorities = authorities(0);
+    let data = secret::write_bundle(authorities.bundle());
+    let operator = operator(authorities);
+    let own = Own::make();
+    // Certificates are no secret: somebody shows this one, with another key of the kind.
+    let thief = Own {
+        certificate: own.certificate.clone(),
+        key: Own::make().key,
+    };
+    for known in [None, Some(own.certificate.clone())] {
+        let refused = talk(operator.dial(known).unwrap(), agent(&thief, &data)).unwrap_err();
+        assert!(refused.starts_with("operator:"), "{refused}");
+    }
+}
 
-    let stranger = identity(authorities(0), day(0)).unwrap().config;
-    assert!(talk(stranger, NAME, agent(&data)).is_err());
+#[test]
+fn nobody_but_the_operator_is_let_in() {
+    let ours = authorities(0);
+    let data = secret::write_bundle(ours.bundle());
+    let stranger = operator(authorities(0));
+    assert!(talk(stranger.dial(None).unwrap(), agent(&Own::make(), &data)).is_err());
+    // An agent that poses as the operator has only the certificate that it made itself.
+    let own = Own::make();
+    let posing = Identity {
+        certificate: own.certificate.clone(),
+        key: own.key.clone_key(),
+    };
+    let refused = talk(posing.dial(None).unwrap(), agent(&own, &data)).unwrap_err();
+    assert!(refused.starts_with("agent:"), "{refused}");
 }
 
 #[test]
 fn both_ends_understand_each_other_throughout_a_rotation() {
     let before = authorities(-250);
-    let old = agent_data(&before, None, NAME, day(-1)).unwrap();
+    let old = secret::write_bundle(before.bundle());
     let (after, changed) = Authorities::rotated(before.list().to_vec(), day(0)).unwrap();
     assert!(changed);
     assert_eq!(after.list().len(), 2);
+    let own = Own::make();
     // The agent has not yet seen the new bundle, and the operator has restarted.
-    let operator = identity(after.clone(), day(0)).unwrap().config;
-    assert_eq!(talk(operator.clone(), NAME, agent(&old)), Ok(()));
-    // The agent has the new bundle and keeps its certificate.
-    let renewed = agent_data(&after, Some(&old), NAME, day(0)).unwrap();
-    assert_eq!(
-        text(&renewed, secret::CERTIFICATE),
-        text(&old, secret::CERTIFICATE)
-    );
-    assert_ne!(text(&renewed, secret::BUNDLE), text(&old, secret::BUNDLE));
-    assert_eq!(talk(operator, NAME, agent(&renewed)), Ok(()));
+    let operator = operator(after.clone());
+    assert_eq!(talk(operator.dial(None).unwrap(), agent(&own, &old)), Ok(()));
+    let renewed = secret::write_bundle(after.bundle());
+    assert_ne!(renewed, old);
+    assert_eq!(talk(operator.dial(None).unwrap(), agent(&own, &renewed)), Ok(()));
 }
 
 #[test]
-fn a_stored_certificate_is_kept_until_it_is_due() {
-    let authorities = authorities(0);
-    let first = agent_data(&authorities, None, NAME, day(0)).unwrap();
-    assert_eq!(
-        agent_data(&authorities, Some(&first), NAME, day(19)).unwrap(),
-        first
-    );
-    let second = agent_data(&authorities, Some(&first), NAME, day(21)).unwrap();
-    assert_ne!(second, first);
-    let renamed = agent_data(
-        &authorities,
-        Some(&first),
-        "other.default.agent.cocoon.internal",
-        day(0),
-    )
-    .unwrap();
-    assert_ne!(renamed, first);
+fn an_agent_is_given_nothing_that_is_secret() {
+    let (both, _) = Authorities::rotated(authorities(-250).list().to_vec(), day(0)).unwrap();
+    let data = secret::write_bundle(both.bundle());
+    assert_eq!(data.keys().collect::<Vec<_>>(), [secret::BUNDLE]);
+    let text = String::from_utf8(data[secret::BUNDLE].0.clone()).unwrap();
+    assert_eq!(text.matches("BEGIN CERTIFICATE").count(), 2);
+    assert!(!text.contains("PRIVATE"));
+}
+
+#[test]
+fn a_certificate_is_valid_within_its_time_and_bytes_that_are_none_never() {
+    let own = Own::make();
+    assert!(valid_until(&own.certificate, day(0)).is_some());
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+    let over = params.self_signed(&key).unwrap();
+    assert_eq!(valid_until(over.der(), day(0)), None);
+    assert_eq!(valid_until(b"no certificate", day(0)), None);
 }
 
 #[test]
@@ -151,5 +198,11 @@ fn a_secret_that_is_no_certificate_says_what_to_do() {
         .into();
     let error = secret::read_authorities(&data).unwrap_err();
     assert!(error.to_string().contains("delete the Secret"), "{error}");
-    assert!(agent_data(&authorities(0), Some(&data), NAME, day(0)).is_ok());
+}
+
+proptest::proptest! {
+    #[test]
+    fn whatever_an_agent_shows_is_read_without_a_panic(bytes: Vec<u8>) {
+        let _ = valid_until(&bytes, day(0));
+    }
 }

@@ -1,10 +1,11 @@
 //! When certificates are made, used and replaced: pure decisions over times.
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use x509_parser::{certificate::X509Certificate, time::ASN1Time};
 
 /// How long an authority is valid.
 pub const AUTHORITY_LIFE: SignedDuration = SignedDuration::from_hours(365 * 24);
-/// How long a certificate of an agent or of the operator is valid.
+/// How long a certificate of the operator is valid.
 pub const LEAF_LIFE: SignedDuration = SignedDuration::from_hours(30 * 24);
 /// How far clocks of nodes may be behind: certificates are valid from this long before they were made.
 pub const CLOCK_SKEW: SignedDuration = SignedDuration::from_hours(1);
@@ -30,6 +31,16 @@ impl Validity {
             not_before,
             not_after,
         }
+    }
+
+    /// As a certificate says it; whole seconds.
+    pub fn of(certificate: &X509Certificate<'_>) -> Option<Self> {
+        let time = |time: ASN1Time| Timestamp::from_second(time.timestamp()).ok();
+        let found = certificate.validity();
+        Some(Self {
+            not_before: time(found.not_before)?,
+            not_after: time(found.not_after)?,
+        })
     }
 
     /// When under a third of its life is left, and it is replaced.

@@ -109,7 +109,7 @@ impl ApiServer {
                 }
             }
             "list" => Some(self.list(path)),
-            "create" => serde_json::from_slice(&body).ok(),
+            "create" => serde_json::from_slice(&body).ok().map(|made| self.review(made)),
             "patch" => self.patch(path, &serde_json::from_slice(&body).expect("a patch is JSON")),
             _ => self.lock().objects.get(path).cloned(),
         };
@@ -162,6 +162,15 @@ impl ApiServer {
         object["status"] = put["status"].clone();
         object["metadata"]["resourceVersion"] = json!(version);
         Ok(Some(object.clone()))
+    }
+
+    /// A token's review says what is held at `/tokens/TOKEN`; whatever else is made stays as it is.
+    fn review(&self, mut made: Value) -> Value {
+        if let Some(token) = made["spec"]["token"].as_str() {
+            let known = self.lock().objects.get(&format!("/tokens/{token}")).cloned();
+            made["status"] = known.unwrap_or_else(|| json!({"authenticated": false}));
+        }
+        made
     }
 
     /// A merge patch of metadata, or a status that is applied whole.

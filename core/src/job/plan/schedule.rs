@@ -94,6 +94,9 @@ fn no_agent(world: &World<'_>, offer: &Offer) -> Observation {
             "agent {name} cannot use its device ({}): condition AgentsAvailable of provider {provider} says what to do",
             fault.word()
         ),
+        AgentState::Unrecognised(_) => format!(
+            "pod {name} is no agent of provider {provider}, and nothing is asked of it: its condition AgentsAvailable says why"
+        ),
         AgentState::ImagePullFailed(words) => format!("agent {name} does not start: {words}"),
         // Where the file lies is told to the farm alone.
         AgentState::Crashing(_) => format!(

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use cocoon_api::{
     crd::provider::{Amounts, Backend, PodResources, PodSettings},
-    names::{AGENT_HEALTH_PORT, AGENT_PORT},
+    names::{AGENT_AUDIENCE, AGENT_HEALTH_PORT, AGENT_PORT},
 };
 use cocoon_core::{
     agents::MODEL_VOLUME,
@@ -29,8 +29,15 @@ use crate::{
 const NON_ROOT: u32 = 65_532;
 /// Where the model's file is mounted.
 const MODELS: &str = "/models";
-/// Where the certificate is mounted.
-const TLS: &str = "/tls";
+/// Where the pod finds what it needs to be recognised by the operator, and to recognise the operator.
+const OPERATOR: &str = "/operator";
+/// Volume of [`OPERATOR`].
+const OPERATOR_VOLUME: &str = "operator";
+/// The token of the pod, in [`OPERATOR`].
+const TOKEN: &str = "token";
+/// Seconds for which a token is valid, the least that Kubernetes gives; the kubelet renews it in time. It says whose process answers
+/// now, and needs not last.
+const TOKEN_SECONDS: u32 = 600;
 /// What the scheduler sets aside for an agent beside its GPUs: a core's half to feed them. An agent on the CPU
 /// takes what else the node has.
 const CPU_REQUEST: &str = "500m";
@@ -46,7 +53,7 @@ const STARTUP_FAILURES: u32 = 1800;
 const PROBE_PERIOD: u32 = 5;
 
 /// The specification of the pod.
-pub(super) fn spec(provider: &ValidProvider, model: &ValidModel, config: &Config) -> Value {
+pub(in crate::provider) fn spec(provider: &ValidProvider, model: &ValidModel, config: &Config) -> Value {
     let mut spec = json!({
         "automountServiceAccountToken": false,
         // An agent looks up no name, so it asks for no cluster DNS.
@@ -64,7 +71,16 @@ pub(super) fn spec(provider: &ValidProvider, model: &ValidModel, config: &Config
         "containers": [container(provider, model, config)],
         "volumes": [
             model_volume(&model.source),
-            {"name": "tls", "secret": {"secretName": naming::tls_secret(&provider.name), "defaultMode": 0o440}},
+            {"name": OPERATOR_VOLUME, "projected": {"defaultMode": 0o440, "sources": [
+                {"secret": {
+                    "name": naming::tls_secret(&provider.name),
+                    "items": [{"key": secret::BUNDLE, "path": secret::BUNDLE}],
+                }},
+                // It gives no right in the cluster: the API server does not take it.
+                {"serviceAccountToken": {
+                    "audience": AGENT_AUDIENCE, "expirationSeconds": TOKEN_SECONDS, "path": TOKEN,
+                }},
+            ]}},
         ],
     });
     let Requirements {
@@ -151,7 +167,7 @@ fn container(provider: &ValidProvider, model: &ValidModel, config: &Config) -> V
             "capabilities": {"drop": ["ALL"]},
         },
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": [mount, {"name": "tls", "mountPath": TLS, "readOnly": true}],
+        "volumeMounts": [mount, {"name": OPERATOR_VOLUME, "mountPath": OPERATOR, "readOnly": true}],
     })
 }
 
@@ -169,9 +185,8 @@ fn args(backend: Backend, model: &ValidModel, file: &str) -> Vec<String> {
         ("--max-sequences", model.max_in_flight.to_string()),
         ("--listen", format!("[::]:{AGENT_PORT}")),
         ("--probe-listen", format!("[::]:{AGENT_HEALTH_PORT}")),
-        ("--tls-cert", format!("{TLS}/{}", secret::CERTIFICATE)),
-        ("--tls-key", format!("{TLS}/{}", secret::KEY)),
-        ("--client-ca", format!("{TLS}/{}", secret::BUNDLE)),
+        ("--client-ca", format!("{OPERATOR}/{}", secret::BUNDLE)),
+        ("--token", format!("{OPERATOR}/{TOKEN}")),
     ];
     let mut args = vec!["serve".to_owned()];
     args.extend(

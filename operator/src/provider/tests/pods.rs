@@ -6,8 +6,7 @@ use super::*;
 
 #[test]
 fn every_child_is_what_kubernetes_knows_and_belongs_to_the_provider() {
-    let mut seen = seen(1);
-    seen.tls = Some([("tls.crt".to_owned(), k8s_openapi::ByteString(b"x".to_vec()))].into());
+    let seen = seen(1);
     let gpus = json!({"minMemory": "8Gi", "minComputeCapability": "7.5", "products": ["A10"]});
     let spec = json!({
         "gpus": gpus, "nodeSelector": {"a": "b"}, "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists"}],
@@ -72,7 +71,7 @@ fn an_agents_pod_is_locked_down() {
 }
 
 #[test]
-fn an_agent_gets_its_gpus_its_model_and_its_certificate() {
+fn an_agent_gets_its_gpus_its_model_and_a_token_of_its_pod() {
     let pod = pod_spec(&json!({"models": [{"gpusPerReplica": 2, "contextLength": 512}]}));
     let container = &pod["containers"][0];
     let file = format!("/models/{SHA256}.gguf");
@@ -85,10 +84,18 @@ fn an_agent_gets_its_gpus_its_model_and_its_certificate() {
         container["volumeMounts"][0],
         json!({"name": "model", "mountPath": file, "readOnly": true})
     );
-    assert_eq!(pod["volumes"][1]["secret"]["secretName"], "farm-agent-tls");
+    let sources = &pod["volumes"][1]["projected"]["sources"];
+    assert_eq!(
+        sources[0]["secret"],
+        json!({"name": "farm-agent-tls", "items": [{"key": "ca.crt", "path": "ca.crt"}]})
+    );
+    assert_eq!(
+        sources[1]["serviceAccountToken"],
+        json!({"audience": "cocoon.farm/agent", "expirationSeconds": 600, "path": "token"})
+    );
     assert_eq!(
         container["volumeMounts"][1],
-        json!({"name": "tls", "mountPath": "/tls", "readOnly": true})
+        json!({"name": "operator", "mountPath": "/operator", "readOnly": true})
     );
     let args: Vec<&str> = container["args"]
         .as_array()
@@ -102,6 +109,8 @@ fn an_agent_gets_its_gpus_its_model_and_its_certificate() {
         ["--model-name", "m"],
         ["--backend", "cuda"],
         ["--context-length", "512"],
+        ["--client-ca", "/operator/ca.crt"],
+        ["--token", "/operator/token"],
     ] {
         assert!(
             args.windows(2).any(|window| window == pair),
@@ -162,10 +171,10 @@ fn a_full_node_can_roll_because_no_agent_is_added_first() {
 }
 
 #[test]
-fn a_new_certificate_does_not_roll_the_agents() {
+fn a_new_authority_does_not_roll_the_agents() {
     let deployment = |data: &str| {
         let mut seen = seen(1);
-        seen.tls = Some([("tls.crt".to_owned(), k8s_openapi::ByteString(data.into()))].into());
+        seen.trusted = trusted(data);
         body(&planned(&json!({}), &seen).1, Kind::Deployment)
     };
     assert_eq!(deployment("old"), deployment("new"));
@@ -292,7 +301,7 @@ fn an_agents_pod_satisfies_restricted_pod_security() {
             .filter(|key| *key != "name")
             .collect();
         assert!(
-            kinds == ["persistentVolumeClaim"] || kinds == ["secret"],
+            kinds == ["persistentVolumeClaim"] || kinds == ["projected"],
             "{kinds:?}"
         );
     }
