@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 use cocoon_api::names::WALLET_KEY;
 use cocoon_core::settlement::REDEEM_FEE;
-use cocoon_ton::{Network, Phrase, SecretKey, Signer as _, Wallet};
+use cocoon_ton::{Address, Network, Phrase, SecretKey, Signer as _, Wallet};
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 use kube::{
     Api,
@@ -37,6 +37,9 @@ pub struct Arguments {
     /// Secret of the namespace that gets the farm's words. One that exists is never written over.
     #[arg(long, value_name = "NAME", default_value = "farm-wallet")]
     secret: String,
+    /// Address that the farm is paid at, best one whose key lies in no cluster: the new wallet then only claims and pays the fees.
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "key_file")]
+    payout: Option<String>,
     /// For payers, whose key never lies in a cluster: a new file for the words instead of a Secret.
     #[arg(long, value_name = "FILE", conflicts_with = "secret")]
     key_file: Option<PathBuf>,
@@ -47,8 +50,12 @@ pub async fn run(arguments: Arguments, cluster: kubernetes::Arguments) -> Result
     let Arguments {
         network,
         secret,
+        payout,
         key_file,
     } = arguments;
+    if let Some(payout) = &payout {
+        Address::parse_for(&network, payout).with_context(|| format!("--payout {payout}"))?;
+    }
     let phrase = Phrase::generate(|bytes| rand::rngs::OsRng.try_fill_bytes(bytes))
         .context("the operating system gives no random bytes, so that no wallet can be made")?;
     let key = SecretKey::parse(phrase.as_str()).context("a new phrase is a key")?;
@@ -74,7 +81,8 @@ pub async fn run(arguments: Arguments, cluster: kubernetes::Arguments) -> Result
             })?;
         format!("Secret {secret} of namespace {}", cluster.namespace)
     };
-    let owner = key_file.as_deref().map_or(Owner::Farm(&secret), Owner::Payer);
+    let farm = Owner::Farm(&secret, payout.as_deref());
+    let owner = key_file.as_deref().map_or(farm, Owner::Payer);
     let address = wallet.address().friendly(&network, false);
     let text = Zeroizing::new(shown(&phrase, (&place, owner), &address, &network));
     output::print(&text)
@@ -115,7 +123,8 @@ fn write(path: &Path, phrase: &Phrase) -> Result<()> {
 /// Whose wallet it is, and where its words went.
 #[derive(Clone, Copy)]
 enum Owner<'a> {
-    Farm(&'a str),
+    /// The Secret, and the address that is paid where it is another.
+    Farm(&'a str, Option<&'a str>),
     Payer(&'a Path),
 }
 
@@ -131,12 +140,22 @@ fn shown(phrase: &Phrase, (place, owner): (&str, Owner<'_>), address: &str, netw
              --provider farm --deposit 1 --cap 0.9 --key-file {}\n",
             file.display()
         ),
-        Owner::Farm(secret) => {
+        Owner::Farm(secret, payout) => {
+            let (receives, lines) = match payout {
+                None => (
+                    "it pays them, and receives what they bring",
+                    format!("address: {address}"),
+                ),
+                Some(payout) => (
+                    "it pays them, and what they bring goes to the payout address",
+                    format!("address: {payout}\n    claimer: {address}"),
+                ),
+            };
             let fees = REDEEM_FEE.nano().saturating_mul(FUNDED_CLAIMS);
             let fees = cocoon_api::NanoTon::from_nano(fees).unwrap_or_default();
             format!(
-                "Send it {} TON for the fees of its first {FUNDED_CLAIMS} claims: it pays them, and receives what they bring. Then name it \
-             in a CocoonProvider:\n\n  payout:\n    network: {}\n    address: {address}\n    walletSecretRef: {{name: {secret}}}\n",
+                "Send it {} TON for the fees of its first {FUNDED_CLAIMS} claims: {receives}. Then name it \
+             in a CocoonProvider:\n\n  payout:\n    network: {}\n    {lines}\n    walletSecretRef: {{name: {secret}}}\n",
                 fees.to_ton_string(),
                 network.name()
             )
@@ -191,7 +210,7 @@ mod tests {
         let phrase = phrase();
         let text = shown(
             &phrase,
-            ("Secret w of namespace n", Owner::Farm("w")),
+            ("Secret w of namespace n", Owner::Farm("w", None)),
             "UQ1",
             &Network::TESTNET,
         );
@@ -205,6 +224,16 @@ mod tests {
             "network: testnet",
             "walletSecretRef: {name: w}",
         ] {
+            assert!(text.contains(words), "{words}: {text}");
+        }
+        let owner = Owner::Farm("w", Some("UQ2"));
+        let text = shown(
+            &phrase,
+            ("Secret w of namespace n", owner),
+            "UQ1",
+            &Network::TESTNET,
+        );
+        for words in ["address: UQ2\n    claimer: UQ1\n", "goes to the payout address"] {
             assert!(text.contains(words), "{words}: {text}");
         }
         let file = Path::new("payer.key");

@@ -7,14 +7,15 @@ use cocoon_api::{
     crd::{CocoonProvider, Settlement},
 };
 use e2e::{
-    farm::{Farm, Offer, ton},
+    farm::{Farm, Offer, PROVIDER},
     wait,
 };
 use kube::api::ListParams;
+use serde_json::json;
 
 use super::on_stack;
 
-/// What a claim costs its wallet at most, 0.0015 TON, and the wallet's deployment with the first one as much again.
+/// What a claim or a sweep costs its wallet at most, 0.0015 TON, and the wallet's deployment with the first one as much again.
 const FEES: u64 = 3_000_000;
 /// What the chain takes of a balance for its storage in a test's time: next to nothing.
 const RENT: u64 = 1_000_000;
@@ -70,9 +71,9 @@ fn what_the_claiming_wallet_holds_above_its_reserve_is_swept_to_the_payout_addre
             ..Offer::of(&stack)
         };
         let farm = Farm::start(&stack, &namespace, &offer).await?;
-        let reserve = farm.api::<CocoonProvider>().get(e2e::farm::PROVIDER).await?;
-        let reserve = reserve.spec.payout.fee_reserve_nano;
-        stack.give(&farm.wallet, ton("2")).await?;
+        let keep = json!({"spec": {"payout": {"feeReserveNano": 500_000_000}}});
+        let provider: CocoonProvider = farm.patch(PROVIDER, &keep).await?;
+        let reserve = provider.spec.payout.fee_reserve_nano;
         let surplus = stack.balance(&farm.wallet).await?.saturating_sub(reserve);
         let settlement = wait::until("the surplus is swept", || async {
             let found = farm.api::<Settlement>().list(&ListParams::default()).await?;
@@ -95,7 +96,7 @@ fn what_the_claiming_wallet_holds_above_its_reserve_is_swept_to_the_payout_addre
         .await?;
         let left = stack.balance(&farm.wallet).await?;
         ensure!(
-            is_there(left, reserve),
+            left <= reserve && reserve.saturating_sub(left).nano() <= FEES,
             "the wallet keeps {left} of {reserve} nanoTON for fees"
         );
         Ok(())
