@@ -135,6 +135,7 @@ impl Arguments {
             "contextLength": facts.context,
             "gpusPerReplica": if self.backend == Backend::Cuda { facts.gpus() } else { 0 },
             "maxInFlight": self.max_in_flight,
+            "footprint": {"weightsBytes": facts.weights, "cacheBytesPerToken": facts.cache_per_token},
             "price": {
                 "prompt": prompt, "cachedPrompt": prompt.div_ceil(10), "completion": completion, "reasoning": completion,
             },

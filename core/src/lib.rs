@@ -5,6 +5,7 @@
 
 pub mod agents;
 pub mod duration;
+pub mod footprint;
 pub mod funds;
 pub mod grant;
 pub mod inventory;

@@ -13,7 +13,7 @@ mod pod;
 mod status;
 
 pub use grant::{AllowedFrom, AllowedNamespaces};
-pub use model::{ModelOffer, ModelSource, PvcSource};
+pub use model::{Footprint, ModelOffer, ModelSource, PvcSource};
 pub use payout::{Earnings, Payout, Rebuilt, Ruling, SettlePolicy};
 pub use pod::{Amounts, PodResources, PodSettings};
 pub use status::{

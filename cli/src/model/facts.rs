@@ -51,6 +51,9 @@ pub(super) struct Facts {
     pub(super) sha256: String,
     /// Tokens of context that are offered.
     pub(super) context: u32,
+    /// Bytes of the weights, and of keys and values of a token, as an agent on the CPU holds them: cards hold no more.
+    pub(super) weights: u64,
+    pub(super) cache_per_token: u64,
     bytes: u64,
     architecture: String,
     layers: usize,
@@ -103,6 +106,7 @@ impl Facts {
             .into_iter()
             .map(|size| (size, MAX_CARDS.into_iter().find(|count| holds(size, *count))))
             .collect();
+        let whole = needs(demand).share(0..spec.layers.len(), [true, true]);
         let bytes = std::fs::metadata(&path)
             .with_context(|| format!("could not read {}", path.display()))?
             .len();
@@ -121,6 +125,8 @@ impl Facts {
                 .into_owned(),
             path: path.to_str().context("the file's path is no text")?.to_owned(),
             context,
+            weights: whole.weights,
+            cache_per_token: whole.block.div_ceil(ops.block_tokens() as u64),
             bytes,
             layers: spec.layers.len(),
             trained_context: spec.context,

@@ -71,6 +71,18 @@ fn a_file_becomes_an_offer_that_the_schema_takes() {
     assert_eq!((model.name.as_str(), model.context_length), ("smollm2", 4096));
     assert_eq!(model.source.host_path.as_deref(), Some("/var/models/m.gguf"));
     assert_eq!(model.gpus_per_replica, 0);
+    // 135 M weights of five bits and a little; of each token, keys and values of 30 layers with 3 heads of 64 values.
+    let footprint = model.footprint.expect("the file says it");
+    let file = std::fs::metadata(&path).expect("a file").len();
+    assert!(
+        (file * 9 / 10..=file).contains(&footprint.weights_bytes),
+        "{footprint:?} of {file}"
+    );
+    let values = 2 * 30 * 3 * 64;
+    assert!(
+        (2 * values..=4 * values).contains(&footprint.cache_bytes_per_token),
+        "{footprint:?}"
+    );
     assert_eq!(
         object["spec"]["models"][0]["price"]["completion"],
         400_000_000_u64

@@ -11,6 +11,7 @@ use cocoon_api::{
 };
 use cocoon_core::{
     duration,
+    footprint::Footprint,
     funds::MIN_CHALLENGE_SECONDS,
     inventory::{Requirements, quantity},
     settlement::{Policy, PolicyError},
@@ -58,6 +59,7 @@ pub(super) struct ValidModel {
     pub(super) max_replicas: u32,
     pub(super) max_in_flight: u32,
     pub(super) idle_timeout: SignedDuration,
+    pub(super) footprint: Option<Footprint>,
     pub(super) pod: PodSettings,
 }
 
@@ -196,6 +198,10 @@ fn validate_model(
         max_replicas: model.max_replicas,
         max_in_flight: model.max_in_flight,
         idle_timeout,
+        footprint: model.footprint.map(|known| Footprint {
+            weights: known.weights_bytes,
+            cache_per_token: known.cache_bytes_per_token,
+        }),
         pod,
     })
 }

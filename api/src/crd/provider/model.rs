@@ -42,6 +42,10 @@ pub struct ModelOffer {
     #[serde(default = "default_idle_timeout")]
     #[schemars(length(max = 16), regex(pattern = r"^([0-9]+(h|m|s|ms))+$"))]
     pub idle_timeout: String,
+    /// What the model takes in memory, as `kubectl cocoon model add` reads it off the file. From it follows what memory its agents ask
+    /// for and may take; without it they ask for 512Mi and have no limit. `pod.resources` goes before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub footprint: Option<Footprint>,
     /// How the pods of its agents are scheduled, labelled and limited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod: Option<PodSettings>,
@@ -50,6 +54,20 @@ pub struct ModelOffer {
     /// Takes jobs with `billing.mode: Free` although tokens have a price. Where all prices are 0, such jobs run anyway.
     #[serde(default)]
     pub allow_free: bool,
+}
+
+/// What a model takes in memory. With backend `CPU` an agent asks for weights, a full cache (`contextLength` rounded up to 64, times
+/// `maxInFlight`, times `cacheBytesPerToken`) and 512Mi, and may take a quarter of the weights and 768Mi more. With backend
+/// `CUDA` the cards hold both: it asks for 512Mi and 512Mi for each GPU, and may take 1280Mi and 1Gi for each GPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Footprint {
+    /// Bytes of the weights.
+    #[schemars(range(min = 1, max = 1_125_899_906_842_624_u64))]
+    pub weights_bytes: u64,
+    /// Bytes of keys and values of one token of context, over all layers.
+    #[schemars(range(min = 1, max = 1_073_741_824))]
+    pub cache_bytes_per_token: u64,
 }
 
 fn default_context_length() -> u32 {

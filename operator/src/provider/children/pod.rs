@@ -8,6 +8,7 @@ use cocoon_api::{
 };
 use cocoon_core::{
     agents::MODEL_VOLUME,
+    footprint::{self, Machine, Memory},
     inventory::{
         Requirements, labels,
         quantity::{self, QuantityError},
@@ -41,7 +42,7 @@ const TOKEN_SECONDS: u32 = 600;
 /// What the scheduler sets aside for an agent beside its GPUs: a core's half to feed them. An agent on the CPU
 /// takes what else the node has.
 const CPU_REQUEST: &str = "500m";
-/// Memory that any model needs; how much a model takes is known only once it is loaded.
+/// Memory that any model needs, where the offer does not say how much its model takes.
 const MEMORY_REQUEST: &str = "512Mi";
 /// Seconds that an agent has to end what it computes.
 const GRACE_SECONDS: u32 = 30;
@@ -198,17 +199,27 @@ fn args(backend: Backend, model: &ValidModel, file: &str) -> Vec<String> {
 }
 
 fn resources(provider: &ValidProvider, model: &ValidModel) -> Value {
-    let PodResources { requests, limits } = model.pod.resources.clone().unwrap_or_default();
+    let PodResources { requests, mut limits } = model.pod.resources.clone().unwrap_or_default();
     let default = |amount: &str| Some(Quantity(amount.to_owned()));
+    let derived = derived(provider.backend, model);
+    let memory = derived.map_or_else(|| default(MEMORY_REQUEST), |memory| Some(bytes(memory.request)));
     let requests = Amounts {
         cpu: requests
             .cpu
             .or_else(|| lower(default(CPU_REQUEST), limits.cpu.as_ref(), quantity::thousandths)),
         memory: requests
             .memory
-            .or_else(|| lower(default(MEMORY_REQUEST), limits.memory.as_ref(), quantity::parse)),
+            .or_else(|| lower(memory, limits.memory.as_ref(), quantity::parse)),
         ephemeral_storage: requests.ephemeral_storage,
     };
+    if limits.memory.is_none() {
+        let asked = requests
+            .memory
+            .as_ref()
+            .and_then(|asked| quantity::parse(asked).ok());
+        // Who asks for more than was derived may take that.
+        limits.memory = derived.map(|memory| bytes(memory.limit.max(asked.unwrap_or_default())));
+    }
     let mut limits = json!(limits);
     if model.gpus_per_replica > 0 {
         limits[&provider.requirements.resource_name] = Value::String(model.gpus_per_replica.to_string());
@@ -218,6 +229,23 @@ fn resources(provider: &ValidProvider, model: &ValidModel) -> Value {
         resources["limits"] = limits;
     }
     resources
+}
+
+/// What follows for an agent's memory from what its model takes.
+fn derived(backend: Backend, model: &ValidModel) -> Option<Memory> {
+    let machine = match backend {
+        Backend::CPU => Machine::Cpu {
+            context: model.context_length,
+            sequences: model.max_in_flight,
+        },
+        Backend::CUDA => Machine::Gpus(model.gpus_per_replica),
+    };
+    Some(footprint::memory(model.footprint?, machine))
+}
+
+/// Bytes as a quantity; no more than Kubernetes counts, which no node has.
+fn bytes(bytes: u64) -> Quantity {
+    Quantity(bytes.min(i64::MAX.unsigned_abs()).to_string())
 }
 
 /// A default request, and no more than the limit: Kubernetes refuses a container that asks for more than it may take.

@@ -262,6 +262,29 @@ fn an_agents_pod_asks_for_what_its_model_says_and_never_for_more_than_its_limit(
     );
 }
 
+#[test]
+fn memory_follows_from_what_the_model_takes_and_the_offers_own_word_goes_before_it() {
+    let footprint = json!({"weightsBytes": 104_857_600, "cacheBytesPerToken": 1024});
+    let memory = |backend: &str, given: &Value| {
+        let gpus = u32::from(backend == "CUDA");
+        let pod = pod_spec(&json!({"backend": backend, "models": [{
+            "contextLength": 1000, "maxInFlight": 4, "gpusPerReplica": gpus, "footprint": footprint, "pod": {"resources": given},
+        }]}));
+        let resources = &pod["containers"][0]["resources"];
+        [&resources["requests"]["memory"], &resources["limits"]["memory"]].map(Clone::clone)
+    };
+    // 100 MiB, 4 times 1024 tokens of 1 KiB, and 512 MiB; the limit is 25 MiB and 768 MiB more.
+    let mib = |amount: u64| json!((amount << 20).to_string());
+    assert_eq!(memory("CPU", &json!({})), [mib(616), mib(1409)]);
+    assert_eq!(memory("CUDA", &json!({})), [mib(1024), mib(2304)]);
+    let given = json!({"requests": {"memory": "1Gi"}, "limits": {"memory": "3Gi"}});
+    assert_eq!(memory("CPU", &given), [json!("1Gi"), json!("3Gi")]);
+    let low = json!({"limits": {"memory": "300Mi"}});
+    assert_eq!(memory("CPU", &low), [json!("300Mi"), json!("300Mi")]);
+    let high = json!({"requests": {"memory": "2Gi"}});
+    assert_eq!(memory("CPU", &high), [json!("2Gi"), mib(2048)]);
+}
+
 /// What the pod security standard `restricted` asks of a pod, but for volumes: a host path is the farm's choice.
 #[test]
 fn an_agents_pod_satisfies_restricted_pod_security() {
