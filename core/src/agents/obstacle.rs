@@ -14,6 +14,12 @@ pub enum Obstacle {
     Device(GpuFault),
     /// Its image cannot be had.
     Image,
+    /// Its model cannot be downloaded.
+    Download,
+    /// The file of its model is not on its node.
+    File,
+    /// Its model is being downloaded.
+    Model,
     /// Its volumes are not set up.
     Volumes,
     /// No node takes it.
@@ -59,8 +65,8 @@ impl Obstacle {
     pub fn rank(self) -> u8 {
         match self {
             Self::Failed | Self::Device(_) => 1,
-            Self::Image => 2,
-            Self::Volumes => 3,
+            Self::Image | Self::Download => 2,
+            Self::File | Self::Model | Self::Volumes => 3,
             Self::Node(_) => 4,
             Self::Starting => 5,
         }
@@ -72,7 +78,9 @@ impl Obstacle {
             Self::Failed => AgentsAvailable::AgentFailed,
             Self::Device(fault) => AgentsAvailable::from(fault),
             Self::Image => AgentsAvailable::ImagePullFailed,
-            Self::Volumes => AgentsAvailable::ModelNotCached,
+            Self::Download => AgentsAvailable::DownloadFailed,
+            Self::File | Self::Model => AgentsAvailable::ModelNotCached,
+            Self::Volumes => AgentsAvailable::VolumesNotReady,
             Self::Node(Shortage::Gpus) => AgentsAvailable::InsufficientGPU,
             Self::Node(Shortage::Resources) => AgentsAvailable::InsufficientResources,
             Self::Node(Shortage::Claim) => AgentsAvailable::ClaimMissing,
@@ -89,7 +97,9 @@ impl Obstacle {
         match self {
             Self::Failed | Self::Image => Scheduled::AgentFailed,
             Self::Device(_) => Scheduled::GPUUnusable,
-            Self::Volumes => Scheduled::ModelNotCached,
+            Self::Download => Scheduled::DownloadFailed,
+            Self::File | Self::Model => Scheduled::ModelNotCached,
+            Self::Volumes => Scheduled::VolumesNotReady,
             Self::Node(Shortage::Gpus) => Scheduled::InsufficientGPU,
             Self::Node(Shortage::Resources) => Scheduled::InsufficientResources,
             Self::Node(Shortage::Claim) => Scheduled::ClaimMissing,

@@ -1,5 +1,6 @@
 //! What is made for a provider, as server-side apply takes it. One function a kind; the agents' pods have a file.
 
+mod download;
 mod pod;
 
 use std::collections::BTreeMap;
@@ -28,6 +29,8 @@ const NAMESPACE_LABEL: &str = "kubernetes.io/metadata.name";
 /// Old `ReplicaSets` that are kept: enough to see what was before.
 const REVISIONS: u32 = 2;
 
+pub(super) use download::{download, download_policy, name as download_name};
+
 /// One object that is made for a provider.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Child {
@@ -44,6 +47,7 @@ pub(super) enum Kind {
     Secret,
     PodDisruptionBudget,
     Deployment,
+    Pod,
 }
 
 impl Kind {
@@ -53,6 +57,7 @@ impl Kind {
             Self::Secret => ("v1", "Secret"),
             Self::PodDisruptionBudget => ("policy/v1", "PodDisruptionBudget"),
             Self::Deployment => ("apps/v1", "Deployment"),
+            Self::Pod => ("v1", "Pod"),
         }
     }
 }

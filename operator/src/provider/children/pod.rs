@@ -16,6 +16,7 @@ use cocoon_core::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde_json::{Value, json};
 
+use super::download;
 use crate::{
     config::Config,
     provider::{
@@ -63,10 +64,13 @@ pub(super) fn spec(provider: &ValidProvider, model: &ValidModel, config: &Config
         },
         "containers": [container(provider, model, config)],
         "volumes": [
-            model_volume(&model.source),
+            model_volume(&model.source, config),
             {"name": "tls", "secret": {"secretName": naming::tls_secret(&provider.name), "defaultMode": 0o440}},
         ],
     });
+    if let Source::Url { .. } = &model.source {
+        spec["initContainers"] = json!([download::awaiting(model, config)]);
+    }
     let Requirements {
         node_selector,
         tolerations,
@@ -96,15 +100,7 @@ pub(super) fn spec(provider: &ValidProvider, model: &ValidModel, config: &Config
     if let Some(class) = runtime_class_name {
         spec["runtimeClassName"] = json!(class);
     }
-    let pull_secrets = if image_pull_secrets.is_empty() {
-        &config.agent_image_pull_secrets
-    } else {
-        image_pull_secrets
-    };
-    if !pull_secrets.is_empty() {
-        let secrets: Vec<Value> = pull_secrets.iter().map(|name| json!({"name": name})).collect();
-        spec["imagePullSecrets"] = json!(secrets);
-    }
+    set_pull_secrets(&mut spec, image_pull_secrets, config);
     let terms = if model.gpus_per_replica > 0 {
         node_terms(&provider.requirements)
     } else {
@@ -118,11 +114,27 @@ pub(super) fn spec(provider: &ValidProvider, model: &ValidModel, config: &Config
     spec
 }
 
+/// Sets the Secrets with which the image is pulled: the model's, or else the operator's.
+pub(super) fn set_pull_secrets(spec: &mut Value, of_model: &[String], config: &Config) {
+    let names = if of_model.is_empty() {
+        &config.agent_image_pull_secrets
+    } else {
+        of_model
+    };
+    if !names.is_empty() {
+        let secrets: Vec<Value> = names.iter().map(|name| json!({"name": name})).collect();
+        spec["imagePullSecrets"] = json!(secrets);
+    }
+}
+
 fn container(provider: &ValidProvider, model: &ValidModel, config: &Config) -> Value {
     let file = format!("{MODELS}/{}.gguf", model.sha256);
     let mut mount = json!({"name": MODEL_VOLUME, "mountPath": file, "readOnly": true});
-    if let Source::Pvc { path, .. } = &model.source {
-        mount["subPath"] = json!(path);
+    match &model.source {
+        Source::HostPath(_) => {}
+        Source::Pvc { path, .. } => mount["subPath"] = json!(path),
+        // A folder: its marker says that the file was verified.
+        Source::Url { .. } => mount["mountPath"] = json!(MODELS),
     }
     let probe = |path: &str, period: u32, failures: u32| {
         json!({
@@ -174,6 +186,9 @@ fn args(backend: Backend, model: &ValidModel, file: &str) -> Vec<String> {
         ("--client-ca", format!("{TLS}/{}", secret::BUNDLE)),
     ];
     let mut args = vec!["serve".to_owned()];
+    if let Source::Url { .. } = &model.source {
+        args.push("--model-is-copy".to_owned());
+    }
     args.extend(
         options
             .into_iter()
@@ -221,8 +236,9 @@ fn lower(
     }
 }
 
-fn model_volume(source: &Source) -> Value {
+fn model_volume(source: &Source, config: &Config) -> Value {
     match source {
+        Source::Url { .. } => download::folder(config),
         Source::HostPath(path) => json!({"name": MODEL_VOLUME, "hostPath": {"path": path, "type": "File"}}),
         Source::Pvc { claim, path: _ } => {
             json!({"name": MODEL_VOLUME, "persistentVolumeClaim": {"claimName": claim, "readOnly": true}})
