@@ -17,7 +17,6 @@ mod model_file;
 mod obstacle;
 mod volumes;
 
-pub use fetch::Fetch;
 pub use model_file::MODEL_VOLUME;
 pub use obstacle::{Obstacle, Refusal, Shortage};
 
@@ -69,7 +68,7 @@ pub enum AgentState {
         /// The node.
         node: String,
         /// Where the download stands.
-        fetch: Fetch,
+        fetch: fetch::Fetch,
     },
     /// The file of its model, of a path of its node, is not there in time; what the pod shows of that.
     VolumesMissing(String),
@@ -95,7 +94,7 @@ impl AgentState {
             Self::GpuUnusable(fault) => Obstacle::Device(*fault),
             Self::ImagePullFailed(_) => Obstacle::Image,
             Self::AwaitingModel {
-                fetch: Fetch::Failed(_),
+                fetch: fetch::Fetch::Failed(_),
                 ..
             } => Obstacle::Download,
             Self::AwaitingModel { .. } => Obstacle::Model,

@@ -14,7 +14,7 @@
 //! change, which no program can set back.
 
 mod marker;
-mod part;
+pub mod part;
 mod room;
 
 use std::{
@@ -26,7 +26,6 @@ use std::{
 };
 
 pub use marker::Marker;
-pub use part::{Part, Validator};
 
 /// Owner of a node's copies: root, as which downloads run and agents do not.
 pub const ROOT: u32 = 0;

@@ -6,7 +6,7 @@ use cocoon_api::{
 };
 
 use crate::{
-    agents::{AgentPod, AgentState, Fetch, Obstacle, Refusal, Shortage},
+    agents::{AgentPod, AgentState, Obstacle, Refusal, Shortage, fetch::Fetch},
     inventory::{Inventory, Requirements, selector_text},
 };
 

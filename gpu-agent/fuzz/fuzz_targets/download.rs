@@ -2,7 +2,7 @@
 #![no_main]
 
 use gpu_agent::{
-    cache::{Marker, Validator},
+    cache::{Marker, part::Validator},
     fetch::{Answer, follow, header},
 };
 use reqwest::{

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::{Cache, CacheError, Validator, io_error, remove};
+use super::{Cache, CacheError, io_error, part::Validator, remove};
 
 /// Name of the lock that one holds who makes room.
 const ROOM_LOCK: &str = "room.lock";

@@ -3,7 +3,10 @@ use std::{os::unix::fs::symlink, time::Duration};
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
-use super::*;
+use super::{
+    part::{Part, Validator},
+    *,
+};
 
 /// More than any test writes.
 const ROOMY: u64 = 1 << 30;

@@ -3,7 +3,10 @@
 use cocoon_api::agent::{FetchFault, FetchStage};
 
 use super::{FetchError, Patience, Progress, Sink, Source, transfer};
-use crate::cache::{Cache, Part, Validator};
+use crate::cache::{
+    Cache,
+    part::{Part, Validator},
+};
 
 /// Room that is made ahead for a file whose length nobody says.
 const STEP_BYTES: u64 = 1 << 28;

@@ -11,7 +11,10 @@ use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
 use super::*;
-use crate::cache::{Cache, Part, Validator};
+use crate::cache::{
+    Cache,
+    part::{Part, Validator},
+};
 use server::{Reply, Server};
 
 /// More than any test downloads, and little enough that a lie stands out.

@@ -1,6 +1,7 @@
 //! What is made for a provider, as server-side apply takes it. One function a kind; the agents' pods have a file.
 
-mod download;
+mod copy;
+pub(super) mod download;
 mod pod;
 
 use std::collections::BTreeMap;
@@ -28,8 +29,6 @@ const OPERATOR_NAME: &str = "cocoon-operator";
 const NAMESPACE_LABEL: &str = "kubernetes.io/metadata.name";
 /// Old `ReplicaSets` that are kept: enough to see what was before.
 const REVISIONS: u32 = 2;
-
-pub(super) use download::{download, download_policy, name as download_name};
 
 /// One object that is made for a provider.
 #[derive(Debug, Clone, PartialEq)]

@@ -15,7 +15,7 @@ use k8s_openapi::{api::apps::v1::Deployment, jiff::Timestamp};
 use kube::ResourceExt as _;
 
 use super::{
-    children::{self, Child},
+    children::{self, Child, download},
     naming,
     observe::Seen,
     validate::{Source, ValidModel, ValidProvider},
@@ -87,7 +87,7 @@ pub(super) fn plan(valid: &ValidProvider, seen: &Seen, config: &Config) -> Plan 
         now: seen.now,
     });
     let mut children = vec![children::network_policy(valid, &config.namespace)];
-    children.extend(children::download_policy(valid, &config.namespace));
+    children.extend(download::policy(valid, &config.namespace));
     children.extend(seen.tls.as_ref().map(|data| children::tls_secret(valid, data)));
     for ((model, name), placement) in valid.models.iter().zip(&names).zip(&placement.models) {
         let Placement {
@@ -131,7 +131,7 @@ fn downloads(valid: &ValidProvider, names: &[String], seen: &Seen, config: &Conf
         .collect();
     let name = |model: &str, node: &str| {
         let (model, agents) = offered.get(model)?;
-        children::download_name(agents, model, node)
+        download::name(agents, model, node)
     };
     let due = fetch::due(&seen.agents, &seen.downloads, name);
     let begin = |(model, node): &(String, String)| {
@@ -143,7 +143,7 @@ fn downloads(valid: &ValidProvider, names: &[String], seen: &Seen, config: &Conf
         Some(Beginning {
             model: model.name.clone(),
             headers,
-            child: children::download(valid, model, agents, node, config)?,
+            child: download::pod(valid, model, agents, node, config)?,
         })
     };
     Downloads {

@@ -9,7 +9,7 @@ use cocoon_api::{
 };
 
 use super::{Agent, Draft, Offer, Plan, Step, World};
-use crate::agents::{AgentPod, AgentState, Fetch};
+use crate::agents::{AgentPod, AgentState, fetch::Fetch};
 
 /// Jobs that one agent works on at once at most. Each keeps a stream open and its results in the agent's memory: 22 MiB where
 /// 256 answers have 8,192 tokens each, so that sixteen of the largest take 350 MiB beside the model. Between two jobs a

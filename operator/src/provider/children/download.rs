@@ -1,4 +1,4 @@
-//! The pods that download models onto nodes, and what agents' pods have of the nodes' copies.
+//! The pods that download models onto nodes.
 //!
 //! Agents reach nobody, so a pod of its own downloads. It runs as root without any capability, since a node's folder of models is
 //! root's: no pod of anybody else can have put a file there, unless it is the node's administrator's.
@@ -7,10 +7,13 @@ use cocoon_api::names::{
     AGENT_HEALTH_PORT, COMPONENT_LABEL, DOWNLOAD_COMPONENT, FIELD_MANAGER, MANAGED_BY_LABEL, MODEL_LABEL,
     PROVIDER_LABEL,
 };
-use cocoon_core::agents::{MODEL_VOLUME, fetch::AWAIT_CONTAINER};
-use serde_json::{Value, json};
+use cocoon_core::agents::MODEL_VOLUME;
+use serde_json::json;
 
-use super::{Child, Kind, NAME_LABEL, NAMESPACE_LABEL, OPERATOR_NAME, child, pod};
+use super::{
+    Child, Kind, NAME_LABEL, NAMESPACE_LABEL, OPERATOR_NAME, child,
+    copy::{self, MODELS},
+};
 use crate::{
     config::Config,
     provider::{
@@ -21,33 +24,12 @@ use crate::{
 
 /// Value of [`NAME_LABEL`] on downloads.
 const DOWNLOAD_NAME: &str = "cocoon-model-download";
-/// Where the node's folder of models is mounted.
-const MODELS: &str = "/models";
 /// Where the Secret with headers is mounted.
 const HEADERS: &str = "/headers";
 /// Where a download notes what it must know when it is started again.
 const STATE: &str = "/state";
 /// Seconds that a download has to end; what has come stays.
 const GRACE_SECONDS: u32 = 5;
-
-/// The node's folder of models, which the kubelet makes where it is not there.
-pub(super) fn folder(config: &Config) -> Value {
-    json!({"name": MODEL_VOLUME, "hostPath": {"path": config.model_cache_path, "type": "DirectoryOrCreate"}})
-}
-
-/// The container of an agent's pod that waits for the node's copy, and notes that it is used.
-pub(super) fn awaiting(model: &ValidModel, config: &Config) -> Value {
-    json!({
-        "name": AWAIT_CONTAINER,
-        "image": config.agent_image,
-        "imagePullPolicy": config.agent_image_pull_policy,
-        "args": ["await", "--cache", MODELS, "--sha256", model.sha256],
-        "resources": resources(),
-        "securityContext": security(),
-        "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": [{"name": MODEL_VOLUME, "mountPath": MODELS}],
-    })
-}
 
 /// Name of the pod that downloads a model onto a node; `None` where the model is not downloaded.
 pub(in crate::provider) fn name(agents: &str, model: &ValidModel, node: &str) -> Option<String> {
@@ -59,7 +41,7 @@ pub(in crate::provider) fn name(agents: &str, model: &ValidModel, node: &str) ->
 }
 
 /// The pod that downloads a model onto a node; `None` where the model is not downloaded. `agents` is the name of the model's agents.
-pub(in crate::provider) fn download(
+pub(in crate::provider) fn pod(
     provider: &ValidProvider,
     model: &ValidModel,
     agents: &str,
@@ -85,7 +67,7 @@ pub(in crate::provider) fn download(
         json!({"name": "state", "mountPath": STATE}),
     ];
     let mut volumes = vec![
-        folder(config),
+        copy::folder(config),
         json!({"name": "state", "emptyDir": {"sizeLimit": "1Mi"}}),
     ];
     if let Some(secret) = headers {
@@ -108,8 +90,8 @@ pub(in crate::provider) fn download(
             "args": args,
             "env": [{"name": "COCOON_FETCH_URL", "value": url}],
             "ports": [{"name": "health", "containerPort": AGENT_HEALTH_PORT, "protocol": "TCP"}],
-            "resources": resources(),
-            "securityContext": security(),
+            "resources": copy::resources(),
+            "securityContext": copy::security(),
             "terminationMessagePolicy": "FallbackToLogsOnError",
             "volumeMounts": mounts,
         }],
@@ -124,7 +106,7 @@ pub(in crate::provider) fn download(
     if !tolerations.is_empty() {
         spec["tolerations"] = json!(tolerations);
     }
-    pod::set_pull_secrets(&mut spec, &model.pod.image_pull_secrets, config);
+    copy::set_pull_secrets(&mut spec, &model.pod.image_pull_secrets, config);
     let name = name(agents, model, node)?;
     let mut made = child(Kind::Pod, name, provider, Some(model), None, ("spec", spec));
     made.body["metadata"]["labels"] = json!({
@@ -139,10 +121,7 @@ pub(in crate::provider) fn download(
 
 /// Downloads reach names and the web, and not the addresses of the node alone, at which clouds give out credentials. The operator asks
 /// them how far they are. `None` where no model is downloaded.
-pub(in crate::provider) fn download_policy(
-    provider: &ValidProvider,
-    operator_namespace: &str,
-) -> Option<Child> {
+pub(in crate::provider) fn policy(provider: &ValidProvider, operator_namespace: &str) -> Option<Child> {
     let is_downloaded = |model: &ValidModel| matches!(model.source, Source::Url { .. });
     if !provider.models.iter().any(is_downloaded) {
         return None;
@@ -174,21 +153,4 @@ pub(in crate::provider) fn download_policy(
         None,
         ("spec", spec),
     ))
-}
-
-/// Little: bytes go through, and the page cache that they fill is given back.
-fn resources() -> Value {
-    json!({"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"cpu": "1", "memory": "256Mi"}})
-}
-
-/// Root, which owns the folder, and can do nothing else.
-fn security() -> Value {
-    json!({
-        "runAsNonRoot": false,
-        "runAsUser": 0,
-        "runAsGroup": 0,
-        "allowPrivilegeEscalation": false,
-        "readOnlyRootFilesystem": true,
-        "capabilities": {"drop": ["ALL"]},
-    })
 }

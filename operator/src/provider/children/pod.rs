@@ -16,7 +16,7 @@ use cocoon_core::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde_json::{Value, json};
 
-use super::download;
+use super::copy;
 use crate::{
     config::Config,
     provider::{
@@ -69,7 +69,7 @@ pub(super) fn spec(provider: &ValidProvider, model: &ValidModel, config: &Config
         ],
     });
     if let Source::Url { .. } = &model.source {
-        spec["initContainers"] = json!([download::awaiting(model, config)]);
+        spec["initContainers"] = json!([copy::awaiting(model, config)]);
     }
     let Requirements {
         node_selector,
@@ -100,7 +100,7 @@ pub(super) fn spec(provider: &ValidProvider, model: &ValidModel, config: &Config
     if let Some(class) = runtime_class_name {
         spec["runtimeClassName"] = json!(class);
     }
-    set_pull_secrets(&mut spec, image_pull_secrets, config);
+    copy::set_pull_secrets(&mut spec, image_pull_secrets, config);
     let terms = if model.gpus_per_replica > 0 {
         node_terms(&provider.requirements)
     } else {
@@ -112,19 +112,6 @@ pub(super) fn spec(provider: &ValidProvider, model: &ValidModel, config: &Config
         });
     }
     spec
-}
-
-/// Sets the Secrets with which the image is pulled: the model's, or else the operator's.
-pub(super) fn set_pull_secrets(spec: &mut Value, of_model: &[String], config: &Config) {
-    let names = if of_model.is_empty() {
-        &config.agent_image_pull_secrets
-    } else {
-        of_model
-    };
-    if !names.is_empty() {
-        let secrets: Vec<Value> = names.iter().map(|name| json!({"name": name})).collect();
-        spec["imagePullSecrets"] = json!(secrets);
-    }
 }
 
 fn container(provider: &ValidProvider, model: &ValidModel, config: &Config) -> Value {
@@ -238,7 +225,7 @@ fn lower(
 
 fn model_volume(source: &Source, config: &Config) -> Value {
     match source {
-        Source::Url { .. } => download::folder(config),
+        Source::Url { .. } => copy::folder(config),
         Source::HostPath(path) => json!({"name": MODEL_VOLUME, "hostPath": {"path": path, "type": "File"}}),
         Source::Pvc { claim, path: _ } => {
             json!({"name": MODEL_VOLUME, "persistentVolumeClaim": {"claimName": claim, "readOnly": true}})

@@ -4,7 +4,7 @@ use cocoon_api::agent::{FetchFault, GpuFault};
 use proptest::prelude::*;
 
 use super::*;
-use crate::agents::Fetch;
+use crate::agents::fetch::Fetch;
 
 fn states() -> impl Strategy<Value = AgentState> {
     prop_oneof![

@@ -3,7 +3,7 @@
 use cocoon_api::agent::{FetchFault, GpuFault};
 
 use super::*;
-use crate::agents::Fetch;
+use crate::agents::fetch::Fetch;
 
 #[test]
 fn a_job_with_funds_goes_to_a_ready_agent() {
