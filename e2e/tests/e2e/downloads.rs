@@ -68,7 +68,7 @@ fn two_agents_of_a_node_start_from_one_download_that_goes_on_where_it_broke() ->
         let node = one_node(&stack).await?;
         let url = format!("{}/model.gguf?signature=canary-7f3a", server.root);
         offer(&farm, &[model("by-url", &url, &sha256, 2)], &node).await?;
-        let serves = |provider: &CocoonProvider| {
+        let both_serve = |provider: &CocoonProvider| {
             let models = provider.status.iter().flat_map(|status| &status.models);
             models.into_iter().any(|model| {
                 model.name == "by-url" && model.ready == 2 && model.cached_nodes == [node.clone()]
@@ -79,7 +79,7 @@ fn two_agents_of_a_node_start_from_one_download_that_goes_on_where_it_broke() ->
             &providers,
             PROVIDER,
             "both agents serve from the node's copy",
-            serves,
+            both_serve,
         )
         .await?;
         let status = serde_json::to_string(&provider.status)?;
@@ -106,14 +106,14 @@ fn a_download_that_cannot_succeed_names_status_and_digest_and_goes_on_once_the_o
         let farm = Farm::start(&stack, &namespace, &Offer::of(&stack)).await?;
         farm.open_channel("1", "0.5").await?;
         let node = one_node(&stack).await?;
-        let (page, none) = (
+        let (page, missing) = (
             format!("{}/model.gguf", server.root),
             format!("{}/none", server.root),
         );
         let digests = ["ab".repeat(32), "cd".repeat(32)];
         let models = [
             model("page", &page, &digests[0], 0),
-            model("missing", &none, &digests[1], 0),
+            model("missing", &missing, &digests[1], 0),
         ];
         offer(&farm, &models, &node).await?;
         for (name, says) in [("page", "another sha256"), ("missing", "HTTP 404")] {
