@@ -15,10 +15,14 @@
 //! The agent is the only one that counts tokens, and it keeps what it knows in memory: what an agent had not
 //! handed over when its machine died was neither delivered nor billed, and runs again elsewhere.
 
+mod fetch;
+mod fetch_fault;
 mod gpu_fault;
 mod last_word;
 mod start_fault;
 
+pub use fetch::{FETCH_EXIT_STATUS, FetchProgress, FetchStage, PROGRESS_PATH};
+pub use fetch_fault::FetchFault;
 pub use gpu_fault::GpuFault;
 pub use start_fault::StartFault;
 

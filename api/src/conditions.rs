@@ -152,8 +152,12 @@ reasons!(
         PodSecurityViolated: false,
         /// The image of the agent cannot be pulled.
         ImagePullFailed: false,
-        /// The volumes of an agent are not set up: most often its model's file is not on the node.
+        /// The node has no copy of the model: it is being downloaded, or the file of `hostPath` is not there.
         ModelNotCached: false,
+        /// A node cannot download the model.
+        DownloadFailed: false,
+        /// The volumes of an agent are not set up.
+        VolumesNotReady: false,
         /// The agent refuses its model file or fails to start.
         AgentFailed: false,
         /// A pod serves under the labels of an agent and is none of this provider's.
@@ -294,8 +298,12 @@ reasons!(
         ClaimMissing: false,
         /// No node takes the agent; the scheduler's words say why.
         Unschedulable: false,
-        /// The volumes of an agent are not set up: most often the model's file is not on the node.
+        /// The node has no copy of the model: it is being downloaded, or the file of `hostPath` is not there.
         ModelNotCached: false,
+        /// A node cannot download the model.
+        DownloadFailed: false,
+        /// The volumes of an agent are not set up.
+        VolumesNotReady: false,
         /// An agent is starting and loads the model.
         ColdStart: false,
         /// The agents of the model are busy.

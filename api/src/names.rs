@@ -39,6 +39,11 @@ pub const COMPONENT_LABEL: &str = "app.kubernetes.io/component";
 /// Value of [`COMPONENT_LABEL`] on agents.
 pub const AGENT_COMPONENT: &str = "gpu-agent";
 
+/// Value of [`COMPONENT_LABEL`] on pods that download a model onto a node.
+pub const DOWNLOAD_COMPONENT: &str = "model-download";
+/// On a Secret, with the value `"true"`: its keys are headers that downloads may send.
+pub const HEADERS_LABEL: &str = "cocoon.farm/headers";
+
 /// Key of the wallet Secret whose text is 24 words or 64 hexadecimal digits.
 pub const WALLET_KEY: &str = "key";
 /// Key of a page of results: one `OpenAI` batch result a line.

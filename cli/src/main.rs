@@ -72,7 +72,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         // A payer's wallet needs no cluster.
         Command::Init(arguments) => init::run(arguments, cluster).await,
         Command::Wallet(arguments) => wallet::run(arguments, &cluster.connect().await?).await,
-        Command::Model(command) => model::run(command),
+        Command::Model(command) => model::run(command).await,
         Command::Status(arguments) => status::run(arguments, &cluster.connect().await?).await,
     }
 }
@@ -116,6 +116,7 @@ mod tests {
             "wallet",
             "wallet farm -o json --endpoint https://a.example",
             "model add m.gguf --price .5",
+            "model add https://HOST/m.gguf --price 0.4 --headers folder --headers-from hub",
             "model add m.gguf --price 0.4 --claim models --payout UQ1 --network testnet --backend cpu",
             "--context test status",
         ] {

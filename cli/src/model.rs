@@ -1,8 +1,9 @@
 //! `kubectl cocoon model`: what a farm needs to know of a model's file, and the YAML that offers it.
 
+mod download;
 mod facts;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use clap::{Args, Subcommand, ValueEnum};
@@ -31,8 +32,10 @@ enum Backend {
 /// Which file, and how it is offered.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// The model's file (GGUF), as it lies on this machine.
-    file: PathBuf,
+    /// The model's file (GGUF), as it lies on this machine, or the address from which each node will download it: it is downloaded
+    /// here once as well, for its digest, and not kept.
+    #[arg(value_name = "FILE|URL")]
+    file: String,
     /// Price of a million tokens of answers in TON. A million tokens of prompts cost a quarter of it, cached ones a tenth of that.
     #[arg(long, value_name = "TON", value_parser = amount::ton)]
     price: NanoTon,
@@ -45,6 +48,12 @@ pub struct Arguments {
     /// `PersistentVolumeClaim` that holds the file, under its own name.
     #[arg(long, value_name = "CLAIM")]
     claim: Option<String>,
+    /// Folder with headers for the server of an address: a file for each, of the header's name.
+    #[arg(long, value_name = "FOLDER")]
+    headers: Option<PathBuf>,
+    /// Secret from which nodes take these headers, with the label `cocoon.farm/headers: "true"`.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["claim", "host_path"])]
+    headers_from: Option<String>,
     /// Tokens of context; otherwise 4096, or what the model was made for where that is less.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(64..=1_048_576))]
     context_length: Option<u32>,
@@ -73,18 +82,37 @@ pub struct Arguments {
 }
 
 /// Runs one of the commands. None of them needs a cluster.
-pub fn run(command: Command) -> Result<()> {
+pub async fn run(command: Command) -> Result<()> {
     let Command::Add(arguments) = command;
+    let is_url = arguments.is_url();
+    ensure!(
+        is_url || (arguments.headers.is_none() && arguments.headers_from.is_none()),
+        "headers are for an address that begins with http:// or https://"
+    );
+    ensure!(
+        !is_url || (arguments.claim.is_none() && arguments.host_path.is_none()),
+        "an address needs neither --claim nor --host-path: nodes download from it"
+    );
     let wanted = Wanted {
         context: arguments.context_length,
         sequences: arguments.max_in_flight,
     };
-    let facts = Facts::read(&arguments.file, wanted)?;
+    let facts = if is_url {
+        download::facts(&arguments.file, arguments.headers.as_deref(), wanted).await?
+    } else {
+        Facts::read(Path::new(&arguments.file), wanted)?
+    };
     let yaml = serde_saphyr::to_string(&arguments.object(&facts)?).context("could not write YAML")?;
     output::print(&format!("{}{yaml}", facts.comment()))
 }
 
 impl Arguments {
+    fn is_url(&self) -> bool {
+        ["http://", "https://"]
+            .iter()
+            .any(|scheme| self.file.starts_with(scheme))
+    }
+
     fn object(&self, facts: &Facts) -> Result<Value> {
         let model = self.model(facts)?;
         let (Some(address), Some(network)) = (&self.payout, &self.network) else {
@@ -121,6 +149,13 @@ impl Arguments {
             "{name:?} is no name of a model: give --name with small letters, digits, - and ., at most 63 of them"
         );
         let source = match (&self.claim, &self.host_path) {
+            _ if self.is_url() => {
+                let mut source = json!({"url": self.file, "sha256": facts.sha256});
+                if let Some(secret) = &self.headers_from {
+                    source["headersFrom"] = json!({"name": secret});
+                }
+                source
+            }
             (Some(claim), _) => {
                 json!({"pvc": {"claimName": claim, "path": facts.file_name}, "sha256": facts.sha256})
             }

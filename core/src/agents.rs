@@ -11,6 +11,7 @@ use k8s_openapi::{
     jiff::Timestamp,
 };
 
+pub mod fetch;
 pub mod lost_gpu;
 mod model_file;
 mod obstacle;
@@ -65,8 +66,17 @@ pub enum AgentState {
     Unschedulable(String),
     /// Its image cannot be had; the kubelet's words.
     ImagePullFailed(String),
-    /// Its volumes, the model's file among them, are not set up in time; what the pod shows of that.
+    /// Its node has no copy of its model yet.
+    AwaitingModel {
+        /// The node.
+        node: String,
+        /// Where the download stands.
+        fetch: fetch::Fetch,
+    },
+    /// The file of its model, of a path of its node, is not there in time; what the pod shows of that.
     VolumesMissing(String),
+    /// Its volumes, of which the model's is a claimed one, are not set up in time; what the pod shows of that.
+    VolumesNotReady(String),
     /// It cannot use the GPUs that it was given, and ends.
     GpuUnusable(GpuFault),
     /// Its container ends, or cannot be made: what the code means with which it ended, or the kubelet's words. An agent's own words
@@ -89,7 +99,13 @@ impl AgentState {
             Self::Unrecognised(_) => Obstacle::Stranger,
             Self::GpuUnusable(fault) => Obstacle::Device(*fault),
             Self::ImagePullFailed(_) => Obstacle::Image,
-            Self::VolumesMissing(_) => Obstacle::Volumes,
+            Self::AwaitingModel {
+                fetch: fetch::Fetch::Failed(_),
+                ..
+            } => Obstacle::Download,
+            Self::AwaitingModel { .. } => Obstacle::Model,
+            Self::VolumesMissing(_) => Obstacle::File,
+            Self::VolumesNotReady(_) => Obstacle::Volumes,
             Self::Unschedulable(words) => Obstacle::Node(Shortage::of(words)),
             Self::Starting => Obstacle::Starting,
         })
@@ -149,12 +165,22 @@ fn state(pod: &Pod, now: Timestamp) -> AgentState {
     if let Some((false, message)) = condition(status, "PodScheduled") {
         return AgentState::Unschedulable(message);
     }
+    if let Some(awaiting) = fetch::awaited(pod) {
+        return awaiting;
+    }
+    let missing = |words| {
+        if model_file::is_on_host(pod) {
+            AgentState::VolumesMissing(words)
+        } else {
+            AgentState::VolumesNotReady(words)
+        }
+    };
     status
         .container_statuses
         .iter()
         .flatten()
         .find_map(|container| container_failure(container, pod))
-        .or_else(|| volumes::missing(pod, now).map(AgentState::VolumesMissing))
+        .or_else(|| volumes::missing(pod, now).map(missing))
         .unwrap_or(AgentState::Starting)
 }
 

@@ -12,6 +12,7 @@ pub mod answers;
 pub mod container;
 pub mod demo;
 pub mod farm;
+pub mod file_server;
 pub mod golden;
 pub mod gpu;
 pub mod namespace;

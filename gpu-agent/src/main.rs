@@ -6,11 +6,12 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use cocoon_api::{
-    agent::{GPU_EXIT_STATUS, GpuFault, START_EXIT_STATUS, StartFault},
+    agent::{FETCH_EXIT_STATUS, GPU_EXIT_STATUS, GpuFault, START_EXIT_STATUS, StartFault},
     panics,
 };
 use gpu_agent::{
     backend::{AllocationError, DeviceError, ForwardError, ReserveError, cuda::error::OpenError},
+    fetch::FetchError,
     http::TlsError,
     model::decoder::{LoadError, plan::PlanError},
     weights::file::ModelError,
@@ -28,6 +29,10 @@ struct Arguments {
 enum Command {
     /// Load a model and serve it over mutual TLS until SIGTERM.
     Serve(Box<commands::serve::Arguments>),
+    /// Download a model into its node's folder of models, once.
+    Fetch(commands::fetch::Arguments),
+    /// Wait until the node has a copy of a model.
+    Await(commands::await_copy::Arguments),
     /// Compare a model with recorded reference outputs; the exit status is non-zero on any difference that matters.
     Eval(commands::eval::Arguments),
     /// Say what the driver says of each GPU, what it was measured to do, and what it could serve.
@@ -48,9 +53,11 @@ fn main() -> ExitCode {
         Err(error) => {
             // One line: Kubernetes repeats it as the reason why the container ended.
             let (word, status) = if let Some(fault) = error.chain().find_map(gpu_fault) {
-                (fault.word(), GPU_EXIT_STATUS)
+                (fault.word().to_owned(), GPU_EXIT_STATUS)
             } else if let Some(fault) = error.chain().find_map(start_fault) {
-                (fault.word(), START_EXIT_STATUS)
+                (fault.word().to_owned(), START_EXIT_STATUS)
+            } else if let Some(error) = error.chain().find_map(|cause| cause.downcast_ref::<FetchError>()) {
+                (error.fault().word(), FETCH_EXIT_STATUS)
             } else {
                 eprintln!("error: {error:#}");
                 return ExitCode::FAILURE;
@@ -99,6 +106,8 @@ fn start_fault(error: &(dyn std::error::Error + 'static)) -> Option<StartFault> 
 fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Serve(arguments) => commands::serve::run(&arguments),
+        Command::Fetch(arguments) => commands::fetch::run(&arguments),
+        Command::Await(arguments) => commands::await_copy::run(&arguments),
         Command::Eval(arguments) => commands::eval::run(&arguments),
         Command::Info(arguments) => commands::info::run(&arguments),
         Command::Selftest(arguments) => commands::selftest::run(&arguments),

@@ -33,6 +33,21 @@ fn another_digest_is_refused_with_both_digests() {
 }
 
 #[test]
+fn a_copy_that_was_verified_is_not_verified_again_and_is_held_while_it_is_served() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("copy.gguf");
+    fs::copy(support::model_path(), &path).expect("writable");
+    // Another digest than the file's shows that nobody computes it.
+    let (file, held) = ModelFile::open_copy(&path, [7; 32]).expect("a model");
+    file.verify([7; 32]).expect("as it was said");
+    drop(file);
+    let other = fs::File::open(&path).expect("readable");
+    assert!(other.try_lock().is_err(), "it could be evicted");
+    drop(held);
+    other.try_lock().expect("nobody holds it");
+}
+
+#[test]
 fn a_truncated_file_is_refused_as_truncated_wherever_it_ends() {
     let whole = fs::read(support::model_path()).expect("readable");
     let folder = tempfile::tempdir().expect("a folder");

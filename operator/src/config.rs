@@ -3,6 +3,8 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::Parser;
+use cocoon_core::inventory::quantity::{self, QuantityError};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use crate::scope::Scope;
 
@@ -31,6 +33,16 @@ pub struct Config {
     /// Secrets with credentials for the agent's image, by name, in the namespace of each provider.
     #[arg(long, env = "COCOON_AGENT_IMAGE_PULL_SECRETS", value_delimiter = ',')]
     pub agent_image_pull_secrets: Vec<String>,
+    /// Folder of each node for models that offers name by URL.
+    #[arg(
+        long,
+        env = "COCOON_MODEL_CACHE_PATH",
+        default_value = "/var/lib/cocoon/models"
+    )]
+    pub model_cache_path: String,
+    /// Bytes that these models may take of a node's disk, as a Kubernetes quantity.
+    #[arg(long, env = "COCOON_MODEL_CACHE_SIZE", default_value = "200Gi", value_parser = bytes)]
+    pub model_cache_bytes: u64,
     /// Where `/healthz`, `/readyz` and `/metrics` are served. `[::]` is every address of both families, and of IPv4 alone where
     /// the kernel knows no IPv6.
     #[arg(long, env = "COCOON_HEALTH_ADDRESS", default_value = "[::]:8080")]
@@ -38,6 +50,10 @@ pub struct Config {
     /// Log lines as JSON.
     #[arg(long, env = "COCOON_LOG_JSON")]
     pub log_json: bool,
+}
+
+fn bytes(text: &str) -> Result<u64, QuantityError> {
+    quantity::parse(&Quantity(text.to_owned()))
 }
 
 impl Config {

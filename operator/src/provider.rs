@@ -11,6 +11,7 @@
 //! - nodes: get, list, watch, always in the whole cluster — which GPUs exist;
 //! - pods: get, list, watch, always in the whole cluster — which GPUs are taken, by whomever, and where agents stand;
 //!   get — what an agent runs, when it is recognised; delete — an agent whose GPU is lost, so that another pod gets a healthy one;
+//!   get, create, delete — downloads of models;
 //! - deployments (apps): get, list, watch, create, patch, delete — agents;
 //!   replicasets: get — whose an agent's pod is;
 //! - tokenreviews (authentication.k8s.io): create, always in the whole cluster — which pod an agent's process is of;
@@ -23,7 +24,9 @@
 
 mod apply;
 mod children;
+mod copies;
 mod deletion;
+mod downloads;
 mod naming;
 mod observe;
 mod payments;
@@ -49,7 +52,7 @@ use kube::{
     },
 };
 use tokio_util::sync::CancellationToken;
-use tracing::debug;
+use tracing::{debug, error};
 
 pub(crate) use wanted::wanted;
 
@@ -83,6 +86,7 @@ struct Providers {
     ctx: Arc<Context>,
     applied: apply::Applied,
     speeds: speeds::Speeds,
+    downloads: downloads::Downloads,
 }
 
 /// Runs the controller until `stop`.
@@ -94,11 +98,22 @@ pub async fn run(ctx: Arc<Context>, stop: CancellationToken) {
             .concurrency(CONCURRENCY)
             .debounce(DEBOUNCE),
     );
+    let downloads = match downloads::Downloads::new() {
+        Ok(downloads) => downloads,
+        Err(error) => {
+            error!(
+                error = error::chain(&error),
+                "cannot make an HTTP client; the provider controller does not run"
+            );
+            return;
+        }
+    };
     let applied = apply::Applied::default();
     let providers = Arc::new(Providers {
         ctx,
         applied,
         speeds: speeds::Speeds::default(),
+        downloads,
     });
     controller
         .reconcile_on(wakes.stream())
@@ -137,11 +152,13 @@ async fn reconcile(provider: &CocoonProvider, providers: &Providers) -> Result<A
     };
     let plan = plan::plan(&valid, &seen, &providers.ctx.config);
     let children = apply::apply(&valid, &plan, &seen, providers).await?;
+    let refused = downloads::apply(&valid, &plan, providers).await?;
+    let children = refused.filter(|_| children.status).unwrap_or(children);
     let held = wallet::hold(&provider, providers).await?;
     status::write(&provider, &valid, &plan, &seen, children, held, providers).await?;
-    Ok(Action::requeue(
-        until(plan.placement.next_change, seen.now).min(PAYMENTS_INTERVAL),
-    ))
+    let next = until(plan.placement.next_change, seen.now).min(PAYMENTS_INTERVAL);
+    let downloads = (!seen.downloads.is_empty()).then(|| seen.now + downloads::INTERVAL);
+    Ok(Action::requeue(next.min(until(downloads, seen.now))))
 }
 
 /// Until `time`, and not longer than [`RESYNC`].

@@ -247,12 +247,16 @@ pub(crate) fn wait_for_gpus(kubeconfig: &Path, wanted: usize) -> Result<()> {
 }
 
 fn install(parts: &Parts) -> Result<()> {
-    let values = json!({
+    let mut values = json!({
         "images": {"operator": parts.operator_image, "agent": parts.agent_image},
         "ton": {"networks": [
             {"name": NETWORK, "globalId": GLOBAL_ID, "endpoints": [format!("{}/api/v2", parts.chain)]},
         ]},
     });
+    // On the testbed this machine is every node, and what nodes keep goes with its state.
+    if parts.gpu_failures.is_some() {
+        values["models"] = json!({"cache": {"path": parts.state.join("models"), "size": "4Gi"}});
+    }
     let file = parts.state.join("values.json");
     write_json(&file, &values)?;
     succeed(

@@ -13,11 +13,12 @@ mod pod;
 mod status;
 
 pub use grant::{AllowedFrom, AllowedNamespaces};
-pub use model::{Footprint, ModelOffer, ModelSource, PvcSource};
+pub use model::{Footprint, HeadersFrom, ModelOffer, ModelSource, PvcSource};
 pub use payout::{Earnings, Payout, Rebuilt, Ruling, SettlePolicy};
 pub use pod::{Amounts, PodResources, PodSettings};
 pub use status::{
-    CocoonProviderStatus, GpuCounts, InventorySource, ModelPhase, ModelStatus, NodeCounts, ProductCount,
+    CocoonProviderStatus, Download, GpuCounts, InventorySource, ModelPhase, ModelStatus, NodeCounts,
+    ProductCount,
 };
 
 /// An offer of GPUs: which nodes take part, which models they serve at which price, and where the earnings go.

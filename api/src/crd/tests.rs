@@ -1,6 +1,7 @@
 mod examples;
 mod grants;
 mod money;
+mod sources;
 
 use kube::core::cel::validate_cel_schema;
 use serde_json::{Value, json};

@@ -9,6 +9,10 @@ images:
 replicas: 1
 watchNamespaces: []
 watchNamespace: ""
+models:
+  cache:
+    path: /var/lib/cocoon/models
+    size: 200Gi
 ton:
   networks: []
 logging:

@@ -69,7 +69,32 @@ impl Facts {
     pub(super) fn read(path: &Path, wanted: Wanted) -> Result<Self> {
         let path =
             std::fs::canonicalize(path).with_context(|| format!("could not find {}", path.display()))?;
-        let file = ModelFile::open_unverified(&path)?;
+        let facts = Self::of_head(&path, wanted)?;
+        eprintln!("reading {} for its digest", human(facts.bytes));
+        let sha256 = ModelFile::open_unverified(&path)?.sha256()?;
+        Ok(Self {
+            sha256: hex::encode(sha256),
+            ..facts
+        })
+    }
+
+    /// The same of a file whose head alone is there, and whose digest and name are known from elsewhere.
+    pub(super) fn of_download(
+        path: &Path,
+        file_name: &str,
+        sha256: [u8; 32],
+        wanted: Wanted,
+    ) -> Result<Self> {
+        Ok(Self {
+            sha256: hex::encode(sha256),
+            file_name: file_name.to_owned(),
+            ..Self::of_head(path, wanted)?
+        })
+    }
+
+    /// What the head of the file says; its digest is left empty.
+    fn of_head(path: &Path, wanted: Wanted) -> Result<Self> {
+        let file = ModelFile::open_unverified(path)?;
         let spec = architectures::read(&file)?;
         let tokenizer = Tokenizer::read(&file)?;
         let has_chat = ChatTemplate::read(&file, &tokenizer)?.is_some();
@@ -107,12 +132,11 @@ impl Facts {
             .map(|size| (size, MAX_CARDS.into_iter().find(|count| holds(size, *count))))
             .collect();
         let whole = needs(demand).share(0..spec.layers.len(), [true, true]);
-        let bytes = std::fs::metadata(&path)
+        let bytes = std::fs::metadata(path)
             .with_context(|| format!("could not read {}", path.display()))?
             .len();
-        eprintln!("reading {} for its digest", human(bytes));
         Ok(Self {
-            sha256: hex::encode(file.sha256()?),
+            sha256: String::new(),
             architecture: file
                 .header()
                 .text("general.architecture")?

@@ -170,3 +170,104 @@ fn names_of_files_become_names_of_models() {
         assert_eq!(name_of(file), name);
     }
 }
+
+/// A server of one file, which breaks its first answer off; answers its address.
+async fn serve(file: Vec<u8>) -> String {
+    use axum::{
+        body::Body,
+        http::{HeaderMap, StatusCode, header},
+        response::IntoResponse as _,
+    };
+    let first = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let answer = move |headers: HeaderMap| {
+        let (file, is_first) = (
+            file.clone(),
+            first.swap(false, std::sync::atomic::Ordering::SeqCst),
+        );
+        async move {
+            if headers
+                .get(header::AUTHORIZATION)
+                .is_none_or(|value| value != "Bearer canary")
+            {
+                return StatusCode::UNAUTHORIZED.into_response();
+            }
+            let range = headers.get(header::RANGE).and_then(|range| range.to_str().ok());
+            let from = range
+                .and_then(|range| {
+                    range
+                        .strip_prefix("bytes=")?
+                        .strip_suffix('-')?
+                        .parse::<usize>()
+                        .ok()
+                })
+                .unwrap_or(0);
+            let told = [
+                (header::CONTENT_LENGTH, (file.len() - from).to_string()),
+                (header::ETAG, "\"1\"".to_owned()),
+                (
+                    header::CONTENT_RANGE,
+                    format!("bytes {from}-{}/{}", file.len() - 1, file.len()),
+                ),
+            ];
+            let status = if range.is_some() {
+                StatusCode::PARTIAL_CONTENT
+            } else {
+                StatusCode::OK
+            };
+            let body = if is_first {
+                let half = file[..file.len() / 2].to_vec();
+                let broken = futures::stream::iter([Ok(half), Err(std::io::Error::other("broken"))]);
+                Body::from_stream(broken)
+            } else {
+                Body::from(file[from..].to_vec())
+            };
+            (status, told, body).into_response()
+        }
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let router = axum::Router::new().fallback(answer);
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    format!("http://{address}/files/SmolLM2_Q4.gguf?signature=canary")
+}
+
+#[tokio::test]
+async fn an_address_becomes_an_offer_with_the_digest_of_what_is_there() {
+    let path = model();
+    let content = std::fs::read(&path).expect("reads");
+    let url = serve(content).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("Authorization"), "Bearer canary\n").expect("writes");
+    let wanted = Wanted {
+        context: None,
+        sequences: 8,
+    };
+    let facts = download::facts(&url, Some(folder.path()), wanted)
+        .await
+        .expect("a model");
+    let arguments = arguments(&format!("add {url} --price 0.4 --headers-from hub"));
+    let object = arguments.object(&facts).expect("an entry");
+    let (name, source) = (&object[0]["name"], &object[0]["source"]);
+    assert_eq!(name, "smollm2-q4");
+    assert_eq!(source["url"], url);
+    assert_eq!(source["headersFrom"]["name"], "hub");
+    assert_eq!(
+        path.file_stem().and_then(|stem| stem.to_str()),
+        source["sha256"].as_str(),
+        "its name is its digest"
+    );
+    assert!(
+        facts.comment().contains("llama architecture with 30 layers"),
+        "{}",
+        facts.comment()
+    );
+    assert!(!facts.comment().contains("canary"), "{}", facts.comment());
+
+    let error = format!(
+        "{:#}",
+        download::facts(&url, None, wanted).await.expect_err("no header")
+    );
+    assert!(error.contains("HTTP 401") && !error.contains("canary"), "{error}");
+}

@@ -26,6 +26,15 @@ pub(super) fn origin(pod: &Pod) -> Option<String> {
     })
 }
 
+/// Whether the model's file is one of the node's own, which must be there before the pod starts.
+pub(super) fn is_on_host(pod: &Pod) -> bool {
+    let volumes = pod.spec.as_ref().and_then(|spec| spec.volumes.as_ref());
+    volumes.into_iter().flatten().any(|volume| {
+        let host = volume.host_path.as_ref();
+        volume.name == MODEL_VOLUME && host.is_some_and(|host| host.type_.as_deref() == Some("File"))
+    })
+}
+
 fn mount(pod: &Pod) -> Option<&VolumeMount> {
     let containers = &pod.spec.as_ref()?.containers;
     let mut mounts = containers

@@ -16,6 +16,12 @@ pub enum Obstacle {
     Stranger,
     /// Its image cannot be had.
     Image,
+    /// Its model cannot be downloaded.
+    Download,
+    /// The file of its model is not on its node.
+    File,
+    /// Its model is being downloaded.
+    Model,
     /// Its volumes are not set up.
     Volumes,
     /// No node takes it.
@@ -61,8 +67,8 @@ impl Obstacle {
     pub fn rank(self) -> u8 {
         match self {
             Self::Failed | Self::Device(_) | Self::Stranger => 1,
-            Self::Image => 2,
-            Self::Volumes => 3,
+            Self::Image | Self::Download => 2,
+            Self::File | Self::Model | Self::Volumes => 3,
             Self::Node(_) => 4,
             Self::Starting => 5,
         }
@@ -75,7 +81,9 @@ impl Obstacle {
             Self::Device(fault) => AgentsAvailable::from(fault),
             Self::Stranger => AgentsAvailable::AgentUnrecognised,
             Self::Image => AgentsAvailable::ImagePullFailed,
-            Self::Volumes => AgentsAvailable::ModelNotCached,
+            Self::Download => AgentsAvailable::DownloadFailed,
+            Self::File | Self::Model => AgentsAvailable::ModelNotCached,
+            Self::Volumes => AgentsAvailable::VolumesNotReady,
             Self::Node(Shortage::Gpus) => AgentsAvailable::InsufficientGPU,
             Self::Node(Shortage::Resources) => AgentsAvailable::InsufficientResources,
             Self::Node(Shortage::Claim) => AgentsAvailable::ClaimMissing,
@@ -93,7 +101,9 @@ impl Obstacle {
             Self::Failed | Self::Image => Scheduled::AgentFailed,
             Self::Device(_) => Scheduled::GPUUnusable,
             Self::Stranger => Scheduled::AgentUnrecognised,
-            Self::Volumes => Scheduled::ModelNotCached,
+            Self::Download => Scheduled::DownloadFailed,
+            Self::File | Self::Model => Scheduled::ModelNotCached,
+            Self::Volumes => Scheduled::VolumesNotReady,
             Self::Node(Shortage::Gpus) => Scheduled::InsufficientGPU,
             Self::Node(Shortage::Resources) => Scheduled::InsufficientResources,
             Self::Node(Shortage::Claim) => Scheduled::ClaimMissing,

@@ -220,7 +220,7 @@ fn volumes_that_are_not_set_up_in_time_name_pod_node_and_file() {
 fn a_claimed_volume_that_is_not_set_up_names_claim_and_path() {
     let volume = json!({"persistentVolumeClaim": {"claimName": "models"}});
     let pod = pod_of(&volume, &json!({"subPath": "llama/m.gguf"}), &creating(None));
-    let AgentState::VolumesMissing(message) = state_at(&pod, after(60)) else {
+    let AgentState::VolumesNotReady(message) = state_at(&pod, after(60)) else {
         panic!("{:?}", state_at(&pod, after(60)));
     };
     assert!(

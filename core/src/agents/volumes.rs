@@ -29,7 +29,7 @@ pub(super) fn missing(pod: &Pod, now: Timestamp) -> Option<String> {
     let node = node.unwrap_or("its node");
     let cause = match model_file::origin(pod) {
         Some(origin) => format!("most often the model's file is not there: {origin}"),
-        None => "most often the model's file is not there".to_owned(),
+        None => "one of them is missing".to_owned(),
     };
     Some(format!(
         "pod {name} on node {node}: its volumes have not been set up since {since}, or its image is still being \
@@ -41,6 +41,15 @@ pub(super) fn missing(pod: &Pod, now: Timestamp) -> Option<String> {
 /// Since when the kubelet prepares the pod; `None` where it does not.
 fn preparing_since(status: &PodStatus) -> Option<Timestamp> {
     let scheduled = find(status, "PodScheduled").filter(|condition| condition.status == "True")?;
+    // A container that runs or has ended has its volumes.
+    let mut init = status.init_container_statuses.iter().flatten();
+    let has_run = |container: &ContainerStatus| {
+        let state = container.state.as_ref();
+        state.is_some_and(|state| state.running.is_some() || state.terminated.is_some())
+    };
+    if init.any(has_run) {
+        return None;
+    }
     let ready_to_start = find(status, READY_TO_START);
     if ready_to_start.is_some_and(|condition| condition.status == "True") {
         return None;

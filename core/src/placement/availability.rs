@@ -6,7 +6,7 @@ use cocoon_api::{
 };
 
 use crate::{
-    agents::{AgentPod, AgentState, Obstacle, Refusal, Shortage},
+    agents::{AgentPod, AgentState, Obstacle, Refusal, Shortage, fetch::Fetch},
     inventory::{Inventory, Requirements, selector_text},
 };
 
@@ -53,7 +53,8 @@ impl Agents<'_> {
                     | AgentsAvailable::LimitRangeExceeded
                     | AgentsAvailable::PodSecurityViolated
                     | AgentsAvailable::ImagePullFailed
-                    | AgentsAvailable::ModelNotCached
+                    | AgentsAvailable::DownloadFailed
+                    | AgentsAvailable::VolumesNotReady
                     | AgentsAvailable::NoDriver
                     | AgentsAvailable::DriverTooOld
                     | AgentsAvailable::NoVisibleGpu
@@ -66,6 +67,17 @@ impl Agents<'_> {
                     | AgentsAvailable::DeviceFailed,
                 ..
             }) => ModelPhase::Failed,
+            // A file that somebody must put there; one that is being downloaded only takes its time.
+            Some(Wait {
+                reason: AgentsAvailable::ModelNotCached,
+                ..
+            }) if !self
+                .pods
+                .iter()
+                .any(|pod| pod.state.obstacle() == Some(Obstacle::Model)) =>
+            {
+                ModelPhase::Failed
+            }
             _ => ModelPhase::Starting,
         }
     }
@@ -98,7 +110,9 @@ impl Agents<'_> {
         let message = match &pod.state {
             AgentState::Crashing(words)
             | AgentState::ImagePullFailed(words)
-            | AgentState::VolumesMissing(words) => format!("{model}: {words}"),
+            | AgentState::VolumesMissing(words)
+            | AgentState::VolumesNotReady(words) => format!("{model}: {words}"),
+            AgentState::AwaitingModel { node, fetch } => awaiting(model, node, fetch),
             AgentState::Unrecognised(why) => {
                 format!("{model}: pod {agent} is no agent, and nothing is asked of it: {why}")
             }
@@ -135,6 +149,19 @@ impl Agents<'_> {
             reason: Obstacle::Starting.for_provider(),
             message,
         }
+    }
+}
+
+/// What an agent waits for whose node has no copy of its model.
+fn awaiting(model: &str, node: &str, fetch: &Fetch) -> String {
+    match fetch {
+        Fetch::Downloading => {
+            format!(
+                "{model}: node {node} has no copy yet; it is downloaded, and status.models says how far it is"
+            )
+        }
+        Fetch::Stuck(words) => format!("{model}: its download onto node {node} does not start: {words}"),
+        Fetch::Failed(fault) => format!("{model}: its download onto node {node} failed: {}", fault.words()),
     }
 }
 
@@ -194,7 +221,7 @@ pub fn available(
 
 #[cfg(test)]
 mod tests {
-    use cocoon_api::agent::GpuFault;
+    use cocoon_api::agent::{FetchFault, GpuFault};
 
     use super::*;
 
@@ -296,6 +323,43 @@ mod tests {
             (observed.reason, observed.message.as_str()),
             ("ModelNotCached", "m: y")
         );
+    }
+
+    #[test]
+    fn a_download_that_runs_is_a_start_and_one_that_failed_is_a_failure_with_its_words() {
+        let (inventory, requirements) = world();
+        let told = |fetch| {
+            let state = AgentState::AwaitingModel {
+                node: "n1".into(),
+                fetch,
+            };
+            let waiting = pod(state);
+            let agents = Agents {
+                model: "m",
+                gpus_per_replica: 1,
+                wanted: 1,
+                pods: vec![&waiting],
+                refused: None,
+            };
+            let observed = judge(1, std::slice::from_ref(&waiting));
+            (
+                observed.reason,
+                observed.message,
+                agents.phase(&inventory, &requirements),
+            )
+        };
+        let (reason, message, phase) = told(Fetch::Downloading);
+        assert_eq!((reason, phase), ("ModelNotCached", ModelPhase::Starting));
+        assert!(message.starts_with("m: node n1 has no copy yet"), "{message}");
+        let (reason, message, phase) = told(Fetch::Failed(FetchFault::HttpStatus(404)));
+        assert_eq!((reason, phase), ("DownloadFailed", ModelPhase::Failed));
+        assert!(
+            message.contains("node n1") && message.contains("HTTP 404"),
+            "{message}"
+        );
+        let (reason, message, _) = told(Fetch::Stuck("why".into()));
+        assert_eq!(reason, "ModelNotCached");
+        assert!(message.ends_with("does not start: why"), "{message}");
     }
 
     #[test]

@@ -120,7 +120,7 @@ fn the_api_server_refuses_offers_and_channels_that_contradict_themselves() -> Re
                 offer(|spec| {
                     spec["models"][0]["source"]["pvc"] = json!({"claimName": "c", "path": "m.gguf"});
                 }),
-                "exactly one of hostPath and pvc",
+                "exactly one of hostPath, pvc and url",
             ),
             (
                 offer(|spec| spec["models"][0]["source"]["sha256"] = json!("abc")),

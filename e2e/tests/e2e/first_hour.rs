@@ -170,7 +170,7 @@ fn every_example_is_taken_by_the_cluster_and_its_jobs_are_answered() -> Result<(
     on_stack("examples", |stack, namespace| async move {
         let folder = examples();
         let path = |name: &str| folder.join(name).display().to_string();
-        for name in ["wallet", "provider", "pods", "channel"] {
+        for name in ["wallet", "provider", "by-url", "pods", "channel"] {
             let file = path(&format!("farm/{name}.yaml"));
             stack
                 .kubectl(&[

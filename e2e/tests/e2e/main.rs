@@ -8,6 +8,7 @@ mod budgets;
 mod command_line;
 mod cuda;
 mod deletion;
+mod downloads;
 mod exactly_once;
 mod first_hour;
 mod first_job;

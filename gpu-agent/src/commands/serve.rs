@@ -2,7 +2,7 @@
 
 mod cards;
 
-use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, sync::Arc};
+use std::{fs::File, net::SocketAddr, num::NonZeroUsize, path::PathBuf, sync::Arc};
 
 use anyhow::Context as _;
 use clap::ValueEnum;
@@ -15,6 +15,7 @@ use gpu_agent::{
         cpu::{CpuOps, Precision},
         ops::Ops,
     },
+    cache::{Cache, ROOT},
     engine::{Engine, Options, measure},
     http::{Listeners, Mounted, serve, service::Service},
     model::{
@@ -61,11 +62,14 @@ pub(crate) struct Arguments {
     /// Model file (GGUF).
     #[arg(long, env = "COCOON_MODEL_FILE")]
     model: PathBuf,
+    /// The file is a copy that a download onto this node has verified: it is not verified again where its marker says so.
+    #[arg(long, env = "COCOON_MODEL_IS_COPY")]
+    model_is_copy: bool,
     /// Name that jobs call the model by.
     #[arg(long, env = "COCOON_MODEL_NAME")]
     model_name: String,
     /// SHA-256 that the model file must have, in hexadecimal.
-    #[arg(long, env = "COCOON_MODEL_SHA256", value_parser = parse_digest)]
+    #[arg(long, env = "COCOON_MODEL_SHA256", value_parser = super::parse_digest)]
     model_sha256: [u8; 32],
     /// What computes; there is no fallback.
     #[arg(long, env = "COCOON_BACKEND", value_enum, ignore_case = true)]
@@ -103,35 +107,41 @@ pub(crate) struct Arguments {
     threads: Option<NonZeroUsize>,
 }
 
-fn parse_digest(text: &str) -> Result<[u8; 32], String> {
-    let mut digest = [0; 32];
-    hex::decode_to_slice(text, &mut digest).map_err(|_| "must be 64 hexadecimal digits".to_owned())?;
-    Ok(digest)
-}
-
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    start_logs();
+    super::start_logs();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .context("cannot start the async runtime")?;
-    let service = load(arguments)?;
+    // A copy of the node's is held until the process ends: one that is started again needs it again.
+    let (service, _held) = load(arguments)?;
     runtime.block_on(listen(arguments, service))
-}
-
-fn start_logs() {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
-    tracing_subscriber::fmt().json().with_env_filter(filter).init();
 }
 
 /// Loads the model and verifies its digest in the same pass over the file. A file with another digest is told as that,
 /// whatever else is wrong with it, and nothing of it is served.
-fn load(arguments: &Arguments) -> anyhow::Result<Arc<Service>> {
-    let file = ModelFile::open_unverified(&arguments.model)?;
+fn load(arguments: &Arguments) -> anyhow::Result<(Arc<Service>, Option<File>)> {
+    let (file, held) = if arguments.model_is_copy && is_verified_copy(arguments) {
+        let (file, held) = ModelFile::open_copy(&arguments.model, arguments.model_sha256)?;
+        (file, Some(held))
+    } else {
+        (ModelFile::open_unverified(&arguments.model)?, None)
+    };
     let loaded = load_unverified(arguments, &file);
     file.verify(arguments.model_sha256)?;
-    start(arguments, loaded?)
+    Ok((start(arguments, loaded?)?, held))
+}
+
+/// Whether a download has verified the file, and nobody has touched it since.
+fn is_verified_copy(arguments: &Arguments) -> bool {
+    let folder = arguments.model.parent().unwrap_or(&arguments.model);
+    let found = Cache::open(folder, ROOT).and_then(|cache| cache.find(&arguments.model_sha256));
+    let is_verified = matches!(&found, Ok(Some(path)) if *path == arguments.model);
+    if !is_verified {
+        tracing::warn!("no download vouches for the model's file; it is verified again");
+    }
+    is_verified
 }
 
 /// What is read of a model's file.

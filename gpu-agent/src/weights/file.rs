@@ -101,6 +101,19 @@ impl ModelFile {
         Ok(file)
     }
 
+    /// Opens a copy that was verified when it came onto the node, and checks its header. It is not evicted while what is answered
+    /// beside it is open.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is no acceptable GGUF.
+    pub fn open_copy(path: &Path, sha256: [u8; 32]) -> Result<(Self, File), ModelError> {
+        let file = Self::open_unverified(path)?;
+        let held = file.file.try_clone().map_err(|source| file.io(source))?;
+        held.lock_shared().map_err(|source| file.io(source))?;
+        file.digest.lock().unwrap_or_else(PoisonError::into_inner).sha256 = Some(sha256);
+        Ok((file, held))
+    }
+
     /// Opens a file and checks its header. Nothing may be served of it before [`ModelFile::verify`].
     ///
     /// # Errors

@@ -9,7 +9,10 @@ use cocoon_api::{
     names,
 };
 use cocoon_core::{
-    agents::{AgentPod, AgentState},
+    agents::{
+        AgentPod, AgentState,
+        fetch::{self, FetchPod},
+    },
     funds::consents_to_free,
     job::{
         input::{InputSummary, Requests},
@@ -331,11 +334,18 @@ pub(super) fn agents(wanted: &Wanted, jobs: &Jobs) -> Vec<Agent> {
     let now = jobs.ctx.now();
     let FullName { namespace, name } = &wanted.provider;
     let pods = jobs.ctx.watches.pods.in_namespace(namespace);
-    let mut agents: Vec<Agent> = pods
-        .iter()
-        .filter(|pod| pod.labels().get(names::PROVIDER_LABEL) == Some(name))
+    let own = || {
+        pods.iter()
+            .filter(|pod| pod.labels().get(names::PROVIDER_LABEL) == Some(name))
+    };
+    let mut serving: Vec<AgentPod> = own()
         .filter_map(|pod| AgentPod::from_pod(pod, now))
         .filter(|pod| pod.model == wanted.model)
+        .collect();
+    let downloads: Vec<FetchPod> = own().filter_map(|pod| FetchPod::from_pod(pod, now)).collect();
+    fetch::tell(&mut serving, &downloads);
+    let mut agents: Vec<Agent> = serving
+        .into_iter()
         .map(|pod| Agent {
             active: jobs.queue.busy(&pod.uid),
             pod: {

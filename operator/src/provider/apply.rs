@@ -102,6 +102,7 @@ pub(super) async fn apply(
         children,
         lost,
         surplus,
+        downloads: _,
     } = plan;
     for child in children {
         let key = (valid.namespace.clone(), child.kind, child.name.clone());
@@ -174,7 +175,7 @@ async fn replace(client: &Client, valid: &ValidProvider, agent: &Lost) -> Result
 }
 
 /// What a person must see to; any other error is tried again.
-fn refusal(error: Error) -> Result<Observation> {
+pub(super) fn refusal(error: Error) -> Result<Observation> {
     match &error {
         Error::Foreign { .. } => Ok(ChildrenApplied::Foreign.condition(chain(&error))),
         Error::Kube { source, .. } => match source.as_ref() {
@@ -201,7 +202,7 @@ fn is_there(child: &Child, entry: &Entry, digest: u64, seen: &Seen) -> bool {
                 .find(|deployment| deployment.name_any() == child.name);
             found.is_some_and(|deployment| deployment.metadata.generation == entry.generation)
         }
-        Kind::NetworkPolicy | Kind::Secret | Kind::PodDisruptionBudget => true,
+        Kind::NetworkPolicy | Kind::Secret | Kind::PodDisruptionBudget | Kind::Pod => true,
     }
 }
 
@@ -217,6 +218,7 @@ async fn write(client: &Client, valid: &ValidProvider, child: &Child) -> Result<
         Kind::Secret => patch::<Secret>(client, valid, child).await,
         Kind::PodDisruptionBudget => patch::<PodDisruptionBudget>(client, valid, child).await,
         Kind::Deployment => patch::<Deployment>(client, valid, child).await,
+        Kind::Pod => patch::<Pod>(client, valid, child).await,
     }
 }
 

@@ -1,5 +1,7 @@
 //! What is made for a provider, as server-side apply takes it. One function a kind; the agents' pods have a file.
 
+mod copy;
+pub(super) mod download;
 mod pod;
 
 pub(super) use pod::spec as pod_spec;
@@ -46,6 +48,7 @@ pub(super) enum Kind {
     Secret,
     PodDisruptionBudget,
     Deployment,
+    Pod,
 }
 
 impl Kind {
@@ -55,6 +58,7 @@ impl Kind {
             Self::Secret => ("v1", "Secret"),
             Self::PodDisruptionBudget => ("policy/v1", "PodDisruptionBudget"),
             Self::Deployment => ("apps/v1", "Deployment"),
+            Self::Pod => ("v1", "Pod"),
         }
     }
 }

@@ -40,6 +40,22 @@ pub(super) fn network_policy(provider: &str) -> String {
     format!("{provider}-agents")
 }
 
+/// Name of the `NetworkPolicy` of downloads.
+pub(super) fn download_policy(provider: &str) -> String {
+    format!("{provider}-downloads")
+}
+
+/// Name of the pod that downloads a model onto a node: another one for another file, address or Secret.
+pub(super) fn download(agents: &str, what: &[&str], node: &str) -> String {
+    let mut digest = Sha256::new();
+    for part in what.iter().chain([&node]) {
+        digest.update((part.len() as u64).to_be_bytes());
+        digest.update(part);
+    }
+    let digest = hex::encode(digest.finalize());
+    format!("{agents}-download-{}", &digest[..DIGEST_CHARS])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

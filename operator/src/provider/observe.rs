@@ -1,13 +1,21 @@
 //! Reads everything that an offer depends on: from memory, but for what agents themselves say.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use cocoon_api::{
+    agent::FetchProgress,
     crd::{CocoonProvider, FullName, InferenceJob},
     names,
 };
 use cocoon_core::{
-    agents::{AgentPod, AgentState, lost_gpu},
+    agents::{
+        AgentPod, AgentState,
+        fetch::{self, FetchPod},
+        lost_gpu,
+    },
     placement::demand::{self, Demand},
 };
 use k8s_openapi::{
@@ -30,7 +38,13 @@ pub(super) struct Seen {
     pub(super) pods: Vec<Arc<Pod>>,
     /// The provider's agents, ordered by name.
     pub(super) agents: Vec<AgentPod>,
-    /// Of these, those whose GPU is lost, and in whose place another pod may get a healthy one.
+    /// Pods that download models onto nodes, ordered by model and node.
+    pub(super) downloads: Vec<FetchPod>,
+    /// How far they are, by UID.
+    pub(super) progress: BTreeMap<String, FetchProgress>,
+    /// Models and nodes whose agents found a copy there.
+    pub(super) copies: BTreeSet<(String, String)>,
+    /// Of the agents, those whose GPU is lost, and in whose place another pod may get a healthy one.
     pub(super) lost: Vec<AgentPod>,
     /// Of the agents, how many have a node, by model.
     pub(super) placed: BTreeMap<String, u32>,
@@ -44,7 +58,12 @@ pub(super) struct Seen {
 }
 
 pub(super) async fn observe(provider: &CocoonProvider, providers: &Providers) -> Result<Seen> {
-    let Providers { ctx, speeds, .. } = providers;
+    let Providers {
+        ctx,
+        speeds,
+        downloads: asked,
+        ..
+    } = providers;
     let watches = &ctx.watches;
     let (name, namespace) = (provider.name_any(), provider.namespace().unwrap_or_default());
     let now = ctx.now();
@@ -56,6 +75,8 @@ pub(super) async fn observe(provider: &CocoonProvider, providers: &Providers) ->
         .filter_map(|pod| AgentPod::from_pod(pod, now))
         .collect();
     found.sort();
+    let downloads = downloads(&own, now);
+    fetch::tell(&mut found, &downloads);
     let full_name = FullName::of(provider);
     let jobs: Vec<Arc<InferenceJob>> = watches.jobs.state();
     let speeds = speeds.measure(ctx, provider, &found).await;
@@ -71,6 +92,9 @@ pub(super) async fn observe(provider: &CocoonProvider, providers: &Providers) ->
         deployments: watches.deployments.in_namespace(&namespace),
         trusted: secret::write_bundle(ctx.tls.bundle()),
         speeds,
+        progress: asked.ask(&downloads, now).await,
+        copies: own.iter().filter_map(|pod| fetch::copy_of(pod)).collect(),
+        downloads,
         agents: found
             .into_iter()
             .map(|agent| {
@@ -91,6 +115,15 @@ fn own_pods(pods: &[Arc<Pod>], provider: &str, namespace: &str) -> Vec<Arc<Pod>>
                 .is_some_and(|name| name == provider)
     };
     pods.iter().filter(owned).cloned().collect()
+}
+
+fn downloads(pods: &[Arc<Pod>], now: Timestamp) -> Vec<FetchPod> {
+    let mut found: Vec<FetchPod> = pods
+        .iter()
+        .filter_map(|pod| FetchPod::from_pod(pod, now))
+        .collect();
+    found.sort();
+    found
 }
 
 fn placed(pods: &[Arc<Pod>], now: Timestamp) -> BTreeMap<String, u32> {

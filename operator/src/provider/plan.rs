@@ -1,10 +1,13 @@
 //! From what was read to what is to be there. A plan is data; applying it decides nothing.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use cocoon_api::{agent::GpuFault, names};
 use cocoon_core::{
-    agents::AgentState,
+    agents::{
+        AgentState,
+        fetch::{self, FetchPod},
+    },
     inventory::Inventory,
     placement::{self, Model, Placement, Problem},
 };
@@ -12,10 +15,10 @@ use k8s_openapi::{api::apps::v1::Deployment, jiff::Timestamp};
 use kube::ResourceExt as _;
 
 use super::{
-    children::{self, Child},
+    children::{self, Child, download},
     naming,
     observe::Seen,
-    validate::{ValidModel, ValidProvider},
+    validate::{Source, ValidModel, ValidProvider},
     waiting,
 };
 use crate::config::Config;
@@ -30,6 +33,24 @@ pub(super) struct Plan {
     pub(super) lost: Vec<Lost>,
     /// Names of Deployments, and of their disruption budgets, whose model is not offered any more.
     pub(super) surplus: Vec<String>,
+    /// Downloads onto nodes on which agents wait.
+    pub(super) downloads: Downloads,
+}
+
+/// Downloads that begin, and those that go.
+#[derive(Debug, Default)]
+pub(super) struct Downloads {
+    pub(super) start: Vec<Beginning>,
+    pub(super) remove: Vec<FetchPod>,
+}
+
+/// A download that begins.
+#[derive(Debug)]
+pub(super) struct Beginning {
+    pub(super) model: String,
+    /// Secret whose texts are sent as headers.
+    pub(super) headers: Option<String>,
+    pub(super) child: Child,
 }
 
 /// An agent whose GPU is lost.
@@ -66,6 +87,7 @@ pub(super) fn plan(valid: &ValidProvider, seen: &Seen, config: &Config) -> Plan 
         now: seen.now,
     });
     let mut children = vec![children::network_policy(valid, &config.namespace)];
+    children.extend(download::policy(valid, &config.namespace));
     children.push(children::tls_secret(valid, &seen.trusted));
     for ((model, name), placement) in valid.models.iter().zip(&names).zip(&placement.models) {
         let Placement {
@@ -95,6 +117,38 @@ pub(super) fn plan(valid: &ValidProvider, seen: &Seen, config: &Config) -> Plan 
         children,
         lost: lost(seen),
         surplus,
+        downloads: downloads(valid, &names, seen, config),
+    }
+}
+
+/// `names` are those of the models' agents.
+fn downloads(valid: &ValidProvider, names: &[String], seen: &Seen, config: &Config) -> Downloads {
+    let offered: BTreeMap<&str, (&ValidModel, &str)> = valid
+        .models
+        .iter()
+        .zip(names)
+        .map(|(model, agents)| (model.name.as_str(), (model, agents.as_str())))
+        .collect();
+    let name = |model: &str, node: &str| {
+        let (model, agents) = offered.get(model)?;
+        download::name(agents, model, node)
+    };
+    let due = fetch::due(&seen.agents, &seen.downloads, name);
+    let begin = |(model, node): &(String, String)| {
+        let (model, agents) = offered.get(model.as_str())?;
+        let headers = match &model.source {
+            Source::Url { headers, .. } => headers.clone(),
+            Source::HostPath(_) | Source::Pvc { .. } => None,
+        };
+        Some(Beginning {
+            model: model.name.clone(),
+            headers,
+            child: download::pod(valid, model, agents, node, config)?,
+        })
+    };
+    Downloads {
+        start: due.start.iter().filter_map(begin).collect(),
+        remove: due.remove,
     }
 }
 

@@ -19,7 +19,7 @@ use kube::{
 };
 
 use super::{
-    Providers, RESYNC,
+    Providers, RESYNC, copies,
     observe::Seen,
     payments,
     plan::{Lost, Plan},
@@ -152,6 +152,7 @@ pub(super) fn derive(
         children: _,
         lost: _,
         surplus: _,
+        downloads: _,
     } = plan;
     let agents: Vec<Agents<'_>> = valid
         .models
@@ -177,7 +178,16 @@ pub(super) fn derive(
     let models: Vec<ModelStatus> = agents
         .iter()
         .zip(&placement.models)
-        .map(|(agents, placement)| model_status(agents, placement, plan, valid, seen))
+        .zip(&valid.models)
+        .map(|((agents, placement), model)| ModelStatus {
+            downloads: copies::downloads(&model.name, seen),
+            ..copies::on(
+                model,
+                provider,
+                seen,
+                model_status(agents, placement, plan, valid, seen),
+            )
+        })
         .collect();
     let serving = models.iter().filter(|model| model.ready > 0).count();
     let parts = [
@@ -247,6 +257,9 @@ fn model_status(
             .get(&placement.name)
             .map_or(0, |demand| demand.waiting),
         tokens_per_second: whole(speeds.sum()),
+        cached_nodes: Vec::new(),
+        cached_sha256: None,
+        downloads: Vec::new(),
     }
 }
 

@@ -1,11 +1,15 @@
 //! A provider through validation, plan and status; its world begins with the smallest offer.
 
+mod downloads;
 mod pods;
 mod refusals;
 mod scaling;
 mod summary;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use clap::Parser as _;
 use cocoon_api::{
@@ -102,6 +106,9 @@ fn seen(waiting: u32) -> Seen {
         nodes: vec![Arc::new(node(2))],
         pods: Vec::new(),
         agents: Vec::new(),
+        downloads: Vec::new(),
+        progress: BTreeMap::new(),
+        copies: BTreeSet::new(),
         lost: Vec::new(),
         placed: BTreeMap::new(),
         deployments: Vec::new(),

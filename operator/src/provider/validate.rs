@@ -70,6 +70,8 @@ pub(super) enum Source {
     HostPath(String),
     /// A file on a claimed volume.
     Pvc { claim: String, path: String },
+    /// A file that nodes download, with the headers of a Secret.
+    Url { url: String, headers: Option<String> },
 }
 
 pub(super) fn validate(provider: &CocoonProvider) -> Result<ValidProvider, Invalid> {
@@ -166,16 +168,24 @@ fn validate_model(
     node_selector: &BTreeMap<String, String>,
 ) -> Result<ValidModel, Invalid> {
     let field = |name: &str| format!("spec.models[{}].{name}", model.name);
-    let source = match (&model.source.host_path, &model.source.pvc) {
-        (Some(path), None) => Source::HostPath(path.clone()),
-        (None, Some(pvc)) => Source::Pvc {
+    let source = match (&model.source.host_path, &model.source.pvc, &model.source.url) {
+        (Some(path), None, None) => Source::HostPath(path.clone()),
+        (None, Some(pvc), None) => Source::Pvc {
             claim: pvc.claim_name.clone(),
             path: pvc.path.clone(),
+        },
+        (None, None, Some(url)) => Source::Url {
+            url: url.clone(),
+            headers: model
+                .source
+                .headers_from
+                .as_ref()
+                .map(|secret| secret.name.clone()),
         },
         _ => {
             return Err(invalid(
                 field("source"),
-                "exactly one of hostPath and pvc must be set",
+                "exactly one of hostPath, pvc and url must be set",
             ));
         }
     };

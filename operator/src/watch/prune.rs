@@ -80,11 +80,10 @@ pub(super) fn node(node: &mut Node) -> bool {
 }
 
 pub(super) fn pod(pod: &mut Pod) -> bool {
-    let is_agent = pod
-        .labels()
-        .get(names::COMPONENT_LABEL)
-        .is_some_and(|name| name == names::AGENT_COMPONENT);
-    if !is_agent && !pod.spec.as_ref().is_some_and(requests_extended_resources) {
+    let component = pod.labels().get(names::COMPONENT_LABEL);
+    let is_agent = component.is_some_and(|name| name == names::AGENT_COMPONENT);
+    let is_download = component.is_some_and(|name| name == names::DOWNLOAD_COMPONENT);
+    if !is_agent && !is_download && !pod.spec.as_ref().is_some_and(requests_extended_resources) {
         return false;
     }
     pod.metadata.managed_fields = None;
@@ -156,7 +155,7 @@ fn resources_and_mounts(mut container: Container) -> Container {
 
 #[cfg(test)]
 mod tests {
-    use cocoon_core::agents::AgentPod;
+    use cocoon_core::agents::{AgentPod, fetch::FetchPod};
     use k8s_openapi::jiff::Timestamp;
     use serde_json::json;
 
@@ -186,6 +185,29 @@ mod tests {
             format!("{before:?}").contains("PersistentVolumeClaim models"),
             "{before:?}"
         );
+    }
+
+    #[test]
+    fn a_download_is_kept_with_what_it_says_of_its_end() {
+        let mut download: Pod = serde_json::from_value(json!({
+            "metadata": {"name": "f", "namespace": "farms", "uid": "u", "labels": {
+                names::COMPONENT_LABEL: names::DOWNLOAD_COMPONENT, names::MODEL_LABEL: "m"}},
+            "spec": {"nodeName": "n", "containers": [{"name": "fetch", "env": [{"name": "COCOON_FETCH_URL", "value": "https://h/canary"}]}]},
+            "status": {"containerStatuses": [
+                {"name": "fetch", "image": "i", "imageID": "", "ready": false, "restartCount": 1,
+                 "state": {"terminated": {"exitCode": 75, "message": "error: HttpStatus 404: why"}}}]},
+        }))
+        .unwrap();
+        let now = Timestamp::UNIX_EPOCH;
+        let before = FetchPod::from_pod(&download, now).unwrap();
+        assert!(pod(&mut download));
+        assert_eq!(FetchPod::from_pod(&download, now).unwrap(), before);
+        assert!(
+            !format!("{download:?}").contains("canary"),
+            "an address may hold a signature"
+        );
+        download.metadata.labels = None;
+        assert!(!pod(&mut download), "of anybody else nothing is kept");
     }
 
     #[test]

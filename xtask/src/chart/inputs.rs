@@ -44,7 +44,7 @@ pub(super) fn check(chart: &Chart) -> Vec<Check> {
 }
 
 /// What is refused, and a word that the refusal says.
-const REFUSED: [(&str, &str); 35] = [
+const REFUSED: [(&str, &str); 39] = [
     ("nosuch=1", "nosuch"),
     ("images.nosuch=1", "nosuch"),
     ("global=1", "global"),
@@ -59,6 +59,10 @@ const REFUSED: [(&str, &str); 35] = [
     ("serviceAccount.name=not_a_name", "serviceAccount"),
     ("priorityClassName=High_Priority", "priorityClassName"),
     ("nodeSelector.a b=c", "nodeSelector"),
+    ("models.cache.path=models", "path"),
+    ("models.cache.path=/var/../etc", "path"),
+    ("models.cache.path=/var", "path"),
+    ("models.cache.size=many", "size"),
     ("podLabels.team=a b", "podLabels"),
     (
         "podLabels.app\\.kubernetes\\.io/name=mine",

@@ -89,8 +89,22 @@ fn default_idle_timeout() -> String {
 /// Where a model file comes from: exactly one place, and the digest that the file must have.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[x_kube(validation = Rule::new("has(self.hostPath) != has(self.pvc)").message("exactly one of hostPath and pvc must be set"))]
+#[x_kube(
+    validation = Rule::new("(has(self.hostPath) ? 1 : 0) + (has(self.pvc) ? 1 : 0) + (has(self.url) ? 1 : 0) == 1").message("exactly one of hostPath, pvc and url must be set"),
+    validation = Rule::new("!has(self.headersFrom) || has(self.url)").message("headersFrom is for a url")
+)]
 pub struct ModelSource {
+    /// Address of the file, http or https. Each node on which an agent is to run downloads it once, verifies it and keeps it, by its
+    /// digest: other agents start from that copy, those of other offers too. What the nodes keep is bounded by the chart's
+    /// `models.cache`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 8, max = 2048), regex(pattern = r"^https?://[^\s/?#]+[^\s#]*$"))]
+    #[x_kube(validation = Rule::new("!self.matches('^https?://[^/?#]*@')").message("url must hold no user or password: put them into a header, and name its Secret in headersFrom"))]
+    pub url: Option<String>,
+    /// Secret whose keys and texts are headers of the requests to `url`, for example `Authorization`. It carries the label
+    /// `cocoon.farm/headers: "true"`, so that no other Secret can be sent somewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub headers_from: Option<HeadersFrom>,
     /// Absolute path of the file on every matching node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 2, max = 1024), regex(pattern = r"^/[^\x00]*[^/]$"))]
@@ -99,9 +113,21 @@ pub struct ModelSource {
     /// File on a persistent volume.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pvc: Option<PvcSource>,
-    /// SHA-256 of the file, as 64 hexadecimal digits; an agent refuses any other file.
+    /// SHA-256 of the file, as 64 hexadecimal digits; any other file is refused.
     #[schemars(length(min = 64, max = 64), regex(pattern = r"^[0-9a-f]{64}$"))]
     pub sha256: String,
+}
+
+/// A Secret with headers of requests.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HeadersFrom {
+    /// Name of the Secret, of the provider's namespace.
+    #[schemars(
+        length(min = 1, max = 253),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
+    )]
+    pub name: String,
 }
 
 /// A file on a persistent volume.

@@ -138,6 +138,44 @@ pub struct ModelStatus {
     /// Completion tokens a second of its agents together, measured when they started.
     #[serde(default)]
     pub tokens_per_second: i64,
+    /// Nodes that have a copy of the file of `source.url`, as their agents have shown it. A copy that was evicted since shows when
+    /// the next agent starts there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256), inner(length(max = 253)))]
+    pub cached_nodes: Vec<String>,
+    /// SHA-256 of these copies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub cached_sha256: Option<String>,
+    /// Downloads of the file that agents wait for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["node"]))]
+    pub downloads: Vec<Download>,
+}
+
+/// A download of a model's file onto a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Download {
+    /// The node.
+    #[schemars(length(max = 253))]
+    pub node: String,
+    /// Bytes that are there.
+    #[serde(default)]
+    pub bytes: u64,
+    /// Bytes of the whole file, once the server has said it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total_bytes: Option<u64>,
+    /// Bytes a second, over the last seconds.
+    #[serde(default)]
+    pub bytes_per_second: u64,
+    /// Seconds until it ends, as fast as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds_left: Option<u64>,
+    /// Why it failed last, and what to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub failure: Option<String>,
 }
 
 /// Where the agents of a model stand.

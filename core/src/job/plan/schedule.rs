@@ -9,7 +9,7 @@ use cocoon_api::{
 };
 
 use super::{Agent, Draft, Offer, Plan, Step, World};
-use crate::agents::{AgentPod, AgentState};
+use crate::agents::{AgentPod, AgentState, fetch::Fetch};
 
 /// Jobs that one agent works on at once at most. Each keeps a stream open and its results in the agent's memory: 22 MiB where
 /// 256 answers have 8,192 tokens each, so that sixteen of the largest take 350 MiB beside the model. Between two jobs a
@@ -102,7 +102,24 @@ fn no_agent(world: &World<'_>, offer: &Offer) -> Observation {
         AgentState::Crashing(_) => format!(
             "agent {name} ends as soon as it starts: condition AgentsAvailable of provider {provider} says why"
         ),
-        AgentState::VolumesMissing(words) => format!("no agent of model {model} starts: {words}"),
+        AgentState::AwaitingModel {
+            node,
+            fetch: Fetch::Downloading,
+        } => format!(
+            "node {node} has no copy of model {model} yet: it is downloaded, and status.models of provider {provider} says how far it is"
+        ),
+        AgentState::AwaitingModel {
+            node,
+            fetch: Fetch::Stuck(words),
+        } => format!("the download of model {model} onto node {node} does not start: {words}"),
+        AgentState::AwaitingModel {
+            node,
+            fetch: Fetch::Failed(fault),
+        } => format!(
+            "the download of model {model} onto node {node} failed: {}",
+            fault.words()
+        ),
+        AgentState::VolumesMissing(words) | AgentState::VolumesNotReady(words) => format!("no agent of model {model} starts: {words}"),
         AgentState::Starting | AgentState::Ready(_) | AgentState::Terminating | AgentState::Gone => {
             starts(provider, model)
         }

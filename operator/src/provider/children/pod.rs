@@ -17,6 +17,7 @@ use cocoon_core::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde_json::{Value, json};
 
+use super::copy;
 use crate::{
     config::Config,
     provider::{
@@ -71,7 +72,7 @@ pub(in crate::provider) fn spec(provider: &ValidProvider, model: &ValidModel, co
         },
         "containers": [container(provider, model, config)],
         "volumes": [
-            model_volume(&model.source),
+            model_volume(&model.source, config),
             {"name": OPERATOR_VOLUME, "projected": {"defaultMode": 0o440, "sources": [
                 {"secret": {
                     "name": naming::tls_secret(&provider.name),
@@ -84,6 +85,9 @@ pub(in crate::provider) fn spec(provider: &ValidProvider, model: &ValidModel, co
             ]}},
         ],
     });
+    if let Source::Url { .. } = &model.source {
+        spec["initContainers"] = json!([copy::awaiting(model, config)]);
+    }
     let Requirements {
         node_selector,
         tolerations,
@@ -113,15 +117,7 @@ pub(in crate::provider) fn spec(provider: &ValidProvider, model: &ValidModel, co
     if let Some(class) = runtime_class_name {
         spec["runtimeClassName"] = json!(class);
     }
-    let pull_secrets = if image_pull_secrets.is_empty() {
-        &config.agent_image_pull_secrets
-    } else {
-        image_pull_secrets
-    };
-    if !pull_secrets.is_empty() {
-        let secrets: Vec<Value> = pull_secrets.iter().map(|name| json!({"name": name})).collect();
-        spec["imagePullSecrets"] = json!(secrets);
-    }
+    copy::set_pull_secrets(&mut spec, image_pull_secrets, config);
     let terms = if model.gpus_per_replica > 0 {
         node_terms(&provider.requirements)
     } else {
@@ -138,8 +134,11 @@ pub(in crate::provider) fn spec(provider: &ValidProvider, model: &ValidModel, co
 fn container(provider: &ValidProvider, model: &ValidModel, config: &Config) -> Value {
     let file = format!("{MODELS}/{}.gguf", model.sha256);
     let mut mount = json!({"name": MODEL_VOLUME, "mountPath": file, "readOnly": true});
-    if let Source::Pvc { path, .. } = &model.source {
-        mount["subPath"] = json!(path);
+    match &model.source {
+        Source::HostPath(_) => {}
+        Source::Pvc { path, .. } => mount["subPath"] = json!(path),
+        // A folder: its marker says that the file was verified.
+        Source::Url { .. } => mount["mountPath"] = json!(MODELS),
     }
     let probe = |path: &str, period: u32, failures: u32| {
         json!({
@@ -190,6 +189,9 @@ fn args(backend: Backend, model: &ValidModel, file: &str) -> Vec<String> {
         ("--token", format!("{OPERATOR}/{TOKEN}")),
     ];
     let mut args = vec!["serve".to_owned()];
+    if let Source::Url { .. } = &model.source {
+        args.push("--model-is-copy".to_owned());
+    }
     args.extend(
         options
             .into_iter()
@@ -264,8 +266,9 @@ fn lower(
     }
 }
 
-fn model_volume(source: &Source) -> Value {
+fn model_volume(source: &Source, config: &Config) -> Value {
     match source {
+        Source::Url { .. } => copy::folder(config),
         Source::HostPath(path) => json!({"name": MODEL_VOLUME, "hostPath": {"path": path, "type": "File"}}),
         Source::Pvc { claim, path: _ } => {
             json!({"name": MODEL_VOLUME, "persistentVolumeClaim": {"claimName": claim, "readOnly": true}})

@@ -1,9 +1,10 @@
 //! What holds for every state.
 
-use cocoon_api::agent::GpuFault;
+use cocoon_api::agent::{FetchFault, GpuFault};
 use proptest::prelude::*;
 
 use super::*;
+use crate::agents::fetch::Fetch;
 
 fn states() -> impl Strategy<Value = AgentState> {
     prop_oneof![
@@ -13,6 +14,11 @@ fn states() -> impl Strategy<Value = AgentState> {
         Just(AgentState::Crashing("words".into())),
         Just(AgentState::GpuUnusable(GpuFault::DeviceLost)),
         Just(AgentState::VolumesMissing("words".into())),
+        Just(AgentState::VolumesNotReady("words".into())),
+        Just(AgentState::AwaitingModel {
+            node: "n".into(),
+            fetch: Fetch::Failed(FetchFault::DigestMismatch)
+        }),
         Just(AgentState::Terminating),
         Just(AgentState::Gone),
     ]

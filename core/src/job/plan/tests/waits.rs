@@ -1,8 +1,9 @@
 //! What a job waits for, and how it says so.
 
-use cocoon_api::agent::GpuFault;
+use cocoon_api::agent::{FetchFault, GpuFault};
 
 use super::*;
+use crate::agents::fetch::Fetch;
 
 #[test]
 fn a_job_with_funds_goes_to_a_ready_agent() {
@@ -112,6 +113,22 @@ fn every_state_of_agents_has_its_reason() {
     assert_eq!(
         waits(vec![agent(AgentState::VolumesMissing("hostPath".into()), 0)]),
         "ModelNotCached"
+    );
+    assert_eq!(
+        waits(vec![agent(AgentState::VolumesNotReady("claim".into()), 0)]),
+        "VolumesNotReady"
+    );
+    let awaiting = |fetch| {
+        let state = AgentState::AwaitingModel {
+            node: "n".into(),
+            fetch,
+        };
+        waits(vec![agent(state, 0)])
+    };
+    assert_eq!(awaiting(Fetch::Downloading), "ModelNotCached");
+    assert_eq!(
+        awaiting(Fetch::Failed(FetchFault::DigestMismatch)),
+        "DownloadFailed"
     );
     assert_eq!(waits(vec![agent(ready(), MAX_JOBS_PER_AGENT)]), "AgentsBusy");
     let mut closed = offer();
