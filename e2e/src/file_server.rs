@@ -8,7 +8,7 @@ use std::sync::{
 use anyhow::{Context as _, Result};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpStream, UdpSocket},
 };
 
 use crate::stack::Stack;
@@ -34,17 +34,21 @@ impl FileServer {
     /// Serves `content`; the first `breaks` answers end in the middle.
     ///
     /// # Errors
-    /// Nothing listens where the chain's server does.
+    /// There is no way from here to the chain's server, which is where the cluster is.
     pub async fn start(stack: &Stack, content: Vec<u8>, breaks: usize) -> Result<Self> {
-        // Where pods reach the chain's server they reach this one.
-        let host = stack
+        let chain = stack
             .description
             .chain
             .strip_prefix("http://")
-            .and_then(|rest| rest.rsplit_once(':'))
-            .map(|(host, _)| host.to_owned())
             .context("the chain's server has a host and a port")?;
-        let listener = TcpListener::bind(format!("{host}:0"))
+        // The address that this process has on the way to the cluster is the one that pods reach it at.
+        let probe = UdpSocket::bind("0.0.0.0:0").await?;
+        probe
+            .connect(chain)
+            .await
+            .with_context(|| format!("could not find a way to {chain}"))?;
+        let host = probe.local_addr()?.ip();
+        let listener = TcpListener::bind((host, 0))
             .await
             .with_context(|| format!("could not listen on {host}"))?;
         let port = listener.local_addr()?.port();

@@ -47,16 +47,17 @@ fn a_pod_that_poses_as_an_agent_gets_no_prompt_whatever_it_mounts_and_whoever_ow
         farm.wait_for_reason("wanted", "Scheduled", "NoMatchingNode")
             .await?;
 
-        let impostor = pose(&farm, IMPOSTOR, &json!({})).await?;
+        let impostor = pose(&farm, IMPOSTOR, &json!({}), Loot::None).await?;
         unrecognised(&farm, IMPOSTOR, "it was not made by the Deployment").await?;
         let node = impostor.spec.and_then(|spec| spec.node_name).context("it runs")?;
-        pose(&farm, FORGED, &forged(&farm, &node).await?).await?;
-        unrecognised(&farm, FORGED, "is not what the operator asked for").await?;
+        pose(&farm, FORGED, &forged(&farm, &node).await?, Loot::EverySecret).await?;
+        unrecognised(&farm, FORGED, "its volumes are not what the operator asked for").await?;
         let message = farm
             .wait_for_reason("wanted", "Scheduled", "AgentUnrecognised")
             .await?;
         ensure!(message.contains("is no agent"), "{message}");
-        ensure!(!farm.has_begun("wanted").await?, "it has begun");
+        let given = farm.job_status("wanted").await?.assignments;
+        ensure!(given.is_empty(), "it was given to {given:?}");
         got_nothing(&farm, FORGED).await?;
 
         // The farm removes the forgery, which stands in the way of its own agent; the other one may stay.
@@ -79,9 +80,16 @@ async fn go(farm: &Farm<'_>, offer: &Offer, pod: Value) -> Result<()> {
         .map(drop)
 }
 
-/// Makes a pod as the agents' own, with every Secret of the namespace, and `metadata` over its own. It runs the agent's image, which
-/// serves as an agent does.
-async fn pose(farm: &Farm<'_>, name: &str, change: &Value) -> Result<Pod> {
+/// What a pod has beside that of an agent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Loot {
+    None,
+    /// Every Secret of the namespace.
+    EverySecret,
+}
+
+/// Makes a pod as the agents' own, and `metadata` over its own. It runs the agent's image, which serves as an agent does.
+async fn pose(farm: &Farm<'_>, name: &str, change: &Value, loot: Loot) -> Result<Pod> {
     let deployment = only(farm.api::<Deployment>().list(&ListParams::default()).await?.items)?;
     let template = deployment
         .spec
@@ -96,20 +104,21 @@ async fn pose(farm: &Farm<'_>, name: &str, change: &Value) -> Result<Pod> {
             _ => metadata[field] = value.clone(),
         }
     }
-    let secrets = farm.api::<Secret>().list(&ListParams::default()).await?.items;
-    ensure!(secrets.len() > 1, "wallet and authority are there to be taken");
-    let sources: Vec<Value> = secrets
-        .iter()
-        .map(|secret| json!({"secret": {"name": secret.name_any()}}))
-        .collect();
-    let volumes = spec["volumes"].as_array_mut().context("an agent has volumes")?;
-    volumes.push(json!({"name": "loot", "projected": {"sources": sources}}));
-    let container = &mut spec["containers"][0];
-    container["resources"] = json!({});
-    let mounts = container["volumeMounts"]
-        .as_array_mut()
-        .context("an agent has mounts")?;
-    mounts.push(json!({"name": "loot", "mountPath": "/loot", "readOnly": true}));
+    if loot == Loot::EverySecret {
+        let secrets = farm.api::<Secret>().list(&ListParams::default()).await?.items;
+        ensure!(secrets.len() > 1, "wallet and authority are there to be taken");
+        let sources: Vec<Value> = secrets
+            .iter()
+            .map(|secret| json!({"secret": {"name": secret.name_any()}}))
+            .collect();
+        let volumes = spec["volumes"].as_array_mut().context("an agent has volumes")?;
+        volumes.push(json!({"name": "loot", "projected": {"sources": sources}}));
+        let mounts = spec["containers"][0]["volumeMounts"]
+            .as_array_mut()
+            .context("an agent has mounts")?;
+        mounts.push(json!({"name": "loot", "mountPath": "/loot", "readOnly": true}));
+    }
+    spec["containers"][0]["resources"] = json!({});
     spec["nodeSelector"] = Value::Null;
     spec["affinity"] = Value::Null;
     spec["nodeName"] = change["nodeName"].clone();
