@@ -62,6 +62,8 @@ impl ApiServer {
 
     /// An operator whose stores are filled from here.
     pub async fn operator(&self, stop: &CancellationToken) -> Arc<Context> {
+        // As the program does.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let server = self.clone();
         let answer = tower::service_fn(move |request| {
             let server = server.clone();
