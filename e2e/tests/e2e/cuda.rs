@@ -140,7 +140,7 @@ fn the_same_image_without_a_gpu_finds_no_driver() -> Result<()> {
                 "containers": [{
                     "name": "agent", "image": description.agent_image, "imagePullPolicy": "IfNotPresent",
                     "args": ["serve", "--backend", "cuda", "--model", "/model.gguf", "--model-sha256", digest,
-                             "--model-name", MODEL, "--tls-cert", "-", "--tls-key", "-", "--client-ca", "-"],
+                             "--model-name", MODEL, "--client-ca", "-", "--token", "-"],
                     "terminationMessagePolicy": "FallbackToLogsOnError",
                     "volumeMounts": [{"name": "model", "mountPath": "/model.gguf", "readOnly": true}],
                 }],
