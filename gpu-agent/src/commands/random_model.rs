@@ -7,20 +7,17 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::ValueEnum;
-use gpu_agent::weights::quants::TensorType;
+use gpu_agent::weights::{gguf::Writer, quants::TensorType};
 use half::{bf16, f16};
-
-/// Alignment of tensors (GGUF's default).
-const ALIGNMENT: usize = 32;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// Whose shape it has.
     #[arg(long, value_enum)]
     shape: Shape,
-    /// Type of all matrices; vectors are F32.
-    #[arg(long, value_enum)]
-    weights: Weights,
+    /// Type of all matrices, such as `q4_k`; vectors are F32.
+    #[arg(long, value_parser = weights)]
+    weights: TensorType,
     /// The file to write.
     file: PathBuf,
 }
@@ -39,43 +36,16 @@ enum Shape {
     Llama8B,
 }
 
-/// The types that matrices may have, by the names that files have for them, with the number that GGUF has for them.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-#[value(rename_all = "snake_case")]
-#[expect(non_camel_case_types, reason = "the format's own names")]
-enum Weights {
-    F16,
-    Bf16,
-    Q4_0,
-    Q4_1,
-    Q5_0,
-    Q5_1,
-    Q8_0,
-    Q4_K,
-    Q5_K,
-    Q6_K,
-}
-
-impl Weights {
-    /// The number that GGUF has for it.
-    const fn code(self) -> u32 {
-        match self {
-            Self::F16 => 1,
-            Self::Q4_0 => 2,
-            Self::Q4_1 => 3,
-            Self::Q5_0 => 6,
-            Self::Q5_1 => 7,
-            Self::Q8_0 => 8,
-            Self::Q4_K => 12,
-            Self::Q5_K => 13,
-            Self::Q6_K => 14,
-            Self::Bf16 => 30,
-        }
-    }
-
-    fn kind(self) -> Option<TensorType> {
-        TensorType::from_code(self.code())
-    }
+/// A type by the name that files have for it, in small letters or capitals.
+fn weights(text: &str) -> Result<TensorType, String> {
+    let name = |kind: &TensorType| format!("{kind:?}");
+    let found = TensorType::ALL
+        .into_iter()
+        .find(|kind| name(kind).eq_ignore_ascii_case(text));
+    found.ok_or_else(|| {
+        let names: Vec<String> = TensorType::ALL.iter().map(name).collect();
+        format!("it is none of {}", names.join(", "))
+    })
 }
 
 /// What decides a Llama's tensors.
@@ -165,7 +135,7 @@ impl Dimensions {
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let (path, shape) = (&arguments.file, arguments.shape.dimensions());
-    let block = arguments.weights.kind().map_or(1, TensorType::block_elements);
+    let block = arguments.weights.block_elements();
     anyhow::ensure!(
         shape
             .matrices()
@@ -180,79 +150,41 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         .with_context(|| format!("cannot write {}", path.display()))
 }
 
-fn write(out: &mut impl Write, shape: &Dimensions, weights: Weights) -> std::io::Result<()> {
-    let code = weights.code();
-    let Some(kind) = weights.kind() else {
-        return Err(std::io::Error::other("a type that the agent does not know"));
-    };
-    let (matrices, vectors) = (shape.matrices(), shape.vectors());
-    let mut tensors = Vec::new();
-    let mut offset = 0;
-    let mut place = |name: &str, dimensions: &[usize], code: u32, bytes: usize| {
-        string(&mut tensors, name);
-        tensors.extend(word(dimensions.len()));
-        for extent in dimensions {
-            tensors.extend((*extent as u64).to_le_bytes());
-        }
-        tensors.extend(code.to_le_bytes());
-        tensors.extend((offset as u64).to_le_bytes());
-        offset += bytes.next_multiple_of(ALIGNMENT);
-    };
-    for name in &vectors {
-        place(name, &[shape.width], 0, shape.width * 4);
+fn write(out: &mut impl Write, shape: &Dimensions, kind: TensorType) -> std::io::Result<()> {
+    let mut file = header(shape);
+    for name in shape.vectors() {
+        file.tensor(&name, &[shape.width], TensorType::F32);
     }
-    for (name, columns, rows) in &matrices {
-        place(name, &[*columns, *rows], code, rows * kind.row_bytes(*columns));
+    for (name, columns, rows) in shape.matrices() {
+        file.tensor(&name, &[columns, rows], kind);
     }
-    let mut header = b"GGUF".to_vec();
-    header.extend(3u32.to_le_bytes());
-    header.extend(((vectors.len() + matrices.len()) as u64).to_le_bytes());
-    let (entries, metadata) = metadata(shape);
-    header.extend(entries.to_le_bytes());
-    header.extend(metadata);
-    header.extend(tensors);
-    header.resize(header.len().next_multiple_of(ALIGNMENT), 0);
-    out.write_all(&header)?;
-
-    for _ in &vectors {
+    out.write_all(&file.header())?;
+    for _ in shape.vectors() {
         let ones = 1f32.to_le_bytes().repeat(shape.width);
         out.write_all(&ones)?;
         padding(out, ones.len())?;
     }
     let mut random = Random(1);
-    for (_, columns, rows) in &matrices {
-        let bytes = rows * kind.row_bytes(*columns);
-        let mut written = 0;
-        let mut row = vec![0; kind.row_bytes(*columns)];
-        while written < bytes {
+    for (_, columns, rows) in shape.matrices() {
+        let mut row = vec![0; kind.row_bytes(columns)];
+        for _ in 0..rows {
             random.row(kind, &mut row);
             out.write_all(&row)?;
-            written += row.len();
         }
-        padding(out, bytes)?;
+        padding(out, rows * row.len())?;
     }
     Ok(())
 }
 
 fn padding(out: &mut impl Write, bytes: usize) -> std::io::Result<()> {
+    const ALIGNMENT: usize = Writer::ALIGNMENT;
     out.write_all(&[0; ALIGNMENT][..bytes.next_multiple_of(ALIGNMENT) - bytes])
 }
 
-/// Hyperparameters, and a vocabulary of so many words; their number goes before them.
-fn metadata(shape: &Dimensions) -> (u64, Vec<u8>) {
-    let (mut entries, mut bytes) = (0, Vec::new());
-    let mut entry = |key: &str, kind: u32, value: &[u8]| {
-        string(&mut bytes, key);
-        bytes.extend(kind.to_le_bytes());
-        bytes.extend(value);
-        entries += 1;
-    };
-    let text = |value: &str| {
-        let mut bytes = Vec::new();
-        string(&mut bytes, value);
-        bytes
-    };
-    entry("general.architecture", 8, &text("llama"));
+/// Hyperparameters, and a vocabulary of so many words.
+fn header(shape: &Dimensions) -> Writer {
+    let mut file = Writer::default();
+    file.text("general.architecture", "llama");
     for (key, value) in [
         ("embedding_length", shape.width),
         ("feed_forward_length", shape.hidden),
@@ -261,41 +193,17 @@ fn metadata(shape: &Dimensions) -> (u64, Vec<u8>) {
         ("attention.head_count", shape.heads),
         ("attention.head_count_kv", shape.kv_heads),
     ] {
-        entry(&format!("llama.{key}"), 4, &word(value));
+        file.number(&format!("llama.{key}"), value);
     }
-    entry(
-        "llama.attention.layer_norm_rms_epsilon",
-        6,
-        &1e-5f32.to_le_bytes(),
-    );
-    entry("llama.rope.freq_base", 6, &500_000f32.to_le_bytes());
-    entry("tokenizer.ggml.model", 8, &text("gpt2"));
-    let list = |kind: u32, count: usize, items: Vec<u8>| {
-        let mut bytes = kind.to_le_bytes().to_vec();
-        bytes.extend((count as u64).to_le_bytes());
-        bytes.extend(items);
-        bytes
-    };
-    let mut tokens = Vec::new();
-    for token in 0..shape.vocabulary {
-        string(&mut tokens, &format!("t{token}"));
-    }
-    entry("tokenizer.ggml.tokens", 9, &list(8, shape.vocabulary, tokens));
-    let types = 1i32.to_le_bytes().repeat(shape.vocabulary);
-    entry("tokenizer.ggml.token_type", 9, &list(5, shape.vocabulary, types));
-    entry("tokenizer.ggml.merges", 9, &list(8, 0, Vec::new()));
-    entry("tokenizer.ggml.eos_token_id", 4, &word(shape.vocabulary - 1));
-    (entries, bytes)
-}
-
-fn string(to: &mut Vec<u8>, text: &str) {
-    to.extend((text.len() as u64).to_le_bytes());
-    to.extend(text.as_bytes());
-}
-
-/// A number far below 2³² as GGUF stores it.
-fn word(value: usize) -> [u8; 4] {
-    u32::try_from(value).unwrap_or(u32::MAX).to_le_bytes()
+    file.float("llama.attention.layer_norm_rms_epsilon", 1e-5);
+    file.float("llama.rope.freq_base", 500_000.0);
+    file.text("tokenizer.ggml.model", "gpt2");
+    let tokens: Vec<String> = (0..shape.vocabulary).map(|token| format!("t{token}")).collect();
+    file.texts("tokenizer.ggml.tokens", &tokens);
+    file.integers("tokenizer.ggml.token_type", &vec![1; shape.vocabulary]);
+    file.texts::<&str>("tokenizer.ggml.merges", &[]);
+    file.number("tokenizer.ggml.eos_token_id", shape.vocabulary - 1);
+    file
 }
 
 /// `SplitMix64` (Steele et al. 2014): the same file every time.
@@ -317,9 +225,9 @@ impl Random {
             part.copy_from_slice(&random[..part.len()]);
         }
         let (scale, minimum, at) = match kind {
-            TensorType::F32 => return,
-            TensorType::F16 => return small(bytes, |value| f16::from_f32(value).to_bits()),
-            TensorType::BF16 => return small(bytes, |value| bf16::from_f32(value).to_bits()),
+            TensorType::F32 => return small(bytes, f32::to_le_bytes),
+            TensorType::F16 => return small(bytes, |value| f16::from_f32(value).to_le_bytes()),
+            TensorType::BF16 => return small(bytes, |value| bf16::from_f32(value).to_le_bytes()),
             TensorType::Q4_0 => (0.004, None, 0),
             TensorType::Q4_1 => (0.004, Some(-0.03), 0),
             TensorType::Q5_0 => (0.002, None, 0),
@@ -338,17 +246,16 @@ impl Random {
     }
 }
 
-/// Makes 16-bit floats from −0.03 to 0.03 of random bytes.
-fn small(bytes: &mut [u8], bits: impl Fn(f32) -> u16) {
-    for pair in bytes.chunks_exact_mut(2) {
-        let value = (f32::from(i16::from_le_bytes([pair[0], pair[1]]))) / 1_092_267.0;
-        pair.copy_from_slice(&bits(value).to_le_bytes());
+/// Makes floats from −0.03 to 0.03 of random bytes.
+fn small<const BYTES: usize>(bytes: &mut [u8], float: impl Fn(f32) -> [u8; BYTES]) {
+    for value in bytes.chunks_exact_mut(BYTES) {
+        let random = i16::from_le_bytes([value[0], value[1]]);
+        value.copy_from_slice(&float(f32::from(random) / 1_092_267.0));
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::ValueEnum as _;
     use gpu_agent::{model::architectures, weights::file::ModelFile};
 
     use super::*;
@@ -367,16 +274,20 @@ mod tests {
             vocabulary: 100,
             tied: false,
         };
-        for weights in Weights::value_variants() {
+        for kind in TensorType::ALL {
             let mut out = File::create(&path).unwrap();
-            write(&mut out, &shape, *weights).unwrap();
+            write(&mut out, &shape, kind).unwrap();
             let file = ModelFile::open(&path, None).unwrap();
             let spec = architectures::read(&file).unwrap();
             assert_eq!((spec.width, spec.hidden, spec.vocabulary), (256, 512, 100));
-            assert_eq!(
-                file.header().tensors["output.weight"].kind,
-                TensorType::from_code(weights.code()).unwrap()
-            );
+            assert_eq!(file.header().tensors["output.weight"].kind, kind);
         }
+    }
+
+    #[test]
+    fn a_type_has_the_name_that_files_have_for_it() {
+        assert_eq!(weights("q4_k"), Ok(TensorType::Q4_K));
+        assert_eq!(weights("BF16"), Ok(TensorType::BF16));
+        assert!(weights("q3_k").unwrap_err().contains("Q4_K, Q5_K"));
     }
 }

@@ -12,7 +12,7 @@ use crate::{
         Budget,
         cpu::{CpuOps, Precision},
     },
-    weights::file::ModelFile,
+    weights::{file::ModelFile, gguf::Writer, quants::TensorType},
 };
 
 /// Entries of the vocabulary.
@@ -26,10 +26,10 @@ pub(crate) const CONTEXT: usize = 96;
 /// Layers.
 pub(crate) const LAYERS: usize = 3;
 
-const WIDTH: u64 = 32;
-const HIDDEN: u64 = 64;
-const KEYS: u64 = 16;
-const HEAD: u64 = 8;
+const WIDTH: usize = 32;
+const HIDDEN: usize = 64;
+const KEYS: usize = 16;
+const HEAD: usize = 8;
 
 /// A change of a tensor's values before they are written.
 pub(crate) type Change = fn(&str, &mut [f32]);
@@ -99,21 +99,12 @@ impl Model {
 fn bytes(architecture: &str, change: Change, without: Option<&str>) -> Vec<u8> {
     let mut tensors = tensors(architecture);
     tensors.retain(|(name, _)| Some(name.as_str()) != without);
-    let mut header = Vec::from(*b"GGUF");
-    header.extend(3u32.to_le_bytes());
-    header.extend((tensors.len() as u64).to_le_bytes());
-    let fields = fields(architecture);
-    header.extend((fields.len() as u64).to_le_bytes());
-    header.extend(fields.concat());
+    let mut header = header(architecture);
     let mut data = Vec::new();
     let mut state = 1u32;
     for (name, dimensions) in tensors {
-        text(&mut header, &name);
-        header.extend(u32::try_from(dimensions.len()).expect("few").to_le_bytes());
-        header.extend(dimensions.iter().flat_map(|size| size.to_le_bytes()));
-        header.extend(0u32.to_le_bytes());
-        header.extend((data.len() as u64).to_le_bytes());
-        let count = usize::try_from(dimensions.iter().product::<u64>()).expect("small");
+        header.tensor(&name, &dimensions, TensorType::F32);
+        let count = dimensions.iter().product();
         let mut values: Vec<f32> = (0..count).map(|_| random(&mut state)).collect();
         if name.contains("norm") {
             for value in &mut values {
@@ -122,11 +113,11 @@ fn bytes(architecture: &str, change: Change, without: Option<&str>) -> Vec<u8> {
         }
         change(&name, &mut values);
         data.extend(values.iter().flat_map(|value| value.to_le_bytes()));
-        data.resize(data.len().next_multiple_of(32), 0);
+        data.resize(header.data_bytes(), 0);
     }
-    header.resize(header.len().next_multiple_of(32), 0);
-    header.extend(data);
-    header
+    let mut file = header.header();
+    file.extend(data);
+    file
 }
 
 /// From −0.5 to 0.5.
@@ -135,15 +126,15 @@ fn random(state: &mut u32) -> f32 {
     f32::from(u16::try_from(*state >> 16).expect("16 bits")) / 65_536.0 - 0.5
 }
 
-fn tensors(architecture: &str) -> Vec<(String, Vec<u64>)> {
-    let vocabulary = u64::from(VOCABULARY);
+fn tensors(architecture: &str) -> Vec<(String, Vec<usize>)> {
+    let vocabulary = VOCABULARY as usize;
     let mut tensors = vec![
         ("token_embd.weight".to_owned(), vec![WIDTH, vocabulary]),
         ("output_norm.weight".to_owned(), vec![WIDTH]),
         ("output.weight".to_owned(), vec![WIDTH, vocabulary]),
     ];
     for layer in 0..LAYERS {
-        let mut add = |name: &str, dimensions: &[u64]| {
+        let mut add = |name: &str, dimensions: &[usize]| {
             tensors.push((format!("blk.{layer}.{name}"), dimensions.to_vec()));
         };
         add("attn_norm.weight", &[WIDTH]);
@@ -168,59 +159,32 @@ fn tensors(architecture: &str) -> Vec<(String, Vec<u64>)> {
     tensors
 }
 
-fn fields(architecture: &str) -> Vec<Vec<u8>> {
-    let mut fields = Vec::new();
-    let mut field = |name: &str, kind: u32, value: &[u8]| {
-        let mut field = Vec::new();
-        text(&mut field, name);
-        field.extend(kind.to_le_bytes());
-        field.extend(value);
-        fields.push(field);
-    };
-    let string = |value: &str| {
-        let mut bytes = Vec::new();
-        text(&mut bytes, value);
-        bytes
-    };
-    let list = |kind: u32, items: &[Vec<u8>]| {
-        let mut bytes = kind.to_le_bytes().to_vec();
-        bytes.extend((items.len() as u64).to_le_bytes());
-        bytes.extend(items.concat());
-        bytes
-    };
-    field("general.architecture", 8, &string(architecture));
-    let numbers = [
+fn header(architecture: &str) -> Writer {
+    let mut header = Writer::default();
+    header.text("general.architecture", architecture);
+    for (name, value) in [
         ("embedding_length", WIDTH),
         ("feed_forward_length", HIDDEN),
-        ("block_count", LAYERS as u64),
-        ("context_length", CONTEXT as u64),
+        ("block_count", LAYERS),
+        ("context_length", CONTEXT),
         ("attention.head_count", WIDTH / HEAD),
         ("attention.head_count_kv", KEYS / HEAD),
-    ];
-    for (name, value) in numbers {
-        let value = u32::try_from(value).expect("small").to_le_bytes();
-        field(&format!("{architecture}.{name}"), 4, &value);
+    ] {
+        header.number(&format!("{architecture}.{name}"), value);
     }
-    let epsilon = format!("{architecture}.attention.layer_norm_rms_epsilon");
-    field(&epsilon, 6, &1e-5f32.to_le_bytes());
-    let tokens: Vec<Vec<u8>> = (0..VOCABULARY)
+    header.float(&format!("{architecture}.attention.layer_norm_rms_epsilon"), 1e-5);
+    let tokens: Vec<String> = (0..VOCABULARY)
         .map(|token| match token {
-            0 => string("a"),
-            1 => string("b"),
-            2 => string("ab"),
-            other => string(&format!("<{other}>")),
+            0 => "a".to_owned(),
+            1 => "b".to_owned(),
+            2 => "ab".to_owned(),
+            other => format!("<{other}>"),
         })
         .collect();
-    let types: Vec<Vec<u8>> = (0..VOCABULARY).map(|_| 1i32.to_le_bytes().to_vec()).collect();
-    field("tokenizer.ggml.model", 8, &string("gpt2"));
-    field("tokenizer.ggml.tokens", 9, &list(8, &tokens));
-    field("tokenizer.ggml.token_type", 9, &list(5, &types));
-    field("tokenizer.ggml.merges", 9, &list(8, &[string("a b")]));
-    field("tokenizer.ggml.eos_token_id", 4, &END.to_le_bytes());
-    fields
-}
-
-fn text(bytes: &mut Vec<u8>, text: &str) {
-    bytes.extend((text.len() as u64).to_le_bytes());
-    bytes.extend(text.as_bytes());
+    header.text("tokenizer.ggml.model", "gpt2");
+    header.texts("tokenizer.ggml.tokens", &tokens);
+    header.integers("tokenizer.ggml.token_type", &[1; VOCABULARY as usize]);
+    header.texts("tokenizer.ggml.merges", &["a b"]);
+    header.number("tokenizer.ggml.eos_token_id", END as usize);
+    header
 }

@@ -6,12 +6,14 @@
 
 mod reader;
 mod value;
+mod writer;
 
 use std::{collections::BTreeMap, io::Read};
 
 pub use reader::HeaderError;
 use reader::HeaderReader;
 pub use value::{Array, Value};
+pub use writer::Writer;
 
 use super::quants::TensorType;
 

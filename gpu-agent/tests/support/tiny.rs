@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use gpu_agent::weights::{file::ModelFile, quants::TensorType};
+use gpu_agent::weights::{file::ModelFile, gguf::Writer, quants::TensorType};
 use half::{bf16, f16};
 
 /// Width of the residual stream and the hidden layer: one block of the largest types.
@@ -21,21 +21,6 @@ const LAYERS: usize = 2;
 pub const VOCABULARY: usize = 75;
 /// Longest sequence.
 pub const CONTEXT: usize = 512;
-
-/// Every type with the number that GGUF has for it.
-pub const TYPES: [(TensorType, u32); 11] = [
-    (TensorType::F32, 0),
-    (TensorType::F16, 1),
-    (TensorType::Q4_0, 2),
-    (TensorType::Q4_1, 3),
-    (TensorType::Q5_0, 6),
-    (TensorType::Q5_1, 7),
-    (TensorType::Q8_0, 8),
-    (TensorType::Q4_K, 12),
-    (TensorType::Q5_K, 13),
-    (TensorType::Q6_K, 14),
-    (TensorType::BF16, 30),
-];
 
 /// `SplitMix64`
 #[derive(Debug, Clone)]
@@ -92,75 +77,29 @@ fn block(kind: TensorType, random: &mut Random) -> Vec<u8> {
     bytes
 }
 
-/// Writes a GGUF file piece by piece.
+/// A GGUF file that grows.
 #[derive(Default)]
-struct Writer {
-    metadata: Vec<u8>,
-    entries: u64,
-    tensors: Vec<u8>,
-    tensor_count: u64,
+struct File {
+    header: Writer,
     data: Vec<u8>,
 }
 
-impl Writer {
-    fn string(to: &mut Vec<u8>, text: &str) {
-        to.extend((text.len() as u64).to_le_bytes());
-        to.extend(text.as_bytes());
-    }
-
-    fn entry(&mut self, key: &str, kind: u32, value: &[u8]) {
-        Self::string(&mut self.metadata, key);
-        self.metadata.extend(kind.to_le_bytes());
-        self.metadata.extend(value);
-        self.entries += 1;
-    }
-
-    fn number(&mut self, key: &str, value: usize) {
-        let value = u32::try_from(value).expect("small");
-        self.entry(key, 4, &value.to_le_bytes());
-    }
-
-    fn text(&mut self, key: &str, value: &str) {
-        let mut bytes = Vec::new();
-        Self::string(&mut bytes, value);
-        self.entry(key, 8, &bytes);
-    }
-
-    fn tensor(&mut self, name: &str, dimensions: &[usize], code: u32, bytes: &[u8]) {
-        self.tensor_at(name, dimensions, code, 0);
+impl File {
+    fn tensor(&mut self, name: &str, dimensions: &[usize], kind: TensorType, bytes: &[u8]) {
+        self.header.tensor(name, dimensions, kind);
         self.data.extend(bytes);
-        self.data.resize(self.data.len().next_multiple_of(32), 0);
-    }
-
-    /// A tensor whose bytes begin so many behind what was written so far, and are not written.
-    fn tensor_at(&mut self, name: &str, dimensions: &[usize], code: u32, behind: usize) {
-        Self::string(&mut self.tensors, name);
-        self.tensors
-            .extend(u32::try_from(dimensions.len()).expect("small").to_le_bytes());
-        for extent in dimensions {
-            self.tensors.extend((*extent as u64).to_le_bytes());
-        }
-        self.tensors.extend(code.to_le_bytes());
-        self.tensors
-            .extend(((self.data.len() + behind) as u64).to_le_bytes());
-        self.tensor_count += 1;
+        self.data.resize(self.header.data_bytes(), 0);
     }
 
     fn finish(self) -> Vec<u8> {
-        let mut file = b"GGUF".to_vec();
-        file.extend(3u32.to_le_bytes());
-        file.extend(self.tensor_count.to_le_bytes());
-        file.extend(self.entries.to_le_bytes());
-        file.extend(self.metadata);
-        file.extend(self.tensors);
-        file.resize(file.len().next_multiple_of(32), 0);
+        let mut file = self.header.header();
         file.extend(self.data);
         file
     }
 }
 
-fn hyperparameters(writer: &mut Writer, hidden: usize, layers: usize) {
-    writer.text("general.architecture", "llama");
+fn hyperparameters(header: &mut Writer, hidden: usize, layers: usize) {
+    header.text("general.architecture", "llama");
     for (key, value) in [
         ("embedding_length", WIDTH),
         ("feed_forward_length", hidden),
@@ -169,48 +108,34 @@ fn hyperparameters(writer: &mut Writer, hidden: usize, layers: usize) {
         ("attention.head_count", HEADS),
         ("attention.head_count_kv", KV_HEADS),
     ] {
-        writer.number(&format!("llama.{key}"), value);
+        header.number(&format!("llama.{key}"), value);
     }
-    writer.entry(
-        "llama.attention.layer_norm_rms_epsilon",
-        6,
-        &1e-5f32.to_le_bytes(),
-    );
+    header.float("llama.attention.layer_norm_rms_epsilon", 1e-5);
 }
 
 /// Tokens without merges; the last one ends a sequence.
-fn tokenizer(writer: &mut Writer) {
-    let list = |kind: u32, count: usize, items: Vec<u8>| {
-        let mut bytes = kind.to_le_bytes().to_vec();
-        bytes.extend((count as u64).to_le_bytes());
-        bytes.extend(items);
-        bytes
-    };
-    writer.text("tokenizer.ggml.model", "gpt2");
-    let mut tokens = Vec::new();
-    for token in 0..VOCABULARY {
-        Writer::string(&mut tokens, &format!("t{token}"));
-    }
-    writer.entry("tokenizer.ggml.tokens", 9, &list(8, VOCABULARY, tokens));
-    let types = 1i32.to_le_bytes().repeat(VOCABULARY);
-    writer.entry("tokenizer.ggml.token_type", 9, &list(5, VOCABULARY, types));
-    writer.entry("tokenizer.ggml.merges", 9, &list(8, 0, Vec::new()));
-    writer.number("tokenizer.ggml.eos_token_id", VOCABULARY - 1);
+fn tokenizer(header: &mut Writer) {
+    header.text("tokenizer.ggml.model", "gpt2");
+    let tokens: Vec<String> = (0..VOCABULARY).map(|token| format!("t{token}")).collect();
+    header.texts("tokenizer.ggml.tokens", &tokens);
+    header.integers("tokenizer.ggml.token_type", &[1; VOCABULARY]);
+    header.texts::<&str>("tokenizer.ggml.merges", &[]);
+    header.number("tokenizer.ggml.eos_token_id", VOCABULARY - 1);
 }
 
 /// A Llama model of one layer with nothing but zeros whose feed-forward layer is `hidden` wide: large, and no byte of the
 /// three large matrices on the disk.
 pub fn large(folder: &tempfile::TempDir, hidden: usize) -> ModelFile {
-    let mut writer = Writer::default();
-    hyperparameters(&mut writer, hidden, 1);
-    tokenizer(&mut writer);
+    let mut model = File::default();
+    hyperparameters(&mut model.header, hidden, 1);
+    tokenizer(&mut model.header);
     let zeros = |rows: usize, columns: usize| vec![0; rows * TensorType::Q8_0.row_bytes(columns)];
     for name in [
         "blk.0.attn_norm.weight",
         "blk.0.ffn_norm.weight",
         "output_norm.weight",
     ] {
-        writer.tensor(name, &[WIDTH], 0, &[0; WIDTH * 4]);
+        model.tensor(name, &[WIDTH], TensorType::F32, &[0; WIDTH * 4]);
     }
     for (name, rows) in [
         ("token_embd", VOCABULARY),
@@ -219,58 +144,57 @@ pub fn large(folder: &tempfile::TempDir, hidden: usize) -> ModelFile {
         ("blk.0.attn_v", KV_HEADS * HEAD),
         ("blk.0.attn_output", WIDTH),
     ] {
-        writer.tensor(&format!("{name}.weight"), &[WIDTH, rows], 8, &zeros(rows, WIDTH));
+        let name = format!("{name}.weight");
+        model.tensor(&name, &[WIDTH, rows], TensorType::Q8_0, &zeros(rows, WIDTH));
     }
-    let each = hidden * TensorType::Q8_0.row_bytes(WIDTH);
-    for (index, (name, columns, rows)) in [
+    let written = model.header.data_bytes();
+    for (name, columns, rows) in [
         ("ffn_gate", WIDTH, hidden),
         ("ffn_up", WIDTH, hidden),
         ("ffn_down", hidden, WIDTH),
-    ]
-    .into_iter()
-    .enumerate()
-    {
-        let offset = index * each;
-        writer.tensor_at(&format!("blk.0.{name}.weight"), &[columns, rows], 8, offset);
+    ] {
+        let name = format!("blk.0.{name}.weight");
+        model.header.tensor(&name, &[columns, rows], TensorType::Q8_0);
     }
-    let bytes = writer.finish();
+    let unwritten = model.header.data_bytes() - written;
+    let bytes = model.finish();
     let path = folder.path().join("large.gguf");
     std::fs::write(&path, &bytes).expect("writable");
     let file = std::fs::OpenOptions::new()
         .write(true)
         .open(&path)
         .expect("writable");
-    file.set_len((bytes.len() + 3 * each) as u64)
+    file.set_len((bytes.len() + unwritten) as u64)
         .expect("a sparse file");
     ModelFile::open(&path, None).expect("a valid file")
 }
 
-/// A Llama model whose matrices have all types in turn, beginning with type number `first` of [`TYPES`].
+/// A Llama model whose matrices have all types in turn, beginning with type number `first` of all.
 pub fn bytes(first: usize) -> Vec<u8> {
     bytes_of(first, LAYERS)
 }
 
 /// As [`bytes`], with another number of layers.
 pub fn bytes_of(first: usize, layers: usize) -> Vec<u8> {
-    let mut writer = Writer::default();
-    hyperparameters(&mut writer, WIDTH, layers);
-    tokenizer(&mut writer);
+    let mut model = File::default();
+    hyperparameters(&mut model.header, WIDTH, layers);
+    tokenizer(&mut model.header);
 
     let mut random = Random(first as u64 + 1);
     let mut next = first;
-    let mut matrix = |writer: &mut Writer, name: &str, rows: usize, columns: usize| {
-        let (kind, code) = TYPES[next % TYPES.len()];
+    let mut matrix = |model: &mut File, name: &str, rows: usize, columns: usize| {
+        let kind = TensorType::ALL[next % TensorType::ALL.len()];
         next += 1;
         let blocks = rows * columns / kind.block_elements();
         let bytes: Vec<u8> = (0..blocks).flat_map(|_| block(kind, &mut random)).collect();
-        writer.tensor(name, &[columns, rows], code, &bytes);
+        model.tensor(name, &[columns, rows], kind, &bytes);
     };
     let norm: Vec<u8> = std::iter::repeat_n(1f32.to_le_bytes(), WIDTH).flatten().collect();
-    matrix(&mut writer, "token_embd.weight", VOCABULARY, WIDTH);
+    matrix(&mut model, "token_embd.weight", VOCABULARY, WIDTH);
     for layer in 0..layers {
         let name = |part: &str| format!("blk.{layer}.{part}.weight");
-        writer.tensor(&name("attn_norm"), &[WIDTH], 0, &norm);
-        writer.tensor(&name("ffn_norm"), &[WIDTH], 0, &norm);
+        model.tensor(&name("attn_norm"), &[WIDTH], TensorType::F32, &norm);
+        model.tensor(&name("ffn_norm"), &[WIDTH], TensorType::F32, &norm);
         for (part, rows, columns) in [
             ("attn_q", HEADS * HEAD, WIDTH),
             ("attn_k", KV_HEADS * HEAD, WIDTH),
@@ -280,12 +204,12 @@ pub fn bytes_of(first: usize, layers: usize) -> Vec<u8> {
             ("ffn_up", WIDTH, WIDTH),
             ("ffn_down", WIDTH, WIDTH),
         ] {
-            matrix(&mut writer, &name(part), rows, columns);
+            matrix(&mut model, &name(part), rows, columns);
         }
     }
-    writer.tensor("output_norm.weight", &[WIDTH], 0, &norm);
-    matrix(&mut writer, "output.weight", VOCABULARY, WIDTH);
-    writer.finish()
+    model.tensor("output_norm.weight", &[WIDTH], TensorType::F32, &norm);
+    matrix(&mut model, "output.weight", VOCABULARY, WIDTH);
+    model.finish()
 }
 
 /// That model, written to a folder and opened.
