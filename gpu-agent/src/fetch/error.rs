@@ -38,7 +38,10 @@ impl FetchError {
         } else {
             FetchFault::Broken
         };
-        let words = format!("the download from {host} failed: {}", chain(&error.without_url()));
+        let words = format!(
+            "the download from {host} failed: {:#}",
+            anyhow::Error::new(error.without_url())
+        );
         Self::new(fault, words)
     }
 }
@@ -77,19 +80,4 @@ fn is_of_tls(error: &(dyn std::error::Error + 'static)) -> bool {
         cause = error.source();
     }
     false
-}
-
-/// An error with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let inner = error.to_string();
-        if !text.contains(&inner) {
-            text.push_str(": ");
-            text.push_str(&inner);
-        }
-        cause = error.source();
-    }
-    text
 }
