@@ -3,7 +3,7 @@
 
 mod world;
 
-use cocoon_api::conditions::SettlementFailed;
+use cocoon_api::{conditions::SettlementFailed, crd::SettlementSpec};
 use cocoon_core::settlement::{LEAST_SWEEP, MAX_REDEEMS, Next, REDEEM_FEE, Waiting};
 use cocoon_operator::chain::ChainError;
 use cocoon_ton::prices::{ClaimedBy, MAX_REDEEM_FEE};
@@ -40,32 +40,11 @@ async fn a_claim_costs_the_wallet_no_more_than_the_fee_that_decisions_count_with
         let spec = world.sign(2 * CLAIM).await.unwrap();
         world.drive(&spec, Keep::Memory).await.unwrap();
         let cost = before + CLAIM - world.balance();
-        let fee = world
-            .chain
-            .redeem_fee(ClaimedBy::Payee)
-            .await
-            .unwrap()
-            .expect("affordable")
-            .nano();
-        assert!(
-            cost <= fee && fee < cost + cost / 4,
-            "a claim cost {cost} nanoTON of {fee}"
-        );
+        let fee = assert_reckoned(&world, &spec, ClaimedBy::Payee, cost, price_factor).await;
         assert_eq!(
             world.chain.last_redeem_fee(ClaimedBy::Payee).nano(),
             fee,
             "departures count with it too"
-        );
-        if price_factor == 1 {
-            assert!(
-                cost <= REDEEM_FEE.nano(),
-                "and what counts where the prices are not known"
-            );
-        }
-        assert_eq!(
-            world.fee(&spec).await,
-            cost,
-            "the fee is all that the wallet lost"
         );
     }
 }
@@ -366,6 +345,28 @@ async fn a_minority_that_lies_lags_or_is_gone_is_named_and_every_claim_is_paid_a
     }
 }
 
+/// A claim's fee by the chain's prices, of which it cost a wallet at least four fifths, and no more; it is all that the wallet lost. At
+/// today's prices it is also within what counts where none were read.
+async fn assert_reckoned(
+    world: &World,
+    spec: &SettlementSpec,
+    by: ClaimedBy,
+    cost: u64,
+    price_factor: u32,
+) -> u64 {
+    let fee = world.chain.redeem_fee(by).await.unwrap();
+    let fee = fee.expect("affordable").nano();
+    assert!(
+        cost <= fee && fee < cost + cost / 4,
+        "a claim cost {cost} nanoTON of {fee}"
+    );
+    if price_factor == 1 {
+        assert!(cost <= REDEEM_FEE.nano(), "{cost} nanoTON");
+    }
+    assert_eq!(world.fee(spec).await, cost);
+    fee
+}
+
 /// What one address is paid arrives in its balance, less what the chain takes for a day's storage of it: next to nothing.
 fn assert_arrived(paid_out: u64, expected: u64) {
     assert!(
@@ -389,23 +390,7 @@ async fn a_wallet_apart_claims_for_the_payout_address_and_loses_the_fees_alone()
         world.assert_paid(3 * CLAIM).await;
         assert_arrived(world.paid_out(), 3 * CLAIM);
         let cost = before - world.balance();
-        let fee = world.chain.redeem_fee(ClaimedBy::Claimer).await.unwrap();
-        let fee = fee.expect("affordable").nano();
-        assert!(
-            cost <= fee && fee < cost + cost / 4,
-            "a claim cost {cost} nanoTON of {fee}"
-        );
-        if price_factor == 1 {
-            assert!(
-                cost <= REDEEM_FEE.nano(),
-                "and what counts where the prices are not known"
-            );
-        }
-        assert_eq!(
-            world.fee(&spec).await,
-            cost,
-            "the fee is all that the wallet lost"
-        );
+        assert_reckoned(&world, &spec, ClaimedBy::Claimer, cost, price_factor).await;
     }
 }
 
