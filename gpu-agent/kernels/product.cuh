@@ -24,7 +24,7 @@ __device__ __forceinline__ void stage(Staged<ROWS>& to, const Activations& from,
     const int count = min(SEGMENT_BLOCKS, blocks - segment * SEGMENT_BLOCKS);
     const bool has_quants = lane < 2 * count;
     const int scale = lane - 16, total = lane - 24;
-    const bool has_scale = scale >= 0 && scale < min(count, 8), has_total = total >= 0 && total < count;
+    const bool has_scale = scale >= 0 && scale < count, has_total = total >= 0 && total < count;
     const float* const totals = fine ? from.fine_totals : from.totals;
 #pragma unroll 1
     for (int start = 0; start < ROWS; start += AT_ONCE) {

@@ -8,7 +8,7 @@
 //   A block has 4 groups of 32 columns and 64 rows, a warp one group and 32 rows. A block of 32 inputs is one mma for 16
 //   columns and 8 rows, exact in integers; then its four sums a lane are scaled and added as product.cu does.
 // CPU twin: arithmetic::product.
-//
+
 #include "tile.cuh"
 
 #define TILE_ROWS 64
@@ -24,7 +24,7 @@ struct Tile {
 // Whether registers suffice to have more loads in flight: scales that are kept for a segment take them.
 constexpr bool AHEAD = Format::LOADED;
 
-// Copies 16 words of each of 16 rows at a time, or of all 64: 16 threads have a row.
+// Copies a segment's 64 words of 16 rows at a time, or of all 64: 16 threads have a row.
 __device__ __forceinline__ void stage_words(u32 (*to)[STAGED_STRIDE], const u32* from, int first_row, int rows, int blocks,
                                             int segment, int count) {
     constexpr int STEP = 256 / 16, AT_ONCE = AHEAD ? TILE_ROWS / STEP : 1;
