@@ -8,6 +8,9 @@
 //     block * 16 + place;
 //     angles [position, rotated / 2, (cos, sin)]; keys, values as attention.cuh lays them.
 //   launch: grid (rows, ceil((heads + 2 * kv_heads) / 4)), block (32, 4), dynamic shared memory 4 * size floats.
+//   bank conflicts: two lanes to a bank where a lane takes two neighbours of an adjacent pair (words 2 * lane), and where it
+//     packs eight (words 8 * lane of 8 to 16 lanes): one pass more for a request, 52 in all for a head of 64, of a kernel whose
+//     time is that of its loads from global memory, one after the other.
 //   CPU twin: arithmetic::rms_norm and arithmetic::rotate_pair.
 // attend_chunk_{1,2,4}
 //   operation: one query row a sequence, one chunk of 64 positions: largest score, sum of weights, weighted values.

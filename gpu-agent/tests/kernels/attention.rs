@@ -347,7 +347,8 @@ fn heads_are_normalised_rotated_and_stored_as_by_their_twin() {
     }
 }
 
-pub fn rotate(of: &Rotated, ptx: &str) {
+/// Rotates and stores on a card of its own, which it returns.
+pub fn rotate(of: &Rotated, ptx: &str) -> Card {
     let Rotated { size, turned, .. } = *of;
     let (heads, kv_heads) = (3, 2);
     let card = Card::new(61);
@@ -415,6 +416,7 @@ pub fn rotate(of: &Rotated, ptx: &str) {
         }
         assert!(got == expected, "cache of heads of {size}, values: {is_value}");
     }
+    card
 }
 
 fn turn(of: &Rotated, head: &mut [f32], norm: &[f32], angles: &[f32]) {

@@ -1,6 +1,6 @@
 //! A card in software, and its memory as tests see it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -19,11 +19,21 @@ macro_rules! arguments {
     ($($value:expr),* $(,)?) => { &[$(gpu_agent::backend::cuda::launch::Argument::from($value)),*][..] };
 }
 
+/// Launches of one kernel.
+#[derive(Debug, Clone)]
+pub struct Launched {
+    /// What all of them did.
+    pub counters: Counters,
+    /// The shape of the last one.
+    pub shape: Shape,
+}
+
 /// A card of one compute capability.
 pub struct Card {
     memory: Memory,
     device: Capability,
-    counted: RefCell<BTreeMap<String, Counters>>,
+    launched: RefCell<BTreeMap<String, Launched>>,
+    watched: Cell<Option<(u64, u64)>>,
 }
 
 impl Card {
@@ -35,7 +45,8 @@ impl Card {
                 major: sm / 10,
                 minor: sm % 10,
             },
-            counted: RefCell::default(),
+            launched: RefCell::default(),
+            watched: Cell::default(),
         }
     }
 
@@ -82,9 +93,14 @@ impl Card {
             .unwrap_or_else(|fault| panic!("{fault}"))
     }
 
-    /// What each kernel has counted so far.
-    pub fn counted(&self) -> BTreeMap<String, Counters> {
-        self.counted.borrow().clone()
+    /// Counts the loads of these bytes apart from now on.
+    pub fn watch(&self, address: u64, bytes: usize) {
+        self.watched.set(Some((address, bytes as u64)));
+    }
+
+    /// Launches so far, by kernel.
+    pub fn launched(&self) -> BTreeMap<String, Launched> {
+        self.launched.borrow().clone()
     }
 
     /// As [`Card::run`], for kernels that a checker is to stop.
@@ -118,6 +134,7 @@ impl Card {
             block: small(shape.block),
             shared_bytes: u32::try_from(shape.shared_bytes).expect("small"),
             parameters: &parameters,
+            watched: self.watched.get(),
         };
         let limits = Limits {
             // What a launch gets without being asked for more.
@@ -129,8 +146,15 @@ impl Card {
             RunError::Launch(error) => panic!("{error}"),
             RunError::Fault(fault) => fault,
         })?;
-        let mut counted = self.counted.borrow_mut();
-        *counted.entry(kernel.name().to_owned()).or_default() += &counters;
+        let mut launched = self.launched.borrow_mut();
+        let of = launched
+            .entry(kernel.name().to_owned())
+            .or_insert_with(|| Launched {
+                counters: Counters::default(),
+                shape,
+            });
+        of.counters += &counters;
+        of.shape = shape;
         Ok(counters)
     }
 }

@@ -9,6 +9,7 @@ use gpu_agent::backend::cuda::rates::{self, Rates, Units};
 use gpu_agent::weights::quants::TensorType;
 use testbed_ptx::{CARDS, Card as Table, Counters};
 
+use crate::card::assert_bits;
 use crate::card::{Card, ptx};
 use crate::product::{Case, Unit};
 
@@ -79,10 +80,12 @@ fn the_unit_that_measured_rates_choose_costs_least() {
                     fine: false,
                     most_warps: 1,
                 };
-                let (.., counters) = case
-                    .count(unit, &card, &module)
+                let (got, expected) = case
+                    .run(unit, &card, &module)
                     .unwrap_or_else(|fault| panic!("{fault}"));
-                (unit, counters)
+                assert_bits(&got, &expected, &format!("{rows} rows of {kind:?} by {unit:?}"));
+                let launched = card.launched().into_values().next().expect("one kernel");
+                (unit, launched.counters)
             };
             let counted = Unit::ALL.map(count);
             for table in &CARDS {

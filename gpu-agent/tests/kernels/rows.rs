@@ -10,7 +10,8 @@ use crate::card::{Card, assert_bits, ptx};
 use crate::product::{assert_groups, download, int, reserve};
 use crate::random::Random;
 
-const MODULE: &str = "rows.sm_61";
+pub const MODULE: &str = "rows.sm_61";
+pub const EMBED_MODULE: &str = "embed.sm_61";
 const EPSILON: f32 = 1e-5;
 
 fn groups(row: &[f32], fine: bool) -> Vec<Quantised> {
@@ -224,35 +225,41 @@ fn gates_are_activated_as_by_their_twin() {
 #[test]
 fn rows_of_every_type_are_embedded_as_their_blocks_decode() {
     let card = Card::new(61);
-    let module = card.module(&ptx("embed.sm_61"));
-    let mut random = Random::new(14);
     for kind in TensorType::ALL {
-        let (vocabulary, width) = (70, 512);
-        let table = random.matrix(kind, vocabulary, width);
-        let (layout, packed) = Layout::pack(&table);
-        let tokens = [0u32, 69, 31, 32];
-        let out = card.reserve::<f32>(tokens.len() * width);
-        let (name, factor) = (format!("embed_{}", layout.format.name().to_uppercase()), 1.5f32);
-        let arguments = arguments![
-            card.upload(&packed),
-            int(vocabulary),
-            int(layout.blocks),
-            card.upload(&tokens),
-            int(width),
-            factor,
-            out
-        ];
-        card.run(&module, &name, Shape::rows(tokens.len()), arguments);
-        let mut expected = Vec::new();
-        for token in tokens {
-            each_block(kind, table.row(token as usize), |_, block| {
-                expected.extend(block.values().map(|value| value * factor));
-            });
-        }
-        assert_bits(
-            &card.download(out, tokens.len() * width),
-            &expected,
-            &format!("{kind:?}"),
-        );
+        embed(&card, kind, 512);
     }
+}
+
+/// Embeds four tokens with rows of `width`; loads of the table are watched.
+pub fn embed(card: &Card, kind: TensorType, width: usize) {
+    let module = card.module(&ptx(EMBED_MODULE));
+    let vocabulary = 70;
+    let table = Random::new(14).matrix(kind, vocabulary, width);
+    let (layout, packed) = Layout::pack(&table);
+    let tokens = [0u32, 69, 31, 32];
+    let out = card.reserve::<f32>(tokens.len() * width);
+    let (name, factor) = (format!("embed_{}", layout.format.name().to_uppercase()), 1.5f32);
+    let weights = card.upload(&packed);
+    card.watch(weights, packed.len());
+    let arguments = arguments![
+        weights,
+        int(vocabulary),
+        int(layout.blocks),
+        card.upload(&tokens),
+        int(width),
+        factor,
+        out
+    ];
+    card.run(&module, &name, Shape::rows(tokens.len()), arguments);
+    let mut expected = Vec::new();
+    for token in tokens {
+        each_block(kind, table.row(token as usize), |_, block| {
+            expected.extend(block.values().map(|value| value * factor));
+        });
+    }
+    assert_bits(
+        &card.download(out, tokens.len() * width),
+        &expected,
+        &format!("{kind:?}"),
+    );
 }

@@ -11,7 +11,7 @@ use crate::card::{Card, assert_bits, ptx};
 use crate::product::int;
 use crate::random::Random;
 
-const MODULE: &str = "sampling.sm_61";
+pub const MODULE: &str = "sampling.sm_61";
 
 /// One row of logits, and how it is sampled.
 #[derive(Debug, Clone)]
@@ -64,8 +64,8 @@ fn mass(x: f32) -> u64 {
     (exp(x) * 1_099_511_627_776.0) as u64
 }
 
-fn on_card(cases: &[Case]) -> Vec<Sample> {
-    let card = Card::new(61);
+/// Samples a row for each case.
+fn on_card(card: &Card, cases: &[Case]) -> Vec<Sample> {
     let module = card.module(&ptx(MODULE));
     let vocabulary = cases[0].logits.len();
     let words = vocabulary.div_ceil(32);
@@ -105,13 +105,28 @@ fn on_card(cases: &[Case]) -> Vec<Sample> {
 
 #[track_caller]
 fn compare(cases: &[Case]) {
-    for (index, (got, case)) in on_card(cases).iter().zip(cases).enumerate() {
+    for (index, (got, case)) in on_card(&Card::new(61), cases).iter().zip(cases).enumerate() {
         let Case { sampling, .. } = case;
         match twin(case) {
             Some(expected) => assert_eq!(*got, expected, "case {index}: {sampling:?}"),
             None => assert!(got.bad, "case {index}: {sampling:?}"),
         }
     }
+}
+
+/// Chooses a token of `vocabulary` of them: by the likeliest, or by a draw from a set that top-k and top-p keep.
+pub fn choose(card: &Card, vocabulary: usize, draws: bool) {
+    let mut case = Case::greedy(logits(1, vocabulary));
+    if draws {
+        case.sampling = Sampling {
+            temperature: 0.8,
+            top_k: 40,
+            top_p: 0.9,
+            ..Sampling::GREEDY
+        };
+    }
+    let expected = twin(&case).expect("numbers");
+    assert_eq!(on_card(card, &[case]), [expected]);
 }
 
 /// Logits of a vocabulary that is no multiple of the threads, many of them equal.

@@ -49,18 +49,49 @@ pub(crate) struct Assembled {
     pub(crate) shared: u32,
 }
 
-impl Assembled {
-    /// Warps of a multiprocessor for which registers suffice, at most what it schedules.
-    pub(crate) fn warps(&self) -> u32 {
-        let most = match self.architecture {
-            75 => 32,
-            86 | 89 => 48,
-            _ => 64,
+/// What a multiprocessor of an architecture has ("CUDA C++ Programming Guide", technical specifications).
+struct Multiprocessor {
+    warps: u32,
+    blocks: u32,
+    shared: u32,
+    /// Shared memory that the system takes of each block.
+    reserved: u32,
+}
+
+impl Multiprocessor {
+    const fn of(architecture: u32) -> Self {
+        let (warps, blocks, kib) = match architecture {
+            75 => (32, 16, 64),
+            80 => (64, 32, 164),
+            86 => (48, 16, 100),
+            89 => (48, 24, 100),
+            90 => (64, 32, 228),
+            _ => (64, 32, 96),
         };
+        Self {
+            warps,
+            blocks,
+            shared: kib * 1024,
+            reserved: if architecture >= 80 { 1024 } else { 0 },
+        }
+    }
+}
+
+impl Assembled {
+    /// Warps that a multiprocessor holds, and the most it could, when blocks have so many threads and bytes of dynamic shared
+    /// memory.
+    pub(crate) fn occupancy(&self, threads: u32, dynamic_shared: u32) -> (u32, u32) {
+        let of = Multiprocessor::of(self.architecture);
+        let warps = threads.div_ceil(32).max(1);
         let each = (self.registers * 32)
             .next_multiple_of(REGISTER_STEP)
             .max(REGISTER_STEP);
-        (REGISTERS / each).min(most)
+        // Each of the four schedulers has a quarter of the registers, and a block's warps go to them in turn.
+        let by_registers = REGISTERS / 4 / each * 4 / warps;
+        let shared = self.shared + dynamic_shared + of.reserved;
+        let by_shared = of.shared.checked_div(shared).unwrap_or(of.blocks);
+        let blocks = by_registers.min(by_shared).min(of.warps / warps).min(of.blocks);
+        (blocks * warps, of.warps)
     }
 }
 
@@ -240,15 +271,22 @@ ptxas info    : Used 40 registers, 21504 bytes smem, 576 bytes cmem[0]
     }
 
     #[test]
-    fn registers_bound_the_warps_of_a_multiprocessor() {
-        let warps = |architecture, registers| {
+    fn registers_shared_memory_and_blocks_bound_the_warps_of_a_multiprocessor() {
+        let warps = |architecture, registers, threads, shared| {
             let mut of = read("x", 61, SAID).unwrap().remove(0);
-            (of.architecture, of.registers) = (architecture, registers);
-            of.warps()
+            (of.architecture, of.registers, of.shared) = (architecture, registers, 0);
+            of.occupancy(threads, shared)
         };
-        assert_eq!(warps(61, 128), 16);
-        assert_eq!(warps(86, 16), 48);
-        assert_eq!(warps(75, 40), 32);
+        // By registers: four blocks of four warps.
+        assert_eq!(warps(61, 128, 128, 0), (16, 64));
+        // By shared memory, of which a block of the newer ones loses a KiB.
+        assert_eq!(warps(75, 32, 64, 20 * 1024), (6, 32));
+        assert_eq!(warps(86, 32, 64, 24 * 1024), (8, 48));
+        // By blocks, and by warps.
+        assert_eq!(warps(86, 16, 32, 0), (16, 48));
+        assert_eq!(warps(90, 16, 256, 0), (64, 64));
+        // Twenty warps at 40 registers: two blocks of 1,280 registers a warp.
+        assert_eq!(warps(80, 40, 640, 0), (40, 64));
     }
 
     #[test]

@@ -94,6 +94,7 @@ fn measure(mix: &Mix) -> serde_json::Value {
         block,
         shared_bytes: 0,
         parameters: &parameters,
+        watched: None,
     };
     let round = || {
         let began = processor_seconds();

@@ -127,6 +127,8 @@ pub struct Counters {
     pub global_loads: Traffic,
     /// Stores to global memory.
     pub global_stores: Traffic,
+    /// Loads of what [`crate::Launch::watched`] names, among those above. Bytes that several lanes of a request read count once.
+    pub watched_loads: Traffic,
     /// Shared memory.
     pub shared: SharedTraffic,
     /// Arrivals of warps at barriers of their block.
@@ -145,6 +147,7 @@ impl AddAssign<&Self> for Counters {
         self.divergent_branches += other.divergent_branches;
         self.global_loads += other.global_loads;
         self.global_stores += other.global_stores;
+        self.watched_loads += other.watched_loads;
         self.shared += other.shared;
         self.barriers += other.barriers;
         self.atomics += other.atomics;

@@ -23,6 +23,8 @@ pub struct Launch<'a> {
     pub shared_bytes: u32,
     /// The parameter block, laid out as [`Kernel::parameters`] says.
     pub parameters: &'a [u8],
+    /// Memory whose loads are counted apart, in [`crate::Counters::watched_loads`]: its address and bytes.
+    pub watched: Option<(u64, u64)>,
 }
 
 /// What a device allows.

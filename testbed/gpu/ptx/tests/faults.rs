@@ -489,6 +489,7 @@ fn missing_parameters_are_refused() {
         block,
         shared_bytes: 0,
         parameters: &[0; 11],
+        watched: None,
     };
     let refused = run(&launch, &card.memory, &card.limits, 1);
     assert!(
@@ -502,6 +503,23 @@ fn missing_parameters_are_refused() {
         ),
         "{refused:?}"
     );
+}
+
+#[test]
+fn loads_of_watched_memory_are_counted_apart_and_shared_bytes_once() {
+    // Lanes two by two read the same word of the first buffer; all of them read one word of the second, which is not watched.
+    let mut card = kernel(&format!(
+        "{PLACE}shr.u32 %r3, %r1, 1; mul.wide.u32 %d3, %r3, 4; add.u64 %d3, %d3, %d1; ld.global.u32 %r2, [%d3]; ld.global.u32 %r3, [%d1+4096];"
+    ));
+    let buffer = card.put(&[0_u32; 2048]);
+    let arguments = [Pointer(buffer), Int(0)];
+    let counted = card.run("k", [1, 1, 1], [64, 1, 1], 0, &arguments);
+    assert_eq!(counted.watched_loads, testbed_ptx::Traffic::default());
+    card.watched = Some((buffer, 4096));
+    let counted = card.run("k", [1, 1, 1], [64, 1, 1], 0, &arguments);
+    let (all, watched) = (counted.global_loads, counted.watched_loads);
+    assert_eq!((all.requests, all.sectors, all.bytes), (4, 4 + 2, 512));
+    assert_eq!((watched.requests, watched.sectors, watched.bytes), (2, 4, 128));
 }
 
 #[test]

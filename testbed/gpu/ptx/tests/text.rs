@@ -322,6 +322,7 @@ fn run_all(text: &str) {
             block,
             shared_bytes: 0,
             parameters: &parameters,
+            watched: None,
         };
         let _outcome = run(&launch, &memory, &limits, 1);
     }

@@ -13,7 +13,7 @@ fuzz_target!(|text: &str| {
     for kernel in module.kernels() {
         let parameters = vec![0; kernel.parameter_bytes()];
         let (grid, block) = ([1; 3], [33, 1, 1]);
-        let launch = Launch { module: &module, kernel, globals: &globals, grid, block, shared_bytes: 0, parameters: &parameters };
+        let launch = Launch { module: &module, kernel, globals: &globals, grid, block, shared_bytes: 0, parameters: &parameters, watched: None };
         let _outcome = run(&launch, &memory, &limits, 1);
     }
 });

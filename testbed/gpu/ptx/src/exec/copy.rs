@@ -10,7 +10,6 @@ use super::global::unwritten;
 use super::group::Frame;
 use super::memory::get;
 use super::shared::{accessor, count_wavefronts};
-use super::tally::sectors;
 use super::warp::Warp;
 use crate::FaultKind;
 use crate::program::AsyncCopy;
@@ -29,8 +28,7 @@ impl Core<'_> {
             None => 0,
         };
         let read = mask & !ignored;
-        self.tally.loads.requests += 1;
-        self.tally.loads.sectors += sectors(&from, read);
+        let mut unread = 0;
         for lane in lanes(mask) {
             let mut wanted = size;
             if let Some(row) = copy.source {
@@ -41,9 +39,11 @@ impl Core<'_> {
                 return Err(Stop::new(FaultKind::OutOfBounds, lane as u32, message));
             }
             let mut bytes = [0; 16];
-            if read >> lane & 1 == 1 && wanted > 0 {
-                self.read_for_copy(from[lane], size, &mut bytes[..wanted], lane)?;
-                self.tally.loads.bytes += wanted as u64;
+            if read >> lane & 1 == 1 {
+                if wanted > 0 {
+                    self.read_for_copy(from[lane], size, &mut bytes[..wanted], lane)?;
+                }
+                unread += (size - wanted) as u64;
             }
             let at = self
                 .shared
@@ -57,6 +57,10 @@ impl Core<'_> {
                 bytes,
             });
         }
+        // A copy that reads less than it writes is not watched: how much of its sectors it uses has no one answer.
+        let watched = self.machine.launch.watched.filter(|_| unread == 0);
+        self.tally.load(&from, read, size as u64, watched);
+        self.tally.loads.bytes -= unread;
         Ok(())
     }
 

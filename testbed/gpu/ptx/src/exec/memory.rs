@@ -165,9 +165,7 @@ impl Core<'_> {
         let size = usize::from(access.size);
         let bytes = (size * usize::from(access.count)) as u64;
         if counts {
-            self.tally.loads.requests += 1;
-            self.tally.loads.sectors += sectors(at, mask);
-            self.tally.loads.bytes += bytes * u64::from(mask.count_ones());
+            self.tally.load(at, mask, bytes, self.machine.launch.watched);
         }
         let Some(allocation) = self.global.covering(at, bytes, mask) else {
             for lane in lanes(mask) {

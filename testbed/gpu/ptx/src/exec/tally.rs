@@ -18,6 +18,8 @@ pub struct Tally {
     pub loads: Traffic,
     /// Stores to global memory.
     pub stores: Traffic,
+    /// Loads of what is watched.
+    pub watched: Traffic,
     /// Shared memory.
     pub shared: SharedTraffic,
     /// Arrivals at barriers.
@@ -36,6 +38,21 @@ impl Tally {
         }
     }
 
+    /// Counts a load of `bytes` by each of these lanes, apart as well where all of them lie in `watched`: an address and bytes.
+    #[inline]
+    pub fn load(&mut self, addresses: &[u64; 32], lanes: u32, bytes: u64, watched: Option<(u64, u64)>) {
+        let touched = sectors(addresses, lanes);
+        self.loads.requests += 1;
+        self.loads.sectors += touched;
+        self.loads.bytes += bytes * u64::from(lanes.count_ones());
+        let Some((base, size)) = watched else { return };
+        if lanes != 0 && mask::lanes(lanes).all(|lane| addresses[lane].wrapping_sub(base) < size) {
+            self.watched.requests += 1;
+            self.watched.sectors += touched;
+            self.watched.bytes += bytes * distinct(addresses, lanes);
+        }
+    }
+
     /// The counters as a launch reports them.
     pub fn counters(&self) -> Counters {
         let instructions = self.classes.iter().sum::<u64>() - self.classes[Class::Hidden as usize];
@@ -48,11 +65,20 @@ impl Tally {
             divergent_branches: self.divergent,
             global_loads: self.loads,
             global_stores: self.stores,
+            watched_loads: self.watched,
             shared: self.shared,
             barriers: self.barriers,
             atomics: self.atomics,
         }
     }
+}
+
+/// Counts different addresses.
+fn distinct(addresses: &[u64; 32], lanes: u32) -> u64 {
+    let mut all: Vec<u64> = mask::lanes(lanes).map(|lane| addresses[lane]).collect();
+    all.sort_unstable();
+    all.dedup();
+    all.len() as u64
 }
 
 /// Counts 32-byte sectors under the addresses of a request; each access is aligned, so it lies in one sector.

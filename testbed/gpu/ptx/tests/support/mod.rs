@@ -22,6 +22,7 @@ pub struct Card {
     pub globals: Vec<u64>,
     pub limits: Limits,
     pub cores: usize,
+    pub watched: Option<(u64, u64)>,
 }
 
 /// An argument of a launch.
@@ -44,6 +45,7 @@ impl Card {
             globals,
             limits: Limits::of(NEWEST),
             cores: 2,
+            watched: None,
         }
     }
 
@@ -100,6 +102,7 @@ impl Card {
             block,
             shared_bytes,
             parameters: &parameters,
+            watched: self.watched,
         };
         run(&launch, &self.memory, &self.limits, self.cores)
     }
