@@ -4,6 +4,7 @@
 //! file can be streamed a group at a time; on the device each plane of the whole matrix is in one piece.
 
 use std::ops::Range;
+use std::slice::Chunks;
 
 use crate::weights::{
     file::RawMatrix,
@@ -124,7 +125,7 @@ impl Format {
 /// One plane of a matrix.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plane {
-    /// Where a group's part lies in the buffer that [`Layout::pack_group`] fills.
+    /// Where a group's part lies in a packed group.
     pub packed: Range<usize>,
     /// Where the first group's part lies on the device; the next groups' parts follow it.
     pub offset: usize,
@@ -203,16 +204,10 @@ impl Layout {
     }
 
     /// Packs up to 32 rows, each as the file encodes it, into `out`; lanes without a row are zeros.
-    ///
-    /// # Panics
-    /// `out` has not [`Layout::group_bytes`], or a row is not of this layout.
-    pub fn pack_group<'a>(&self, kind: TensorType, rows: impl IntoIterator<Item = &'a [u8]>, out: &mut [u8]) {
-        assert_eq!(out.len(), self.group_bytes(), "{self:?}");
-        assert_eq!(Format::of(kind), self.format);
+    fn pack_group<'a>(&self, kind: TensorType, rows: impl Iterator<Item = &'a [u8]>, out: &mut [u8]) {
         out.fill(0);
         let planes = self.planes();
-        for (lane, row) in rows.into_iter().enumerate() {
-            assert!(lane < LANES, "a group has {LANES} rows");
+        for (lane, row) in rows.enumerate() {
             each_block(kind, row, |index, block| {
                 let place = Place { index, lane };
                 self.pack_integers(block, place, &planes, out);
@@ -221,19 +216,63 @@ impl Layout {
         }
     }
 
+    /// Packs consecutive groups on up to `threads` threads: `rows` as the file encodes them, `row_bytes` each. `out` has
+    /// [`Layout::group_bytes`] for each group: the planes one after the other, each with the parts of all groups.
+    ///
+    /// # Panics
+    /// `out` has another size, or a row is not of this layout.
+    pub fn pack_groups(
+        &self,
+        kind: TensorType,
+        rows: &[u8],
+        row_bytes: usize,
+        threads: usize,
+        out: &mut [u8],
+    ) {
+        assert_eq!(Format::of(kind), self.format);
+        let groups = rows.len().div_ceil(LANES * row_bytes);
+        assert_eq!(out.len(), groups * self.group_bytes(), "{self:?}");
+        let share = groups.div_ceil(threads.max(1)).max(1);
+        let mut rest = out;
+        // Of each plane, what each thread fills.
+        let mut planes = self.plane_bytes().map(|bytes| {
+            let (plane, behind) = std::mem::take(&mut rest).split_at_mut(bytes * groups);
+            rest = behind;
+            plane.chunks_mut((bytes * share).max(1))
+        });
+        std::thread::scope(|scope| {
+            let mut shares = rows.chunks(LANES * row_bytes * share).peekable();
+            while let Some(rows) = shares.next() {
+                let parts = planes.each_mut().map(|plane| plane.next().unwrap_or_default());
+                let pack = move || self.pack_share(kind, rows.chunks(row_bytes), parts);
+                // The last share is the caller's.
+                if shares.peek().is_some() {
+                    scope.spawn(pack);
+                } else {
+                    pack();
+                }
+            }
+        });
+    }
+
+    /// Packs rows into their parts of the planes.
+    fn pack_share(&self, kind: TensorType, mut rows: Chunks<'_, u8>, mut parts: [&mut [u8]; 4]) {
+        let mut group = vec![0; self.group_bytes()];
+        for index in 0..rows.len().div_ceil(LANES) {
+            self.pack_group(kind, rows.by_ref().take(LANES), &mut group);
+            let mut from = 0;
+            for (part, bytes) in parts.iter_mut().zip(self.plane_bytes()) {
+                part[index * bytes..][..bytes].copy_from_slice(&group[from..from + bytes]);
+                from += bytes;
+            }
+        }
+    }
+
     /// The whole matrix as it lies on the device.
     pub fn pack(raw: &RawMatrix) -> (Self, Vec<u8>) {
         let layout = Self::of(raw.kind, raw.rows, raw.columns);
         let mut out = vec![0; layout.bytes()];
-        let mut group = vec![0; layout.group_bytes()];
-        for index in 0..layout.groups() {
-            let rows = index * LANES..raw.rows.min((index + 1) * LANES);
-            layout.pack_group(raw.kind, rows.map(|row| raw.row(row)), &mut group);
-            for plane in layout.planes() {
-                let part = &group[plane.packed];
-                out[plane.offset + index * part.len()..][..part.len()].copy_from_slice(part);
-            }
-        }
+        layout.pack_groups(raw.kind, &raw.bytes, raw.kind.row_bytes(raw.columns), 1, &mut out);
         (layout, out)
     }
 
@@ -322,4 +361,24 @@ impl Place {
 /// Eight bits of a two's complement number, from bit `from` on.
 fn bits(step: i16, from: u32) -> u8 {
     (step >> from).to_le_bytes()[0]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::cuda::selftest::random::Random;
+
+    #[test]
+    fn a_matrix_lies_the_same_however_many_threads_pack_it() {
+        // Five groups, the last one not full.
+        let matrix = Random::new(3).matrix(TensorType::Q5_K, 4 * LANES + 5, 512);
+        let (layout, alone) = Layout::pack(&matrix);
+        let row_bytes = matrix.kind.row_bytes(matrix.columns);
+        for threads in [0, 2, 3, 5, 64] {
+            let mut out = vec![0xff; layout.bytes()];
+            layout.pack_groups(matrix.kind, &matrix.bytes, row_bytes, threads, &mut out);
+            assert!(out == alone, "{threads} threads");
+        }
+        layout.pack_groups(matrix.kind, &[], row_bytes, 2, &mut []);
+    }
 }

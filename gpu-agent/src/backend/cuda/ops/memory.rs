@@ -1,6 +1,8 @@
 //! What lies in the card's memory: weights, vectors, activations, keys and values, and scratch.
 
+use std::num::NonZeroUsize;
 use std::ops::Range;
+use std::thread::available_parallelism;
 
 use crate::backend::cuda::device::{Buffer, Device};
 use crate::backend::cuda::launch::{Activations, CHUNK, Target, int};
@@ -79,21 +81,15 @@ fn stream_matrix(
     layout: Layout,
     targets: &[(&Device, &Buffer)],
 ) -> Result<(), StreamError> {
-    let (mut raw, mut group) = (Vec::new(), vec![0; layout.group_bytes()]);
+    let mut raw = Vec::new();
     let most = (ring.piece_bytes() / layout.group_bytes().max(1)).max(1);
-    let stride = source.row_bytes();
+    let threads = available_parallelism().map_or(1, NonZeroUsize::get);
     for first in (0..layout.groups()).step_by(most) {
         let groups = first..layout.groups().min(first + most);
         let count = groups.len();
         source.read(first * LANES..source.rows.min(groups.end * LANES), &mut raw)?;
-        let piece = ring.piece()?;
-        for (index, rows) in raw.chunks(LANES * stride).enumerate() {
-            layout.pack_group(source.kind, rows.chunks_exact(stride), &mut group);
-            for plane in layout.planes() {
-                let part = &group[plane.packed.clone()];
-                piece[plane.packed.start * count + index * part.len()..][..part.len()].copy_from_slice(part);
-            }
-        }
+        let piece = &mut ring.piece()?[..count * layout.group_bytes()];
+        layout.pack_groups(source.kind, &raw, source.row_bytes(), threads, piece);
         let parts = layout.planes().map(|Plane { packed, offset }| {
             let from = packed.start * count;
             (from..from + packed.len() * count, offset + first * packed.len())
