@@ -86,6 +86,23 @@ fn sums_over_rows_are_within_their_bounds() {
 }
 
 #[test]
+fn rotated_pairs_are_within_their_bound_and_keep_their_length() {
+    for step in 0..400i16 {
+        let angle = f64::from(step) * 0.37;
+        let (a, b) = (f32::from(step) * 0.013 - 2.0, 1.7 - f32::from(step) * 0.007);
+        #[expect(clippy::cast_possible_truncation, reason = "as the table is rounded")]
+        let (cos, sin) = (angle.cos() as f32, angle.sin() as f32);
+        let (x, y) = rotate_pair(a, b, cos, sin);
+        let (a, b) = (f64::from(a), f64::from(b));
+        let size = a.abs() + b.abs();
+        close(x, a * angle.cos() - b * angle.sin(), size * 2e-7, "rotation");
+        close(y, a * angle.sin() + b * angle.cos(), size * 2e-7, "rotation");
+        let length = f64::from(x).hypot(f64::from(y));
+        assert!((length - a.hypot(b)).abs() <= size * 3e-7, "{length}");
+    }
+}
+
+#[test]
 fn quantised_activations_are_within_half_a_step() {
     let x = wave(320, 0.37, 3.0);
     for (fine, steps) in [(false, 0.5001), (true, 0.002)] {
