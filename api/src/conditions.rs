@@ -166,6 +166,8 @@ reasons!(
         NoDriver: false,
         /// The node's NVIDIA driver is older than the agent's kernels.
         DriverTooOld: false,
+        /// The node's NVIDIA driver does not start.
+        DriverFailed: false,
         /// The driver shows the agent fewer GPUs than it was given.
         NoVisibleGpu: false,
         /// The GPU lacks instructions that the agent's kernels use.
@@ -174,6 +176,8 @@ reasons!(
         GpuMemoryTooSmall: false,
         /// It would, if other processes did not hold so much of it.
         GpuMemoryTaken: false,
+        /// The GPU computes other results than every other machine.
+        KernelWrong: false,
         /// The device refused memory that was planned.
         DeviceOutOfMemory: false,
         /// The GPU's memory has an error that it cannot correct.
@@ -189,10 +193,12 @@ impl From<GpuFault> for AgentsAvailable {
         match fault {
             GpuFault::NoDriver => Self::NoDriver,
             GpuFault::DriverTooOld => Self::DriverTooOld,
+            GpuFault::DriverFailed => Self::DriverFailed,
             GpuFault::NoVisibleGpu => Self::NoVisibleGpu,
             GpuFault::GpuTooOld => Self::GpuTooOld,
             GpuFault::GpuMemoryTooSmall => Self::GpuMemoryTooSmall,
             GpuFault::GpuMemoryTaken => Self::GpuMemoryTaken,
+            GpuFault::KernelWrong => Self::KernelWrong,
             GpuFault::DeviceOutOfMemory => Self::DeviceOutOfMemory,
             GpuFault::DeviceEccError => Self::DeviceEccError,
             GpuFault::DeviceLost => Self::DeviceLost,

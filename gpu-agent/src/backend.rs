@@ -54,6 +54,14 @@ pub trait Backend: Send {
     /// What computes, for people.
     fn describe(&self) -> String;
 
+    /// Asks the devices whether they still answer: an engine without work would not notice that one is lost.
+    ///
+    /// # Errors
+    /// A device failed.
+    fn check(&mut self) -> Result<(), DeviceError> {
+        Ok(())
+    }
+
     /// Computes one batch: appends keys and values to the cache, and chooses the next token of every output.
     ///
     /// A row's result depends on its sequence alone, never on what else is in the batch. A batch that failed may be

@@ -105,9 +105,12 @@ impl Worker {
             Arc::clone(&figures),
             Arc::clone(&fault),
         );
+        let clock = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()?;
         std::thread::Builder::new()
             .name("engine".to_owned())
-            .spawn(move || runner.run())?;
+            .spawn(move || runner.run(&clock))?;
         Ok(Self {
             submissions,
             counted: Arc::new(()),

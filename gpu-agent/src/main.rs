@@ -10,11 +10,17 @@ use cocoon_api::{
     panics,
 };
 use gpu_agent::{
-    backend::{AllocationError, DeviceError, ForwardError, ReserveError, cuda::error::OpenError},
+    backend::{
+        AllocationError, DeviceError, ForwardError, ReserveError,
+        cuda::{error::OpenError, selftest::WrongKernel},
+    },
     fetch::FetchError,
     http::TlsError,
-    model::decoder::{LoadError, plan::PlanError},
-    weights::file::ModelError,
+    model::decoder::{
+        LoadError,
+        plan::{MemoryTaken, PlanError},
+    },
+    weights::{file::ModelError, gguf::HeaderError},
 };
 
 /// The agent of a farm: loads one model, serves it, meters it.
@@ -76,6 +82,12 @@ fn gpu_fault(error: &(dyn std::error::Error + 'static)) -> Option<GpuFault> {
     if let Some(error) = error.downcast_ref::<PlanError>() {
         return Some(error.fault());
     }
+    if error.is::<MemoryTaken>() {
+        return Some(GpuFault::GpuMemoryTaken);
+    }
+    if error.is::<WrongKernel>() {
+        return Some(GpuFault::KernelWrong);
+    }
     let device = |error: &DeviceError| error.fault.into();
     let allocation = |error: &AllocationError| error.fault.into();
     if let Some(ForwardError::Device(error)) = error.downcast_ref() {
@@ -92,9 +104,13 @@ fn gpu_fault(error: &(dyn std::error::Error + 'static)) -> Option<GpuFault> {
 fn start_fault(error: &(dyn std::error::Error + 'static)) -> Option<StartFault> {
     let of_model = |error: &ModelError| match error {
         ModelError::Io { .. } => StartFault::ModelUnreadable,
+        ModelError::Header {
+            source: HeaderError::TensorType { .. },
+            ..
+        }
+        | ModelError::Architecture { .. } => StartFault::ModelUnsupported,
         ModelError::Header { .. } => StartFault::ModelMalformed,
         ModelError::Digest { .. } => StartFault::ModelDigest,
-        ModelError::Architecture { .. } => StartFault::ModelUnsupported,
     };
     if let Some(LoadError::Model(error)) = error.downcast_ref() {
         return Some(of_model(error));

@@ -98,6 +98,31 @@ fn a_missing_file_is_refused_by_name() {
 }
 
 #[test]
+fn a_tensor_of_a_type_that_is_not_computed_is_refused_by_name() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("model.gguf");
+    for (code, named) in [(10u32, "has type Q2_K"), (1_000, "has type 1000")] {
+        let mut bytes = b"GGUF".to_vec();
+        bytes.extend(3u32.to_le_bytes());
+        bytes.extend(1u64.to_le_bytes());
+        bytes.extend(0u64.to_le_bytes());
+        bytes.extend(7u64.to_le_bytes());
+        bytes.extend(b"blk.0.x");
+        bytes.extend(1u32.to_le_bytes());
+        bytes.extend(256u64.to_le_bytes());
+        bytes.extend(code.to_le_bytes());
+        bytes.extend(0u64.to_le_bytes());
+        fs::write(&path, bytes).expect("writable");
+        let message = refusal(&path, None);
+        assert!(
+            message.contains("tensor blk.0.x") && message.contains(named),
+            "{message}"
+        );
+        assert!(message.contains("supported are F32, F16, Q4_0"), "{message}");
+    }
+}
+
+#[test]
 fn another_architecture_is_refused_by_name() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("model.gguf");

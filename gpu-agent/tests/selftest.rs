@@ -211,6 +211,27 @@ fn info_says_what_the_driver_says_and_what_was_measured() {
 }
 
 #[test]
+fn info_tells_of_healthy_cards_beside_a_broken_one() {
+    machine!("info_tells_of_healthy_cards_beside_a_broken_one")
+        .cards("rtx-3090:lost-after=0, p104-100")
+        .run(|| {
+            let report = json(&agent(&["info", "--json"]));
+            let names: Vec<_> = report["cards"]
+                .as_array()
+                .expect("a list")
+                .iter()
+                .map(|card| &card["name"])
+                .collect();
+            assert_eq!(names, ["NVIDIA P104-100"]);
+            let refused = report["refused"][0].as_str().expect("a text");
+            assert!(
+                refused.contains("GPU 0") && refused.contains("CUDA_ERROR_UNKNOWN"),
+                "{refused}"
+            );
+        });
+}
+
+#[test]
 fn without_a_driver_info_and_selftest_say_so_and_exit_with_a_status_of_their_own() {
     for command in ["info", "selftest"] {
         let output = Command::new(env!("CARGO_BIN_EXE_gpu-agent"))

@@ -13,6 +13,8 @@ pub enum GpuFault {
     NoDriver,
     /// The driver is older than the kernels.
     DriverTooOld,
+    /// The driver is there and does not start.
+    DriverFailed,
     /// The driver shows no such GPU: there is none, or `CUDA_VISIBLE_DEVICES` hides it.
     NoVisibleGpu,
     /// The GPU lacks instructions that the kernels use.
@@ -21,6 +23,8 @@ pub enum GpuFault {
     GpuMemoryTooSmall,
     /// It would fit, if other processes did not hold so much of it.
     GpuMemoryTaken,
+    /// A kernel has other results on this GPU than everywhere else.
+    KernelWrong,
     /// A GPU has refused memory that was planned, or a machine without GPUs has.
     DeviceOutOfMemory,
     /// A GPU's memory has an error that it cannot correct.
@@ -33,13 +37,15 @@ pub enum GpuFault {
 
 impl GpuFault {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::NoDriver,
         Self::DriverTooOld,
+        Self::DriverFailed,
         Self::NoVisibleGpu,
         Self::GpuTooOld,
         Self::GpuMemoryTooSmall,
         Self::GpuMemoryTaken,
+        Self::KernelWrong,
         Self::DeviceOutOfMemory,
         Self::DeviceEccError,
         Self::DeviceLost,
@@ -51,10 +57,12 @@ impl GpuFault {
         match self {
             Self::NoDriver => "NoDriver",
             Self::DriverTooOld => "DriverTooOld",
+            Self::DriverFailed => "DriverFailed",
             Self::NoVisibleGpu => "NoVisibleGpu",
             Self::GpuTooOld => "GpuTooOld",
             Self::GpuMemoryTooSmall => "GpuMemoryTooSmall",
             Self::GpuMemoryTaken => "GpuMemoryTaken",
+            Self::KernelWrong => "KernelWrong",
             Self::DeviceOutOfMemory => "DeviceOutOfMemory",
             Self::DeviceEccError => "DeviceEccError",
             Self::DeviceLost => "DeviceLost",
@@ -70,6 +78,9 @@ impl GpuFault {
                  on the node"
             }
             Self::DriverTooOld => "the node's NVIDIA driver is too old: install release 525 or newer",
+            Self::DriverFailed => {
+                "the node's NVIDIA driver does not start: run nvidia-smi on the node, and look into the kernel's log"
+            }
             Self::NoVisibleGpu => {
                 "the driver shows its container fewer GPUs than it was given: look at the device plugin and at nvidia-smi on \
                  the node"
@@ -83,6 +94,10 @@ impl GpuFault {
             }
             Self::GpuMemoryTaken => {
                 "other processes hold so much of the GPU's memory that model and cache do not fit: look at nvidia-smi on the node"
+            }
+            Self::KernelWrong => {
+                "the GPU computes other results than every other machine: its agent's log names the kernel; cool it, lower its clocks, \
+                 or replace it"
             }
             Self::DeviceOutOfMemory => {
                 "the device refused memory that was planned: look for what else runs on it, or lower the model's contextLength \

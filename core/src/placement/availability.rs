@@ -57,10 +57,12 @@ impl Agents<'_> {
                     | AgentsAvailable::VolumesNotReady
                     | AgentsAvailable::NoDriver
                     | AgentsAvailable::DriverTooOld
+                    | AgentsAvailable::DriverFailed
                     | AgentsAvailable::NoVisibleGpu
                     | AgentsAvailable::GpuTooOld
                     | AgentsAvailable::GpuMemoryTooSmall
                     | AgentsAvailable::GpuMemoryTaken
+                    | AgentsAvailable::KernelWrong
                     | AgentsAvailable::DeviceOutOfMemory
                     | AgentsAvailable::DeviceEccError
                     | AgentsAvailable::DeviceLost

@@ -47,11 +47,11 @@ impl From<DeviceFault> for GpuFault {
 
 /// A device that no longer computes. What it holds is lost; the agent must be started again.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{what} failed on the device: {}", fault.reason())]
+#[error("{what}")]
 pub struct DeviceError {
     /// What became of it.
     pub fault: DeviceFault,
-    /// What was attempted, and what the driver said.
+    /// On which device what was attempted, and what the driver said.
     pub what: String,
 }
 
@@ -79,10 +79,7 @@ pub enum ForwardError {
 
 /// Memory that a device does not have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "cannot allocate {bytes} bytes for {what}; {available} bytes are available ({})",
-    fault.reason()
-)]
+#[error("cannot allocate {bytes} bytes for {what}; {available} bytes are available")]
 pub struct AllocationError {
     /// What it was for.
     pub what: String,

@@ -178,6 +178,13 @@ pub trait Ops: Send {
 
     /// What computes, for people.
     fn describe(&self) -> String;
+    /// Asks the machine whether it still answers.
+    ///
+    /// # Errors
+    /// The device failed.
+    fn check(&mut self) -> Result<(), DeviceError> {
+        Ok(())
+    }
     /// Tokens of one block of a cache.
     fn block_tokens(&self) -> usize;
     /// Bytes of memory that are left for what is allocated next, as far as the machine can tell.

@@ -14,6 +14,8 @@ use serde::Serialize;
 
 /// Where Linux lists the devices of the PCI bus.
 const PCI: &str = "/sys/bus/pci/devices";
+/// Where the driver's kernel module says its release.
+const DRIVER: &str = "/sys/module/nvidia/version";
 /// Vendor of NVIDIA's cards there.
 const NVIDIA: &str = "0x10de";
 
@@ -35,6 +37,8 @@ struct Card {
     free_bytes: u64,
     bus: Option<String>,
     link: Link,
+    /// The driver's release, where its kernel module says it.
+    driver: Option<String>,
     /// The newest CUDA that the driver knows.
     driver_cuda: Option<String>,
     theoretical_bandwidth: Option<f64>,
@@ -52,30 +56,39 @@ struct Link {
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut cards = Vec::new();
     let mut refused = Vec::new();
-    for index in 0.. {
-        match Device::open(index) {
-            Ok(device) => cards.push(card(index, device)?),
-            // A card that cannot be used leaves the others.
-            Err(error @ OpenError::CardTooOld { .. }) => refused.push(error.to_string()),
-            Err(OpenError::NoDevice { count, .. }) if count > 0 => break,
-            Err(error) => return Err(error.into()),
+    for index in 0..Device::count()?.max(1) {
+        // A card that cannot be used leaves the others.
+        match Device::open(index).and_then(|device| card(index, device)) {
+            Ok(card) => cards.push(card),
+            Err(error) => refused.push(error),
         }
     }
+    if cards.is_empty() && refused.len() == 1 {
+        return Err(refused.swap_remove(0).into());
+    }
+    let said: Vec<String> = refused
+        .drain(..)
+        .map(|error| format!("{:#}", anyhow::Error::new(error)))
+        .collect();
     if arguments.json {
-        println!("{:#}", serde_json::json!({"cards": cards, "refused": refused}));
+        println!("{:#}", serde_json::json!({"cards": cards, "refused": said}));
     } else {
         for card in &cards {
             print!("{}", table(card));
         }
-        for error in &refused {
+        for error in &said {
             println!("{error}");
         }
     }
+    anyhow::ensure!(!cards.is_empty(), "none of {} GPUs can be used", said.len());
     Ok(())
 }
 
-fn card(index: usize, mut device: Device) -> anyhow::Result<Card> {
-    let rates = probe::measure(&mut device)?;
+fn card(index: usize, mut device: Device) -> Result<Card, OpenError> {
+    let rates = probe::measure(&mut device).map_err(|source| OpenError::Measurement {
+        ordinal: index,
+        source,
+    })?;
     let (major, minor) = device.capability();
     let (free_bytes, memory_bytes) = device.memory();
     let bus = device.bus();
@@ -92,11 +105,20 @@ fn card(index: usize, mut device: Device) -> anyhow::Result<Card> {
             .map(|bus| link(Path::new(PCI), bus))
             .unwrap_or_default(),
         bus,
+        driver: driver_release(Path::new(DRIVER)),
         driver_cuda: device.driver().map(|(major, minor)| format!("{major}.{minor}")),
         theoretical_bandwidth: device.theoretical_bandwidth(),
         serves: forecast(&units, free_bytes),
         measured: rates,
     })
+}
+
+/// The release of the driver, such as 535.104.05: digits and dots alone.
+fn driver_release(path: &Path) -> Option<String> {
+    let text = std::fs::read_to_string(path).ok()?;
+    let release = text.trim();
+    let is_release = !release.is_empty() && release.chars().all(|c| c.is_ascii_digit() || c == '.');
+    is_release.then(|| release.to_owned())
 }
 
 /// What Linux says of a device's link, if the device is a card of NVIDIA's.
@@ -148,6 +170,7 @@ fn table(card: &Card) -> String {
         known(generation.map(|number| number.to_string())),
     );
     line("PCIe lanes", known(lanes.map(|number| number.to_string())));
+    line("driver", known(card.driver.clone()));
     line("driver's CUDA", known(card.driver_cuda.clone()));
     line(
         "theoretical bandwidth",
@@ -219,6 +242,17 @@ mod tests {
         write("current_link_speed", "Unknown\n");
         write("current_link_width", "\n");
         assert_eq!(link(folder.path(), "0000:01:00.0"), Link::default());
+    }
+
+    #[test]
+    fn the_release_of_the_driver_is_what_its_module_says() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("version");
+        assert_eq!(driver_release(&path), None);
+        std::fs::write(&path, "535.104.05\n").unwrap();
+        assert_eq!(driver_release(&path).as_deref(), Some("535.104.05"));
+        std::fs::write(&path, "<b>\n").unwrap();
+        assert_eq!(driver_release(&path), None);
     }
 
     proptest::proptest! {

@@ -13,7 +13,7 @@ use gpu_agent::{
         cuda::{
             ops::CudaOps,
             rates::Rates,
-            selftest::{Check, Depth, MatrixShape, Shapes},
+            selftest::{Check, Depth, MatrixShape, Shapes, WrongKernel},
         },
         ops::{Activation, Attention, Ops, RopePairs, Rotation},
     },
@@ -107,7 +107,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         speed: None,
     };
     if let (Some((file, spec)), false) = (&model, arguments.quick)
-        && passed(&report.checks).is_ok()
+        && passed(&report.card, &report.checks).is_ok()
     {
         let (generation, speed) = generate(file, spec, card)?;
         (report.generation, report.speed) = (Some(generation), speed);
@@ -120,7 +120,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     } else {
         print!("{}", table(&report));
     }
-    passed(&report.checks)?;
+    passed(&report.card, &report.checks)?;
     if let Some(difference) = report.generation.and_then(|generation| generation.difference) {
         anyhow::bail!("the card generates otherwise than the processor: {difference}");
     }
@@ -130,26 +130,16 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
 /// The part that an agent runs before it serves: what this card will compute this model with.
 pub(crate) fn quick(card: &mut CudaOps, file: &ModelFile, spec: &DecoderSpec) -> anyhow::Result<()> {
     let checks = card.selftest(&shapes(file, spec)?, Depth::Quick)?;
-    passed(&checks)?;
+    passed(&card.describe(), &checks)?;
     tracing::info!(checks = checks.len(), "the kernels have the bits of their twins");
     Ok(())
 }
 
 /// An error that names the first kernel whose result differs.
-fn passed(checks: &[Check]) -> anyhow::Result<()> {
-    let mut wrong = checks
-        .iter()
-        .filter_map(|check| check.difference.as_ref().map(|difference| (check, difference)));
-    let count = wrong.clone().count();
-    match wrong.next() {
+fn passed(card: &str, checks: &[Check]) -> anyhow::Result<()> {
+    match WrongKernel::of(card, checks) {
         None => Ok(()),
-        Some((check, difference)) => anyhow::bail!(
-            "kernel {} of {} is wrong on this card ({}): {difference}; {count} of {} checks failed",
-            check.kernel,
-            check.module,
-            check.shape,
-            checks.len()
-        ),
+        Some(wrong) => Err(wrong.into()),
     }
 }
 
@@ -386,9 +376,9 @@ mod tests {
             difference: difference.map(str::to_owned),
         };
         let mut checks = vec![check("norm_add", None)];
-        assert!(passed(&checks).is_ok());
+        assert!(passed("a card", &checks).is_ok());
         checks.push(check("gate_quantise", Some("3 of 64 values differ")));
-        let error = passed(&checks).unwrap_err().to_string();
+        let error = passed("a card", &checks).unwrap_err().to_string();
         assert!(
             error.contains("gate_quantise") && error.contains("1 of 2"),
             "{error}"

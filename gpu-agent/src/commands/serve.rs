@@ -13,6 +13,7 @@ use gpu_agent::{
         Backend, Budget,
         arithmetic::ARITHMETIC,
         cpu::{CpuOps, Precision},
+        cuda::device::Device,
         ops::Ops,
     },
     cache::{Cache, ROOT},
@@ -119,9 +120,13 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     runtime.block_on(listen(arguments, service))
 }
 
-/// Loads the model and verifies its digest in the same pass over the file. A file with another digest is told as that,
-/// whatever else is wrong with it, and nothing of it is served.
+/// Loads the model and verifies its digest in the same pass over the file. A file whose header can be read and that has another
+/// digest is told as that, whatever else is wrong with it, and nothing of it is served.
 fn load(arguments: &Arguments) -> anyhow::Result<(Arc<Service>, Option<File>)> {
+    if let BackendKind::Cuda = arguments.backend {
+        // A driver that is missing is told before the file is read to its end.
+        Device::count()?;
+    }
     let (file, held) = if arguments.model_is_copy && is_verified_copy(arguments) {
         let (file, held) = ModelFile::open_copy(&arguments.model, arguments.model_sha256)?;
         (file, Some(held))
@@ -157,6 +162,13 @@ fn load_unverified(arguments: &Arguments, file: &ModelFile) -> anyhow::Result<Mo
     let tokenizer = Arc::new(Tokenizer::read(file)?);
     let chat = ChatTemplate::read(file, &tokenizer)?;
     let context = spec.context.min(arguments.context_length as usize);
+    if context < arguments.context_length as usize {
+        tracing::warn!(
+            asked = arguments.context_length,
+            context,
+            "the model has a shorter context than was asked for"
+        );
+    }
     let precision = if arguments.exact {
         Precision::Exact
     } else {

@@ -3,10 +3,14 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, OnceLock},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use tokio::sync::mpsc::{Receiver, UnboundedSender, error::TryRecvError};
+use tokio::{
+    runtime::Runtime,
+    sync::mpsc::{Receiver, UnboundedSender, error::TryRecvError},
+    time::timeout,
+};
 
 use super::{
     fault::{EngineFault, Failure, rows_at_fault},
@@ -19,6 +23,10 @@ use crate::{
     backend::{Backend, Batch, SampleSpec},
     model::tokenizer::Tokenizer,
 };
+
+/// As often are devices without work asked whether they still answer: a lost one is known before a probe of the pod's readiness
+/// has failed thrice, and a check is a copy of a word.
+const CHECK_EVERY: Duration = Duration::from_secs(10);
 
 /// A request and where its events go.
 #[derive(Debug)]
@@ -55,6 +63,8 @@ pub(super) struct Runner {
     next: u64,
     figures: Arc<Figures>,
     fault: Arc<OnceLock<EngineFault>>,
+    /// How long the devices may have nothing to do before they are asked whether they still answer.
+    check_every: Duration,
 }
 
 /// What came of looking for submissions.
@@ -88,19 +98,32 @@ impl Runner {
             next: 0,
             figures,
             fault,
+            check_every: CHECK_EVERY,
         }
     }
 
-    /// Runs until every handle is dropped and nothing is left to compute, or until a fault.
-    pub(super) fn run(mut self) {
+    /// Runs until every handle is dropped and nothing is left to compute, or until a fault. `clock` times the checks of
+    /// devices that have nothing to do.
+    pub(super) fn run(mut self, clock: &Runtime) {
         loop {
             match self.take_submissions() {
                 Work::Some => {}
                 Work::Over => return,
-                Work::None => match self.submissions.blocking_recv() {
-                    Some(submission) => self.accept(submission),
-                    None => return,
-                },
+                Work::None => {
+                    match clock.block_on(async { timeout(self.check_every, self.submissions.recv()).await }) {
+                        Ok(Some(submission)) => self.accept(submission),
+                        Ok(None) => return,
+                        Err(_) => {
+                            if let Err(error) = self.backend.check() {
+                                tracing::error!(
+                                    error = &error as &dyn std::error::Error,
+                                    "a device without work no longer answers"
+                                );
+                                return self.hand_back(EngineFault::Device(error.fault));
+                            }
+                        }
+                    }
+                }
             }
             if let Err(fault) = self.turn() {
                 return self.hand_back(fault);

@@ -179,8 +179,9 @@ fn read_tensor(
         dimensions.push(extent);
     }
     let code = reader.u32(&field)?;
-    let kind = TensorType::from_code(code).ok_or_else(|| {
-        HeaderError::field(&field, &format!("has type {code}, which this agent cannot read"))
+    let kind = TensorType::from_code(code).ok_or_else(|| HeaderError::TensorType {
+        tensor: field.clone(),
+        kind: TensorType::name_of(code).map_or_else(|| code.to_string(), str::to_owned),
     })?;
     if !dimensions[0].is_multiple_of(kind.block_elements() as u64) {
         return Err(HeaderError::field(

@@ -57,13 +57,97 @@ fn an_agent_whose_card_breaks_while_it_starts_says_how() {
 }
 
 #[test]
+fn a_card_that_computes_wrongly_serves_nobody_and_its_kernel_is_named() {
+    machine!("a_card_that_computes_wrongly_serves_nobody_and_its_kernel_is_named")
+        .cards("rtx-3090:skips=norm_add")
+        .run(|| {
+            let folder = tempfile::tempdir().expect("a folder");
+            let said = serve(&tiny::model(&folder, 0), &["--context-length", "64"]);
+            let begins =
+                "error: KernelWrong: kernel norm_add of rows.sm_61 is wrong on NVIDIA GeForce RTX 3090";
+            assert!(said.contains(begins), "{said}");
+        });
+}
+
+#[test]
+fn a_broken_card_leaves_the_others_at_work() {
+    machine!("a_broken_card_leaves_the_others_at_work")
+        .cards("rtx-3090:lost-after=0, rtx-4090, p104-100:cc=5.2")
+        .run(|| {
+            let (cards, refused) = CudaOps::open_all().expect("one card");
+            let labels: Vec<&str> = cards.iter().map(CudaOps::label).collect();
+            assert_eq!(labels, ["GPU 1 (NVIDIA GeForce RTX 4090, 0000:02:00.0)"]);
+            let faults: Vec<GpuFault> = refused.iter().map(OpenError::fault).collect();
+            assert_eq!(faults, [GpuFault::DeviceLost, GpuFault::GpuTooOld]);
+            let folder = tempfile::tempdir().expect("a folder");
+            let said = serve(&tiny::model(&folder, 0), &["--context-length", "64"]);
+            assert!(said.contains("a GPU is left out"), "{said}");
+            assert!(said.contains("model loaded"), "{said}");
+        });
+}
+
+#[test]
+fn cards_that_stay_idle_are_named() {
+    machine!("cards_that_stay_idle_are_named")
+        .cards("rtx-3090, rtx-3090:memory=1MiB")
+        .set("CUDA_VISIBLE_DEVICES", "0,1,7")
+        .run(|| {
+            let folder = tempfile::tempdir().expect("a folder");
+            let said = serve(&tiny::model(&folder, 0), &["--context-length", "64"]);
+            assert!(said.contains("names more GPUs than were opened"), "{said}");
+            assert!(said.contains("model loaded"), "{said}");
+            // Either it has no room for a measurement, or none for the model.
+            let named = said.contains("a GPU is left out") || said.contains("a GPU is left idle");
+            assert!(named, "{said}");
+        });
+}
+
+#[test]
+fn a_card_that_is_lost_while_idle_is_noticed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mark = folder.path().join("lost");
+    machine!("a_card_that_is_lost_while_idle_is_noticed")
+        .cards(&format!("rtx-3090:lost-when={}", mark.display()))
+        .set("GPU_AGENT_TEST_MARK", mark.to_str().expect("a plain path"))
+        .run(|| {
+            let mut backend = decoder(&model(0), CudaOps::open(0).expect("a card"));
+            backend.check().expect("a card at work");
+            let mark = std::env::var("GPU_AGENT_TEST_MARK").expect("a path");
+            std::fs::write(mark, "").expect("writable");
+            let error = backend.check().expect_err("a lost card");
+            assert_eq!(error.fault, DeviceFault::Lost);
+            let said = error.to_string();
+            assert!(
+                said.starts_with("GPU 0 (NVIDIA GeForce RTX 3090, 0000:01:00.0): "),
+                "{said}"
+            );
+        });
+}
+
+#[test]
+fn a_bound_of_the_cache_that_holds_no_context_is_told_before_anything_is_loaded() {
+    machine!("a_bound_of_the_cache_that_holds_no_context_is_told_before_anything_is_loaded").run(|| {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = tiny::model(&folder, 0);
+        let said = serve(&file, &["--context-length", "64", "--cache-bytes", "1000"]);
+        for words in [
+            "at most 1000 bytes of working memory and cache",
+            "allow more with --cache-bytes",
+        ] {
+            assert!(said.contains(words), "{words}: {said}");
+        }
+        assert!(!said.contains("loading weights"), "{said}");
+    });
+}
+
+#[test]
 fn a_card_that_is_lost_hands_its_requests_back_and_the_other_goes_on() {
     machine!("a_card_that_is_lost_hands_its_requests_back_and_the_other_goes_on")
         .cards("rtx-3090, p104-100:lost-after=250")
         .run(|| {
             let file = model(0);
             let spec = architectures::read(&file).expect("a supported architecture");
-            let cards = CudaOps::open_all().expect("two cards");
+            let cards = CudaOps::open_all().expect("two cards").0;
             let loaded = Loaded::load_replicas(&file, &spec, cards).expect("the model loads");
             let backends = loaded
                 .into_iter()

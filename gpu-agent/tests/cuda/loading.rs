@@ -21,7 +21,7 @@ fn a_file_is_verified_in_the_pass_that_loads_it() {
         let before = bytes_read();
         let file = ModelFile::open_unverified(known.path()).expect("a valid file");
         let spec = architectures::read(&file).expect("a supported architecture");
-        let cards = CudaOps::open_all().expect("a card");
+        let cards = CudaOps::open_all().expect("a card").0;
         Loaded::load_replicas(&file, &spec, cards).expect("the model loads");
         file.verify(digest).expect("the file's digest");
         let read = bytes_read() - before;
@@ -112,11 +112,12 @@ fn an_agent_says_what_it_plans_and_how_long_the_weights_take() {
             let file = tiny::model(&folder, 0);
             let said = serve(&file, &["--context-length", "64", "--max-sequences", "2"]);
             for words in [
-                "GPU 0 (NVIDIA GeForce RTX 3090): layers 1 to 2, ",
-                "GPU 1 (NVIDIA GeForce RTX 3090): layers 1 to 2, ",
+                "GPU 0 (NVIDIA GeForce RTX 3090, 0000:01:00.0): layers 1 to 2, ",
+                "GPU 1 (NVIDIA GeForce RTX 3090, 0000:02:00.0): layers 1 to 2, ",
                 " of keys and values for 64 tokens, ",
                 "expected_seconds",
                 "link_megabytes_per_second",
+                "the kernels have the bits of their twins",
                 "model loaded",
             ] {
                 assert!(said.contains(words), "{words}: {said}");
@@ -147,7 +148,7 @@ fn an_agent_spreads_layers_over_cards_that_are_too_small_for_all_of_them() {
             let file = tiny::model_of(&folder, 0, 24);
             let said = serve(&file, &["--context-length", "64", "--max-sequences", "1"]);
             for words in [
-                "GPU 0 (NVIDIA GeForce RTX 3090): layers 1 to 1",
+                "GPU 0 (NVIDIA GeForce RTX 3090, 0000:01:00.0): layers 1 to 1",
                 " to 24, ",
                 "\"spread\":\"Layers\"",
                 "model loaded",

@@ -139,6 +139,7 @@ fn serve(file: &ModelFile, more: &[&str]) -> String {
 fn pipeline(file: &ModelFile) -> Decoder<CudaOps> {
     let cards = CudaOps::open_all()
         .expect("cards")
+        .0
         .into_iter()
         .map(|card| (card, 1));
     let spec = architectures::read(file).expect("a supported architecture");

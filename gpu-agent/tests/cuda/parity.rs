@@ -68,7 +68,7 @@ fn each_of_two_cards_with_the_whole_model_gives_the_bits_of_the_cpu_and_the_file
             let cpu = CpuOps::new(Precision::Fast, NonZeroUsize::MIN).expect("no thread is needed");
             let expected = generate(&mut decoder(&file, cpu)).expect("the CPU computes");
             let spec = architectures::read(&file).expect("a supported architecture");
-            let cards = CudaOps::open_all().expect("two cards");
+            let cards = CudaOps::open_all().expect("two cards").0;
             let before = bytes_read();
             let loaded = Loaded::load_replicas(&file, &spec, cards).expect("the model loads");
             let weights: u64 = file.header().tensors.values().map(|info| info.length).sum();

@@ -47,7 +47,7 @@ fn cpu(file: &ModelFile) -> Decoder<CpuOps> {
 
 /// One layer on each card of the machine.
 fn pipeline(file: &ModelFile) -> Decoder<CudaOps> {
-    let cards = CudaOps::open_all().expect("cards").into_iter();
+    let cards = CudaOps::open_all().expect("cards").0.into_iter();
     let spec = architectures::read(file).expect("a supported architecture");
     let shares = cards.map(|card| (card, 1)).collect();
     let loaded = Loaded::load_split(file, spec, shares).expect("the model loads");

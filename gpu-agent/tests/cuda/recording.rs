@@ -78,7 +78,7 @@ fn steps_that_repeat_are_recorded_once_and_replayed_with_the_same_bits() {
                 let file = model(0);
                 let cpu = CpuOps::new(Precision::Fast, NonZeroUsize::MIN).expect("no thread is needed");
                 let expected = decode(&mut decoder(&file, cpu));
-                let got = if CudaOps::open_all().expect("cards").len() == 2 {
+                let got = if CudaOps::open_all().expect("cards").0.len() == 2 {
                     decode(&mut pipeline(&file))
                 } else {
                     decode(&mut decoder(&file, CudaOps::open(0).expect("a card")))

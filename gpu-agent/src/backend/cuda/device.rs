@@ -13,9 +13,10 @@ use std::sync::Arc;
 
 use cudarc::driver::sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT;
 use cudarc::driver::{
-    CudaContext, CudaFunction, CudaModule, CudaSlice, CudaStream, DevicePtr as _, result, sys,
+    CudaContext, CudaFunction, CudaModule, CudaSlice, CudaStream, DevicePtr as _, DriverError, result, sys,
 };
 use cudarc::nvrtc::Ptx;
+use identity::bus;
 
 use super::error::{CAPABILITY, DRIVER_API, OpenError, device_error};
 use super::launch::{Argument, Shape};
@@ -28,6 +29,8 @@ const MOST_ARGUMENTS: usize = 20;
 /// An open card.
 pub struct Device {
     name: String,
+    /// Its number among the visible ones, its name and its place on the bus, as plans and errors name it.
+    label: Arc<str>,
     capability: (i32, i32),
     multiprocessors: usize,
     context: Arc<CudaContext>,
@@ -71,7 +74,7 @@ impl Device {
         }
         match result::init() {
             Err(error) if error.0 == sys::CUresult::CUDA_ERROR_NO_DEVICE => return Ok(0),
-            other => other.map_err(driver)?,
+            other => other.map_err(|source| OpenError::Start { source })?,
         }
         let count = CudaContext::device_count().map_err(driver)?;
         Ok(usize::try_from(count).unwrap_or(0))
@@ -108,8 +111,13 @@ impl Device {
         // SAFETY: one stream does all work on this card's memory, so that no event is needed to order it.
         unsafe { context.disable_event_tracking() };
         let stream = context.new_stream().map_err(driver)?;
+        let label = match bus(&context) {
+            Some(bus) => format!("GPU {ordinal} ({name}, {bus})"),
+            None => format!("GPU {ordinal} ({name})"),
+        };
         Ok(Self {
             name,
+            label: label.into(),
             capability,
             multiprocessors: usize::try_from(multiprocessors).unwrap_or(1),
             context,
@@ -122,6 +130,16 @@ impl Device {
     /// What the driver calls the card.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// As errors name it.
+    pub(super) fn label(&self) -> &Arc<str> {
+        &self.label
+    }
+
+    /// What a failed call means for this card.
+    pub(super) fn failed(&self, what: &str, error: DriverError) -> DeviceError {
+        device_error(&self.label, what, error)
     }
 
     /// Compute capability.
@@ -159,7 +177,7 @@ impl Device {
             what: what.to_owned(),
             bytes: bytes as u64,
             available: self.memory().0,
-            fault: device_error(what, error).fault,
+            fault: self.failed(what, error).fault,
         };
         let slice = self.stream.alloc_zeros::<u8>(bytes.max(1)).map_err(refused)?;
         let address = slice.device_ptr(&self.stream).0;
@@ -181,7 +199,7 @@ impl Device {
             .ok_or_else(|| too_small("a copy to the card", end))?;
         self.stream
             .memcpy_htod(bytes, &mut part)
-            .map_err(|error| device_error("a copy to the card", error))
+            .map_err(|error| self.failed("a copy to the card", error))
     }
 
     /// Waits for all work, and copies bytes from the card.
@@ -189,7 +207,7 @@ impl Device {
     /// # Errors
     /// The device failed, in this or in earlier work.
     pub fn download(&self, from: &Buffer, offset: usize, bytes: &mut [u8]) -> Result<(), DeviceError> {
-        let failed = |error| device_error("a copy from the card", error);
+        let failed = |error| self.failed("a copy from the card", error);
         if !bytes.is_empty() {
             let end = offset + bytes.len();
             let part = from
@@ -208,7 +226,7 @@ impl Device {
     pub fn synchronize(&self) -> Result<(), DeviceError> {
         self.stream
             .synchronize()
-            .map_err(|error| device_error("work on the card", error))
+            .map_err(|error| self.failed("work on the card", error))
     }
 
     /// Compiles a module for this card, unless that was done.
@@ -235,7 +253,7 @@ impl Device {
         let loaded = self
             .context
             .load_module(Ptx::from_src(text))
-            .map_err(|error| device_error(&what, error))?;
+            .map_err(|error| self.failed(&what, error))?;
         self.loaded.insert(module.to_owned(), loaded);
         Ok(())
     }
@@ -251,7 +269,8 @@ impl Device {
         shape: Shape,
         arguments: &[Argument],
     ) -> Result<(), DeviceError> {
-        let failed = |error| device_error(kernel, error);
+        let label = Arc::clone(&self.label);
+        let failed = |error| device_error(&label, kernel, error);
         let key = (module.to_owned(), kernel);
         if !self.kernels.contains_key(&key) {
             self.load(module)?;
@@ -293,7 +312,7 @@ fn too_small(what: &str, end: usize) -> DeviceError {
     }
 }
 
-fn driver_version() -> Result<i32, cudarc::driver::DriverError> {
+fn driver_version() -> Result<i32, DriverError> {
     let mut version = 0;
     // SAFETY: the driver writes one integer.
     unsafe { sys::cuDriverGetVersion(&raw mut version) }.result()?;

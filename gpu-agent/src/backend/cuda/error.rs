@@ -37,6 +37,12 @@ pub enum OpenError {
         /// `CUDA_VISIBLE_DEVICES`, if it is set.
         visible: Option<String>,
     },
+    /// The driver does not start, with any card.
+    #[error("the NVIDIA driver does not start: nvidia-smi and the kernel's log (dmesg) on the node say why")]
+    Start {
+        /// What the driver said.
+        source: DriverError,
+    },
     /// The card lacks instructions that the kernels use.
     #[error(
         "GPU {ordinal} ({name}) has compute capability {}.{}, and 6.1 is needed: it is too old",
@@ -76,37 +82,44 @@ impl OpenError {
             Self::NoDriver => GpuFault::NoDriver,
             Self::DriverTooOld { .. } => GpuFault::DriverTooOld,
             Self::NoDevice { .. } => GpuFault::NoVisibleGpu,
+            Self::Start { .. } => GpuFault::DriverFailed,
             Self::CardTooOld { .. } => GpuFault::GpuTooOld,
-            Self::Measurement { source, .. } => source.fault.into(),
-            // A context takes memory, of which another process can have left nothing.
-            Self::Driver { source, .. } => match device_fault(*source) {
-                DeviceFault::OutOfMemory => GpuFault::GpuMemoryTaken,
-                fault => fault.into(),
-            },
+            Self::Measurement { source, .. } => of_an_empty_card(source.fault),
+            Self::Driver { source, .. } => of_an_empty_card(device_fault(*source)),
         }
+    }
+}
+
+/// The reason on a card that holds nothing of this process yet: a context and a measurement take memory, of which another
+/// process can have left nothing.
+fn of_an_empty_card(fault: DeviceFault) -> GpuFault {
+    match fault {
+        DeviceFault::OutOfMemory => GpuFault::GpuMemoryTaken,
+        fault => fault.into(),
     }
 }
 
 fn advice(visible: Option<&str>) -> String {
     match visible {
         Some("") => "CUDA_VISIBLE_DEVICES is empty, which hides every GPU".to_owned(),
-        Some(set) => {
-            format!("CUDA_VISIBLE_DEVICES is {set}: does the machine have these? nvidia-smi lists them")
-        }
+        Some(set) => format!(
+            "CUDA_VISIBLE_DEVICES is {set}, whose first GPU that the machine lacks, or that was named before, ends the list; \
+             nvidia-smi lists those that there are"
+        ),
         None => "look at nvidia-smi, and at whether the container was given a GPU".to_owned(),
     }
 }
 
-/// What a failed call of the driver means for the device.
-pub(super) fn device_error(what: &str, error: DriverError) -> DeviceError {
+/// What a failed call of the driver means for a device; `on` names it.
+pub(super) fn device_error(on: &str, what: &str, error: DriverError) -> DeviceError {
     let fault = device_fault(error);
     let hint = match fault {
-        DeviceFault::Lost | DeviceFault::Ecc => "; an Xid in the kernel's log says more",
+        DeviceFault::Lost | DeviceFault::Ecc => "; look for an Xid in the kernel's log",
         DeviceFault::OutOfMemory | DeviceFault::Failed => "",
     };
     DeviceError {
         fault,
-        what: format!("{what}: {error}{hint}"),
+        what: format!("{on}: {what} failed: {error}{hint}"),
     }
 }
 
@@ -160,6 +173,14 @@ mod tests {
     }
 
     #[test]
+    fn a_driver_that_does_not_start_is_no_lost_card() {
+        let source = DriverError(CUresult::CUDA_ERROR_UNKNOWN);
+        let error = OpenError::Start { source };
+        assert_eq!(error.fault(), GpuFault::DriverFailed);
+        assert!(error.to_string().contains("nvidia-smi"), "{error}");
+    }
+
+    #[test]
     fn a_full_card_is_taken_by_somebody_and_a_lost_one_is_lost() {
         for (code, fault) in [
             (CUresult::CUDA_ERROR_OUT_OF_MEMORY, GpuFault::GpuMemoryTaken),
@@ -170,6 +191,11 @@ mod tests {
         ] {
             let source = DriverError(code);
             assert_eq!(OpenError::Driver { ordinal: 0, source }.fault(), fault);
+            let source = DeviceError {
+                fault: device_fault(source),
+                what: "a copy to the card".to_owned(),
+            };
+            assert_eq!(OpenError::Measurement { ordinal: 0, source }.fault(), fault);
         }
     }
 }

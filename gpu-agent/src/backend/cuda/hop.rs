@@ -83,18 +83,18 @@ impl Hop {
         let what = "the way of rows to the next GPU";
         let stream = |device: &Device| {
             let made = device.context().new_stream();
-            made.map_err(|error| refused(device, device_error(what, error)))
+            made.map_err(|error| refused(device, device.failed(what, error)))
         };
         let event = |device: &Device| {
             let made = device.context().new_event(None);
-            made.map_err(|error| refused(device, device_error(what, error)))
+            made.map_err(|error| refused(device, device.failed(what, error)))
         };
         let (out, into) = (stream(from)?, stream(to)?);
         let slot = |_| {
             let streams = vec![Arc::clone(&out), Arc::clone(&into)];
             Ok(Slot {
                 leaving: from.allocate(bytes, what)?,
-                memory: Pinned::new(from.context(), bytes, streams).map_err(|error| refused(from, error))?,
+                memory: Pinned::new(from, bytes, streams).map_err(|error| refused(from, error))?,
                 arriving: to.allocate(bytes, what)?,
                 left: event(from)?,
                 out: event(from)?,
@@ -136,7 +136,10 @@ impl Hop {
         let piece = self.piece_rows * self.row_bytes;
         for start in (0..end).step_by(piece) {
             self.pass_piece(from, to, start, piece.min(end - start))
-                .map_err(|error| device_error("the way of rows to the next GPU", error))?;
+                .map_err(|error| {
+                    let ends = format!("{} to {}", from.0.label(), to.0.label());
+                    device_error(&ends, "the way of rows", error)
+                })?;
         }
         Ok(())
     }

@@ -30,6 +30,8 @@ use crate::backend::ops::{
 use crate::backend::sample::{SampleSpec, Sampled};
 use crate::weights::{file::MatrixRows, quants::TensorType};
 
+/// Bytes that a check writes: a word.
+const BEAT_BYTES: usize = 4;
 /// The smallest magnitude that makes an activation no finite number.
 const FINITE: f32 = f32::INFINITY;
 
@@ -49,6 +51,8 @@ pub struct CudaOps {
 /// Buffers that [`Ops::reserve`] makes.
 struct Reserved {
     vocabulary: usize,
+    /// What a check writes to.
+    beat: Buffer,
     staged: Staged,
     scratch: Scratch,
 }
@@ -128,6 +132,14 @@ impl Ops for CudaOps {
         format!("{}, compute capability {major}.{minor}", self.device.name())
     }
 
+    fn check(&mut self) -> Result<(), DeviceError> {
+        self.reserved()?;
+        if let Some(Reserved { beat, .. }) = &mut self.reserved {
+            self.device.upload(beat, 0, &[0; BEAT_BYTES])?;
+        }
+        self.device.synchronize()
+    }
+
     fn block_tokens(&self) -> usize {
         BLOCK_TOKENS
     }
@@ -149,7 +161,7 @@ impl Ops for CudaOps {
     }
 
     fn reserve_bytes(&self, limits: &Limits, width: usize) -> u64 {
-        (Scratch::bytes(limits, width) + 4 * Staged::words(limits)) as u64
+        (Scratch::bytes(limits, width) + 4 * Staged::words(limits) + BEAT_BYTES) as u64
     }
 
     fn matrices(
@@ -193,6 +205,7 @@ impl Ops for CudaOps {
         *self.ring.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.reserved = Some(Reserved {
             vocabulary: limits.vocabulary,
+            beat: self.device.allocate(BEAT_BYTES, "a check")?,
             staged: Staged::new(&self.device, limits)?,
             scratch: Scratch::new(&self.device, limits, width)?,
         });
@@ -206,6 +219,7 @@ impl Ops for CudaOps {
                 vocabulary,
                 staged,
                 scratch,
+                ..
             } = reserved;
             staged.stage(&self.device, batch, specs, *vocabulary, &scratch.samples)?;
         }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use cudarc::driver::{CudaContext, CudaStream, result, sys};
 
-use super::error::device_error;
+use super::device::Device;
 use crate::backend::error::DeviceError;
 
 /// Page-locked memory of all contexts.
@@ -24,16 +24,17 @@ pub(super) struct Pinned {
 unsafe impl Send for Pinned {}
 
 impl Pinned {
-    /// Memory of zeros, which is not freed before these streams have done their work.
+    /// Memory of zeros, by the driver of a card, which is not freed before these streams have done their work.
     ///
     /// # Errors
     /// The driver has no such memory left.
     pub(super) fn new(
-        context: &Arc<CudaContext>,
+        device: &Device,
         bytes: usize,
         streams: Vec<Arc<CudaStream>>,
     ) -> Result<Self, DeviceError> {
-        let failed = |error| device_error("page-locked memory", error);
+        let failed = |error| device.failed("page-locked memory", error);
+        let context = device.context();
         context.bind_to_thread().map_err(failed)?;
         // SAFETY: the driver gives memory of this size or an error.
         let start = unsafe { result::malloc_host(bytes.max(1), sys::CU_MEMHOSTALLOC_PORTABLE) }

@@ -10,12 +10,11 @@ use cudarc::driver::CudaGraph;
 use cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
 
 use super::device::Device;
-use super::error::device_error;
 use crate::backend::error::{DeviceError, DeviceFault};
 
-/// Recordings that are kept: eight numbers of sequences at each of eight lengths of the context. Each takes some 100 KB
-/// of the host's memory for a model of 30 layers. When there are more, all are forgotten and made anew as they are needed.
-const MOST_RECORDINGS: usize = 64;
+/// Recordings that are kept: 32 numbers of sequences at each of eight lengths of the context. Each takes some 100 KB of the
+/// host's memory for a model of 30 layers. When there are more, the one that was used longest ago is forgotten.
+const MOST_RECORDINGS: usize = 256;
 
 /// What launches of a step depend on: steps of one key differ in the staged numbers alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,6 +29,12 @@ pub(super) struct Key {
     pub(super) chunks: usize,
     /// Words of masks of allowed tokens.
     pub(super) mask_words: usize,
+}
+
+/// A kind of steps, and the number of the last one.
+struct Known {
+    recording: Recording,
+    used: u64,
 }
 
 enum Recording {
@@ -47,7 +52,9 @@ unsafe impl Send for Graph {}
 /// The recordings of one card.
 #[derive(Default)]
 pub(super) struct Recordings {
-    known: BTreeMap<Key, Recording>,
+    known: BTreeMap<Key, Known>,
+    /// Steps so far.
+    steps: u64,
     /// The one that is being made.
     recording: Option<Key>,
 }
@@ -57,8 +64,13 @@ impl Recordings {
     /// never recorded.
     pub(super) fn begin(&mut self, device: &Device, key: Option<Key>) -> Result<bool, DeviceError> {
         let Some(key) = key else { return Ok(true) };
-        let failed = |error| device_error("a recorded step", error);
-        match self.known.get(&key) {
+        let failed = |error| device.failed("a recorded step", error);
+        self.steps += 1;
+        let known = self.known.get_mut(&key).map(|known| {
+            known.used = self.steps;
+            &known.recording
+        });
+        match known {
             Some(Recording::Recorded(Graph(graph))) => {
                 graph.launch().map_err(failed)?;
                 return Ok(false);
@@ -70,10 +82,8 @@ impl Recordings {
                 self.recording = Some(key);
             }
             None => {
-                if self.known.len() >= MOST_RECORDINGS {
-                    self.known.clear();
-                }
-                self.known.insert(key, Recording::Computed);
+                self.make_room();
+                self.know(key, Recording::Computed);
             }
         }
         Ok(true)
@@ -84,7 +94,7 @@ impl Recordings {
         let Some(key) = self.recording.take() else {
             return Ok(());
         };
-        let failed = |error| device_error("the recording of a step", error);
+        let failed = |error| device.failed("the recording of a step", error);
         let graph = device.stream().end_capture(CUgraphInstantiate_flags(0));
         let Some(graph) = graph.map_err(failed)? else {
             return Err(DeviceError {
@@ -93,8 +103,25 @@ impl Recordings {
             });
         };
         graph.launch().map_err(failed)?;
-        self.known.insert(key, Recording::Recorded(Graph(graph)));
+        self.know(key, Recording::Recorded(Graph(graph)));
         Ok(())
+    }
+
+    fn know(&mut self, key: Key, recording: Recording) {
+        let used = self.steps;
+        self.known.insert(key, Known { recording, used });
+    }
+
+    /// Forgets what was used longest ago, where there is no room for another.
+    fn make_room(&mut self) {
+        if self.known.len() >= MOST_RECORDINGS {
+            let oldest = self
+                .known
+                .iter()
+                .min_by_key(|(_, known)| known.used)
+                .map(|(key, _)| *key);
+            self.known.retain(|key, _| Some(*key) != oldest);
+        }
     }
 
     /// Forgets all of them: what a step launches has changed.

@@ -8,6 +8,7 @@
 )]
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Instant;
 
 use cudarc::driver::{CudaEvent, result};
@@ -23,6 +24,9 @@ const PIECES: usize = 3;
 /// 0.1 ms, many times what its start takes.
 pub(super) const PIECE_BYTES: usize = 4 << 20;
 
+/// What is attempted.
+const COPY: &str = "a copy of weights to the card";
+
 /// Copies of a piece that a link is measured with: an eighth of a second of the slowest link, 2 ms of a fast one.
 const MEASURED_COPIES: u32 = 8;
 
@@ -34,17 +38,16 @@ pub(super) struct Ring {
 
 struct Piece {
     memory: Pinned,
-    /// Copies from it that may still be under way.
-    copies: Vec<CudaEvent>,
+    /// Copies from it that may still be under way, with their cards as errors name them.
+    copies: Vec<(Arc<str>, CudaEvent)>,
 }
 
 impl Piece {
     fn wait(&mut self) -> Result<(), DeviceError> {
         let mut outcome = Ok(());
-        for copy in self.copies.drain(..) {
+        for (card, copy) in self.copies.drain(..) {
             let waited = copy.synchronize();
-            outcome =
-                outcome.and(waited.map_err(|error| device_error("a copy of weights to the card", error)));
+            outcome = outcome.and(waited.map_err(|error| device_error(&card, COPY, error)));
         }
         outcome
     }
@@ -66,7 +69,7 @@ impl Ring {
         let piece = |_| {
             Ok(Piece {
                 // A piece waits for its copies itself, by their events.
-                memory: Pinned::new(device.context(), piece_bytes, Vec::new())?,
+                memory: Pinned::new(device, piece_bytes, Vec::new())?,
                 copies: Vec::new(),
             })
         };
@@ -105,8 +108,8 @@ impl Ring {
     ) -> Result<(), DeviceError> {
         let piece = &mut self.pieces[self.next];
         self.next = (self.next + 1) % PIECES;
-        let failed = |error| device_error("a copy of weights to the card", error);
         for (device, buffer) in targets {
+            let failed = |error| device.failed(COPY, error);
             device.context().bind_to_thread().map_err(failed)?;
             let stream = device.stream();
             for (part, offset) in parts {
@@ -121,7 +124,7 @@ impl Ring {
             }
             let event = device.context().new_event(None).map_err(failed)?;
             event.record(stream).map_err(failed)?;
-            piece.copies.push(event);
+            piece.copies.push((Arc::clone(device.label()), event));
         }
         Ok(())
     }

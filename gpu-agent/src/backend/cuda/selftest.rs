@@ -23,7 +23,7 @@ use crate::backend::error::DeviceError;
 use crate::backend::ops::{Activation, Attention, Rotation};
 use crate::weights::quants::TensorType;
 use bench::Bench;
-pub use check::Check;
+pub use check::{Check, WrongKernel};
 pub use sampling::SAMPLINGS;
 
 /// A matrix of a model.

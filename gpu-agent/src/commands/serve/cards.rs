@@ -4,11 +4,15 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use gpu_agent::{
-    backend::{Backend, Budget, Limits, cuda::ops::CudaOps, ops::Ops as _},
+    backend::{
+        AllocationError, Backend, Budget, DeviceFault, Limits, ReserveError,
+        cuda::{ops::CudaOps, rates::Unit},
+        ops::Ops as _,
+    },
     model::{
         decoder::{
             Loaded, Needs,
-            plan::{Card, CardPlan, Demand, Plan, Spread, human},
+            plan::{Card, CardPlan, Demand, MemoryTaken, Plan, Spread, human},
         },
         spec::DecoderSpec,
     },
@@ -16,6 +20,9 @@ use gpu_agent::{
 };
 
 use crate::commands::selftest;
+
+/// Tokens of one batch on cards that are fast at large tiles: eight of them side by side, twice the rows of small ones.
+const TILED_ROWS: usize = 512;
 
 /// What is asked of the GPUs.
 #[derive(Debug, Clone, Copy)]
@@ -32,22 +39,36 @@ pub(super) fn load(
     file: &ModelFile,
     spec: &DecoderSpec,
 ) -> anyhow::Result<Vec<Box<dyn Backend>>> {
+    let (opened, refused) = CudaOps::open_all()?;
+    for error in refused {
+        let error = anyhow::Error::new(error);
+        tracing::warn!(
+            error = format!("{error:#}"),
+            "a GPU is left out; the others serve"
+        );
+    }
+    warn_of_hidden(opened.len());
     let mut cards: Vec<Option<CudaOps>> = Vec::new();
     let mut memory = Vec::new();
-    for card in CudaOps::open_all()? {
+    for card in opened {
         let (free, total) = card.memory();
-        let name = card.name().to_owned();
+        let name = card.label().to_owned();
         memory.push(Card { name, free, total });
         cards.push(Some(card));
     }
-    let first = cards
-        .first()
-        .and_then(Option::as_ref)
-        .context("no GPU was opened")?;
-    let needs = |demand: Demand| Needs::of(file, spec, first, &limits(spec, first, demand));
-    let plan = Plan::new(&needs, &memory, asked.demand)?;
+    let plan = plan(asked, file, spec, &cards, &memory)?;
     for line in plan.lines(&memory) {
         tracing::info!(plan = line, spread = ?plan.spread, "memory is planned");
+    }
+    for (index, card) in memory.iter().enumerate() {
+        if plan.cards.iter().all(|part| part.card != index) {
+            let (free, gpu) = (human(card.free), &card.name);
+            tracing::warn!(
+                gpu,
+                free,
+                "a GPU is left idle: its share of the model does not fit its memory"
+            );
+        }
     }
     let mut chosen = Vec::with_capacity(plan.cards.len());
     for part in &plan.cards {
@@ -56,6 +77,61 @@ pub(super) fn load(
         chosen.push(card);
     }
     announce(&plan, &chosen)?;
+    fill(asked, &plan, chosen, file, spec).map_err(taken_since)
+}
+
+/// Says where `CUDA_VISIBLE_DEVICES` names more GPUs than there are: the list ends at the first that is not.
+fn warn_of_hidden(opened: usize) {
+    let Ok(visible) = std::env::var("CUDA_VISIBLE_DEVICES") else {
+        return;
+    };
+    let named = visible.split(',').filter(|name| !name.trim().is_empty()).count();
+    if named > opened {
+        tracing::warn!(
+            visible,
+            opened,
+            "CUDA_VISIBLE_DEVICES names more GPUs than were opened: the first that the machine lacks, or that was named before, \
+             ends the list"
+        );
+    }
+}
+
+/// What lies where; in large batches where the cards are fast at them and they fit.
+fn plan(
+    asked: Asked,
+    file: &ModelFile,
+    spec: &DecoderSpec,
+    cards: &[Option<CudaOps>],
+    memory: &[Card],
+) -> anyhow::Result<Plan> {
+    let first = cards
+        .first()
+        .and_then(Option::as_ref)
+        .context("no GPU was opened")?;
+    let needs = |demand: Demand| Needs::of(file, spec, first, &limits(spec, first, demand));
+    let large = Demand {
+        rows: asked.demand.rows.max(TILED_ROWS),
+        ..asked.demand
+    };
+    let is_tiled = matches!(first.units().product(TILED_ROWS), Unit::Tensor(_));
+    let plan = match is_tiled.then(|| Plan::new(&needs, memory, large)) {
+        Some(Ok(plan)) => plan,
+        _ => Plan::new(&needs, memory, asked.demand)?,
+    };
+    Ok(match asked.cache_bytes {
+        Some(bytes) => plan.within(bytes)?,
+        None => plan,
+    })
+}
+
+/// Loads the weights, and reserves what was planned beside them.
+fn fill(
+    asked: Asked,
+    plan: &Plan,
+    chosen: Vec<CudaOps>,
+    file: &ModelFile,
+    spec: &DecoderSpec,
+) -> anyhow::Result<Vec<Box<dyn Backend>>> {
     let loaded = match plan.spread {
         Spread::Replicas => Loaded::load_replicas(file, spec, chosen)?,
         Spread::Layers => {
@@ -69,8 +145,23 @@ pub(super) fn load(
     };
     let parts = loaded.into_iter().zip(&plan.cards);
     parts
-        .map(|(loaded, part)| Ok(Box::new(loaded.reserve(budget(asked, &plan, part))?) as Box<dyn Backend>))
+        .map(|(loaded, part)| Ok(Box::new(loaded.reserve(budget(asked, plan, part))?) as Box<dyn Backend>))
         .collect()
+}
+
+/// Memory that was planned and is refused was taken by somebody else meanwhile.
+fn taken_since(error: anyhow::Error) -> anyhow::Error {
+    let refused = |cause: &(dyn std::error::Error + 'static)| match cause.downcast_ref() {
+        Some(ReserveError::Allocation(error)) => Some(error.clone()),
+        _ => cause.downcast_ref::<AllocationError>().cloned(),
+    };
+    match error.chain().find_map(refused) {
+        Some(refused) if refused.fault == DeviceFault::OutOfMemory => MemoryTaken {
+            cause: refused.to_string(),
+        }
+        .into(),
+        _ => error,
+    }
 }
 
 /// A plan's demand, as operations are sized for it.
@@ -122,4 +213,33 @@ fn announce(plan: &Plan, cards: &[CudaOps]) -> anyhow::Result<()> {
 #[expect(clippy::cast_precision_loss, reason = "an estimate")]
 fn seconds(bytes: u64, speed: f64) -> f64 {
     bytes as f64 / speed.max(1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn planned_memory_that_is_refused_was_taken_by_others_and_a_lost_card_is_lost() {
+        let refused = |fault| {
+            anyhow::Error::new(AllocationError {
+                what: "keys".to_owned(),
+                bytes: 1 << 20,
+                available: 10,
+                fault,
+            })
+        };
+        let taken = taken_since(refused(DeviceFault::OutOfMemory)).to_string();
+        assert!(
+            taken.contains("another process") && taken.contains("1048576 bytes for keys"),
+            "{taken}"
+        );
+        let reserve = |fault| {
+            anyhow::Error::new(ReserveError::from(
+                refused(fault).downcast::<AllocationError>().unwrap(),
+            ))
+        };
+        assert!(taken_since(reserve(DeviceFault::OutOfMemory)).is::<MemoryTaken>());
+        assert!(!taken_since(reserve(DeviceFault::Lost)).is::<MemoryTaken>());
+    }
 }

@@ -35,6 +35,13 @@ impl Backend for Failing {
         self.inner.describe()
     }
 
+    fn check(&mut self) -> Result<(), DeviceError> {
+        match (self.steps_left, &self.error) {
+            (0, ForwardError::Device(error)) => Err(error.clone()),
+            _ => Ok(()),
+        }
+    }
+
     fn step(&mut self, batch: &Batch, specs: &[SampleSpec<'_>]) -> Result<&Sampled, ForwardError> {
         if self.steps_left == 0 {
             return Err(self.error.clone());
@@ -438,4 +445,29 @@ fn an_engine_whose_batches_are_refused_ends() {
         answer(events).failure,
         Some(Failure::Engine(EngineFault::BatchRefused))
     );
+}
+
+#[test]
+fn a_device_that_is_lost_while_it_has_nothing_to_do_ends_the_engine() {
+    let backend = Failing {
+        inner: model().decoder(64, 6),
+        steps_left: 0,
+        error: lost(),
+    };
+    let options = Options {
+        max_sequences: 4,
+        prefix_cache: false,
+    };
+    let mut engine = Driven::new(Box::new(backend), options);
+    let mut runner = engine.runner.take().expect("it has not ended");
+    runner.check_every = Duration::from_millis(1);
+    let clock = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .expect("a runtime");
+    let fault = Arc::clone(&runner.fault);
+    // Its handles live: it ends by itself.
+    runner.run(&clock);
+    assert_eq!(fault.get(), Some(&EngineFault::Device(DeviceFault::Lost)));
+    assert!(engine.submissions.is_closed());
 }

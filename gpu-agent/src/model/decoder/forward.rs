@@ -45,6 +45,12 @@ impl<O: Ops> Backend for Decoder<O> {
         machines.join("; ")
     }
 
+    fn check(&mut self) -> Result<(), DeviceError> {
+        self.stages
+            .iter_mut()
+            .try_for_each(|stage| stage.segment.ops.check())
+    }
+
     fn step(&mut self, batch: &Batch, specs: &[SampleSpec<'_>]) -> Result<&Sampled, ForwardError> {
         batch.check(&self.limits)?;
         batch.check_specs(specs, &self.limits)?;

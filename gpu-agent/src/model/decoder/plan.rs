@@ -12,11 +12,35 @@ mod place;
 mod refusal;
 
 pub use place::{Card, CardPlan, Demand, Plan, Spread, human};
-pub use refusal::PlanError;
+pub use refusal::{CacheTooSmall, MemoryTaken, PlanError};
 
 use super::needs::Needs;
 
 impl Plan {
+    /// With at most `bytes` of working memory, keys and values on each card.
+    ///
+    /// # Errors
+    /// They do not hold one context.
+    pub fn within(mut self, bytes: u64) -> Result<Self, CacheTooSmall> {
+        let least = self.demand.context.div_ceil(self.block_tokens.max(1));
+        for card in &mut self.cards {
+            let block = card.cache / (card.blocks as u64).max(1);
+            let blocks = bytes.saturating_sub(card.working) / block.max(1);
+            let blocks = usize::try_from(blocks).unwrap_or(usize::MAX).min(card.blocks);
+            if blocks < least {
+                return Err(CacheTooSmall {
+                    bytes,
+                    working: card.working,
+                    context: self.demand.context,
+                    cache: block * least as u64,
+                });
+            }
+            card.blocks = blocks;
+            card.cache = block * blocks as u64;
+        }
+        Ok(self)
+    }
+
     /// Plans for a model whose needs at some demand are `needs`.
     ///
     /// # Errors

@@ -2,6 +2,8 @@
 
 use std::io::Read;
 
+use crate::weights::quants::TensorType;
+
 /// Longest string of a header: token lists and chat templates stay far below 1 MiB an entry.
 const MAX_STRING_BYTES: u64 = 1 << 20;
 /// Longest header: the largest vocabularies (256,000 tokens with merges) take about 12 MiB.
@@ -45,6 +47,17 @@ pub enum HeaderError {
         /// What is wrong with it.
         problem: String,
     },
+    /// A tensor has an encoding that is not computed with.
+    #[error(
+        "{tensor} has type {kind}, which is not supported; supported are {}: fetch the model in one of these, or quantise it anew",
+        supported_types()
+    )]
+    TensorType {
+        /// The tensor.
+        tensor: String,
+        /// The type as the format names it, or its number.
+        kind: String,
+    },
     /// The operating system could not read.
     #[error("cannot read {field}")]
     Io {
@@ -63,6 +76,10 @@ impl HeaderError {
             problem: problem.to_owned(),
         }
     }
+}
+
+fn supported_types() -> String {
+    TensorType::ALL.map(|kind| format!("{kind:?}")).join(", ")
 }
 
 /// A header being read.

@@ -66,6 +66,34 @@ impl TensorType {
         Self::ALL.into_iter().find(|kind| kind.code() == code)
     }
 
+    /// What the format calls the types that are not supported, by the number that it stores (GGUF specification, `ggml_type`).
+    pub const fn name_of(code: u32) -> Option<&'static str> {
+        Some(match code {
+            9 => "Q8_1",
+            10 => "Q2_K",
+            11 => "Q3_K",
+            15 => "Q8_K",
+            16 => "IQ2_XXS",
+            17 => "IQ2_XS",
+            18 => "IQ3_XXS",
+            19 => "IQ1_S",
+            20 => "IQ4_NL",
+            21 => "IQ3_S",
+            22 => "IQ2_S",
+            23 => "IQ4_XS",
+            24 => "I8",
+            25 => "I16",
+            26 => "I32",
+            27 => "I64",
+            28 => "F64",
+            29 => "IQ1_M",
+            34 => "TQ1_0",
+            35 => "TQ2_0",
+            39 => "MXFP4",
+            _ => return None,
+        })
+    }
+
     /// Elements of one block.
     pub const fn block_elements(self) -> usize {
         match self {

@@ -2,10 +2,10 @@
 
 use std::ffi::{CStr, c_char};
 
-use cudarc::driver::sys;
 use cudarc::driver::sys::CUdevice_attribute::{
     CU_DEVICE_ATTRIBUTE_GLOBAL_MEMORY_BUS_WIDTH, CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE,
 };
+use cudarc::driver::{CudaContext, sys};
 
 use super::{Device, driver_version};
 
@@ -21,15 +21,7 @@ impl Device {
 
     /// The card's place on the PCI bus, in small letters, as the operating system writes it.
     pub fn bus(&self) -> Option<String> {
-        let mut text: [c_char; BUS_BYTES] = [0; BUS_BYTES];
-        let length = i32::try_from(BUS_BYTES).ok()?;
-        // SAFETY: the driver writes at most `length` bytes, the last of them zero, into an array that has as many.
-        unsafe { sys::cuDeviceGetPCIBusId(text.as_mut_ptr(), length, self.context.cu_device()) }
-            .result()
-            .ok()?;
-        // SAFETY: the array was zeros, and the driver ends what it writes with one.
-        let text = unsafe { CStr::from_ptr(text.as_ptr()) };
-        Some(text.to_str().ok()?.to_ascii_lowercase())
+        bus(&self.context)
     }
 
     /// Bytes a second that the memory's clock and bus allow: two transfers a clock, a byte for eight bits.
@@ -45,4 +37,17 @@ impl Device {
         let bandwidth = f64::from(kilohertz) * 1e3 * 2.0 * f64::from(bits) / 8.0;
         (bandwidth > 0.0).then_some(bandwidth)
     }
+}
+
+/// As [`Device::bus`].
+pub(super) fn bus(context: &CudaContext) -> Option<String> {
+    let mut text: [c_char; BUS_BYTES] = [0; BUS_BYTES];
+    let length = i32::try_from(BUS_BYTES).ok()?;
+    // SAFETY: the driver writes at most `length` bytes, the last of them zero, into an array that has as many.
+    unsafe { sys::cuDeviceGetPCIBusId(text.as_mut_ptr(), length, context.cu_device()) }
+        .result()
+        .ok()?;
+    // SAFETY: the array was zeros, and the driver ends what it writes with one.
+    let text = unsafe { CStr::from_ptr(text.as_ptr()) };
+    Some(text.to_str().ok()?.to_ascii_lowercase())
 }

@@ -1,12 +1,13 @@
 //! What measurements need of a card: its clock, and copies within it.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use cudarc::driver::sys::CUevent_flags::CU_EVENT_DEFAULT;
 
 use super::{Buffer, Device};
 use crate::backend::cuda::error::device_error;
-use crate::backend::error::{DeviceError, DeviceFault};
+use crate::backend::error::DeviceError;
 
 impl Device {
     /// Seconds that work takes by the card's clock.
@@ -17,7 +18,8 @@ impl Device {
         &mut self,
         work: impl FnOnce(&mut Self) -> Result<(), DeviceError>,
     ) -> Result<f64, DeviceError> {
-        let failed = |error| device_error("a measurement of time", error);
+        let label = Arc::clone(&self.label);
+        let failed = |error| device_error(&label, "a measurement of time", error);
         let stamp = |device: &Self| device.stream.record_event(Some(CU_EVENT_DEFAULT)).map_err(failed);
         let begun = stamp(self)?;
         work(self)?;
@@ -49,8 +51,8 @@ impl Device {
     /// The card has not so much left.
     pub(in super::super) fn room(&self, bytes: usize, what: &str) -> Result<Buffer, DeviceError> {
         self.allocate(bytes, what).map_err(|error| DeviceError {
-            fault: DeviceFault::OutOfMemory,
-            what: error.to_string(),
+            fault: error.fault,
+            what: format!("{}: {error}", self.label),
         })
     }
 
@@ -61,6 +63,6 @@ impl Device {
     pub(in super::super) fn copy(&self, from: &Buffer, to: &mut Buffer) -> Result<(), DeviceError> {
         self.stream
             .memcpy_dtod(&from.slice, &mut to.slice)
-            .map_err(|error| device_error("a copy on the card", error))
+            .map_err(|error| self.failed("a copy on the card", error))
     }
 }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use cudarc::driver::{CudaStream, DriverError, result};
 
 use super::{Buffer, Device, too_small};
-use crate::backend::cuda::error::device_error;
 use crate::backend::cuda::pinned::Pinned;
 use crate::backend::error::DeviceError;
 
@@ -16,7 +15,7 @@ impl Device {
     /// # Errors
     /// The driver refuses it.
     pub(in super::super) fn pinned(&self, bytes: usize) -> Result<Pinned, DeviceError> {
-        Pinned::new(&self.context, bytes, vec![Arc::clone(&self.stream)])
+        Pinned::new(self, bytes, vec![Arc::clone(&self.stream)])
     }
 
     /// Starts a copy of page-locked memory to the card, behind all work that was given to it before. The part stays as
@@ -35,7 +34,7 @@ impl Device {
         within(what, to, offset, part.len())?;
         // SAFETY: the copy was checked to lie in the buffer, which is freed in the order of this stream, and
         // page-locked memory of this card waits for the stream before it is freed.
-        unsafe { upload(&self.stream, from, part, to, offset) }.map_err(|error| device_error(what, error))
+        unsafe { upload(&self.stream, from, part, to, offset) }.map_err(|error| self.failed(what, error))
     }
 
     /// Starts a copy from the card to page-locked memory, behind all work that was given to it before. The part is
@@ -53,7 +52,7 @@ impl Device {
         let what = "a copy from the card";
         within(what, from, offset, part.len())?;
         // SAFETY: as in `start_upload`.
-        unsafe { download(&self.stream, from, offset, to, part) }.map_err(|error| device_error(what, error))
+        unsafe { download(&self.stream, from, offset, to, part) }.map_err(|error| self.failed(what, error))
     }
 }
 

@@ -36,20 +36,32 @@ impl CudaOps {
     }
 
     /// Opens every card that `CUDA_VISIBLE_DEVICES` leaves, at least one. They share the memory through which weights
-    /// stream.
+    /// stream. What is wrong with the others comes beside them: a rig with a broken card serves with the rest.
     ///
     /// # Errors
-    /// There is no driver, or one of the cards is none that the kernels run on.
-    pub fn open_all() -> Result<Vec<Self>, OpenError> {
-        let mut cards: Vec<Self> = Vec::new();
+    /// There is no driver, or none of the cards is one that the kernels run on: what is wrong with the first.
+    pub fn open_all() -> Result<(Vec<Self>, Vec<OpenError>), OpenError> {
+        let (mut cards, mut refused): (Vec<Self>, Vec<OpenError>) = Default::default();
         for ordinal in 0..Device::count()?.max(1) {
-            let mut card = Self::open(ordinal)?;
-            if let Some(first) = cards.first() {
-                card.ring = Arc::clone(&first.ring);
+            match Self::open(ordinal) {
+                Ok(mut card) => {
+                    if let Some(first) = cards.first() {
+                        card.ring = Arc::clone(&first.ring);
+                    }
+                    cards.push(card);
+                }
+                Err(error) => refused.push(error),
             }
-            cards.push(card);
         }
-        Ok(cards)
+        if cards.is_empty() && !refused.is_empty() {
+            return Err(refused.swap_remove(0));
+        }
+        Ok((cards, refused))
+    }
+
+    /// Its number among the visible cards, its name and its place on the bus, as plans and errors name it.
+    pub fn label(&self) -> &str {
+        self.device.label()
     }
 
     /// The card's memory, as a plan asks for it.

@@ -24,7 +24,7 @@ pub struct Demand {
 /// A card's memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Card {
-    /// What the driver calls it.
+    /// Its number, what the driver calls it, and where it is.
     pub name: String,
     /// Bytes that are free.
     pub free: u64,
@@ -96,9 +96,8 @@ impl Plan {
         let line = |plan: &CardPlan| {
             let card = &cards[plan.card];
             format!(
-                "GPU {} ({}): layers {} to {}, {} of weights, {} of keys and values for {} tokens, {} of working \
-                 memory; {} of {} free bytes",
-                plan.card,
+                "{}: layers {} to {}, {} of weights, {} of keys and values for {} tokens, {} of working \
+                 memory; {} of {} that are free",
                 card.name,
                 plan.layers.start + 1,
                 plan.layers.end,

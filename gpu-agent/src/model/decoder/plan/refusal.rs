@@ -30,6 +30,37 @@ pub struct PlanError {
     pub fitting_cards: usize,
 }
 
+/// A bound of working memory and cache that does not hold one sequence.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "at most {} of working memory and cache are allowed, and working memory takes {}, keys and values of {context} tokens {}: \
+     allow more with --cache-bytes, or ask for a shorter context",
+    human(*bytes),
+    human(*working),
+    human(*cache)
+)]
+pub struct CacheTooSmall {
+    /// What is allowed.
+    pub bytes: u64,
+    /// What working memory takes.
+    pub working: u64,
+    /// Tokens of one sequence.
+    pub context: usize,
+    /// What their keys and values take.
+    pub cache: u64,
+}
+
+/// Memory that was planned and is no longer free.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the plan fitted the memory that was free, and another process has taken of it since: end what else runs on the GPU, \
+     nvidia-smi lists it ({cause})"
+)]
+pub struct MemoryTaken {
+    /// What was refused.
+    pub cause: String,
+}
+
 impl PlanError {
     pub(super) fn new(needs: &dyn Fn(Demand) -> Needs, cards: &[Card], demand: Demand) -> Self {
         let fits = |demand: Demand| Plan::attempt(needs, cards, demand).is_some();
@@ -94,6 +125,9 @@ impl PlanError {
 
     fn ways(&self) -> Vec<String> {
         let mut ways = Vec::new();
+        if self.fault() == GpuFault::GpuMemoryTaken {
+            ways.push("a GPU without the other processes, which nvidia-smi lists".to_owned());
+        }
         if self.fitting_context > 0 {
             ways.push(format!("a context of {} tokens", self.fitting_context));
         }

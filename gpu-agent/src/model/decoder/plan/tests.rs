@@ -147,8 +147,8 @@ fn a_line_says_what_a_card_holds() {
     assert_eq!(
         plan.lines(&cards),
         [
-            "GPU 0 (a card): layers 1 to 10, 1.0 GiB of weights, 400.0 MiB of keys and values for 640 tokens, 14.0 MiB \
-             of working memory; 1.4 GiB of 1.9 GiB free bytes"
+            "a card: layers 1 to 10, 1.0 GiB of weights, 400.0 MiB of keys and values for 640 tokens, 14.0 MiB \
+             of working memory; 1.4 GiB of 1.9 GiB that are free"
         ]
     );
 }

@@ -6,8 +6,8 @@
 //!
 //! `*2` makes two of them. Keys: `name`, `memory` (bytes, or with `KiB`, `MiB`, `GiB`), `cc` (`8.6`), `sms`, `clock` and
 //! `memory-clock` (MHz), `bus` (bits), `pcie` (generation `x` lanes), `ecc` (`on`, `off`), `uuid` (32 hexadecimal digits,
-//! dashes allowed), and four ways to break: `lost-after` and `ecc-after` (launches), `lost-when` and `ecc-when` (the path
-//! of a file: the card breaks when it appears).
+//! dashes allowed), and five ways to break: `lost-after` and `ecc-after` (launches), `lost-when` and `ecc-when` (the path
+//! of a file: the card breaks when it appears), `skips` (a kernel's name: its launches do nothing, and succeed).
 
 use std::path::PathBuf;
 
@@ -49,6 +49,8 @@ pub struct Card {
     pub lost: Trigger,
     /// When it meets an uncorrectable memory error.
     pub ecc_error: Trigger,
+    /// The kernel that it leaves out.
+    pub skips: Option<String>,
 }
 
 /// GB/s of one lane of PCI Express by its generation, after encoding (PCI Express Base Specification: 2.5 and 5 GT/s with
@@ -147,6 +149,7 @@ fn preset(key: &str, index: usize) -> Result<Card, String> {
         ecc: preset.ecc,
         lost: Trigger::default(),
         ecc_error: Trigger::default(),
+        skips: None,
     })
 }
 
@@ -191,9 +194,10 @@ fn set(card: &mut Card, key: &str, value: &str) -> Result<(), &'static str> {
         "ecc-after" => card.ecc_error.after = Some(value.parse().map_err(|_| "a number of launches")?),
         "lost-when" => card.lost.when = Some(value.into()),
         "ecc-when" => card.ecc_error.when = Some(value.into()),
+        "skips" => card.skips = Some(value.to_owned()),
         _ => {
             return Err(
-                "left out: no such key (name, memory, cc, sms, clock, memory-clock, bus, pcie, ecc, uuid, lost-after, lost-when, ecc-after, ecc-when)",
+                "left out: no such key (name, memory, cc, sms, clock, memory-clock, bus, pcie, ecc, uuid, lost-after, lost-when, ecc-after, ecc-when, skips)",
             );
         }
     }

@@ -5,7 +5,7 @@ use super::{Trigger, parse};
 #[test]
 fn a_preset_is_changed_key_by_key() {
     let cards = parse(
-        "rtx-3090*2, RTX-4090:memory=8GiB:pcie=1x1:name=Rig card:cc=7.5:sms=3:lost-after=100:ecc-when=/tmp/x",
+        "rtx-3090*2, RTX-4090:memory=8GiB:pcie=1x1:name=Rig card:cc=7.5:sms=3:lost-after=100:ecc-when=/tmp/x:skips=product_1",
     )
     .expect("well written");
     assert_eq!(cards.len(), 3);
@@ -17,6 +17,10 @@ fn a_preset_is_changed_key_by_key() {
         (8 << 30, (1, 1), (7, 5), 3)
     );
     assert_eq!(last.name, "Rig card");
+    assert_eq!(
+        (&cards[0].skips, last.skips.as_deref()),
+        (&None, Some("product_1"))
+    );
     assert_eq!(
         last.lost,
         Trigger {
