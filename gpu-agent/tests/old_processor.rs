@@ -2,6 +2,8 @@
 //! and looks before it uses more.
 #![cfg(target_arch = "x86_64")]
 
+#[path = "support/skip.rs"]
+mod skip;
 #[path = "support/tiny.rs"]
 mod tiny;
 
@@ -17,7 +19,7 @@ const PROCESSOR: &str = "Nehalem";
 ///
 /// # Panics
 /// There is no emulator, and continuous integration, which installs one, runs this.
-fn on_old_processor(arguments: &[&str]) -> Option<Output> {
+fn on_old_processor(test: &str, arguments: &[&str]) -> Option<Output> {
     let run = Command::new(EMULATOR)
         .args(["-cpu", PROCESSOR, env!("CARGO_BIN_EXE_gpu-agent")])
         .args(arguments)
@@ -28,7 +30,10 @@ fn on_old_processor(arguments: &[&str]) -> Option<Output> {
         Err(error) => {
             let is_ci = std::env::var_os("CI").is_some_and(|value| value == "true");
             assert!(!is_ci, "{EMULATOR}: {error}; install Debian's qemu-user");
-            println!("skipped: {EMULATOR} cannot be run ({error}); install Debian's qemu-user");
+            skip::skip(
+                test,
+                &format!("{EMULATOR} cannot be run ({error}); install Debian's qemu-user"),
+            );
             None
         }
     }
@@ -36,7 +41,7 @@ fn on_old_processor(arguments: &[&str]) -> Option<Output> {
 
 #[test]
 fn nothing_before_main_needs_avx() {
-    let Some(output) = on_old_processor(&["--version"]) else {
+    let Some(output) = on_old_processor("nothing_before_main_needs_avx", &["--version"]) else {
         return;
     };
     let said = String::from_utf8_lossy(&output.stdout);
@@ -48,7 +53,7 @@ fn nothing_before_main_needs_avx() {
 
 #[test]
 fn looking_for_cards_needs_no_avx() {
-    let Some(output) = on_old_processor(&["info"]) else {
+    let Some(output) = on_old_processor("looking_for_cards_needs_no_avx", &["info"]) else {
         return;
     };
     let said = String::from_utf8_lossy(&output.stderr);
@@ -76,7 +81,10 @@ fn a_model_is_loaded_and_computed_without_avx() {
         "--threads",
         "1",
     ];
-    let Some(output) = on_old_processor(&[&arguments[..], &["--model", path]].concat()) else {
+    let Some(output) = on_old_processor(
+        "a_model_is_loaded_and_computed_without_avx",
+        &[&arguments[..], &["--model", path]].concat(),
+    ) else {
         return;
     };
     assert!(

@@ -14,6 +14,7 @@ use gpu_agent::model::decoder::Loaded;
 use gpu_agent::model::tokenizer::Tokenizer;
 
 use crate::machine::machine;
+use crate::skip::skip;
 use crate::{budget, decoder, generate, model, serve, support, tiny};
 
 #[test]
@@ -208,7 +209,7 @@ fn a_machine_without_a_driver_says_so() {
         .run(|| {
             let Err(error) = CudaOps::open(0) else {
                 // A real driver stands where the loader finds it without being told.
-                println!("skipped: this machine has a driver");
+                skip("a_machine_without_a_driver_says_so", "this machine has a driver");
                 return;
             };
             assert_eq!(error.to_string(), "no NVIDIA driver: libcuda.so.1 not found");

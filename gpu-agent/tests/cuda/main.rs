@@ -8,6 +8,8 @@ mod machine;
 mod parity;
 mod pipeline;
 mod recording;
+#[path = "../support/skip.rs"]
+mod skip;
 #[path = "../support/mod.rs"]
 mod support;
 #[path = "../support/tiny.rs"]

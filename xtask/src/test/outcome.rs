@@ -76,6 +76,14 @@ impl Outcome {
         outcome.finish(step, success, if messages.is_empty() { output } else { messages })
     }
 
+    /// Takes tests that checked nothing off those that passed: lines of a name, a tab and a reason, which the tests wrote.
+    pub(super) fn skip(&mut self, noted: &str) {
+        for (name, reason) in noted.lines().filter_map(|line| line.split_once('\t')) {
+            self.passed = self.passed.saturating_sub(1);
+            self.skipped.push((name.to_owned(), reason.to_owned()));
+        }
+    }
+
     /// What `go test -v` printed. Subtests count with their test.
     pub(super) fn from_go_test(step: &str, success: bool, output: String) -> Self {
         let mut outcome = Self::default();

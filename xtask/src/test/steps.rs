@@ -139,6 +139,9 @@ fn clippy() -> Result<Outcome> {
 /// Folder whose packages the ignored tests use, and nothing but ignored tests: they need Node.
 const NODE_TESTS: &str = "testbed/chain/tests/ton-client";
 
+/// Names the file in which tests note that they checked nothing; `gpu-agent/tests/support/skip.rs` knows it.
+pub(super) const SKIPPED: &str = "COCOON_SKIPPED_TESTS";
+
 fn rust() -> Result<Outcome> {
     // Some tests run the demo's model. They name this fetch when it is missing.
     model::fetch().context("fetch the model that tests run")?;
@@ -153,8 +156,12 @@ fn rust() -> Result<Outcome> {
         }
         cargo.args(["--", "--include-ignored"]);
     }
-    let (status, output) = capture(&mut cargo)?;
-    Ok(Outcome::from_cargo_test("rust", status.success(), output))
+    let folder = tempfile::tempdir().context("make a folder for what tests skip")?;
+    let skipped = folder.path().join("skipped");
+    let (status, output) = capture(cargo.env(SKIPPED, &skipped))?;
+    let mut outcome = Outcome::from_cargo_test("rust", status.success(), output);
+    outcome.skip(&std::fs::read_to_string(&skipped).unwrap_or_default());
+    Ok(outcome)
 }
 
 /// Packages that do not compile Kubernetes, which takes minutes and is done when a cluster is started.

@@ -35,6 +35,17 @@ fn tests_of_cargo_count_one_by_one() {
 }
 
 #[test]
+fn a_test_that_checked_nothing_is_skipped_and_has_not_passed() {
+    let mut outcome = Outcome::from_cargo_test("rust", false, CARGO.to_owned());
+    outcome.skip("needs_a_card\tno card\nno tab\n");
+    assert_eq!(outcome.passed, 2);
+    assert_eq!(
+        outcome.skipped[1],
+        ("needs_a_card".to_owned(), "no card".to_owned())
+    );
+}
+
+#[test]
 fn a_test_binary_that_crashes_has_failed() {
     let crash = "Running unittests src/main.rs (target/b)\nrunning 1 test\nRunning tests/c.rs (target/c)\n\
                  test result: ok. 1 passed; 0 failed; 0 ignored\n";
