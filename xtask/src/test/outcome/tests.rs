@@ -43,6 +43,10 @@ fn a_test_that_checked_nothing_is_skipped_and_has_not_passed() {
         outcome.skipped[1],
         ("needs_a_card".to_owned(), "no card".to_owned())
     );
+    // The tests know the same variable.
+    let tests = crate::workspace::root().join("gpu-agent/tests/support/skip.rs");
+    let text = std::fs::read_to_string(tests).expect("a file of the tests");
+    assert!(text.contains(&format!("\"{}\"", super::super::steps::SKIPPED)));
 }
 
 #[test]
