@@ -21,6 +21,7 @@ pub(super) struct Metrics {
     batches: IntCounter,
     preemptions: IntCounter,
     engine_state: IntGaugeVec,
+    devices: IntGaugeVec,
     busy_seconds: Gauge,
     running: IntGauge,
     waiting: IntGauge,
@@ -62,6 +63,13 @@ impl Metrics {
                 ),
                 &["state"],
             )?,
+            devices: IntGaugeVec::new(
+                options(
+                    "devices",
+                    "Devices by what became of them; those of a pipeline are one.",
+                ),
+                &["state"],
+            )?,
             busy_seconds: Gauge::with_opts(options("busy_seconds_total", "Seconds spent computing."))?,
             running: gauge("running_sequences", "Sequences being computed.")?,
             waiting: gauge(
@@ -88,6 +96,7 @@ impl Metrics {
             self.registry.register(Box::new(counter.clone()))?;
         }
         self.registry.register(Box::new(self.engine_state.clone()))?;
+        self.registry.register(Box::new(self.devices.clone()))?;
         self.registry.register(Box::new(self.busy_seconds.clone()))?;
         for gauge in [&self.running, &self.waiting, &self.blocks_used, &self.blocks] {
             self.registry.register(Box::new(gauge.clone()))?;
@@ -132,6 +141,11 @@ impl Metrics {
         raise(&self.batches, batches);
         raise(&self.preemptions, preemptions);
         self.show_health(engine.health());
+        let (ended, all) = engine.ended();
+        for (state, count) in [("serving", all - ended), ("ended", ended)] {
+            let gauge = self.devices.with_label_values(&[state]);
+            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
         self.busy_seconds
             .set(std::time::Duration::from_micros(busy_micros.load(Ordering::Relaxed)).as_secs_f64());
         show(&self.running, running);

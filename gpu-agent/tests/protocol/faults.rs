@@ -60,6 +60,8 @@ async fn a_lost_device_hands_every_unfinished_request_to_the_next_attempt_and_no
     for sample in [
         "cocoon_agent_engine_state{model=\"smollm2\",state=\"DeviceLost\"} 1",
         "cocoon_agent_engine_state{model=\"smollm2\",state=\"Serving\"} 0",
+        "cocoon_agent_devices{model=\"smollm2\",state=\"ended\"} 1",
+        "cocoon_agent_devices{model=\"smollm2\",state=\"serving\"} 0",
         "cocoon_agent_requests_total{model=\"smollm2\",outcome=\"internal\"} 2",
     ] {
         assert!(metrics.contains(sample), "{sample} in {metrics}");
