@@ -8,7 +8,7 @@ use gpu_agent::backend::cuda::selftest::SAMPLINGS;
 use gpu_agent::backend::{Backend, Batch, SampleSpec, Seen};
 
 use crate::machine::machine;
-use crate::{decoder, model, pipeline};
+use crate::{decoder, model, pipeline, tiny};
 
 /// Steps of the decoding below: past the end of a chunk of positions.
 const STEPS: usize = 70;
@@ -67,6 +67,37 @@ fn launches() -> [usize; 2] {
     let log = std::env::var_os("TESTBED_CUDA_LOG").expect("a log");
     let text = std::fs::read_to_string(log).unwrap_or_default();
     [false, true].map(|graph| text.matches(&format!("\"graph\":{graph}")).count())
+}
+
+/// Bytes that went from cards to the host.
+fn downloaded() -> u64 {
+    let log = std::env::var_os("TESTBED_CUDA_LOG").expect("a log");
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let events = text
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
+    let is_download = |event: &serde_json::Value| {
+        let end = |name: &str| event[name].as_str().is_some_and(|end| end.starts_with("device"));
+        event["event"] == "copy" && end("from") && !end("to")
+    };
+    events
+        .filter(is_download)
+        .map(|event| event["bytes"].as_u64().expect("a number"))
+        .sum()
+}
+
+#[test]
+fn only_what_was_chosen_crosses_the_bus() {
+    machine!("only_what_was_chosen_crosses_the_bus").run(|| {
+        let mut backend = decoder(&model(0), CudaOps::open(0).expect("a card"));
+        let before = downloaded();
+        decode(&mut backend);
+        let a_step = (downloaded() - before) / STEPS as u64;
+        // Two samples of 32 bytes, and a word for each row that may be no finite number: the logits are 4 bytes a token.
+        let logits = 2 * 4 * tiny::VOCABULARY as u64;
+        assert!((1..=256).contains(&a_step), "{a_step} bytes a step");
+        assert!(a_step < logits / 4, "{a_step} bytes of {logits}");
+    });
 }
 
 #[test]

@@ -225,7 +225,8 @@ fn every_type(unit: Unit) {
             for fine in [false, true] {
                 // Large tiles have 64 rows: the last of these has two of them.
                 let tiles = matches!(unit, Unit::Tensor(_)).then_some(70);
-                for rows in [1, 2, 3, 8, 9, 17].into_iter().chain(tiles) {
+                let more = [32].into_iter().filter(|_| index == 0).chain(tiles);
+                for rows in [1, 2, 3, 8, 9, 17].into_iter().chain(more) {
                     let case = Case {
                         kind,
                         rows,
