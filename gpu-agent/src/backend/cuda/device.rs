@@ -9,6 +9,7 @@ mod timing;
 pub(super) mod transfer;
 
 use std::collections::HashMap;
+use std::ffi::{CStr, c_char};
 use std::sync::Arc;
 
 use cudarc::driver::sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT;
@@ -16,13 +17,14 @@ use cudarc::driver::{
     CudaContext, CudaFunction, CudaModule, CudaSlice, CudaStream, DevicePtr as _, DriverError, result, sys,
 };
 use cudarc::nvrtc::Ptx;
-use identity::bus;
 
 use super::error::{CAPABILITY, DRIVER_API, OpenError, device_error};
 use super::launch::{Argument, Shape};
 use super::modules;
 use crate::backend::error::{AllocationError, DeviceError, DeviceFault};
 
+/// Bytes of a place on the bus with its final zero, `0000:01:00.0`; the driver's documentation asks for 13 at least.
+const BUS_BYTES: usize = 32;
 /// The most parameters that a kernel has.
 const MOST_ARGUMENTS: usize = 20;
 
@@ -317,4 +319,17 @@ fn driver_version() -> Result<i32, DriverError> {
     // SAFETY: the driver writes one integer.
     unsafe { sys::cuDriverGetVersion(&raw mut version) }.result()?;
     Ok(version)
+}
+
+/// A card's place on the PCI bus, in small letters, as the operating system writes it.
+fn bus(context: &CudaContext) -> Option<String> {
+    let mut text: [c_char; BUS_BYTES] = [0; BUS_BYTES];
+    let length = i32::try_from(BUS_BYTES).ok()?;
+    // SAFETY: the driver writes at most `length` bytes, the last of them zero, into an array that has as many.
+    unsafe { sys::cuDeviceGetPCIBusId(text.as_mut_ptr(), length, context.cu_device()) }
+        .result()
+        .ok()?;
+    // SAFETY: the array was zeros, and the driver ends what it writes with one.
+    let text = unsafe { CStr::from_ptr(text.as_ptr()) };
+    Some(text.to_str().ok()?.to_ascii_lowercase())
 }
