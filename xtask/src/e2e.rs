@@ -25,15 +25,24 @@ pub(crate) struct Args {
 /// Starts the stack and runs the tests on it, one after the other.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let description = stack::up_for_tests(&args.stack.clone().or_nodes(NODES))?;
-    let code = on(&description, &args.tests)?;
+    let code = on(&description, &args.tests, Ignored::Skip)?;
     if args.down {
         stack::down()?;
     }
     Ok(code)
 }
 
+/// What becomes of tests that are marked as ignored: they need what the testbed lacks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ignored {
+    /// They are named as such, with what they need.
+    Skip,
+    /// They run.
+    Run,
+}
+
 /// Runs the tests of these names, or all, on the stack that a file describes.
-pub(crate) fn on(description: &Path, names: &[String]) -> Result<ExitCode> {
+pub(crate) fn on(description: &Path, names: &[String], ignored: Ignored) -> Result<ExitCode> {
     let mut tests = workspace::cargo();
     tests
         .args([
@@ -47,6 +56,9 @@ pub(crate) fn on(description: &Path, names: &[String]) -> Result<ExitCode> {
             "--",
         ])
         .args(names);
+    if ignored == Ignored::Run {
+        tests.arg("--include-ignored");
+    }
     tests
         .args(["--test-threads", "1"])
         .env("COCOON_STACK", description);

@@ -3,24 +3,31 @@
 //! What runs on it goes there through the path of a cluster that is given: [`stack::up`] with a kubeconfig. Nothing but
 //! this folder knows kind.
 
+mod configuration;
 mod engine;
 mod host;
+mod modules;
 mod node_image;
 mod packages;
+mod traces;
+mod trial;
 mod workers;
 
 use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::str::FromStr;
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
-use serde_json::{Value, json};
+use anyhow::{Context, Result, ensure};
 
-use crate::{cache, cluster, e2e, image, model, stack, workspace};
+use crate::{cache, e2e, image, model, stack};
+pub(crate) use configuration::Gpus;
+use configuration::{DRIVER, FAILURES, MEMORY, MEMORY_FILE, config};
 use engine::Engine;
+use modules::KIND;
 use node_image::NodeImage;
+pub(crate) use traces::Traces;
+pub(crate) use trial::Unable;
 
 /// kind's name of the cluster, which begins those of its nodes.
 const NAME: &str = "cocoon";
@@ -30,15 +37,10 @@ const NODES: u8 = 3;
 const GPUS: u16 = 2;
 /// kind's limit for the control plane to become ready.
 const READY_LIMIT: &str = "180s";
-/// Folders of the state folder with the driver in software, and with a file of each node's name that holds the indices of
-/// its failed GPUs. A worker has each at the path after it.
-const DRIVER: (&str, &str) = ("driver", "/opt/testbed-driver");
-const FAILURES: (&str, &str) = ("failures", "/opt/testbed-failures");
+/// The configuration in the state folder, which is there once a cluster is.
+const CONFIGURATION: &str = "cluster.json";
 /// Folder of the state folder with what runs on this machine: the testbed's stack is another, and each ends by itself.
 const STACK: &str = "stack";
-/// Where NVIDIA's container runtime reads from a container's mounts which GPUs it may have, here all of them.
-const EVERY_GPU: &str = "/var/run/nvidia-container-devices/all";
-
 /// Arguments of `cargo xtask kind`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -62,8 +64,12 @@ enum Action {
         /// Names of tests, or parts of names [default: all]
         tests: Vec<String>,
     },
-    /// Build the node image and print its name and digest
-    Image,
+    /// Build the node image where the cache has none
+    Image {
+        /// Build it anew, twice, and compare the bytes
+        #[arg(long)]
+        check: bool,
+    },
     /// Pin the Debian packages that the archive offers
     Repin,
 }
@@ -88,29 +94,6 @@ pub(crate) struct Up {
     pub(crate) agent_binary: Option<PathBuf>,
 }
 
-/// Which GPUs the workers have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Gpus {
-    /// So many of the testbed's on each, whose driver is software.
-    Software(u16),
-    /// This machine's cards, all of them on each.
-    All,
-}
-
-impl FromStr for Gpus {
-    type Err = anyhow::Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        match text {
-            "all" => Ok(Self::All),
-            number => number
-                .parse()
-                .map(Self::Software)
-                .map_err(|_| anyhow!("{number} is neither a number of GPUs nor `all`")),
-        }
-    }
-}
-
 /// Runs `cargo xtask kind`.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     match &args.command {
@@ -118,19 +101,49 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         Action::Down => down()?,
         Action::Test {
             up: options,
-            down: ends,
+            down,
             tests,
-        } => {
-            let code = e2e::on(&stack::up(&up(options)?)?, tests)?;
-            if *ends {
-                down()?;
-            }
-            return Ok(code);
+        } => return test(options, *down, tests),
+        Action::Image { check: true } => node_image::check(&node_image::Parts::build()?)?,
+        Action::Image { check: false } => {
+            println!("{}", node_image::build(&node_image::Parts::build()?)?.reference);
         }
-        Action::Image => drop(node_image::build(&cluster::program()?, true)?),
         Action::Repin => packages::repin(&node_image::recipe().join("packages.txt"))?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// How a program ends that could do nothing for want of what it stands on, in the words of automake's tests.
+pub(crate) const SKIPPED: u8 = 77;
+
+/// Runs end-to-end tests; [`SKIPPED`] is the answer of a machine that cannot run kind's nodes at all.
+fn test(options: &Up, ends: bool, tests: &[String]) -> Result<ExitCode> {
+    let described = remove_interrupted()
+        .and_then(|()| up(options))
+        .and_then(|stack| stack::up(&stack));
+    let result = match described {
+        Ok(description) => e2e::on(&description, tests, e2e::Ignored::Run),
+        Err(error) if error.is::<Unable>() => {
+            eprintln!("{error:#}");
+            Ok(ExitCode::from(SKIPPED))
+        }
+        Err(error) => Err(error),
+    };
+    if ends {
+        // Whatever happened: who asks for it wants the machine as it was.
+        let ended = down();
+        return result.and_then(|code| ended.map(|()| code));
+    }
+    result
+}
+
+/// Removes a cluster that was not finished, or on which a run of tests was interrupted: what that left holds GPUs.
+fn remove_interrupted() -> Result<()> {
+    if !is_there()? || stack::has_tests(&kubeconfig(&state()?)).is_ok_and(|has| !has) {
+        return Ok(());
+    }
+    stack::say("removing the cluster, since a run before was interrupted");
+    down()
 }
 
 /// What is made before the cluster.
@@ -147,14 +160,19 @@ struct Made {
 pub(crate) fn up(options: &Up) -> Result<stack::Up> {
     let gpus = options.gpus.unwrap_or(Gpus::Software(GPUS));
     let state = state()?;
+    let with_cards = match gpus {
+        Gpus::Software(_) => None,
+        Gpus::All => Some(workers::engine_with_cards()?),
+    };
     fs::create_dir_all(&state).with_context(|| format!("create {}", state.display()))?;
-    let engine = Engine::choose(&state)?;
+    let engine = with_cards.map_or_else(|| Engine::choose(&state), Ok)?;
     if engine.name == "podman" {
         // Before its first command, which makes folders already.
-        host::note(&state)?;
-    }
-    if gpus == Gpus::All {
-        workers::check_cards(&engine)?;
+        host::note(&state).context(Unable)?;
+        let kind = KIND.program()?;
+        if nodes(&engine, &kind)?.is_empty() {
+            trial::run(&engine, &state, &kind).context(Unable)?;
+        }
     }
     let made = make(options)?;
     let cluster = Cluster { engine, state, made };
@@ -174,10 +192,10 @@ fn make(options: &Up) -> Result<Made> {
         Ok((images, stack::build_binaries()?))
     };
     let go = || -> Result<_> {
-        let kind = node_image::kind()?;
+        let kind = KIND.program()?;
         let node = match &options.node_image {
             Some(reference) => NodeImage::given(reference),
-            None => node_image::build(&cluster::program()?, false)?,
+            None => node_image::build(&node_image::Parts::build()?)?,
         };
         Ok((kind, node, model::fetch()?))
     };
@@ -229,9 +247,9 @@ impl Cluster {
                 .run(&["load", "--input", &file.display().to_string()])?;
         }
         stack::say("starting Kubernetes");
-        let file = self.state.join("cluster.json");
+        let file = self.state.join(CONFIGURATION);
         let models = self.made.model.parent().unwrap_or(Path::new("/"));
-        for (folder, _) in [DRIVER, FAILURES] {
+        for (folder, _) in [DRIVER, FAILURES, MEMORY] {
             let folder = self.state.join(folder);
             fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
         }
@@ -275,6 +293,7 @@ impl Cluster {
                         count,
                         driver: &driver,
                         failures: &Path::new(FAILURES.1).join(worker),
+                        memory: &Path::new(MEMORY.1).join(MEMORY_FILE),
                     };
                     software.offer(&self.engine, worker, &self.made.binaries)?;
                 }
@@ -287,13 +306,15 @@ impl Cluster {
                 }
             }
         }
+        let software = gpus != Gpus::All;
         Ok(stack::Up {
             kubeconfig: Some(kubeconfig(&self.state)),
             operator_image: Some(operator.reference.clone()),
             agent_image: Some(agent.reference.clone()),
             host_address: Some(IpAddr::V4(self.engine.host_address()?)),
             model_path: Some(self.made.model.clone()),
-            gpu_failures: (gpus != Gpus::All).then(|| self.state.join(FAILURES.0)),
+            gpu_failures: software.then(|| self.state.join(FAILURES.0)),
+            gpu_memory: software.then(|| self.state.join(MEMORY.0).join(MEMORY_FILE)),
             state: Some(self.state.join(STACK)),
             ..stack::Up::default()
         })
@@ -307,15 +328,31 @@ pub(crate) fn down() -> Result<()> {
         return Ok(());
     }
     stack::forget(&state.join(STACK))?;
-    let engine = Engine::of(&state);
-    let mut delete = engine.command(node_image::kind()?);
+    if let Some(engine) = Engine::of(&state) {
+        remove_cluster(&engine, &state)?;
+    }
+    fs::remove_dir_all(&state).with_context(|| format!("remove {}", state.display()))
+}
+
+fn remove_cluster(engine: &Engine, state: &Path) -> Result<()> {
+    let mut delete = engine.command(KIND.program()?);
     delete
         .args(["delete", "cluster", "--name", NAME, "--kubeconfig"])
-        .arg(kubeconfig(&state));
+        .arg(kubeconfig(state));
     stack::succeed(&mut delete)?;
-    engine.clear(&state)?;
-    host::restore(&state)?;
-    fs::remove_dir_all(&state).with_context(|| format!("remove {}", state.display()))
+    engine.clear(state)?;
+    host::restore(state)
+}
+
+/// Installs the Debian packages that it takes, which stay: what a cluster leaves is what comes after them.
+pub(crate) fn install_packages() -> Result<()> {
+    Engine::install_packages()?;
+    node_image::install_packages()
+}
+
+/// Whether there is a cluster, or a part of one.
+pub(crate) fn is_there() -> Result<bool> {
+    Ok(state()?.exists())
 }
 
 fn state() -> Result<PathBuf> {
@@ -356,65 +393,9 @@ fn workers(nodes: &[String]) -> Vec<&String> {
     }
 }
 
-/// The committed configuration with so many nodes, and what each worker is given of this machine.
-fn config(nodes: u8, gpus: Gpus, models: &Path, state: &Path) -> Result<Value> {
-    let path = workspace::root().join("e2e/kind/cluster.yaml");
-    let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
-    let mut config: Value =
-        serde_saphyr::from_str(&text).with_context(|| format!("parse {}", path.display()))?;
-    let Some([control_plane, worker]) = config["nodes"].as_array().map(Vec::as_slice) else {
-        bail!("{} has not a control plane and a worker", path.display());
-    };
-    // At the same path, since tests name it to the node and read it themselves.
-    let mut mounts = vec![json!({"hostPath": models, "containerPath": models, "readOnly": true})];
-    match gpus {
-        Gpus::All => mounts.push(json!({"hostPath": "/dev/null", "containerPath": EVERY_GPU})),
-        // What NVIDIA's runtime would put there because of that mount: the driver.
-        Gpus::Software(_) => mounts.extend([DRIVER, FAILURES].map(
-            |(folder, path)| json!({"hostPath": state.join(folder), "containerPath": path, "readOnly": true}),
-        )),
-    }
-    let (mut control_plane, mut worker) = (control_plane.clone(), worker.clone());
-    let runs_pods = if nodes == 1 {
-        &mut control_plane
-    } else {
-        &mut worker
-    };
-    runs_pods["extraMounts"] = Value::Array(mounts);
-    let workers = std::iter::repeat_n(worker, usize::from(nodes) - 1);
-    config["nodes"] = std::iter::once(control_plane).chain(workers).collect();
-    Ok(config)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn each_worker_has_the_models_and_only_with_real_cards_every_gpu() {
-        let of = |nodes, gpus| config(nodes, gpus, Path::new("/models"), Path::new("/state")).unwrap();
-        let three = of(3, Gpus::Software(2));
-        let roles: Vec<&Value> = three["nodes"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|node| &node["role"])
-            .collect();
-        assert_eq!(roles, ["control-plane", "worker", "worker"]);
-        assert_eq!(three["nodes"][2]["extraMounts"][0]["containerPath"], "/models");
-        assert_eq!(
-            three["nodes"][2]["extraMounts"][1],
-            json!({"hostPath": "/state/driver", "containerPath": "/opt/testbed-driver", "readOnly": true})
-        );
-        assert!(!three.to_string().contains(EVERY_GPU));
-        assert_eq!(
-            of(2, Gpus::All)["nodes"][1]["extraMounts"][1],
-            json!({"hostPath": "/dev/null", "containerPath": EVERY_GPU})
-        );
-        let alone = of(1, Gpus::Software(2));
-        assert_eq!(alone["nodes"].as_array().unwrap().len(), 1);
-        assert_eq!(alone["nodes"][0]["extraMounts"][0]["hostPath"], "/models");
-    }
 
     #[test]
     fn pods_run_on_workers_and_on_a_control_plane_that_is_alone() {
@@ -422,12 +403,5 @@ mod tests {
         let all = names(&["cocoon-control-plane", "cocoon-worker", "cocoon-worker2"]);
         assert_eq!(workers(&all), [&all[1], &all[2]]);
         assert_eq!(workers(&all[..1]), [&all[0]]);
-    }
-
-    #[test]
-    fn gpus_are_a_number_or_all() {
-        assert_eq!("all".parse::<Gpus>().unwrap(), Gpus::All);
-        assert_eq!("4".parse::<Gpus>().unwrap(), Gpus::Software(4));
-        assert!("some".parse::<Gpus>().unwrap_err().to_string().contains("some"));
     }
 }

@@ -92,6 +92,9 @@ pub(crate) struct Up {
     /// testbed's
     #[arg(long, value_name = "DIR", requires = "kubeconfig")]
     pub(crate) gpu_failures: Option<PathBuf>,
+    /// File that sets another size of the GPUs' memory while it is there, where those of --kubeconfig are the testbed's
+    #[arg(long, value_name = "FILE", requires = "kubeconfig")]
+    pub(crate) gpu_memory: Option<PathBuf>,
     /// Where this machine's part for the cluster of --kubeconfig keeps its state, unless in the cache: what has its own is
     /// ended by [`forget`] and not by [`down`]
     #[arg(skip)]
@@ -130,6 +133,8 @@ struct Parts {
     gpu_failures: Option<PathBuf>,
     /// File that sets another size of the GPUs' memory, where the GPUs are the testbed's.
     gpu_memory: Option<PathBuf>,
+    /// Folder of the nodes that keeps the models which were downloaded, unless it is the chart's.
+    models: Option<PathBuf>,
 }
 
 /// Starts what is missing and answers the path of the description.
@@ -163,7 +168,7 @@ fn described_kubeconfig(description: &Path) -> Result<PathBuf> {
 }
 
 /// Whether a namespace of a test is there.
-fn has_tests(kubeconfig: &Path) -> Result<bool> {
+pub(crate) fn has_tests(kubeconfig: &Path) -> Result<bool> {
     let output = Command::new(tools::kubectl()?)
         .args(["get", "namespaces", "--output", "name"])
         .env("KUBECONFIG", kubeconfig)
@@ -253,9 +258,8 @@ fn install(parts: &Parts) -> Result<()> {
             {"name": NETWORK, "globalId": GLOBAL_ID, "endpoints": [format!("{}/api/v2", parts.chain)]},
         ]},
     });
-    // On the testbed this machine is every node, and what nodes keep goes with its state.
-    if parts.gpu_failures.is_some() {
-        values["models"] = json!({"cache": {"path": parts.state.join("models"), "size": "4Gi"}});
+    if let Some(folder) = &parts.models {
+        values["models"] = json!({"cache": {"path": folder, "size": "4Gi"}});
     }
     let file = parts.state.join("values.json");
     write_json(&file, &values)?;

@@ -3,6 +3,7 @@
 # mmdebstrap runs it on ROOT before it packs the archive; ./x kind says what it reads:
 #   KIND_BASE   images/base of kind's Go module
 #   KUBERNETES  every Kubernetes program in one, which becomes the one that it is started as
+#   KUBE_ROUTER the program that enforces NetworkPolicies
 #   PAUSE       the first process of a pod
 #   VERSION     of Kubernetes, as in v1.35.4
 #   NETWORK     manifest of the nodes' network
@@ -81,6 +82,7 @@ printf '[Service]\nExecStartPost=/kind/bin/import-images.sh\n' > "$root"/etc/sys
 # Kubernetes, once for the node and once for the static pods and kube-proxy, as one image under all their names.
 install -m 755 "$KUBERNETES" "$root"/usr/bin/kubernetes
 for name in kubeadm kubelet kubectl; do ln -sf kubernetes "$root"/usr/bin/$name; done
+install -m 755 "$KUBE_ROUTER" "$root"/usr/bin/kube-router
 echo "$VERSION" > "$root"/kind/version
 install -m 644 "$NETWORK" "$root"/kind/manifests/default-cni.yaml
 

@@ -9,6 +9,8 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
+use super::CONFIGURATION;
+use super::trial::Unable;
 use crate::cluster;
 
 /// What podman needs, beside itself.
@@ -25,7 +27,7 @@ const NETWORK: &str = "kind";
 /// The variable by which kind is told which engine to use.
 const PROVIDER: &str = "KIND_EXPERIMENTAL_PROVIDER";
 /// What podman keeps while containers run: sockets among it, whose paths must be short.
-const PODMAN_RUN: &str = "/run/cocoon-kind";
+pub(super) const PODMAN_RUN: &str = "/run/cocoon-kind";
 /// The capability without which no limit can be raised, as its bit in `/proc/self/status`.
 const CAP_SYS_RESOURCE: u32 = 24;
 
@@ -46,19 +48,35 @@ impl Engine {
             "" | "podman" => {}
             other => bail!("{PROVIDER} is {other}: only docker and podman are known here"),
         }
-        cluster::install_packages(PACKAGES)?;
+        Self::install_packages()?;
+        ensure_podman_answers().context(Unable)?;
         let engine = Self::podman(state);
         configure_podman(state)?;
         Ok(engine)
     }
 
-    /// The engine that a cluster in this state folder runs on.
-    pub(super) fn of(state: &Path) -> Self {
-        if containers_conf(state).exists() {
-            Self::podman(state)
-        } else {
-            Self::docker()
+    /// Installs podman's packages where docker does not answer.
+    pub(super) fn install_packages() -> Result<()> {
+        if docker_answers() {
+            return Ok(());
         }
+        cluster::install_packages(PACKAGES).context(Unable)
+    }
+
+    /// The engine that a cluster in this state folder runs on; none where it came to none.
+    pub(super) fn of(state: &Path) -> Option<Self> {
+        if containers_conf(state).exists() {
+            Some(Self::podman(state))
+        } else if state.join(CONFIGURATION).exists() {
+            Some(Self::docker())
+        } else {
+            None
+        }
+    }
+
+    /// docker, where it answers.
+    pub(super) fn running_docker() -> Option<Self> {
+        docker_answers().then(Self::docker)
     }
 
     fn docker() -> Self {
@@ -143,6 +161,15 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+fn ensure_podman_answers() -> Result<()> {
+    let output = Command::new("podman")
+        .arg("--version")
+        .output()
+        .context("run podman; where there is no apt, install it, or docker, by hand")?;
+    ensure!(output.status.success(), "podman --version failed");
+    Ok(())
 }
 
 fn docker_answers() -> bool {

@@ -9,6 +9,8 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
+use super::engine::PODMAN_RUN;
+
 /// The file in the state folder that says how the machine was.
 const FILE: &str = "before.json";
 /// Kernel settings that netavark changes for the whole machine.
@@ -57,6 +59,12 @@ pub(super) struct Before {
     cgroups: Vec<PathBuf>,
     files: Vec<PathBuf>,
     folders: Vec<PathBuf>,
+}
+
+/// The files and folders of podman's and kind's that are there.
+pub(super) fn places() -> impl Iterator<Item = PathBuf> {
+    let all = FILES.into_iter().chain(FOLDERS).chain([PODMAN_RUN]);
+    all.map(PathBuf::from).filter(|path| path.exists())
 }
 
 /// Notes how the machine is, unless that was noted before.

@@ -5,19 +5,17 @@ use std::fs::{self, File};
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
+use super::modules::{KIND, KUBE_ROUTER};
 use super::packages::{self, RELEASE};
+use super::trial::Unable;
 use crate::{cache, cluster, workspace};
 
-/// kind, which is pinned: it and the files that it expects in a node belong together.
-const KIND: &str = "sigs.k8s.io/kind@v0.33.0";
-/// The digest of that module, in the words of go.sum.
-const KIND_SUM: &str = "h1:AjvDv3vOygb/VKLVQW87lfktIBzkxR8Ump9DjxC8+Lk=";
 /// What makes a root file system out of packages.
 const PACKAGES: &[&str] = &["mmdebstrap"];
 /// The time of everything in the image, 2026-01-01: a real one would change the digest.
@@ -27,6 +25,9 @@ const CREATED: &str = "2026-01-01T00:00:00Z";
 /// How many hex digits of the inputs' digest name an image: 64 bits, never the same for two of one machine's.
 const KEY_DIGITS: usize = 16;
 const REPOSITORY: &str = "localhost/cocoon-kind-node";
+/// An image of other inputs that was made so long ago is of no checkout that somebody works on. Each is half a gigabyte, and a
+/// cache that outlives its machine would fill up.
+const KEPT: Duration = Duration::from_hours(24);
 
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
@@ -51,42 +52,30 @@ impl NodeImage {
     }
 }
 
-/// What `go mod download` says about a module.
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Module {
-    dir: PathBuf,
-    sum: String,
-}
-
 /// The folder of the recipe.
 pub(super) fn recipe() -> PathBuf {
     workspace::root().join("e2e/kind/node")
 }
 
-/// kind itself, built on first use.
-pub(super) fn kind() -> Result<PathBuf> {
-    let version = KIND.rsplit('@').next().unwrap_or(KIND);
-    let folder = cache::folder("kind")?.join(version);
-    let program = folder.join("kind");
-    let _lock = cache::lock("kind")?;
-    if program.is_file() {
-        return Ok(program);
-    }
-    module()?;
-    eprintln!("building kind {version}");
-    let status = go()
-        .args(["install", KIND])
-        .env("GOBIN", &folder)
-        .status()
-        .context("run go: install Go 1.25 or later from https://go.dev/dl")?;
-    ensure!(status.success(), "go install {KIND} failed");
-    Ok(program)
+/// What an image is made of, beside the recipe.
+pub(super) struct Parts {
+    kubernetes: PathBuf,
+    kube_router: PathBuf,
 }
 
-/// The image for this checkout's recipe and Kubernetes, built where the cache has none, or where `again`.
-pub(super) fn build(kubernetes: &Path, again: bool) -> Result<NodeImage> {
-    let key = key(kubernetes)?;
+impl Parts {
+    /// Builds what is missing.
+    pub(super) fn build() -> Result<Self> {
+        Ok(Self {
+            kubernetes: cluster::program()?,
+            kube_router: KUBE_ROUTER.program()?,
+        })
+    }
+}
+
+/// The image for this checkout's recipe and Kubernetes, built where the cache has none.
+pub(super) fn build(parts: &Parts) -> Result<NodeImage> {
+    let key = key(parts)?;
     let folder = cache::folder("kind")?;
     let file = folder.join(format!("node-{key}.tar"));
     let image = NodeImage {
@@ -94,26 +83,82 @@ pub(super) fn build(kubernetes: &Path, again: bool) -> Result<NodeImage> {
         file: Some(file.clone()),
     };
     let _lock = cache::lock("kind-node")?;
-    if file.is_file() && !again {
+    if file.is_file() {
         return Ok(image);
     }
-    cluster::install_packages(PACKAGES)?;
-    eprintln!("building the node image");
     let work = tempfile::tempdir_in(&folder).context("create a folder for the build")?;
-    let root = work.path().join("root.tar");
-    root_file_system(kubernetes, work.path(), &root)?;
-    let unfinished = work.path().join("image.tar");
-    write(&root, &image.reference, &unfinished)?;
+    let unfinished = make(parts, &image.reference, work.path())?;
+    remove_old(&folder)?;
     fs::rename(&unfinished, &file)
         .with_context(|| format!("move the finished image to {}", file.display()))?;
     Ok(image)
 }
 
+/// Builds the image anew, twice, in folders of different names and at different times, and compares the bytes.
+pub(super) fn check(parts: &Parts) -> Result<()> {
+    let reference = format!("{REPOSITORY}:{}-{}", cluster::version(), key(parts)?);
+    let mut digests = Vec::new();
+    for parent in [cache::folder("kind")?, std::env::temp_dir()] {
+        let work = tempfile::tempdir_in(&parent).context("create a folder for the build")?;
+        let digest = cache::sha256_file(&make(parts, &reference, work.path())?)?;
+        println!(
+            "{}",
+            json!({"built in": work.path(), "sha256 of the archive": digest})
+        );
+        digests.push(digest);
+    }
+    ensure!(
+        digests[0] == digests[1],
+        "the same inputs gave two different archives of {reference}: {}",
+        digests.join(", ")
+    );
+    Ok(())
+}
+
+/// Installs what images are made with.
+pub(super) fn install_packages() -> Result<()> {
+    cluster::install_packages(PACKAGES).context(Unable)
+}
+
+/// Makes the archive of the image in a folder, and answers its path.
+fn make(parts: &Parts, reference: &str, work: &Path) -> Result<PathBuf> {
+    install_packages()?;
+    eprintln!("building the node image");
+    let root = work.join("root.tar");
+    root_file_system(parts, work, &root)?;
+    let archive = work.join("image.tar");
+    write(&root, reference, &archive)?;
+    fs::remove_file(&root).with_context(|| format!("remove {}", root.display()))?;
+    Ok(archive)
+}
+
+/// Removes the images of other inputs that are older than [`KEPT`].
+fn remove_old(folder: &Path) -> Result<()> {
+    for entry in fs::read_dir(folder).with_context(|| format!("list {}", folder.display()))? {
+        let path = entry
+            .with_context(|| format!("list {}", folder.display()))?
+            .path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let made = fs::metadata(&path).and_then(|file| file.modified());
+        let is_old = made.is_ok_and(|made| made.elapsed().is_ok_and(|age| age > KEPT));
+        if name.starts_with("node-") && is_old {
+            fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
 /// Names an image by everything that goes into it.
-fn key(kubernetes: &Path) -> Result<String> {
+fn key(parts: &Parts) -> Result<String> {
     let mut digest = Sha256::new();
     // The folder of a build is named by its sources.
-    digest.update(format!("{KIND_SUM} {EPOCH} {}", kubernetes.display()));
+    let kubernetes = parts
+        .kubernetes
+        .parent()
+        .and_then(Path::file_name)
+        .unwrap_or_default();
+    let modules = [KIND.sum, KUBE_ROUTER.sum].join(" ");
+    digest.update(format!("{modules} {EPOCH} {}", kubernetes.display()));
     for name in ["customize.sh", "network.yaml", "packages.txt"] {
         digest.update(cache::sha256_file(&recipe().join(name))?);
     }
@@ -122,38 +167,7 @@ fn key(kubernetes: &Path) -> Result<String> {
     Ok(key)
 }
 
-/// kind's module, whose files are a part of the image.
-fn module() -> Result<PathBuf> {
-    let output = go()
-        .args(["mod", "download", "-json", KIND])
-        .output()
-        .context("run go: install Go 1.25 or later from https://go.dev/dl")?;
-    ensure!(
-        output.status.success(),
-        "go mod download {KIND} failed: {}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr).trim()
-    );
-    let module: Module = serde_json::from_slice(&output.stdout).context("read what go says about kind")?;
-    ensure!(
-        module.sum == KIND_SUM,
-        "{KIND} has the digest {}, expected {KIND_SUM}",
-        module.sum
-    );
-    Ok(module.dir)
-}
-
-fn go() -> Command {
-    let mut go = Command::new("go");
-    go.env("CGO_ENABLED", "0")
-        .env("GOWORK", "off")
-        .env("GOFLAGS", "-buildvcs=false -trimpath")
-        // Outside of any module, so that only kind's own requirements count.
-        .current_dir("/");
-    go
-}
-
-fn root_file_system(kubernetes: &Path, work: &Path, out: &Path) -> Result<()> {
+fn root_file_system(parts: &Parts, work: &Path, out: &Path) -> Result<()> {
     let pins = recipe().join("packages.txt");
     let archive = work.join("archive");
     fs::create_dir(&archive).with_context(|| format!("create {}", archive.display()))?;
@@ -177,9 +191,10 @@ fn root_file_system(kubernetes: &Path, work: &Path, out: &Path) -> Result<()> {
         .arg(out)
         .arg(&source)
         .env("SOURCE_DATE_EPOCH", EPOCH)
-        .env("KIND_BASE", module()?.join("images/base"))
-        .env("KUBERNETES", kubernetes)
-        .env("PAUSE", cluster::pause(kubernetes))
+        .env("KIND_BASE", KIND.sources()?.join("images/base"))
+        .env("KUBERNETES", &parts.kubernetes)
+        .env("KUBE_ROUTER", &parts.kube_router)
+        .env("PAUSE", cluster::pause(&parts.kubernetes))
         .env("VERSION", cluster::version())
         .env("NETWORK", recipe().join("network.yaml"))
         .stdin(Stdio::null());

@@ -12,8 +12,10 @@ use crate::cache::{self, Expected};
 
 /// Debian's release. Its name is that of the archive made here, too.
 pub(super) const RELEASE: &str = "bookworm";
+/// Debian's main archive, whose packages of this release stay.
+const ARCHIVE: &str = "http://deb.debian.org/debian";
 /// What a node is made of, beside the packages that every Debian has: those of kind's own recipe, and its programs.
-const WANTED: &str = "systemd,conntrack,iptables,nftables,iproute2,ethtool,util-linux,mount,kmod,ca-certificates,curl,jq,procps,\
+const WANTED: &str = "systemd,conntrack,iptables,ipset,nftables,iproute2,ethtool,util-linux,mount,kmod,ca-certificates,curl,jq,procps,\
                       containerd,runc,containernetworking-plugins";
 
 /// One package.
@@ -156,7 +158,7 @@ fn download(packages: &[Package], pins: &Path, cache: &Path) -> Result<()> {
 pub(super) fn repin(pins: &Path) -> Result<()> {
     let folder = tempfile::tempdir().context("create a temporary folder")?;
     let list = folder.path().join("list");
-    // Inside the new system, where apt knows its main archive and no other.
+    // Inside the new system, where apt knows the main archive and no other.
     let query = format!(
         "chroot \"$1\" dpkg-query --show --showformat='${{Package}}=${{Version}}\\n' | xargs chroot \"$1\" apt-cache show \
          --no-all-versions > {}",
@@ -167,6 +169,8 @@ pub(super) fn repin(pins: &Path) -> Result<()> {
         .arg(format!("--include={WANTED}"))
         .arg(format!("--customize-hook={query}"))
         .args([RELEASE, "/dev/null"])
+        // Named, since mmdebstrap would add the archives of updates and of security, which keep their newest alone.
+        .arg(format!("deb {ARCHIVE} {RELEASE} main"))
         .status()
         .context("start mmdebstrap; on Debian: apt-get install mmdebstrap")?;
     ensure!(status.success(), "mmdebstrap failed; its messages are above");

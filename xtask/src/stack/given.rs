@@ -54,7 +54,8 @@ pub(super) fn up(kubeconfig: &Path, options: &Up) -> Result<Parts> {
         plugin: binaries.join("kubectl-cocoon"),
         gpus: count_gpus(&kubeconfig)?,
         gpu_failures: options.gpu_failures.clone(),
-        gpu_memory: None,
+        gpu_memory: options.gpu_memory.clone(),
+        models: None,
         kubeconfig,
     })
 }

@@ -119,6 +119,8 @@ pub(super) fn up(options: &Up) -> Result<Parts> {
         gpus,
         gpu_failures: Some(status.state.join(FAILURES)),
         gpu_memory: Some(status.state.join(MEMORY)),
+        // This machine is every node, and what nodes keep goes with its state.
+        models: Some(status.state.join("models")),
         state: status.state,
     })
 }
