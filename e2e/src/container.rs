@@ -2,11 +2,14 @@
 //!
 //! The images have no shell, so that nothing can be looked at or killed from inside.
 
-use std::{collections::BTreeMap, fs, path::Path, process::Command};
+use std::{collections::BTreeMap, fs, net::SocketAddr, path::Path, process::Command};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
+
+/// What takes connections within the cluster does so within this time.
+const CONNECT_SECONDS: u32 = 3;
 
 /// One process of a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +60,29 @@ impl Process {
         match indices[..] {
             [index] => Ok(index),
             _ => bail!("the container has the device nodes of GPUs {indices:?}, and one was expected"),
+        }
+    }
+
+    /// Whether a connection to that address can be opened from where this process is. Images have no shell, so this machine's
+    /// goes into the network of the process.
+    pub fn reaches(self, address: SocketAddr) -> Result<bool> {
+        let script = format!(
+            "timeout {CONNECT_SECONDS} bash -c 'exec 3<>/dev/tcp/{}/{}' 2>/dev/null && echo yes || echo no",
+            address.ip(),
+            address.port()
+        );
+        let output = Command::new("nsenter")
+            .args(["--target", &self.0.to_string(), "--net", "sh", "-c", &script])
+            .output()
+            .context("could not run nsenter")?;
+        match output.stdout.trim_ascii() {
+            b"yes" => Ok(true),
+            b"no" => Ok(false),
+            _ => bail!(
+                "could not enter the network of process {}: {}",
+                self.0,
+                String::from_utf8_lossy(&output.stderr).trim()
+            ),
         }
     }
 

@@ -15,6 +15,7 @@ mod first_job;
 mod model_files;
 mod nodes;
 mod payout;
+mod policies;
 mod privacy;
 mod receipts;
 mod vouchers;
