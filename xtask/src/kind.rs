@@ -22,12 +22,12 @@ use anyhow::{Context, Result, ensure};
 
 use crate::{cache, e2e, image, model, stack};
 pub(crate) use configuration::Gpus;
-use configuration::{DRIVER, FAILURES, MEMORY, MEMORY_FILE, config};
+use configuration::{CONFIGURATION, DRIVER, FAILURES, MEMORY, MEMORY_FILE, config};
 use engine::Engine;
+pub(crate) use engine::Unable;
 use modules::KIND;
 use node_image::NodeImage;
 pub(crate) use traces::Traces;
-pub(crate) use trial::Unable;
 
 /// kind's name of the cluster, which begins those of its nodes.
 const NAME: &str = "cocoon";
@@ -37,8 +37,6 @@ const NODES: u8 = 3;
 const GPUS: u16 = 2;
 /// kind's limit for the control plane to become ready.
 const READY_LIMIT: &str = "180s";
-/// The configuration in the state folder, which is there once a cluster is.
-const CONFIGURATION: &str = "cluster.json";
 /// Folder of the state folder with what runs on this machine: the testbed's stack is another, and each ends by itself.
 const STACK: &str = "stack";
 /// Arguments of `cargo xtask kind`.

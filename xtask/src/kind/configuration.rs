@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 
 use crate::workspace;
 
+/// The configuration in the state folder, which is there once a cluster is.
+pub(super) const CONFIGURATION: &str = "cluster.json";
 /// Folders of the state folder: with the driver in software, with a file of each node's name that holds the indices of its
 /// failed GPUs, and with a file that sets another size of their memory. A worker has each at the path after it.
 pub(super) const DRIVER: (&str, &str) = ("driver", "/opt/testbed-driver");

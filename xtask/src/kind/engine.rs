@@ -1,6 +1,7 @@
 //! The container engine that kind's nodes run on: docker where it answers, else Debian's podman with everything that it
 //! keeps in the state folder.
 
+use std::fmt;
 use std::fs;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -9,8 +10,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
-use super::CONFIGURATION;
-use super::trial::Unable;
+use super::configuration::CONFIGURATION;
 use crate::cluster;
 
 /// What podman needs, beside itself.
@@ -30,6 +30,16 @@ const PROVIDER: &str = "KIND_EXPERIMENTAL_PROVIDER";
 pub(super) const PODMAN_RUN: &str = "/run/cocoon-kind";
 /// The capability without which no limit can be raised, as its bit in `/proc/self/status`.
 const CAP_SYS_RESOURCE: u32 = 24;
+
+/// Marks an error whose cause is the machine: no container engine can be had, or it cannot run the simplest container.
+#[derive(Debug)]
+pub(crate) struct Unable;
+
+impl fmt::Display for Unable {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("this machine cannot run kind's nodes")
+    }
+}
 
 /// A container engine.
 pub(super) struct Engine {

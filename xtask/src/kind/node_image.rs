@@ -11,9 +11,9 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
+use super::engine::Unable;
 use super::modules::{KIND, KUBE_ROUTER};
 use super::packages::{self, RELEASE};
-use super::trial::Unable;
 use crate::{cache, cluster, workspace};
 
 /// What makes a root file system out of packages.

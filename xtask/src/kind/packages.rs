@@ -12,8 +12,6 @@ use crate::cache::{self, Expected};
 
 /// Debian's release. Its name is that of the archive made here, too.
 pub(super) const RELEASE: &str = "bookworm";
-/// Debian's main archive, whose packages of this release stay.
-const ARCHIVE: &str = "http://deb.debian.org/debian";
 /// What a node is made of, beside the packages that every Debian has: those of kind's own recipe, and its programs.
 const WANTED: &str = "systemd,conntrack,iptables,ipset,nftables,iproute2,ethtool,util-linux,mount,kmod,ca-certificates,curl,jq,procps,\
                       containerd,runc,containernetworking-plugins";
@@ -170,7 +168,7 @@ pub(super) fn repin(pins: &Path) -> Result<()> {
         .arg(format!("--customize-hook={query}"))
         .args([RELEASE, "/dev/null"])
         // Named, since mmdebstrap would add the archives of updates and of security, which keep their newest alone.
-        .arg(format!("deb {ARCHIVE} {RELEASE} main"))
+        .arg(format!("deb {} {RELEASE} main", main_archive()?))
         .status()
         .context("start mmdebstrap; on Debian: apt-get install mmdebstrap")?;
     ensure!(status.success(), "mmdebstrap failed; its messages are above");
@@ -185,6 +183,23 @@ pub(super) fn repin(pins: &Path) -> Result<()> {
     packages.sort();
     lines.append(&mut packages);
     fs::write(pins, lines.join("\n") + "\n").with_context(|| format!("write {}", pins.display()))
+}
+
+/// Where this machine's apt finds Debian's main archive, whose packages of this release stay.
+fn main_archive() -> Result<String> {
+    let release = format!("Codename: {RELEASE}");
+    let output = Command::new("apt-get")
+        .args(["indextargets", "--format", "$(SITE)", "Created-By: Packages"])
+        .args([&release, "Label: Debian", "Component: main"])
+        .output()
+        .context("run apt-get")?;
+    let sites = String::from_utf8_lossy(&output.stdout).into_owned();
+    let site = sites.lines().next().map(str::to_owned);
+    site.with_context(|| {
+        format!(
+            "this machine's apt does not know the main archive of Debian {RELEASE}: add it to its sources"
+        )
+    })
 }
 
 /// The pin of what `apt-cache show` says about one package.

@@ -1,22 +1,11 @@
 //! Whether this machine runs containers at all, asked before anything of this project is put into one.
 
-use std::fmt;
 use std::fs::File;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 
 use super::engine::Engine;
-
-/// Marks an error whose cause is the machine: no container engine can be had, or it cannot run the simplest container.
-#[derive(Debug)]
-pub(crate) struct Unable;
-
-impl fmt::Display for Unable {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("this machine cannot run kind's nodes")
-    }
-}
 
 /// Names of what is made for it.
 const IMAGE: &str = "localhost/cocoon-kind-trial";
