@@ -116,6 +116,18 @@ impl Obstacle {
     }
 }
 
+/// The scheduler's words for nodes with taints.
+const TAINT: &str = "untolerated taint";
+/// How the taint of a control plane's node follows them, where the scheduler names it.
+const CONTROL_PLANE: &str = " {node-role.kubernetes.io/";
+
+/// The number in `2 node(s) had `, the last of its kind in these words; 1 where there is none.
+fn count_of(words: &str) -> u32 {
+    let counted = words.rsplit_once(" node(s)").map(|(before, _)| before);
+    let number = counted.and_then(|before| before.rsplit(' ').next()?.parse().ok());
+    number.unwrap_or(1)
+}
+
 impl Shortage {
     /// Reads the scheduler's words: `0/3 nodes are available: 1 Insufficient nvidia.com/gpu, 2 node(s) were unschedulable.` Of
     /// several shortages that comes first without which the pod would run soonest: what others hold and give back.
@@ -143,12 +155,28 @@ impl Shortage {
             Self::Claim
         } else if says(&["were unschedulable"]) {
             Self::Cordoned
-        } else if says(&["untolerated taint"]) {
-            Self::Tainted
-        } else if says(&["node affinity/selector", "node selector"]) {
-            Self::Labels
         } else {
-            Self::Other
+            Self::of_taints_and_labels(words)
+        }
+    }
+
+    /// Which of the two rules out most nodes. Where a control plane has nodes of its own they are tainted, for agents as for
+    /// everything else, and newer schedulers do not say whose taints they mean: a few do not hide that all others lack a label.
+    fn of_taints_and_labels(words: &str) -> Self {
+        let (mut tainted, mut unmatched) = (0, 0);
+        for (at, _) in words.match_indices(TAINT) {
+            if !words[at + TAINT.len()..].starts_with(CONTROL_PLANE) {
+                tainted += count_of(&words[..at]);
+            }
+        }
+        for label in ["node affinity/selector", "node selector"] {
+            let found = words.match_indices(label);
+            unmatched += found.map(|(at, _)| count_of(&words[..at])).sum::<u32>();
+        }
+        match (tainted, unmatched) {
+            (0, 0) => Self::Other,
+            (tainted, unmatched) if tainted < unmatched => Self::Labels,
+            _ => Self::Tainted,
         }
     }
 }
@@ -224,6 +252,21 @@ mod tests {
                 "0/2 nodes are available: 1 node(s) didn't match Pod's node affinity/selector, 1 node(s) had untolerated \
                  taint {miner: yes}.",
                 Shortage::Tainted,
+            ),
+            (
+                "0/3 nodes are available: 1 node(s) didn't match Pod's node affinity/selector, 2 node(s) had untolerated taint(s).",
+                Shortage::Tainted,
+            ),
+            (
+                "0/3 nodes are available: 1 node(s) had untolerated taint(s), 2 node(s) didn't match Pod's node \
+                 affinity/selector. no new claims to deallocate, preemption: 0/3 nodes are available: 3 Preemption is not \
+                 helpful for scheduling.",
+                Shortage::Labels,
+            ),
+            (
+                "0/2 nodes are available: 1 node(s) had untolerated taint {node-role.kubernetes.io/control-plane: }, 1 node(s) \
+                 didn't match Pod's node affinity/selector.",
+                Shortage::Labels,
             ),
             (
                 "0/2 nodes are available: 2 node(s) didn't match Pod's node affinity/selector.",
