@@ -54,7 +54,7 @@ impl Traces {
         lines.extend(listed("network namespace", "/run/netns"));
         lines.extend(host::places().map(|path| format!("path {}", path.display())));
         cgroups(Path::new("/sys/fs/cgroup"), CGROUP_DEPTH, &mut lines);
-        lines.extend(programs());
+        lines.extend(programs(&PROGRAMS));
         lines.extend(rules());
         Ok(Self(lines))
     }
@@ -129,16 +129,18 @@ fn cgroups(folder: &Path, depth: usize, lines: &mut BTreeSet<String>) {
     }
 }
 
-fn programs() -> Vec<String> {
+fn programs(names: &[&str]) -> Vec<String> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     entries
         .filter_map(|entry| {
             let number: u32 = entry.file_name().to_str()?.parse().ok()?;
             let name = fs::read_to_string(entry.path().join("comm")).ok()?;
             let name = name.trim();
-            PROGRAMS
-                .contains(&name)
-                .then(|| format!("process {number} {name}"))
+            // One that has ended has no memory, and nobody but its parent can take away what is left of it.
+            if fs::read(entry.path().join("cmdline")).ok()?.is_empty() {
+                return None;
+            }
+            names.contains(&name).then(|| format!("process {number} {name}"))
         })
         .collect()
 }
@@ -189,6 +191,25 @@ mod tests {
             ]
         );
         assert!(before.changes(&before).is_empty());
+    }
+
+    #[test]
+    fn a_process_counts_until_it_has_ended_whoever_asks_how() {
+        let mut child = Command::new("sleep").arg("600").spawn().unwrap();
+        let folder = format!("/proc/{}", child.id());
+        let listed = || programs(&["sleep"]).contains(&format!("process {} sleep", child.id()));
+        // It has this program's name until it has become another.
+        while fs::read_to_string(format!("{folder}/comm")).unwrap() != "sleep\n" {
+            std::thread::yield_now();
+        }
+        assert!(listed());
+        let killed = Command::new("kill").arg(child.id().to_string()).status().unwrap();
+        assert!(killed.success());
+        while !fs::read(format!("{folder}/cmdline")).unwrap().is_empty() {
+            std::thread::yield_now();
+        }
+        assert!(!listed());
+        child.wait().unwrap();
     }
 
     #[test]
