@@ -1,6 +1,6 @@
 //! Whether this machine runs containers at all, asked before anything of this project is put into one.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -22,6 +22,7 @@ pub(super) fn run(engine: &Engine, state: &Path, kind: &Path) -> Result<()> {
         .and_then(|()| tar.finish())
         .with_context(|| format!("write {}", archive.display()))?;
     engine.run(&["import", "--quiet", &archive.display().to_string(), IMAGE])?;
+    fs::remove_file(&archive).with_context(|| format!("remove {}", archive.display()))?;
     engine.run(&["network", "create", NETWORK])?;
     let program = format!("/{PROGRAM}");
     let ran = engine.run(&[
