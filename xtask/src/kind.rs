@@ -326,10 +326,21 @@ pub(crate) fn down() -> Result<()> {
         return Ok(());
     }
     stack::forget(&state.join(STACK))?;
-    if let Some(engine) = Engine::of(&state) {
+    if let Some(engine) = engine_of(&state) {
         remove_cluster(&engine, &state)?;
     }
     fs::remove_dir_all(&state).with_context(|| format!("remove {}", state.display()))
+}
+
+/// The engine that a cluster in this state folder runs on; none where no engine has done anything for it.
+fn engine_of(state: &Path) -> Option<Engine> {
+    if host::is_noted(state) {
+        Some(Engine::podman(state))
+    } else if state.join(CONFIGURATION).exists() {
+        Some(Engine::docker())
+    } else {
+        None
+    }
 }
 
 fn remove_cluster(engine: &Engine, state: &Path) -> Result<()> {

@@ -10,7 +10,6 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
-use super::configuration::CONFIGURATION;
 use crate::cluster;
 
 /// What podman needs, beside itself.
@@ -73,30 +72,19 @@ impl Engine {
         cluster::install_packages(PACKAGES).context(Unable)
     }
 
-    /// The engine that a cluster in this state folder runs on; none where it came to none.
-    pub(super) fn of(state: &Path) -> Option<Self> {
-        if containers_conf(state).exists() {
-            Some(Self::podman(state))
-        } else if state.join(CONFIGURATION).exists() {
-            Some(Self::docker())
-        } else {
-            None
-        }
-    }
-
     /// docker, where it answers.
     pub(super) fn running_docker() -> Option<Self> {
         docker_answers().then(Self::docker)
     }
 
-    fn docker() -> Self {
+    pub(super) fn docker() -> Self {
         Self {
             name: "docker",
             environment: Vec::new(),
         }
     }
 
-    fn podman(state: &Path) -> Self {
+    pub(super) fn podman(state: &Path) -> Self {
         Self {
             name: "podman",
             environment: vec![

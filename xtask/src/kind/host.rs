@@ -78,6 +78,11 @@ pub(super) fn note(state: &Path) -> Result<()> {
     fs::write(&path, text).with_context(|| format!("write {}", path.display()))
 }
 
+/// Whether podman may have run: how the machine was is noted before it does.
+pub(super) fn is_noted(state: &Path) -> bool {
+    state.join(FILE).exists()
+}
+
 /// Takes back what is left, where [`note`] was called. Containers and networks must be gone.
 pub(super) fn restore(state: &Path) -> Result<()> {
     let path = state.join(FILE);

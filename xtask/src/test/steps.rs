@@ -312,6 +312,12 @@ fn nothing_stays(before: &kind::Traces, outcome: &mut Outcome) -> Result<()> {
     Ok(())
 }
 
+/// What a command that could not run said last, from the words on that begin its reason, in one line.
+fn why_skipped(output: &str) -> String {
+    let begins = output.rfind(&kind::Unable.to_string()).unwrap_or_default();
+    output[begins..].split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 /// Why nobody else runs the steps with a cluster.
 const NEEDS_ROOT: &str = "it starts a cluster, which needs root";
 
@@ -328,8 +334,7 @@ fn end_to_end(step: &str, command: &[&str]) -> Result<Outcome> {
     }
     let (status, output) = capture(&mut tests)?;
     if status.code() == Some(kind::SKIPPED.into()) {
-        let reason = output.lines().rfind(|line| !line.trim().is_empty());
-        return Ok(Outcome::skipped(step, reason.unwrap_or("it did not say why")));
+        return Ok(Outcome::skipped(step, &why_skipped(&output)));
     }
     Ok(Outcome::from_cargo_test(step, status.success(), output))
 }
@@ -358,4 +363,21 @@ fn once(name: &str, command: &mut Command) -> Result<Outcome> {
     } else {
         Outcome::failed(name, output)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_skipped_step_says_why_in_one_line() {
+        let output = format!(
+            "· building\n{}: podman failed: Error: a\nnetlink: b\n",
+            kind::Unable
+        );
+        assert_eq!(
+            why_skipped(&output),
+            "this machine cannot run kind's nodes: podman failed: Error: a netlink: b"
+        );
+    }
 }
