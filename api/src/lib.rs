@@ -10,6 +10,7 @@ pub mod listen;
 pub mod names;
 pub mod panics;
 pub mod receipt;
+pub mod subject;
 pub mod units;
 
 #[cfg(feature = "crd")]
@@ -17,4 +18,5 @@ pub mod conditions;
 #[cfg(feature = "crd")]
 pub mod crd;
 
+pub use subject::{Bill, Subject};
 pub use units::{NanoTon, Prices, TokenCount, TokenPrice, Usage};

@@ -1,7 +1,7 @@
 //! Usage receipts: what an agent signs about the tokens it delivered.
 //!
-//! A receipt records one request. The receipts of one attempt of a job on one agent form a hash chain: each
-//! names the hash of the one before, so none can be dropped, reordered or changed unseen.
+//! A receipt records one request. The receipts of one [`Subject`] on one agent, an attempt of a job or a session, form a hash
+//! chain: each names the hash of the one before, so none can be dropped, reordered or changed unseen.
 //!
 //! Version 2 binds what was asked and how it was answered: the digest of the request's body, the sampling that was used
 //! with its seed, the model's digest, which covers tokenizer and chat template because the model's file holds both, the
@@ -14,7 +14,10 @@
 use ed25519_dalek::{Signature, Signer as _, SigningKey, Verifier as _, VerifyingKey};
 use serde::{Deserialize, Serialize};
 
-use crate::units::{NanoTon, Prices, TokenCount, UnitError, Usage};
+use crate::{
+    subject::Subject,
+    units::{NanoTon, Prices, TokenCount, UnitError, Usage},
+};
 
 mod encoding;
 mod hex_array;
@@ -34,20 +37,32 @@ pub const RECEIPT_VERSION: u32 = 2;
 /// Bytes of [`Receipt::arithmetic`] at most.
 pub const MAX_ARITHMETIC_BYTES: usize = 32;
 
-const RECEIPT_TAG: &[u8] = b"cocoon.farm/receipt/v2";
-const GENESIS_TAG: &[u8] = b"cocoon.farm/receipt-chain/v1";
+/// The tags keep the digests of jobs and of sessions apart: they come first in what is hashed, so that no session's receipt or chain
+/// has the digest of a job's, whatever its id is.
+const JOB_TAGS: Tags = Tags {
+    receipt: b"cocoon.farm/receipt/v2",
+    genesis: b"cocoon.farm/receipt-chain/v1",
+};
+const SESSION_TAGS: Tags = Tags {
+    receipt: b"cocoon.farm/session-receipt/v2",
+    genesis: b"cocoon.farm/session-receipt-chain/v1",
+};
 
-/// Which chain a receipt belongs to: one attempt of one job on one agent.
+struct Tags {
+    receipt: &'static [u8],
+    genesis: &'static [u8],
+}
+
+/// Which chain a receipt belongs to: that of one subject on one agent.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ChainId {
     /// Key of the agent that signs.
     pub agent: AgentKey,
-    /// UID of the job.
-    pub job: String,
-    /// Attempt of the job, from 1.
-    pub attempt: u32,
-    /// Address of the payment channel that pays; absent for a job that is free.
+    /// What is billed.
+    #[serde(flatten)]
+    pub subject: Subject,
+    /// Address of the payment channel that pays; absent for what is free.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channel: Option<String>,
 }
@@ -55,15 +70,27 @@ pub struct ChainId {
 impl ChainId {
     /// The `previous` of the first receipt: a digest of the chain's identity.
     pub fn genesis(&self) -> Sha256Digest {
-        let mut encoder = Encoder::new(GENESIS_TAG);
+        let mut encoder = Encoder::new(self.tags().genesis);
         self.encode(&mut encoder);
         encoder.finish()
     }
 
+    fn tags(&self) -> Tags {
+        match self.subject {
+            Subject::Job { .. } => JOB_TAGS,
+            Subject::Session { .. } => SESSION_TAGS,
+        }
+    }
+
     fn encode(&self, encoder: &mut Encoder) {
         encoder.bytes(&self.agent.0);
-        encoder.bytes(self.job.as_bytes());
-        encoder.integer(u64::from(self.attempt));
+        match &self.subject {
+            Subject::Job { uid, attempt } => {
+                encoder.bytes(uid.as_bytes());
+                encoder.integer(u64::from(*attempt));
+            }
+            Subject::Session { id } => encoder.bytes(id.as_bytes()),
+        }
         encoder.bytes(self.channel.as_deref().unwrap_or_default().as_bytes());
     }
 }
@@ -79,7 +106,7 @@ pub struct Receipt {
     pub chain: ChainId,
     /// Place in the chain, from 1.
     pub sequence: u32,
-    /// Index of the request in the job's input, from 0.
+    /// Index of the request in the job's input, or in the session, from 0.
     pub request: u32,
     /// SHA-256 of the request's body, byte by byte as the agent got it.
     pub request_sha256: Sha256Digest,
@@ -98,7 +125,7 @@ pub struct Receipt {
     pub usage: Usage,
     /// Prices in force.
     pub prices: Prices,
-    /// `prices.cost(usage)`; zero for a job that is free.
+    /// `prices.cost(usage)`; zero for what is free.
     pub nano: NanoTon,
     /// Digest of the receipt before, or the chain's genesis.
     pub previous: Sha256Digest,
@@ -142,7 +169,7 @@ impl Receipt {
 
     /// What is signed, and what the next receipt names as `previous`.
     pub fn digest(&self) -> Sha256Digest {
-        let mut encoder = Encoder::new(RECEIPT_TAG);
+        let mut encoder = Encoder::new(self.chain.tags().receipt);
         self.chain.encode(&mut encoder);
         encoder.integer(u64::from(self.sequence));
         encoder.integer(u64::from(self.request));
@@ -286,7 +313,7 @@ fn charge(chain: &ChainId, prices: &Prices, usage: Usage) -> Result<NanoTon, Uni
 /// What the agent knows of a request when it asks for a receipt.
 #[derive(Debug, Clone)]
 pub struct Delivery {
-    /// Index of the request in the job's input.
+    /// Index of the request in the job's input, or in the session.
     pub request: u32,
     /// SHA-256 of the request's body.
     pub request_sha256: Sha256Digest,
@@ -360,16 +387,18 @@ impl ReceiptSigner {
     }
 }
 
-/// Root of a job's receipts: SHA-256 over their digests in the order of the requests.
+/// Root of the receipts of a job or of a session: SHA-256 over their digests in the order of the requests.
 pub fn receipts_root<'a>(receipts: impl IntoIterator<Item = &'a Receipt>) -> Sha256Digest {
     root_of_digests(receipts.into_iter().map(|receipt| {
-        let place = (receipt.request, receipt.chain.attempt);
+        let place = (receipt.request, &receipt.chain.subject);
         (place, receipt.digest())
     }))
 }
 
-/// The same over digests, each with the request and the attempt of its receipt.
-pub fn root_of_digests(digests: impl IntoIterator<Item = ((u32, u32), Sha256Digest)>) -> Sha256Digest {
+/// The same over digests, each with the request and the subject of its receipt.
+pub fn root_of_digests<'a>(
+    digests: impl IntoIterator<Item = ((u32, &'a Subject), Sha256Digest)>,
+) -> Sha256Digest {
     let mut sorted: Vec<_> = digests.into_iter().collect();
     sorted.sort_by_key(|(place, _)| *place);
     let mut encoder = Encoder::new(b"cocoon.farm/receipts-root/v2");

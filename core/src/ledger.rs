@@ -1,9 +1,11 @@
-//! The ledger of one channel: budgets of jobs that have not ended, and counters of what was used.
+//! The ledger of one channel: budgets of jobs and sessions that have not ended, and counters of what they used. What has one
+//! budget is a [`Bill`]; what has one counter on each agent is a [`Subject`].
 //!
 //! Wanted properties, each a property test:
 //! - merging counters is commutative, associative and idempotent: replaying any message changes nothing;
 //! - reservations and usage together never exceed what voucher and deposit cover at the moment of reserving;
-//! - folding a finished job changes no total.
+//! - folding a finished bill changes no total;
+//! - sessions and jobs are the same to it, and none is ever taken for another, whatever their names.
 
 pub mod rebuild;
 mod root;
@@ -11,7 +13,7 @@ mod root;
 use std::collections::BTreeMap;
 
 use cocoon_api::{
-    NanoTon,
+    Bill, NanoTon, Subject,
     conditions::{self, Ready, Reason as _},
     crd::channel::{Counter, MAX_LEDGER_ENTRIES, PaymentChannelStatus, Reservation},
     units::UnitError,
@@ -19,15 +21,15 @@ use cocoon_api::{
 
 pub use root::receipts_root;
 
-/// Counters on one channel at most: one for each job of a full ledger, and a tenth for second attempts. With names
-/// of 63 characters, and with what the API server notes of each entry's fields, a counter takes 900 bytes of the object and
-/// a reservation 270, so that a full ledger stays below etcd's 1.5 MiB.
+/// Counters on one channel at most: one for each bill of a full ledger, and a tenth for second attempts. With names
+/// of 63 characters a counter takes 450 bytes of the object and a reservation 160, so that a full ledger stays below half of
+/// etcd's 1.5 MiB.
 pub const MAX_COUNTERS: usize = MAX_LEDGER_ENTRIES + MAX_LEDGER_ENTRIES / 10;
 
-/// A ledger with this many jobs makes room, so that a fifth is left for new ones meanwhile.
-const FILLING_JOBS: usize = MAX_LEDGER_ENTRIES * 4 / 5;
+/// A ledger with this many bills makes room, so that a fifth is left for new ones meanwhile.
+const FILLING_BILLS: usize = MAX_LEDGER_ENTRIES * 4 / 5;
 
-/// As [`FILLING_JOBS`], for counters.
+/// As [`FILLING_BILLS`], for counters.
 const FILLING_COUNTERS: usize = MAX_COUNTERS * 4 / 5;
 
 /// Why a budget cannot be reserved.
@@ -40,23 +42,23 @@ pub enum Refusal {
         /// What was asked.
         wanted: NanoTon,
     },
-    /// The ledger holds [`MAX_LEDGER_ENTRIES`] jobs; one must end or be settled first.
+    /// The ledger holds [`MAX_LEDGER_ENTRIES`] bills; one must end or be settled first.
     Full,
 }
 
-/// Reserves, raises or keeps the budget of a job. Reserving the same budget again changes nothing.
+/// Reserves, raises or keeps the budget of a bill. Reserving the same budget again changes nothing.
 ///
 /// A refusal leaves the ledger as it was.
 pub fn reserve(
     status: &mut PaymentChannelStatus,
-    job: &str,
+    bill: &Bill,
     name: &str,
     wanted: NanoTon,
 ) -> Result<Result<(), Refusal>, UnitError> {
     let held = status
         .reservations
         .iter()
-        .position(|reservation| reservation.job == job);
+        .position(|reservation| reservation.bill == *bill);
     if held.is_some_and(|index| status.reservations[index].nano >= wanted) {
         return Ok(Ok(()));
     }
@@ -64,42 +66,52 @@ pub fn reserve(
     if held.is_none() && exposures.len() >= MAX_LEDGER_ENTRIES {
         return Ok(Err(Refusal::Full));
     }
-    let own = exposures.remove(job).unwrap_or_default();
+    let own = exposures.remove(bill).unwrap_or_default();
     let others = NanoTon::sum(exposures.into_values())?.checked_add(finished(status))?;
     let available = claimable(status)?.saturating_sub(others);
-    // What the job has used counts against its own budget, which may not fall below it.
+    // What was used counts against its own budget, which may not fall below it.
     let wanted = wanted.max(own);
     if available < wanted {
         return Ok(Err(Refusal::Insufficient { available, wanted }));
     }
-    release(status, job);
+    release(status, bill);
     status.reservations.push(Reservation {
-        job: job.to_owned(),
+        bill: bill.clone(),
         name: name.to_owned(),
         nano: wanted,
     });
-    status.reservations.sort_by(|a, b| a.job.cmp(&b.job));
+    status.reservations.sort_by(|a, b| a.bill.cmp(&b.bill));
     Ok(Ok(()))
 }
 
-/// Releases the budget of a job that has ended; what it used stays in its counters.
-pub fn release(status: &mut PaymentChannelStatus, job: &str) {
-    status.reservations.retain(|reservation| reservation.job != job);
+/// Releases a budget that has ended; what was used stays in its counters.
+pub fn release(status: &mut PaymentChannelStatus, bill: &Bill) {
+    status
+        .reservations
+        .retain(|reservation| reservation.bill != *bill);
 }
 
-/// The budget that is held for a job.
-pub fn reserved(status: &PaymentChannelStatus, job: &str) -> Option<NanoTon> {
+/// The budget that is held.
+pub fn reserved(status: &PaymentChannelStatus, bill: &Bill) -> Option<NanoTon> {
     status
         .reservations
         .iter()
-        .find(|reservation| reservation.job == job)
+        .find(|reservation| reservation.bill == *bill)
         .map(|reservation| reservation.nano)
+}
+
+/// Whether anything of it is in the ledger: a reservation, or a counter that was not folded.
+pub fn holds(status: &PaymentChannelStatus, bill: &Bill) -> bool {
+    reserved(status, bill).is_some() || status.counters.iter().any(|counter| bill.holds(&counter.subject))
 }
 
 /// Whether the ledger must make room: what it metered is claimed early, and ended jobs are folded before they are paid.
 pub fn is_filling(status: &PaymentChannelStatus) -> bool {
-    let jobs = status.counters.chunk_by(|a, b| a.job == b.job).count();
-    jobs.max(status.reservations.len()) >= FILLING_JOBS || status.counters.len() >= FILLING_COUNTERS
+    let bills = status
+        .counters
+        .chunk_by(|a, b| a.subject.bill() == b.subject.bill())
+        .count();
+    bills.max(status.reservations.len()) >= FILLING_BILLS || status.counters.len() >= FILLING_COUNTERS
 }
 
 /// The ledger holds [`MAX_COUNTERS`]; settled jobs must be folded before more can be metered.
@@ -107,11 +119,11 @@ pub fn is_filling(status: &PaymentChannelStatus) -> bool {
 #[error("the ledger holds {MAX_COUNTERS} counters; some must be settled first")]
 pub struct Full;
 
-/// Merges a counter: of two with the same agent, job and attempt the one with more receipts stays. Answers
+/// Merges a counter: of two with the same agent and subject the one with more receipts stays. Answers
 /// whether the ledger changed.
 pub fn merge(status: &mut PaymentChannelStatus, counter: Counter) -> Result<bool, Full> {
-    fn key(counter: &Counter) -> (&str, u32, &str) {
-        (&counter.job, counter.attempt, &counter.agent)
+    fn key(counter: &Counter) -> (&Subject, &str) {
+        (&counter.subject, &counter.agent)
     }
     match status
         .counters
@@ -130,56 +142,52 @@ pub fn merge(status: &mut PaymentChannelStatus, counter: Counter) -> Result<bool
     }
 }
 
-/// Moves what a job used that will use no more into the total of finished jobs. Answers whether anything moved.
-pub fn fold(status: &mut PaymentChannelStatus, job: &str) -> Result<bool, UnitError> {
-    let used = used(status, job)?;
+/// Moves what was used by a bill that will use no more into the total of finished ones. Answers whether anything moved.
+pub fn fold(status: &mut PaymentChannelStatus, bill: &Bill) -> Result<bool, UnitError> {
+    let used = used(status, bill)?;
     let before = status.counters.len() + status.reservations.len();
     status.finished_nano = status.finished_nano.checked_add(used)?;
-    root::fold(status, job);
-    status.counters.retain(|counter| counter.job != job);
-    release(status, job);
+    root::fold(status, bill);
+    status.counters.retain(|counter| !bill.holds(&counter.subject));
+    release(status, bill);
     Ok(before != status.counters.len() + status.reservations.len())
 }
 
-/// What the counters of one job add up to.
-pub fn used(status: &PaymentChannelStatus, job: &str) -> Result<NanoTon, UnitError> {
+/// What the counters of one bill add up to.
+pub fn used(status: &PaymentChannelStatus, bill: &Bill) -> Result<NanoTon, UnitError> {
     NanoTon::sum(
         status
             .counters
             .iter()
-            .filter(|counter| counter.job == job)
+            .filter(|counter| bill.holds(&counter.subject))
             .map(|counter| counter.nano),
     )
 }
 
-/// What all jobs together were metered for, finished ones included.
+/// What all bills together come to so far, finished ones included.
 pub fn accrued(status: &PaymentChannelStatus) -> Result<NanoTon, UnitError> {
     NanoTon::sum(status.counters.iter().map(|counter| counter.nano))?.checked_add(finished(status))
 }
 
-/// What finished jobs were metered for, and what was redeemed on account of other ledgers. Of the latter counts what the
+/// What finished bills were metered for, and what was redeemed on account of other ledgers. Of the latter counts what the
 /// contract shows: where a reading was too high, its claim is not owed here.
 fn finished(status: &PaymentChannelStatus) -> NanoTon {
     let false_part = status.earlier_nano.saturating_sub(status.redeemed_nano);
     status.finished_nano.saturating_sub(false_part)
 }
 
-/// Whether what was metered, what jobs before this one may still come to, and this job's reservation stay within `total`. Jobs that
-/// have used something come first, then the order is that of their UIDs: any order that does not change from plan to plan.
-pub fn is_within(status: &PaymentChannelStatus, job: &str, total: NanoTon) -> Result<bool, UnitError> {
-    let mut used: BTreeMap<&str, NanoTon> = BTreeMap::new();
-    for counter in &status.counters {
-        let sum = used.entry(&counter.job).or_default();
-        *sum = sum.checked_add(counter.nano)?;
-    }
-    let used = |job: &str| used.get(job).copied().unwrap_or_default();
-    let rank = |job: &str| (used(job) == NanoTon::ZERO, job.to_owned());
-    let own = rank(job);
+/// Whether what was metered, what bills before this one may still come to, and this one's reservation stay within `total`. Those
+/// that have used something come first, then the order is that of their ids: any order that does not change from plan to plan.
+pub fn is_within(status: &PaymentChannelStatus, bill: &Bill, total: NanoTon) -> Result<bool, UnitError> {
+    let used = usage(status)?;
+    let used = |bill: &Bill| used.get(bill).copied().unwrap_or_default();
+    let rank = |bill: &Bill| (used(bill) == NanoTon::ZERO, bill.clone());
+    let own = rank(bill);
     let open = status
         .reservations
         .iter()
-        .filter(|held| rank(&held.job) <= own)
-        .map(|held| held.nano.saturating_sub(used(&held.job)));
+        .filter(|held| rank(&held.bill) <= own)
+        .map(|held| held.nano.saturating_sub(used(&held.bill)));
     Ok(NanoTon::sum(open)?.checked_add(accrued(status)?)? <= total)
 }
 
@@ -194,26 +202,32 @@ pub fn claimable(status: &PaymentChannelStatus) -> Result<NanoTon, UnitError> {
         .min(status.redeemed_nano.checked_add(status.deposit_nano)?))
 }
 
-/// What new jobs can reserve.
+/// What new bills can reserve.
 pub fn available(status: &PaymentChannelStatus) -> Result<NanoTon, UnitError> {
     Ok(claimable(status)?.saturating_sub(exposed(status)?))
 }
 
-/// What was metered, and what jobs with a reservation may still come to.
+/// What was metered, and what bills with a reservation may still come to.
 pub fn exposed(status: &PaymentChannelStatus) -> Result<NanoTon, UnitError> {
     NanoTon::sum(exposures(status)?.into_values())?.checked_add(finished(status))
 }
 
-/// The most that each unsettled job can come to: its budget while it runs, or what it used.
-fn exposures(status: &PaymentChannelStatus) -> Result<BTreeMap<String, NanoTon>, UnitError> {
-    let mut used: BTreeMap<String, NanoTon> = BTreeMap::new();
-    for counter in &status.counters {
-        let sum = used.entry(counter.job.clone()).or_default();
-        *sum = sum.checked_add(counter.nano)?;
-    }
+/// The most that each unsettled bill can come to: its budget while it runs, or what it used.
+fn exposures(status: &PaymentChannelStatus) -> Result<BTreeMap<Bill, NanoTon>, UnitError> {
+    let mut used = usage(status)?;
     for reservation in &status.reservations {
-        let exposure = used.entry(reservation.job.clone()).or_default();
+        let exposure = used.entry(reservation.bill.clone()).or_default();
         *exposure = reservation.nano.max(*exposure);
+    }
+    Ok(used)
+}
+
+/// What the counters of each bill add up to.
+fn usage(status: &PaymentChannelStatus) -> Result<BTreeMap<Bill, NanoTon>, UnitError> {
+    let mut used: BTreeMap<Bill, NanoTon> = BTreeMap::new();
+    for counter in &status.counters {
+        let sum = used.entry(counter.subject.bill()).or_default();
+        *sum = sum.checked_add(counter.nano)?;
     }
     Ok(used)
 }

@@ -5,10 +5,13 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
 use super::ProviderReference;
-use crate::units::{NanoTon, Usage};
+use crate::{
+    subject::{Bill, BillFields, Subject, SubjectFields},
+    units::{NanoTon, Usage},
+};
 
-/// Jobs with a reservation or an unsettled counter on one channel at most. An entry is about 500 bytes, so that
-/// the object stays well below etcd's 1.5 MiB; a settlement is due before the ledger is full.
+/// Bills, of jobs and of sessions, with a reservation or an unsettled counter on one channel at most. An entry is below 500 bytes,
+/// so that the object stays well below etcd's 1.5 MiB; a settlement is due before the ledger is full.
 pub const MAX_LEDGER_ENTRIES: usize = 1000;
 
 /// A payer's escrow toward one provider. The payer, or their command line, raises the voucher.
@@ -179,13 +182,13 @@ pub struct PaymentChannelStatus {
     /// When the challenge window of a closing channel ends, in Unix seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub challenge_ends_at: Option<i64>,
-    /// Budgets of jobs that have not ended, by job.
+    /// Budgets of jobs and sessions that have not ended, one for each.
     #[serde(default)]
-    #[schemars(length(max = 1000), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["job"]))]
+    #[schemars(length(max = 1000), extend("x-kubernetes-list-type" = "atomic"))]
     pub reservations: Vec<Reservation>,
-    /// Usage of jobs that are not settled, by agent, job and attempt.
+    /// Usage of jobs and sessions that are not settled, by job and attempt or session, and by agent.
     #[serde(default)]
-    #[schemars(length(max = 4000), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["agent", "job", "attempt"]))]
+    #[schemars(length(max = 4000), extend("x-kubernetes-list-type" = "atomic"))]
     pub counters: Vec<Counter>,
     /// Metered for jobs that left the counters: settled or deleted ones, and ended ones where the ledger fills.
     #[serde(default)]
@@ -229,35 +232,35 @@ pub enum ChannelState {
     Closed,
 }
 
-/// The budget of a job that has not ended.
+/// The budget of a job, or of a session, that has not ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Reservation {
-    /// UID of the job.
-    #[schemars(length(max = 36))]
-    pub job: String,
-    /// Name of the job.
+    /// Whose budget it is.
+    #[serde(flatten)]
+    #[schemars(with = "BillFields")]
+    pub bill: Bill,
+    /// Name of the job or session, for people.
     #[schemars(length(max = 253))]
     pub name: String,
     /// Its budget.
     pub nano: NanoTon,
 }
 
-/// Usage by one agent in one attempt of a job: a counter that only grows, so merging is taking the maximum.
+/// Usage by one agent in one attempt of a job, or in a session: a counter that only grows, so merging is taking the maximum.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Counter {
     /// The agent's public key.
     #[schemars(length(max = 64))]
     pub agent: String,
-    /// UID of the job.
-    #[schemars(length(max = 36))]
-    pub job: String,
-    /// Name of the job.
+    /// What is billed.
+    #[serde(flatten)]
+    #[schemars(with = "SubjectFields")]
+    pub subject: Subject,
+    /// Name of the job or session, for people.
     #[schemars(length(max = 253))]
     pub name: String,
-    /// Number of the attempt.
-    pub attempt: u32,
     /// Receipts so far.
     pub count: u32,
     /// Tokens of them.

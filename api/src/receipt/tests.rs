@@ -10,8 +10,7 @@ fn signer() -> ReceiptSigner {
 fn chain(channel: Option<&str>) -> ReceiptChain {
     ReceiptChain::new(ChainId {
         agent: signer().key(),
-        job: "0b1e".into(),
-        attempt: 1,
+        subject: Subject::job("0b1e", 1),
         channel: channel.map(Into::into),
     })
 }
@@ -69,7 +68,7 @@ fn a_free_chain_costs_nothing() {
 #[test]
 fn every_change_to_a_receipt_is_seen() {
     let receipt = signer().receipt(&mut chain(Some("EQ")), delivery(0, 10)).unwrap();
-    let changes: [fn(&mut Receipt); 18] = [
+    let changes: [fn(&mut Receipt); 19] = [
         |r| r.version = 1,
         |r| r.request_sha256 = Sha256Digest::of(b"other"),
         |r| r.arithmetic = None,
@@ -87,7 +86,8 @@ fn every_change_to_a_receipt_is_seen() {
         |r| r.usage.prompt_tokens = TokenCount::new(1).unwrap(),
         |r| r.nano = NanoTon::from_nano(21).unwrap(),
         |r| r.previous = Sha256Digest::of(b"other"),
-        |r| r.chain.attempt = 2,
+        |r| r.chain.subject = Subject::job("0b1e", 2),
+        |r| r.chain.subject = Subject::session("0b1e"),
     ];
     for (number, change) in changes.iter().enumerate() {
         let mut forged = receipt.clone();
@@ -138,7 +138,99 @@ fn the_root_does_not_depend_on_the_order_of_arrival() {
     assert_eq!(receipts_root(&receipts), receipts_root(receipts.iter().rev()));
 }
 
+#[test]
+fn digests_of_jobs_stay_what_they_were_before_there_were_sessions() {
+    // Receipts that are stored, and chains that agents go on with, were hashed so.
+    let chain = ChainId {
+        agent: AgentKey([3; 32]),
+        subject: Subject::job("0b1e", 2),
+        channel: Some("EQ".into()),
+    };
+    let mut hashed = Vec::new();
+    let fields: [&[u8]; 5] = [
+        b"cocoon.farm/receipt-chain/v1",
+        &[3; 32],
+        b"0b1e",
+        &2_u64.to_be_bytes(),
+        b"EQ",
+    ];
+    for field in fields {
+        hashed.extend((field.len() as u64).to_be_bytes());
+        hashed.extend(field);
+    }
+    assert_eq!(chain.genesis(), Sha256Digest::of(&hashed));
+    let carried = serde_json::to_value(&chain).unwrap();
+    assert_eq!(
+        carried,
+        serde_json::json!({"agent": "03".repeat(32), "job": "0b1e", "attempt": 2, "channel": "EQ"})
+    );
+}
+
+#[test]
+fn a_sessions_receipts_form_a_chain_as_a_jobs_do_and_neither_passes_for_the_other() {
+    let of = |subject| {
+        ReceiptChain::new(ChainId {
+            subject,
+            ..chain(Some("EQ")).id().clone()
+        })
+    };
+    let (session, job) = (Subject::session("0b1e"), Subject::job("0b1e", 1));
+    let (signer, mut written, mut read) = (signer(), of(session.clone()), of(session));
+    for request in 0..3 {
+        let receipt = signer.receipt(&mut written, delivery(request, 10)).unwrap();
+        let carried: Receipt = serde_json::from_str(&serde_json::to_string(&receipt).unwrap()).unwrap();
+        assert_eq!(of(job.clone()).push(&carried), Err(ReceiptError::Chain));
+        // Nor with the words of a job around what the agent signed for a session.
+        let mut forged = carried.clone();
+        forged.chain.subject = job.clone();
+        assert!(forged.verify().is_err());
+        read.push(&carried).unwrap();
+    }
+    assert_eq!(read, written);
+    assert_eq!(read.nano().nano(), 3 * 20);
+}
+
+fn subjects() -> impl Strategy<Value = Subject> {
+    // Ids that are each other's, that hold an attempt's bytes or the other's tag, and any at all.
+    let id = prop_oneof![
+        "[ab]{0,2}",
+        Just("\0\0\0\0\0\0\0\u{1}".to_owned()),
+        Just("cocoon.farm/receipt-chain/v1".to_owned()),
+        ".{0,36}",
+    ];
+    prop_oneof![
+        (id.clone(), 1..3_u32).prop_map(|(uid, attempt)| Subject::job(uid, attempt)),
+        id.prop_map(Subject::session),
+    ]
+}
+
+fn chain_ids() -> impl Strategy<Value = ChainId> {
+    let channel = proptest::option::of("[ab]{1,2}");
+    (0..2_u8, subjects(), channel).prop_map(|(agent, subject, channel)| ChainId {
+        agent: AgentKey([agent; 32]),
+        subject,
+        channel,
+    })
+}
+
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn chains_of_different_subjects_never_collide(one in chain_ids(), other in chain_ids()) {
+        prop_assert_eq!(one == other, one.genesis() == other.genesis());
+        let receipt = |id: &ChainId| {
+            let mut receipt = signer().receipt(&mut chain(Some("EQ")), delivery(0, 10)).unwrap();
+            receipt.chain = id.clone();
+            receipt.digest()
+        };
+        prop_assert_eq!(one == other, receipt(&one) == receipt(&other));
+        // As JSON as well: what is written is read as what it was, and differs from all else.
+        let carried = serde_json::to_string(&one).unwrap();
+        prop_assert_eq!(serde_json::from_str::<ChainId>(&carried).unwrap(), one.clone());
+        prop_assert_eq!(one == other, carried == serde_json::to_string(&other).unwrap());
+    }
+
     #[test]
     fn arbitrary_text_never_panics_the_reader(text in ".{0,400}") {
         let _ = serde_json::from_str::<Receipt>(&text);

@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
 use cocoon_api::{
-    NanoTon,
+    NanoTon, Subject,
     crd::{
         CocoonProvider, FullName, InferenceJob, PaymentChannel,
         provider::{Rebuilt, Ruling},
@@ -190,12 +190,17 @@ fn table(proof: &Proof, jobs: &BTreeMap<String, InferenceJob>) -> Table {
             Standing::Elsewhere => "on another ledger",
             Standing::Gone => "gone",
         };
-        let job = jobs
-            .get(&row.job)
-            .map_or_else(|| row.job.clone(), InferenceJob::name_any);
+        let (name, attempt) = match &row.subject {
+            Subject::Job { uid, attempt } => {
+                let job = jobs.get(uid);
+                let name = job.map_or_else(|| uid.clone(), InferenceJob::name_any);
+                (name, attempt.to_string())
+            }
+            Subject::Session { id } => (format!("session {id}"), "-".to_owned()),
+        };
         table.row([
-            job,
-            row.attempt.to_string(),
+            name,
+            attempt,
             row.agent.to_string().chars().take(16).collect(),
             row.receipts.to_string(),
             row.nano.to_ton_string(),

@@ -9,7 +9,7 @@ use std::{
 };
 
 use cocoon_api::{
-    NanoTon, Prices,
+    NanoTon, Prices, Subject,
     crd::{
         InferenceJob,
         job::{Assignment, BillingMode},
@@ -164,7 +164,7 @@ pub fn verify(delivered: &Delivered, expected: &Expectations) -> Verdict {
     let signed: BTreeSet<u32> = delivered
         .receipts
         .iter()
-        .map(|receipt| receipt.chain.attempt)
+        .filter_map(|receipt| receipt.chain.subject.attempt())
         .collect();
     for (&attempt, why) in expected
         .uncertified
@@ -204,16 +204,15 @@ fn continues(chain: &mut ReceiptChain, receipt: &Receipt) -> Result<(), String> 
 
 fn belongs(receipt: &Receipt, expected: &Expectations) -> Result<(), String> {
     let chain = &receipt.chain;
-    if chain.job != expected.job {
-        return Err("it is of another job".to_owned());
-    }
-    if !expected
-        .agents
-        .contains(&(chain.attempt, chain.agent.to_string()))
-    {
+    let attempt = match &chain.subject {
+        Subject::Job { uid, attempt } if *uid == expected.job => *attempt,
+        Subject::Job { .. } => return Err("it is of another job".to_owned()),
+        Subject::Session { .. } => return Err("it is of a session".to_owned()),
+    };
+    if !expected.agents.contains(&(attempt, chain.agent.to_string())) {
         return Err(format!(
-            "no agent with the key {} worked on attempt {}",
-            chain.agent, chain.attempt
+            "no agent with the key {} worked on attempt {attempt}",
+            chain.agent
         ));
     }
     match (&chain.channel, expected.is_paid, &expected.contract) {

@@ -7,7 +7,7 @@
 //! - work ends while a claim still fits before the end of the voucher and of the challenge window.
 
 use cocoon_api::{
-    NanoTon,
+    Bill, NanoTon,
     conditions::{self, Funded, LedgerCurrent, Ready, Reason as _},
     crd::{PaymentChannelStatus, channel::ChannelState},
     units::{Prices, UnitError},
@@ -92,13 +92,13 @@ impl Cover<'_> {
         }))
     }
 
-    /// Whether the job, which holds a reservation, may go on; the words say why not.
-    pub fn may_run(&self, job: &str) -> Result<Result<(), String>, UnitError> {
+    /// Whether the job or session, which holds a reservation, may go on; the words say why not.
+    pub fn may_run(&self, bill: &Bill) -> Result<Result<(), String>, UnitError> {
         let coverage = match self.coverage()? {
             Ok(coverage) => coverage,
             Err(why) => return Ok(Err(why)),
         };
-        if ledger::is_within(self.status, job, coverage.total)? {
+        if ledger::is_within(self.status, bill, coverage.total)? {
             return Ok(Ok(()));
         }
         Ok(Err(format!(
@@ -107,8 +107,8 @@ impl Cover<'_> {
         )))
     }
 
-    /// Whether the job, which holds a reservation, may be given to an agent; the words say why not.
-    pub fn may_start(&self, job: &str) -> Result<Result<(), String>, UnitError> {
+    /// Whether the job or session, which holds a reservation, may be given to an agent; the words say why not.
+    pub fn may_start(&self, bill: &Bill) -> Result<Result<(), String>, UnitError> {
         if !conditions::is_true(&self.status.conditions, Ready::TYPE) {
             return Ok(Err(words(self.status, "it is not ready")));
         }
@@ -118,7 +118,7 @@ impl Cover<'_> {
         if !is_fresh {
             return Ok(Err("its contract has not been looked at for a while".to_owned()));
         }
-        self.may_run(job)
+        self.may_run(bill)
     }
 }
 

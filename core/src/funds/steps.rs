@@ -25,7 +25,7 @@ pub fn allowance(budget: NanoTon, step: Option<u32>, spent: NanoTon, total: u32)
 #[cfg(test)]
 mod tests {
     use cocoon_api::{
-        Usage,
+        Bill, Subject, Usage,
         conditions::{self, Ready, Reason as _},
         crd::{PaymentChannelStatus, channel::Counter},
     };
@@ -58,6 +58,7 @@ mod tests {
             let share = (budget * u64::from(step.min(total))).div_ceil(u64::from(total));
             let mut status = PaymentChannelStatus { deposit_nano: nano(10 * budget), ..PaymentChannelStatus::default() };
             conditions::set(&mut status.conditions, Ready::Ready.condition("r"), None, Timestamp::UNIX_EPOCH);
+            let bill = Bill::job("job");
             let (mut delivered, mut ended, mut attempt) = (0_u64, 0_u32, 0_u32);
             for (greed, forgets) in greed.into_iter().zip(forgets) {
                 if ended == total {
@@ -70,17 +71,17 @@ mod tests {
                 }
                 // The operator starts the next step where the voucher covers it.
                 let wanted = allowance(nano(budget), Some(step), nano(delivered), total);
-                if ledger::reserve(&mut status, "job", "job", wanted).unwrap().is_err() {
+                if ledger::reserve(&mut status, &bill, "job", wanted).unwrap().is_err() {
                     prop_assert!(forgets, "a payer that signs is served");
                     continue;
                 }
                 // The agent delivers up to its budget.
-                let most = ledger::reserved(&status, "job").unwrap().nano() - delivered;
+                let most = ledger::reserved(&status, &bill).unwrap().nano() - delivered;
                 delivered += most * greed / 100;
                 ended = (ended + step).min(total);
                 attempt += 1;
                 let counter = Counter {
-                    agent: "a".into(), job: "job".into(), name: "job".into(), attempt, count: 1, usage: Usage::default(),
+                    agent: "a".into(), subject: Subject::job("job", attempt), name: "job".into(), count: 1, usage: Usage::default(),
                     nano: nano(most * greed / 100), head: String::new(),
                 };
                 ledger::merge(&mut status, counter).unwrap();

@@ -5,7 +5,7 @@ mod payee;
 mod reading;
 
 use cocoon_api::{
-    NanoTon, conditions,
+    Bill, NanoTon, conditions,
     crd::{
         PaymentChannelSpec, PaymentChannelStatus, ProviderReference,
         channel::{ChannelState, Voucher},
@@ -304,7 +304,7 @@ fn what_an_earlier_object_redeemed_is_not_claimed_again() {
 fn nothing_is_reserved_or_claimed_on_a_channel_whose_contract_another_one_holds() {
     let spec = spec(1_000, 0);
     let mut status = seen(0, 900, 1_000);
-    ledger::reserve(&mut status, "uid", "job", nano(100))
+    ledger::reserve(&mut status, &Bill::job("uid"), "job", nano(100))
         .unwrap()
         .unwrap();
     assert!(redeemable(&status, NOW));
@@ -319,7 +319,7 @@ fn nothing_is_reserved_or_claimed_on_a_channel_whose_contract_another_one_holds(
         ("False", "ns/payer holds it")
     );
     assert_eq!(
-        ledger::reserve(&mut status, "other", "other", nano(1)).unwrap(),
+        ledger::reserve(&mut status, &Bill::job("other"), "other", nano(1)).unwrap(),
         Err(ledger::Refusal::Insufficient {
             available: NanoTon::ZERO,
             wanted: nano(1)

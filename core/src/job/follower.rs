@@ -199,6 +199,8 @@ enum Stopping {
 pub struct Order {
     /// Name of the job: its pages are called after it.
     pub job: String,
+    /// UID of the job, for the same.
+    pub uid: String,
     /// The chain of the attempt's receipts, with the agent's key as it was recorded.
     pub chain: ChainId,
     /// What may land of it.
@@ -327,7 +329,7 @@ impl Follower {
 
     /// The page to be stored before more is read; none where none is full.
     pub fn page(&self) -> Option<ClosedPage> {
-        self.landing.next_page(&self.order.job, &self.order.chain.job)
+        self.landing.next_page(&self.order.job, &self.order.uid)
     }
 
     /// The agent's last figures.

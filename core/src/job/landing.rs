@@ -350,10 +350,8 @@ impl Landing {
 
     /// Digest over the receipts of delivered results.
     pub fn root(&self) -> Sha256Digest {
-        root_of_digests(
-            self.billed()
-                .map(|entry| ((entry.request, entry.attempt), entry.digest)),
-        )
+        let billed = self.index.billed();
+        root_of_digests(billed.map(|(chain, entry)| ((entry.request, &chain.subject), entry.digest)))
     }
 
     /// What the receipts add to the ledger of a channel, one counter for each chain. Only receipts of delivered
@@ -363,9 +361,8 @@ impl Landing {
         for (chain, entry) in self.index.billed().filter(|(chain, _)| chain.channel.is_some()) {
             let counter = counters.entry(chain).or_insert_with(|| Counter {
                 agent: chain.agent.to_string(),
-                job: chain.job.clone(),
+                subject: chain.subject.clone(),
                 name: name.to_owned(),
-                attempt: chain.attempt,
                 count: 0,
                 usage: Usage::default(),
                 nano: NanoTon::ZERO,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cocoon_api::{
-    NanoTon,
+    Bill, NanoTon,
     agent::{Endpoint, SamplingDefaults},
     conditions::{Accepted, Observation, Reason as _},
     crd::{
@@ -66,6 +66,13 @@ pub struct ValidatedJob {
     pub billing: Billing,
     /// Requests of one step of payment; none where the whole budget is reserved at once.
     pub step: Option<u32>,
+}
+
+impl ValidatedJob {
+    /// What its work is billed with.
+    pub fn bill(&self) -> Bill {
+        Bill::job(&self.uid)
+    }
 }
 
 /// Who pays for a job.

@@ -12,14 +12,14 @@
 use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 use cocoon_api::{
-    NanoTon,
+    Bill, NanoTon, Subject,
     conditions::{self, Reason as _, Settled},
     crd::{InferenceJob, PaymentChannelStatus, provider::Rebuilt},
     receipt::{AgentKey, Receipt, ReceiptError},
     units::UnitError,
 };
 
-/// Where the job of a receipt stands toward a ledger.
+/// Where the job or session of a receipt stands toward a ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
     /// It has not ended, or the ledger holds entries of it: it may come to this much.
@@ -32,27 +32,25 @@ pub enum Standing {
     Gone,
 }
 
-/// What the receipts of one attempt of one job on one agent add up to.
+/// What the receipts of one subject on one agent add up to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
-    /// UID of the job.
-    pub job: String,
-    /// Number of the attempt.
-    pub attempt: u32,
+    /// What is billed.
+    pub subject: Subject,
     /// The agent's key.
     pub agent: AgentKey,
     /// How many receipts.
     pub receipts: u32,
     /// What they cost.
     pub nano: NanoTon,
-    /// Where the job stands.
+    /// Where its job or session stands.
     pub standing: Standing,
 }
 
 /// What receipts prove.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proof {
-    /// By job, attempt and agent.
+    /// By subject and agent.
     pub rows: Vec<Row>,
     /// For the provider's ruling.
     pub rebuilt: Rebuilt,
@@ -84,12 +82,10 @@ pub enum Refusal {
         cap: NanoTon,
     },
     /// A receipt is not believed.
-    #[error("receipt {sequence} of attempt {attempt} of job {job}: {source}")]
+    #[error("receipt {sequence} of {subject}: {source}")]
     Receipt {
-        /// UID of the job.
-        job: String,
-        /// Number of the attempt.
-        attempt: u32,
+        /// What it bills.
+        subject: Subject,
         /// Its place in the chain.
         sequence: u32,
         /// Why.
@@ -97,21 +93,19 @@ pub enum Refusal {
     },
     /// Nobody answers for the agent.
     #[error(
-        "receipts of job {job} are signed by {agent}, which is no agent of this provider as far as anything says"
+        "receipts of {bill} are signed by {agent}, which is no agent of this provider as far as anything says"
     )]
     UnknownAgent {
-        /// UID of the job.
-        job: String,
+        /// What they bill.
+        bill: Bill,
         /// The key.
         agent: AgentKey,
     },
     /// One place of a chain has two receipts.
-    #[error("agent {agent} signed two receipts {sequence} in attempt {attempt} of job {job}")]
+    #[error("agent {agent} signed two receipts {sequence} in {subject}")]
     Forked {
-        /// UID of the job.
-        job: String,
-        /// Number of the attempt.
-        attempt: u32,
+        /// What they bill.
+        subject: Subject,
         /// The key.
         agent: AgentKey,
         /// The place.
@@ -221,15 +215,14 @@ fn at(ledger: &PaymentChannelStatus, redeemed: NanoTon) -> PaymentChannelStatus 
     }
 }
 
-/// Where a job stands.
-fn standing(uid: &str, remains: &Remains<'_>) -> Result<Standing, UnitError> {
+/// Where a job or session stands. Of a session there is no object: one that left the ledger is gone.
+fn standing(bill: &Bill, remains: &Remains<'_>) -> Result<Standing, UnitError> {
     let Remains { ledger, .. } = remains;
-    let held = super::reserved(ledger, uid);
-    if held.is_some() || ledger.counters.iter().any(|counter| counter.job == uid) {
-        let used = super::used(ledger, uid)?;
+    if super::holds(ledger, bill) {
+        let (held, used) = (super::reserved(ledger, bill), super::used(ledger, bill)?);
         return Ok(Standing::Open(held.unwrap_or_default().max(used)));
     }
-    let Some(job) = remains.jobs.get(uid) else {
+    let Some(job) = bill.job_uid().and_then(|uid| remains.jobs.get(uid)) else {
         return Ok(Standing::Gone);
     };
     let status = job.status.clone().unwrap_or_default();
@@ -247,7 +240,7 @@ fn standing(uid: &str, remains: &Remains<'_>) -> Result<Standing, UnitError> {
     })
 }
 
-/// The believable receipts of this contract, each request of a job once.
+/// The believable receipts of this contract, each request of a job or session once.
 fn rows(remains: &Remains<'_>) -> Result<Vec<Row>, Refusal> {
     let mut places = BTreeMap::new();
     for receipt in remains.receipts {
@@ -256,47 +249,44 @@ fn rows(remains: &Remains<'_>) -> Result<Vec<Row>, Refusal> {
             continue;
         }
         receipt.verify().map_err(|source| Refusal::Receipt {
-            job: chain.job.clone(),
-            attempt: chain.attempt,
+            subject: chain.subject.clone(),
             sequence: receipt.sequence,
             source,
         })?;
         if !remains.agents.contains(&chain.agent) {
             return Err(Refusal::UnknownAgent {
-                job: chain.job.clone(),
+                bill: chain.subject.bill(),
                 agent: chain.agent,
             });
         }
-        let place = (&chain.job, chain.attempt, chain.agent, receipt.sequence);
+        let place = (&chain.subject, chain.agent, receipt.sequence);
         if places
             .insert(place, receipt)
             .is_some_and(|other| other.digest() != receipt.digest())
         {
             return Err(Refusal::Forked {
-                job: chain.job.clone(),
-                attempt: chain.attempt,
+                subject: chain.subject.clone(),
                 agent: chain.agent,
                 sequence: receipt.sequence,
             });
         }
     }
     let mut requests = BTreeSet::new();
-    let mut rows: BTreeMap<(&str, u32, AgentKey), Row> = BTreeMap::new();
+    let mut rows: BTreeMap<(&Subject, AgentKey), Row> = BTreeMap::new();
     for receipt in places.into_values() {
         let chain = &receipt.chain;
-        if !requests.insert((chain.job.as_str(), receipt.request)) {
+        let bill = chain.subject.bill();
+        if !requests.insert((bill.clone(), receipt.request)) {
             continue;
         }
-        let key = (chain.job.as_str(), chain.attempt, chain.agent);
-        let row = match rows.entry(key) {
+        let row = match rows.entry((&chain.subject, chain.agent)) {
             Entry::Occupied(row) => row.into_mut(),
             Entry::Vacant(place) => place.insert(Row {
-                job: chain.job.clone(),
-                attempt: chain.attempt,
+                subject: chain.subject.clone(),
                 agent: chain.agent,
                 receipts: 0,
                 nano: NanoTon::ZERO,
-                standing: standing(&chain.job, remains)?,
+                standing: standing(&bill, remains)?,
             }),
         };
         row.receipts += 1;
@@ -305,16 +295,24 @@ fn rows(remains: &Remains<'_>) -> Result<Vec<Row>, Refusal> {
     Ok(rows.into_values().collect())
 }
 
-/// What jobs that may still hand over usage were worth beyond what the ledger counts of them, within what they may come to.
+/// What jobs and sessions that may still hand over usage were worth beyond what the ledger counts of them, within what they may come to.
 fn open(rows: &[Row], ledger: &PaymentChannelStatus) -> Result<NanoTon, UnitError> {
     let mut sum = NanoTon::ZERO;
-    for of_job in rows.chunk_by(|a, b| a.job == b.job) {
-        let [Row { job, standing, .. }, ..] = of_job else {
+    for of_bill in rows.chunk_by(|a, b| a.subject.bill() == b.subject.bill()) {
+        let [
+            Row {
+                subject, standing, ..
+            },
+            ..,
+        ] = of_bill
+        else {
             continue;
         };
         if let Standing::Open(most) = *standing {
-            let proven = NanoTon::sum(of_job.iter().map(|row| row.nano))?;
-            let beyond = proven.min(most).saturating_sub(super::used(ledger, job)?);
+            let proven = NanoTon::sum(of_bill.iter().map(|row| row.nano))?;
+            let beyond = proven
+                .min(most)
+                .saturating_sub(super::used(ledger, &subject.bill())?);
             sum = sum.checked_add(beyond)?;
         }
     }

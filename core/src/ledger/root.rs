@@ -1,33 +1,36 @@
 //! What a claim commits to: the receipts behind everything that a ledger has metered.
 //!
 //! A counter names the head of its chain of receipts, and each receipt the one before, so that a counter stands for all of its
-//! receipts. The tree's leaves are the counters; the first one stands for jobs that have left them.
+//! receipts. The tree's leaves are the counters; the first one stands for jobs and sessions that have left them.
 
 use cocoon_api::{
+    Bill, Subject,
     crd::{PaymentChannelStatus, channel::Counter},
     receipt::{Sha256Digest, merkle_root},
 };
 use sha2::{Digest as _, Sha256};
 
-const COUNTER_TAG: &[u8] = b"cocoon.farm/counter/v1";
+/// The tags keep the leaves of jobs and of sessions apart.
+const JOB_COUNTER_TAG: &[u8] = b"cocoon.farm/counter/v1";
+const SESSION_COUNTER_TAG: &[u8] = b"cocoon.farm/session-counter/v1";
 const FINISHED_TAG: &[u8] = b"cocoon.farm/finished-jobs/v1";
 
-/// Root of the Merkle tree over the finished jobs' digest and the counters, in the order of job, attempt and agent.
+/// Root of the Merkle tree over the finished jobs' digest and the counters, in the order of subject and agent.
 pub fn receipts_root(status: &PaymentChannelStatus) -> Sha256Digest {
     merkle_root(std::iter::once(finished(status)).chain(status.counters.iter().map(leaf)))
 }
 
-/// Takes the counters of a job that leaves the ledger into the digest of finished jobs.
-pub(super) fn fold(status: &mut PaymentChannelStatus, job: &str) {
-    let mut of_job = status
+/// Takes the counters of a bill that leaves the ledger into the digest of finished ones.
+pub(super) fn fold(status: &mut PaymentChannelStatus, bill: &Bill) {
+    let mut counters = status
         .counters
         .iter()
-        .filter(|counter| counter.job == job)
+        .filter(|counter| bill.holds(&counter.subject))
         .peekable();
-    if of_job.peek().is_none() {
+    if counters.peek().is_none() {
         return;
     }
-    let root = merkle_root(of_job.map(leaf));
+    let root = merkle_root(counters.map(leaf));
     let before = finished(status);
     let digest = hash(&[FINISHED_TAG, &before.0, &root.0]);
     status.finished_root = Some(digest.to_string());
@@ -44,23 +47,30 @@ fn finished(status: &PaymentChannelStatus) -> Sha256Digest {
 fn leaf(counter: &Counter) -> Sha256Digest {
     let Counter {
         agent,
-        job,
+        subject,
         name: _,
-        attempt,
         count,
         usage: _,
         nano,
         head,
     } = counter;
-    hash(&[
-        COUNTER_TAG,
-        agent.as_bytes(),
-        job.as_bytes(),
-        &attempt.to_be_bytes(),
-        &count.to_be_bytes(),
-        &nano.nano().to_be_bytes(),
-        head.as_bytes(),
-    ])
+    let (count, nano) = (count.to_be_bytes(), nano.nano().to_be_bytes());
+    let (agent, head) = (agent.as_bytes(), head.as_bytes());
+    match subject {
+        Subject::Job { uid, attempt } => {
+            let attempt = attempt.to_be_bytes();
+            hash(&[
+                JOB_COUNTER_TAG,
+                agent,
+                uid.as_bytes(),
+                &attempt,
+                &count,
+                &nano,
+                head,
+            ])
+        }
+        Subject::Session { id } => hash(&[SESSION_COUNTER_TAG, agent, id.as_bytes(), &count, &nano, head]),
+    }
 }
 
 /// SHA-256 over the parts, each after its length in eight bytes, big-endian.
@@ -83,9 +93,8 @@ mod tests {
     fn counter(job: &str, attempt: u32, head: &str) -> Counter {
         Counter {
             agent: "a".into(),
-            job: job.into(),
+            subject: Subject::job(job, attempt),
             name: job.into(),
-            attempt,
             count: 1,
             usage: Usage::default(),
             nano: NanoTon::from_nano(5).unwrap(),
@@ -114,6 +123,10 @@ mod tests {
             counter("k", 2, "bb"),
             counter("j", 3, "bb"),
             Counter {
+                subject: Subject::session("j"),
+                ..two.clone()
+            },
+            Counter {
                 count: 2,
                 ..two.clone()
             },
@@ -131,7 +144,7 @@ mod tests {
     fn jobs_that_left_the_ledger_stay_behind_its_claims() {
         let mut status = metered(&[counter("j", 1, "aa"), counter("k", 1, "bb")]);
         let before = receipts_root(&status);
-        ledger::fold(&mut status, "j").unwrap();
+        ledger::fold(&mut status, &Bill::job("j")).unwrap();
         let folded = receipts_root(&status);
         assert_ne!(folded, before);
         assert_ne!(
@@ -139,12 +152,12 @@ mod tests {
             receipts_root(&metered(&[counter("k", 1, "bb")])),
             "they are not forgotten"
         );
-        ledger::fold(&mut status, "j").unwrap();
+        ledger::fold(&mut status, &Bill::job("j")).unwrap();
         assert_eq!(receipts_root(&status), folded, "a job leaves once");
-        ledger::fold(&mut status, "k").unwrap();
+        ledger::fold(&mut status, &Bill::job("k")).unwrap();
         let mut other = metered(&[counter("j", 1, "aa"), counter("k", 1, "cc")]);
-        ledger::fold(&mut other, "j").unwrap();
-        ledger::fold(&mut other, "k").unwrap();
+        ledger::fold(&mut other, &Bill::job("j")).unwrap();
+        ledger::fold(&mut other, &Bill::job("k")).unwrap();
         assert_ne!(receipts_root(&status), receipts_root(&other));
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use cocoon_api::{
-    NanoTon,
+    NanoTon, Subject,
     crd::{
         FullName, PaymentChannel, PaymentChannelStatus,
         channel::{ChannelState, Counter, MAX_LEDGER_ENTRIES},
@@ -160,14 +160,17 @@ fn urgency(status: &PaymentChannelStatus, leaves: bool, now: i64) -> Option<Urge
         .map(|(_, urgency)| urgency)
 }
 
-/// What each job used over all its agents and attempts, ordered by job; at most as many jobs as a settlement's
+/// What each job used over all its agents and attempts, ordered by job: sessions have no object that asks. At most as many jobs as a settlement's
 /// schema takes for one channel, which is as many as a ledger takes.
 fn covered(counters: &[Counter]) -> Result<Vec<CoveredJob>, UnitError> {
     let mut jobs: BTreeMap<&str, CoveredJob> = BTreeMap::new();
     for counter in counters {
-        let job = jobs.entry(&counter.job).or_insert_with(|| CoveredJob {
+        let Subject::Job { uid, .. } = &counter.subject else {
+            continue;
+        };
+        let job = jobs.entry(uid).or_insert_with(|| CoveredJob {
             name: counter.name.clone(),
-            uid: counter.job.clone(),
+            uid: uid.clone(),
             nano: NanoTon::ZERO,
         });
         job.nano = job.nano.checked_add(counter.nano)?;

@@ -3,11 +3,12 @@
 mod contract;
 mod operator;
 mod random;
+mod session;
 
 use std::collections::BTreeMap;
 
 use cocoon_api::{
-    NanoTon,
+    Bill, NanoTon,
     crd::{PaymentChannel, PaymentChannelSpec, ProviderReference, channel::Voucher, provider::Rebuilt},
 };
 use cocoon_core::{funds, ledger};
@@ -39,6 +40,8 @@ pub struct Did {
     replaced: u64,
     closed: u64,
     rebuilt: u64,
+    /// Sessions that were metered.
+    sessions: u64,
 }
 
 impl Did {
@@ -51,6 +54,7 @@ impl Did {
         self.replaced += other.replaced;
         self.closed += other.closed;
         self.rebuilt += other.rebuilt;
+        self.sessions += other.sessions;
     }
 
     /// Whether every rule was put to the test a good number of times.
@@ -63,16 +67,19 @@ impl Did {
             self.replaced,
             self.closed,
             self.rebuilt,
+            self.sessions,
         ]
         .into_iter()
         .all(|count| count >= 100)
     }
 }
 
-/// A job with its results, as far as the cluster knows them, and its agent.
+/// A job, or a session, with its results, as far as the cluster knows them, and its agent.
 #[derive(Debug, Clone)]
 struct Job {
-    uid: String,
+    bill: Bill,
+    /// Place among all that were submitted.
+    number: usize,
     budget: u64,
     /// In the results, by attempt.
     landed: BTreeMap<u32, u64>,
@@ -100,6 +107,8 @@ pub struct World {
     backup: Option<Cluster>,
     /// What agents delivered of each job, by attempt. They remember it whatever becomes of the cluster.
     agents: Vec<BTreeMap<u32, u64>>,
+    /// What was ever submitted.
+    bills: Vec<Bill>,
     signed: Vec<Voucher>,
     objects: u32,
     /// Chain time of the last believed look since the operator started.
@@ -131,6 +140,7 @@ impl World {
             },
             backup: None,
             agents: Vec::new(),
+            bills: Vec::new(),
             signed: Vec::new(),
             objects: 0,
             seen_at: None,
@@ -217,11 +227,19 @@ impl World {
         if self.cluster.jobs.iter().filter(|job| !job.ended).count() >= 3 {
             return;
         }
-        let uid = format!("job-{}", self.agents.len());
-        self.tell(format!("submit {uid} for {amount}"));
+        let number = self.bills.len();
+        // Every third is a session, which has the UID of the job before as its id: nothing may take the one for the other.
+        let bill = if number % 3 == 2 {
+            Bill::session(format!("id-{}", number - 1))
+        } else {
+            Bill::job(format!("id-{number}"))
+        };
+        self.tell(format!("submit {bill} for {amount}"));
         self.agents.push(BTreeMap::new());
+        self.bills.push(bill.clone());
         self.cluster.jobs.push(Job {
-            uid,
+            bill,
+            number,
             budget: amount * UNIT,
             landed: BTreeMap::new(),
             active: false,
@@ -309,12 +327,14 @@ impl World {
         }
         let (mut finished, mut gone, mut open) = (0, 0, 0);
         for (number, attempts) in self.agents.iter().enumerate() {
-            let uid = format!("job-{number}");
+            let bill = &self.bills[number];
             let delivered: u64 = attempts.values().sum();
-            let job = self.cluster.jobs.iter().find(|job| job.uid == uid);
-            let used = ledger::used(&status, &uid).unwrap_or_default().nano();
+            let job = self.cluster.jobs.iter().find(|job| job.bill == *bill);
+            // Of a session there is no object to ask: there is what the ledger holds.
+            let job = job.filter(|_| bill.job_uid().is_some() || ledger::holds(&status, bill));
+            let used = ledger::used(&status, bill).unwrap_or_default().nano();
             match job {
-                None if used > 0 || ledger::reserved(&status, &uid).is_some() => {}
+                None if ledger::holds(&status, bill) => {}
                 None => gone += delivered,
                 Some(job) if job.channel_uid.is_some() && job.channel_uid != channel.metadata.uid => {}
                 Some(job) if job.ended && used > 0 => {}
@@ -350,7 +370,7 @@ impl World {
     fn finish_one(&mut self) {
         let running = (0..self.cluster.jobs.len()).find(|&index| self.cluster.jobs[index].active);
         if let Some(index) = running {
-            self.tell(format!("{} finishes", self.cluster.jobs[index].uid));
+            self.tell(format!("{} finishes", self.cluster.jobs[index].bill));
             self.finish(index);
         }
     }

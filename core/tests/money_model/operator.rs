@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use cocoon_api::{
-    NanoTon, Usage, conditions,
+    Bill, NanoTon, Subject, Usage, conditions,
     crd::{
         AgreedTerms, Agreement, InferenceJob, InferenceJobStatus,
         channel::Counter,
@@ -125,9 +125,12 @@ impl World {
         if job.ended {
             return Ok(false);
         }
-        let number = number(&job.uid);
+        let number = job.number;
+        let Bill::Job { uid: job_uid } = &job.bill else {
+            return self.serve(index);
+        };
         let has_begun = self.agents[number].contains_key(&job.attempts);
-        let planned = self.plan(&job, has_begun)?;
+        let planned = self.plan(&job, job_uid, has_begun)?;
         self.cluster.jobs[index].channel_uid = planned.channel_uid;
         match planned.step {
             Step::Wait | Step::Fence { .. } => Ok(false),
@@ -136,13 +139,13 @@ impl World {
                     && channel.metadata.uid.as_deref() == Some(&uid)
                 {
                     let status = channel.status.get_or_insert_default();
-                    let reserved = ledger::reserve(status, &job.uid, &job.uid, budget);
+                    let reserved = ledger::reserve(status, &job.bill, job_uid, budget);
                     drop(reserved.map_err(|error| error.to_string())?);
                 }
                 Ok(true)
             }
             Step::Assign { .. } => {
-                self.must_be_covered(&job.uid)?;
+                self.must_be_covered(&job.bill)?;
                 self.cluster.jobs[index].active = true;
                 // A number that the agent does not know: after a restore it may know more than the cluster.
                 let known = self.agents[number].keys().max().copied().unwrap_or_default();
@@ -151,7 +154,7 @@ impl World {
             }
             Step::Follow { may_begin, .. } => {
                 if may_begin && !has_begun {
-                    self.must_be_covered(&job.uid)?;
+                    self.must_be_covered(&job.bill)?;
                     self.did.begun += 1;
                     self.agents[number].insert(job.attempts, 0);
                 }
@@ -180,7 +183,7 @@ impl World {
     }
 
     /// The plan of a job as everything is now.
-    fn plan(&self, job: &Job, has_begun: bool) -> Result<Plan, String> {
+    fn plan(&self, job: &Job, uid: &str, has_begun: bool) -> Result<Plan, String> {
         let channel = self.cluster.channel.as_ref().map(|channel| Channel {
             uid: channel.metadata.uid.clone().unwrap_or_default(),
             provider: "farm".into(),
@@ -200,7 +203,7 @@ impl World {
         };
         plan(&Seen {
             now: self.now,
-            job: &valid(&job.uid, job.budget),
+            job: &valid(uid, job.budget),
             status: &status,
             offers: &[offer()],
             channel: channel.as_ref(),
@@ -214,7 +217,7 @@ impl World {
     }
 
     /// The rule for what begins, against the contract itself.
-    fn must_be_covered(&self, job: &str) -> Result<(), String> {
+    pub(super) fn must_be_covered(&self, bill: &Bill) -> Result<(), String> {
         if self.lying {
             return Ok(());
         }
@@ -236,9 +239,9 @@ impl World {
         let covered = cap
             .unwrap_or_default()
             .min(self.contract.redeemed + self.contract.available);
-        let own = ledger::reserved(&status, job).unwrap_or_default();
+        let own = ledger::reserved(&status, bill).unwrap_or_default();
         let metered = ledger::accrued(&status).map_err(|error| error.to_string())?;
-        let used = ledger::used(&status, job).map_err(|error| error.to_string())?;
+        let used = ledger::used(&status, bill).map_err(|error| error.to_string())?;
         let may_come_to = metered.nano() + own.saturating_sub(used).nano();
         if self.contract.stage != Stage::Open
             || is_behind(&status)
@@ -246,7 +249,7 @@ impl World {
             || may_come_to > covered
         {
             return Err(format!(
-                "{job} begins: {may_come_to} of {covered}, {:?}",
+                "{bill} begins: {may_come_to} of {covered}, {:?}",
                 self.contract.stage
             ));
         }
@@ -254,7 +257,7 @@ impl World {
     }
 
     /// The agent delivers some more, at most the budget, and the operator lands and meters it.
-    fn deliver(&mut self, index: usize) {
+    pub(super) fn deliver(&mut self, index: usize) {
         let job = &self.cluster.jobs[index];
         let elsewhere: u64 = job
             .landed
@@ -263,7 +266,7 @@ impl World {
             .map(|(_, landed)| landed)
             .sum();
         let more = self.random.below(3) * UNIT / 2;
-        if let Some(delivered) = self.agents[number(&job.uid)].get_mut(&job.attempts) {
+        if let Some(delivered) = self.agents[job.number].get_mut(&job.attempts) {
             *delivered = (*delivered + more)
                 .min(job.budget.saturating_sub(elsewhere))
                 .max(*delivered);
@@ -275,10 +278,8 @@ impl World {
     /// is behind.
     fn land(&mut self, index: usize) {
         let job = &mut self.cluster.jobs[index];
-        if let Some(delivered) = self.agents[number(&job.uid)]
-            .get(&job.attempts)
-            .filter(|_| job.active)
-        {
+        let delivered = self.agents[job.number].get(&job.attempts);
+        if let Some(delivered) = delivered.filter(|_| job.active) {
             job.landed.insert(job.attempts, *delivered);
         }
         let Some(channel) = &mut self.cluster.channel else {
@@ -288,31 +289,40 @@ impl World {
         if job.channel_uid != channel.metadata.uid || is_behind(status) {
             return;
         }
+        let is_session = job.bill.job_uid().is_none();
+        // A session that left the ledger has been metered, whatever an agent says of it later.
+        if is_session && !ledger::holds(status, &job.bill) {
+            return;
+        }
         for (&attempt, &landed) in job.landed.iter().filter(|(_, landed)| **landed > 0) {
+            let subject = match &job.bill {
+                Bill::Job { uid } => Subject::job(uid, attempt),
+                Bill::Session { id } => Subject::session(id),
+            };
             let counter = Counter {
                 agent: "agent".into(),
-                job: job.uid.clone(),
-                name: job.uid.clone(),
-                attempt,
+                subject,
+                name: "work".into(),
                 count: u32::try_from(landed / (UNIT / 2)).unwrap_or(u32::MAX),
                 usage: Usage::default(),
                 nano: nano(landed),
                 head: String::new(),
             };
-            ledger::merge(status, counter).expect("the ledger of the model has room");
+            let is_news = ledger::merge(status, counter).expect("the ledger of the model has room");
+            self.did.sessions += u64::from(is_session && is_news);
         }
         ledger::recompute(status, self.now).expect("amounts of the model are small");
     }
 
     fn release(&mut self, index: usize) {
-        let uid = &self.cluster.jobs[index].uid;
+        let bill = &self.cluster.jobs[index].bill;
         if let Some(status) = self
             .cluster
             .channel
             .as_mut()
             .and_then(|channel| channel.status.as_mut())
         {
-            ledger::release(status, uid);
+            ledger::release(status, bill);
         }
     }
 
@@ -409,10 +419,6 @@ impl World {
             }
         }
     }
-}
-
-fn number(uid: &str) -> usize {
-    uid.trim_start_matches("job-").parse().expect("jobs are numbered")
 }
 
 fn offer() -> Offer {

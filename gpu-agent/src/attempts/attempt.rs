@@ -6,7 +6,7 @@ use std::{
 };
 
 use cocoon_api::{
-    Prices, Usage,
+    Prices, Subject, Usage,
     agent::{
         AttemptProgress, AttemptRequest, AttemptState, FailureCode, MAX_RESULT_LINE_BYTES, Outcome,
         ResultLine,
@@ -120,8 +120,7 @@ impl Attempt {
     ) -> Self {
         let chain = ReceiptChain::new(ChainId {
             agent: signer.key(),
-            job: id.job.clone(),
-            attempt: id.attempt,
+            subject: Subject::job(&id.job, id.attempt),
             channel: request.channel.clone(),
         });
         Self {

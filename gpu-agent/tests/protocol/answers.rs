@@ -1,6 +1,7 @@
 //! What is answered, and the receipts of it.
 
 use cocoon_api::{
+    Subject,
     agent::{Endpoint, Identity, Outcome},
     receipt::{ChainId, ReceiptChain},
 };
@@ -32,8 +33,7 @@ async fn raw_completions_give_the_goldens_text_and_a_chain_of_receipts() {
     let identity: Identity = agent.call(Method::GET, "/v1/identity").await;
     let id = ChainId {
         agent: identity.agent,
-        job: "golden".to_owned(),
-        attempt: 1,
+        subject: Subject::job("golden", 1),
         channel: request.channel.clone(),
     };
     let mut chain = ReceiptChain::new(id);

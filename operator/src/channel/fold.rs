@@ -1,4 +1,4 @@
-//! Folds what settled and deleted jobs used into the total of finished jobs, so that a ledger holds no more than the
+//! Folds what settled and deleted jobs used into the total of finished ones, so that a ledger holds no more than the
 //! jobs that are not paid yet. Where it fills all the same, because what they cost together is not worth a settlement's
 //! fee, jobs that have ended are folded before they are paid: how much must be redeemed for that is in their own status.
 
@@ -86,19 +86,23 @@ impl Passes {
         if last.as_ref().is_some_and(|last| last.at.elapsed() < INTERVAL) {
             return None;
         }
-        let counted = status
-            .counters
-            .iter()
-            .map(|counter| (counter.job.clone(), counter.name.clone()));
-        let reserved = status
-            .reservations
-            .iter()
-            .map(|held| (held.job.clone(), held.name.clone()));
-        let jobs: BTreeSet<(String, String)> = counted.chain(reserved).collect();
+        let jobs = named_jobs(status);
         let after = last.map(|last| last.after).unwrap_or_default();
         let (before, rest): (Vec<_>, Vec<_>) = jobs.into_iter().partition(|(uid, _)| *uid <= after);
         Some(rest.into_iter().chain(before).take(JOBS_PER_PASS).collect())
     }
+}
+
+/// UID and name of every job in the ledger. Sessions are no objects that could be looked at, whatever their names.
+fn named_jobs(status: &PaymentChannelStatus) -> BTreeSet<(String, String)> {
+    let counters = status.counters.iter();
+    let counted = counters.map(|counter| (counter.subject.bill(), &counter.name));
+    let reservations = status.reservations.iter();
+    let reserved = reservations.map(|held| (held.bill.clone(), &held.name));
+    counted
+        .chain(reserved)
+        .filter_map(|(bill, name)| Some((bill.job_uid()?.to_owned(), name.clone())))
+        .collect()
 }
 
 /// UIDs of those jobs that are gone or that `fold` holds for.

@@ -1,6 +1,9 @@
 //! Writes what a channel is worth, by compare-and-swap on its ledger.
 
-use cocoon_api::crd::{InferenceJob, PaymentChannel};
+use cocoon_api::{
+    Bill,
+    crd::{InferenceJob, PaymentChannel},
+};
 use cocoon_core::{
     funds::{Facts, Sight, judge},
     ledger as channel_ledger,
@@ -56,7 +59,7 @@ pub(super) async fn write(
                     source,
                 })?;
             for uid in done {
-                channel_ledger::fold(status, &uid).map_err(|source| Error::Money {
+                channel_ledger::fold(status, &Bill::job(uid)).map_err(|source| Error::Money {
                     object: describe(stored),
                     source,
                 })?;

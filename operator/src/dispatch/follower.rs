@@ -183,6 +183,7 @@ impl Driver {
         let now = shared.began.elapsed();
         let order = Order {
             job: job.name.clone(),
+            uid: job.uid.clone(),
             chain,
             terms,
             is_paid: channel.is_some(),

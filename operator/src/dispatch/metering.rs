@@ -1,7 +1,7 @@
 //! What landed of a job becomes counters of its channel.
 
 use cocoon_api::{
-    NanoTon,
+    Bill, NanoTon,
     conditions::{self, Reason as _, Settled},
     crd::{InferenceJob, PaymentChannel, PaymentChannelStatus},
     names::is_object_name,
@@ -38,6 +38,11 @@ impl JobKey {
         })
     }
 
+    /// What its work is billed with.
+    fn bill(&self) -> Bill {
+        Bill::job(&self.uid)
+    }
+
     /// For the controller's queue.
     pub fn reference(&self) -> ObjectRef<InferenceJob> {
         ObjectRef::new(&self.name).within(&self.namespace)
@@ -60,7 +65,7 @@ pub async fn meter_and_release(
     landing: &Landing,
 ) -> Result<Option<NanoTon>> {
     let release = |status: &mut PaymentChannelStatus| {
-        channel_ledger::release(status, &job.uid);
+        channel_ledger::release(status, &job.bill());
         true
     };
     let written = merge(client, job, channel, landing, release).await?;
@@ -93,7 +98,7 @@ async fn merge(
         if !metering.is_on(channel) {
             return Ok(false);
         }
-        let is_metering = metering.standing.adds_usage(status, &job.uid);
+        let is_metering = metering.standing.adds_usage(status, &job.bill());
         if is_metering && funds::is_behind(status) {
             return Err(Error::LedgerBehind {
                 object: describe(channel),
@@ -165,14 +170,11 @@ impl Standing {
 
     /// Whether usage may be added to this ledger. A job that is gone is folded sooner or later, with everything that the
     /// ledger holds of it; as long as it holds anything, it was not.
-    fn adds_usage(self, status: &PaymentChannelStatus, uid: &str) -> bool {
+    fn adds_usage(self, status: &PaymentChannelStatus, bill: &Bill) -> bool {
         match self {
             Self::Counting => true,
             Self::Metered => false,
-            Self::Gone => {
-                channel_ledger::reserved(status, uid).is_some()
-                    || status.counters.iter().any(|counter| counter.job == uid)
-            }
+            Self::Gone => channel_ledger::holds(status, bill),
         }
     }
 }
@@ -209,19 +211,21 @@ mod tests {
             Standing::of(Some(&job(&json!({}))), "another job of that name"),
             Standing::Gone
         );
-        let mut status = PaymentChannelStatus::default();
+        let (mut status, bill) = (PaymentChannelStatus::default(), Bill::job("u"));
         assert!(
-            !Standing::Gone.adds_usage(&status, "u"),
+            !Standing::Gone.adds_usage(&status, &bill),
             "nothing of it is there: it was folded"
         );
         status.reservations.push(Reservation {
-            job: "u".into(),
+            bill: bill.clone(),
             name: "j".into(),
             nano: NanoTon::ZERO,
         });
-        assert!(Standing::Gone.adds_usage(&status, "u"));
-        channel_ledger::fold(&mut status, "u").unwrap();
-        assert!(!Standing::Gone.adds_usage(&status, "u"));
-        assert!(!Standing::Metered.adds_usage(&status, "u") && Standing::Counting.adds_usage(&status, "u"));
+        assert!(Standing::Gone.adds_usage(&status, &bill));
+        channel_ledger::fold(&mut status, &bill).unwrap();
+        assert!(!Standing::Gone.adds_usage(&status, &bill));
+        assert!(
+            !Standing::Metered.adds_usage(&status, &bill) && Standing::Counting.adds_usage(&status, &bill)
+        );
     }
 }

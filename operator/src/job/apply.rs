@@ -1,7 +1,7 @@
 //! Carries out the one step of a plan.
 
 use cocoon_api::{
-    NanoTon,
+    Bill, NanoTon,
     crd::{
         Agreement, FullName, InferenceJob, PaymentChannel,
         job::{Assignment, AssignmentState, BillingMode, MAX_ASSIGNMENTS},
@@ -157,7 +157,7 @@ async fn reserve(
     budget: NanoTon,
     jobs: &Jobs,
 ) -> Result<Applied> {
-    let (uid, name) = (job.uid().unwrap_or_default(), job.name_any());
+    let (bill, name) = (Bill::job(job.uid().unwrap_or_default()), job.name_any());
     let mut refused: Option<Refusal> = None;
     let written = ledger::update(&channels(job, jobs), channel, |stored, status| {
         // The status may be older than what is known of the contract's holder.
@@ -170,7 +170,7 @@ async fn reserve(
             return Ok(false);
         }
         let reserved =
-            channel_ledger::reserve(status, &uid, &name, budget).map_err(|source| Error::Money {
+            channel_ledger::reserve(status, &bill, &name, budget).map_err(|source| Error::Money {
                 object: describe(job),
                 source,
             })?;
@@ -189,9 +189,9 @@ async fn reserve(
 }
 
 async fn release(job: &InferenceJob, channel: &str, jobs: &Jobs) -> Result<()> {
-    let uid = job.uid().unwrap_or_default();
+    let bill = Bill::job(job.uid().unwrap_or_default());
     let written = ledger::update(&channels(job, jobs), channel, |_, status| {
-        channel_ledger::release(status, &uid);
+        channel_ledger::release(status, &bill);
         Ok(true)
     })
     .await?;

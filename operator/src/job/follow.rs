@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cocoon_api::{
-    NanoTon,
+    NanoTon, Subject,
     agent::{AttemptRequest, RequestItem},
     crd::{Agreement, FullName, InferenceJob, job::Assignment},
     receipt::{AgentKey, ChainId, Sha256Digest},
@@ -160,8 +160,7 @@ fn chain(
             .agent
             .parse()
             .map_err(|_| hexadecimal(job, "status.assignments[].agent"))?,
-        job: valid.uid.clone(),
-        attempt: assignment.attempt,
+        subject: Subject::job(&valid.uid, assignment.attempt),
         channel: agreed.terms.contract_address.clone(),
     })
 }

@@ -156,7 +156,7 @@ fn assignments(next: &mut InferenceJobStatus, applied: &Applied, landing: &Landi
         let receipts = || {
             landing
                 .billed()
-                .filter(|entry| entry.attempt == assignment.attempt)
+                .filter(|entry| entry.attempt == Some(assignment.attempt))
         };
         let tokens: u64 = receipts()
             .map(|receipt| receipt.usage.completion_tokens.get())

@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use cocoon_api::{crd::FullName, names, receipt::ChainId};
+use cocoon_api::{Subject, crd::FullName, names, receipt::ChainId};
 use cocoon_core::agents::AgentPod;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
@@ -94,12 +94,15 @@ async fn stop_orphans(jobs: &Jobs, client: &AgentClient, told: &Told) -> Result<
     Ok(orphans)
 }
 
-/// Attempts of jobs that are not there.
+/// Attempts of jobs that are not there. A session is none of a job's.
 fn orphans(known: &[ChainId], there: &BTreeSet<String>) -> Told {
-    known
-        .iter()
-        .filter(|chain| !there.contains(&chain.job))
-        .map(|chain| (chain.job.clone(), chain.attempt))
+    let attempts = known.iter().filter_map(|chain| match &chain.subject {
+        Subject::Job { uid, attempt } => Some((uid, *attempt)),
+        Subject::Session { .. } => None,
+    });
+    attempts
+        .filter(|(uid, _)| !there.contains(*uid))
+        .map(|(uid, attempt)| (uid.clone(), attempt))
         .collect()
 }
 
@@ -111,14 +114,21 @@ mod tests {
 
     #[test]
     fn attempts_of_jobs_that_are_gone_are_found_and_no_others() {
-        let attempt = |job: &str| ChainId {
+        let chain = |subject| ChainId {
             agent: AgentKey([1; 32]),
-            job: job.into(),
-            attempt: 2,
+            subject,
             channel: None,
         };
+        let attempt = |job| chain(Subject::job(job, 2));
         let there = BTreeSet::from(["there".to_owned()]);
-        let found = orphans(&[attempt("there"), attempt("gone")], &there);
+        let found = orphans(
+            &[
+                attempt("there"),
+                attempt("gone"),
+                chain(Subject::session("gone as well")),
+            ],
+            &there,
+        );
         assert_eq!(found, Told::from([("gone".to_owned(), 2)]));
     }
 }

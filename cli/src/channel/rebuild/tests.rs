@@ -41,8 +41,7 @@ fn a_ruling_keeps_what_it_said_of_this_channel_and_of_others() {
 fn a_proof_is_printed_by_job_and_agent_and_beside_what_was_redeemed() {
     let proof = Proof {
         rows: vec![cocoon_core::ledger::rebuild::Row {
-            job: "uid".into(),
-            attempt: 2,
+            subject: Subject::job("uid", 2),
             agent: AgentKey([0xab; 32]),
             receipts: 3,
             nano: nano(1_500_000_000),

@@ -41,8 +41,7 @@ fn job() -> (String, Vec<Receipt>, Expectations) {
     let signer = ReceiptSigner::from_seed([9; 32]);
     let id = ChainId {
         agent: signer.key(),
-        job: JOB.to_owned(),
-        attempt: 1,
+        subject: Subject::job(JOB, 1),
         channel: Some(CONTRACT.to_owned()),
     };
     let mut chain = ReceiptChain::new(id);

@@ -8,7 +8,7 @@ fn reserved() -> PaymentChannelStatus {
     let mut spec = spec(500, 0);
     spec.voucher.as_mut().unwrap().valid_until = u32::try_from(NOW).unwrap() + 7_200;
     look(&mut status, &spec, &facts(Sight::Escrow(escrow(0, 900))));
-    ledger::reserve(&mut status, "job", "job", nano(100))
+    ledger::reserve(&mut status, &Bill::job("job"), "job", nano(100))
         .unwrap()
         .unwrap();
     status
@@ -24,11 +24,11 @@ fn cover(status: &PaymentChannelStatus, now: i64) -> Cover<'_> {
 }
 
 fn runs(status: &PaymentChannelStatus, now: i64) -> bool {
-    cover(status, now).may_run("job").unwrap().is_ok()
+    cover(status, now).may_run(&Bill::job("job")).unwrap().is_ok()
 }
 
 fn starts(status: &PaymentChannelStatus, now: i64) -> bool {
-    cover(status, now).may_start("job").unwrap().is_ok()
+    cover(status, now).may_start(&Bill::job("job")).unwrap().is_ok()
 }
 
 #[test]
@@ -62,7 +62,7 @@ fn work_ends_before_the_voucher_does() {
             seen_at,
             ..cover(&status, now)
         }
-        .may_run("job")
+        .may_run(&Bill::job("job"))
         .unwrap()
         .is_ok()
     };
@@ -85,7 +85,7 @@ fn a_close_that_nobody_could_see_bounds_how_long_work_goes_on() {
         ..cover(&status, NOW)
     };
     assert!(
-        unseen.may_start("job").unwrap().is_err(),
+        unseen.may_start(&Bill::job("job")).unwrap().is_err(),
         "this process has not looked yet"
     );
 }
@@ -106,7 +106,7 @@ fn a_channel_that_goes_or_is_behind_covers_nothing() {
         leaving: true,
         ..cover(&status, NOW)
     };
-    assert!(leaving.may_run("job").unwrap().is_err());
+    assert!(leaving.may_run(&Bill::job("job")).unwrap().is_err());
     status.unexplained_nano = Some(nano(1));
     assert!(!runs(&status, NOW));
 }

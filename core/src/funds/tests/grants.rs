@@ -31,7 +31,10 @@ fn what_a_channel_owes_is_claimed_although_its_provider_is_closed_to_it() {
         seen_at: Some(NOW),
         now: NOW,
     };
-    assert!(cover.may_start("job").unwrap().is_err(), "nothing new starts");
+    assert!(
+        cover.may_start(&Bill::job("job")).unwrap().is_err(),
+        "nothing new starts"
+    );
     assert!(cover.coverage().unwrap().is_ok(), "what runs may end");
 }
 
@@ -47,11 +50,11 @@ fn a_channel_that_owes_nothing_covers_nothing_where_its_provider_is_closed_to_it
 #[test]
 fn a_reservation_or_unpaid_usage_is_owed() {
     let mut status = seen(0, 900, 500);
-    ledger::reserve(&mut status, "job", "j", nano(5))
+    ledger::reserve(&mut status, &Bill::job("job"), "j", nano(5))
         .unwrap()
         .unwrap();
     assert!(owes(&status));
-    ledger::release(&mut status, "job");
+    ledger::release(&mut status, &Bill::job("job"));
     assert!(!owes(&status));
     status.finished_nano = nano(5);
     ledger::recompute(&mut status, NOW).unwrap();

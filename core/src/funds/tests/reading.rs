@@ -68,7 +68,7 @@ fn a_first_look_that_was_too_high_costs_the_payer_nothing() {
 #[test]
 fn what_the_ledger_cannot_explain_stops_it_until_the_provider_acknowledges() {
     let mut status = seen(0, 600, 500);
-    ledger::reserve(&mut status, "job", "job", nano(50))
+    ledger::reserve(&mut status, &Bill::job("job"), "job", nano(50))
         .unwrap()
         .unwrap();
     shows(&mut status, 200);

@@ -2,7 +2,7 @@ mod limits;
 mod model;
 
 use cocoon_api::{
-    NanoTon,
+    NanoTon, Subject,
     agent::{AttemptState, Outcome},
     receipt::{AnswerTokens, Delivery, ReceiptSigner, ResolvedSampling, Sha256Digest, tokens_root},
     units::{Prices, TokenCount, TokenPrice},
@@ -26,8 +26,7 @@ fn signer() -> ReceiptSigner {
 fn chain_id() -> ChainId {
     ChainId {
         agent: signer().key(),
-        job: "job".into(),
-        attempt: 1,
+        subject: Subject::job("job", 1),
         channel: Some("EQ".into()),
     }
 }
@@ -46,6 +45,7 @@ fn asked(index: u32) -> Sha256Digest {
 fn order() -> Order {
     Order {
         job: "j".into(),
+        uid: "job".into(),
         chain: chain_id(),
         terms: Terms {
             custom_ids: (0..REQUESTS).map(|index| format!("request-{index}")).collect(),

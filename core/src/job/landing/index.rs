@@ -16,8 +16,8 @@ use super::{error::LandingError, page::Page};
 pub struct Entry {
     /// Place of its chain in the index.
     chain: usize,
-    /// Number of the attempt that delivered it.
-    pub attempt: u32,
+    /// Number of the attempt that delivered it; a session has none.
+    pub attempt: Option<u32>,
     /// Place in its chain.
     pub sequence: u32,
     /// Index of the request.
@@ -69,7 +69,7 @@ impl Index {
         });
         self.entries.push(Entry {
             chain,
-            attempt: receipt.chain.attempt,
+            attempt: receipt.chain.subject.attempt(),
             sequence: receipt.sequence,
             request: receipt.request,
             digest: receipt.digest(),

@@ -2,22 +2,25 @@ mod pages;
 mod refused;
 
 use cocoon_api::{
-    TokenCount,
+    Bill, Subject, TokenCount,
+    conditions::{self, Ready, Reason as _},
+    crd::PaymentChannelStatus,
     receipt::{
-        AgentKey, Delivery, MAX_ARITHMETIC_BYTES, RECEIPT_VERSION, ReceiptSigner, ResolvedSampling,
-        TokensError, tokens_root,
+        AgentKey, Delivery, MAX_ARITHMETIC_BYTES, RECEIPT_VERSION, ReceiptError, ReceiptSigner,
+        ResolvedSampling, TokensError, tokens_root,
     },
     units::{Prices, TokenPrice},
 };
+use k8s_openapi::jiff::Timestamp;
 use proptest::prelude::*;
 
 use super::*;
+use crate::ledger;
 
 fn chain(signer: &ReceiptSigner, attempt: u32) -> ReceiptChain {
     ReceiptChain::new(ChainId {
         agent: signer.key(),
-        job: "job".into(),
-        attempt,
+        subject: Subject::job("job", attempt),
         channel: Some("EQ".into()),
     })
 }
@@ -42,7 +45,14 @@ fn deliver(
     attempt: u32,
     bodies: impl Iterator<Item = (u32, String)>,
 ) -> Vec<ResultLine> {
-    let mut written = chain(signer, attempt);
+    deliver_on(signer, chain(signer, attempt), bodies)
+}
+
+fn deliver_on(
+    signer: &ReceiptSigner,
+    mut written: ReceiptChain,
+    bodies: impl Iterator<Item = (u32, String)>,
+) -> Vec<ResultLine> {
     (0..)
         .zip(bodies)
         .map(|(position, (index, body))| {
@@ -352,4 +362,59 @@ proptest! {
         prop_assert_eq!(counted, landing.nano().unwrap().nano());
         prop_assert_eq!(counted, 6 * 20);
     }
+}
+
+#[test]
+fn a_sessions_answers_become_its_counter_once_and_its_budget_is_given_back() {
+    let (signer, session) = (signer(1), Subject::session("job"));
+    let of_session = || {
+        ReceiptChain::new(ChainId {
+            subject: session.clone(),
+            ..chain(&signer, 1).id().clone()
+        })
+    };
+    let bodies = (0..3).map(|index| (index, format!("\"answer {index}\"")));
+    let lines = deliver_on(&signer, of_session(), bodies);
+    let (bill, most) = (session.bill(), NanoTon::from_nano(100).unwrap());
+    let mut status = PaymentChannelStatus::default();
+    conditions::set(
+        &mut status.conditions,
+        Ready::Ready.condition(""),
+        None,
+        Timestamp::UNIX_EPOCH,
+    );
+    (status.cap_nano, status.deposit_nano) = (most, most);
+    ledger::reserve(&mut status, &bill, "chat", most)
+        .unwrap()
+        .unwrap();
+    let mut landing = Landing::default();
+    // As often as its lines are read, from whichever start, it is metered once.
+    for _ in 0..2 {
+        let mut reader = of_session();
+        for line in &lines {
+            landing.accept(&mut reader, line.clone(), &certified()).unwrap();
+            for counter in landing.counters("chat").unwrap() {
+                ledger::merge(&mut status, counter).unwrap();
+            }
+        }
+        assert_eq!(ledger::used(&status, &bill), landing.nano());
+        assert_eq!((status.counters.len(), status.counters[0].count), (1, 3));
+        assert_eq!(status.counters[0].subject, session);
+    }
+    assert_eq!(
+        ledger::used(&status, &Bill::job("job")),
+        Ok(NanoTon::ZERO),
+        "no job of its name is billed"
+    );
+    ledger::release(&mut status, &bill);
+    assert_eq!(ledger::exposed(&status), landing.nano());
+    // A job's reader takes none of it.
+    let refused = landing.accept(&mut chain(&signer, 1), lines[0].clone(), &certified());
+    assert!(matches!(
+        refused,
+        Err(LandingError::Receipt {
+            source: ReceiptError::Chain,
+            ..
+        })
+    ));
 }

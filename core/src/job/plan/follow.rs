@@ -126,13 +126,13 @@ fn follow_step(
         Billing::Channel { budget, .. } => {
             let metered = world
                 .channel
-                .map(|channel| ledger::used(&channel.status, &world.job.uid))
+                .map(|channel| ledger::used(&channel.status, &world.job.bill()))
                 .transpose()?
                 .unwrap_or_default();
             // Of a job that is paid step by step, what is reserved is the step's end.
             let held = world
                 .channel
-                .and_then(|channel| ledger::reserved(&channel.status, &world.job.uid));
+                .and_then(|channel| ledger::reserved(&channel.status, &world.job.bill()));
             let most = held.unwrap_or(*budget).min(*budget);
             Some(most.saturating_sub(world.landing.nano()?.max(metered)))
         }

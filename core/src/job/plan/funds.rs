@@ -29,7 +29,7 @@ pub(super) fn uncovered(world: &World<'_>, provider: &str) -> Result<Option<Stri
             "the PaymentChannel {name} that held its budget is gone"
         )));
     };
-    let covered = cover(channel).may_run(&world.job.uid)?;
+    let covered = cover(channel).may_run(&world.job.bill())?;
     Ok(covered.err().map(|why| format!("channel {name}: {why}")))
 }
 
@@ -156,9 +156,9 @@ pub(super) fn reserve(
         );
         return Ok(Some(Step::Wait));
     }
-    if ledger::reserved(&channel.status, &world.job.uid).is_some_and(|held| held >= *budget) {
+    if ledger::reserved(&channel.status, &world.job.bill()).is_some_and(|held| held >= *budget) {
         draft.channel_uid = Some(channel.uid.clone());
-        if let Err(why) = cover(channel).may_start(&world.job.uid)? {
+        if let Err(why) = cover(channel).may_start(&world.job.bill())? {
             draft.say(FundsReserved::NotCovered.condition(format!("channel {name}: {why}")));
             return Ok(Some(Step::Wait));
         }
@@ -172,7 +172,7 @@ pub(super) fn reserve(
         return Ok(None);
     }
     let mut trial = channel.status.clone();
-    let step = match ledger::reserve(&mut trial, &world.job.uid, &world.job.name, *budget)? {
+    let step = match ledger::reserve(&mut trial, &world.job.bill(), &world.job.name, *budget)? {
         Ok(()) => {
             draft.say(FundsReserved::WaitingForFunds.condition(format!(
                 "reserving {} TON on channel {name}",

@@ -6,7 +6,7 @@ mod steps;
 mod waits;
 
 use cocoon_api::{
-    NanoTon, Usage,
+    Bill, NanoTon, Subject, Usage,
     agent::{FailureCode, Outcome, RefusalCode, ResultLine},
     conditions::{self, Funded, Ready, VoucherValid},
     crd::{
@@ -105,7 +105,7 @@ fn channel(covered: u64) -> Channel {
 
 fn reserved() -> Channel {
     let mut channel = channel(100);
-    ledger::reserve(&mut channel.status, UID, "j", nano(100))
+    ledger::reserve(&mut channel.status, &Bill::job(UID), "j", nano(100))
         .unwrap()
         .unwrap();
     channel
@@ -166,8 +166,7 @@ fn failed(codes: &[(u32, FailureCode)]) -> Landing {
     let mut landing = Landing::default();
     let mut chain = ReceiptChain::new(ChainId {
         agent: AgentKey([0; 32]),
-        job: UID.into(),
-        attempt: 1,
+        subject: Subject::job(UID, 1),
         channel: None,
     });
     for &(index, code) in codes {

@@ -1,5 +1,5 @@
 use cocoon_api::{
-    TokenCount, Usage,
+    Subject, TokenCount, Usage,
     crd::channel::{Counter, Reservation, Voucher},
     receipt::{ChainId, Delivery, ReceiptChain, ReceiptSigner, ResolvedSampling, Sha256Digest, tokens_root},
     units::{Prices, TokenPrice},
@@ -31,10 +31,13 @@ fn receipts(
     requests: &[u32],
     contract: &str,
 ) -> Vec<Receipt> {
+    receipts_of(signer, Subject::job(job, attempt), requests, contract)
+}
+
+fn receipts_of(signer: &ReceiptSigner, subject: Subject, requests: &[u32], contract: &str) -> Vec<Receipt> {
     let mut chain = ReceiptChain::new(ChainId {
         agent: signer.key(),
-        job: job.into(),
-        attempt,
+        subject,
         channel: Some(contract.into()),
     });
     let delivery = |request| Delivery {
@@ -143,9 +146,9 @@ fn jobs_that_are_gone_are_booked_once_however_often_their_receipts_were_found() 
         proof
             .rows
             .iter()
-            .map(|row| (row.attempt, row.receipts))
+            .map(|row| (row.subject.attempt(), row.receipts))
             .collect::<Vec<_>>(),
-        [(1, 3), (2, 1)]
+        [(Some(1), 3), (Some(2), 1)]
     );
 }
 
@@ -186,16 +189,15 @@ fn a_job_that_goes_on_explains_what_was_paid_for_its_lost_work_and_is_charged_fo
     case.receipts = receipts(&signer(), "open", 2, &[0, 1, 2, 3], CONTRACT);
     case.ledger.counters.push(Counter {
         agent: "a".into(),
-        job: "open".into(),
+        subject: Subject::job("open", 1),
         name: "open".into(),
-        attempt: 1,
         count: 1,
         usage: Usage::default(),
         nano: nano(10),
         head: String::new(),
     });
     case.ledger.reservations.push(Reservation {
-        job: "open".into(),
+        bill: Bill::job("open"),
         name: "open".into(),
         nano: nano(30),
     });
@@ -220,6 +222,30 @@ fn finished_jobs_explain_no_more_than_what_the_ledgers_sum_lacks_of_them() {
     case.receipts
         .extend(receipts(&signer(), "gone", 1, &[0], CONTRACT));
     assert_eq!(case.prove().unwrap().added, nano(10));
+}
+
+#[test]
+fn a_session_is_booked_as_what_is_gone_unless_the_ledger_holds_it_and_never_as_the_job_of_its_name() {
+    let session = Subject::session("j");
+    let mut case = Case::new(20, receipts_of(&signer(), session.clone(), &[0, 1], CONTRACT));
+    // The job of that name is open, and would hand its usage over by itself.
+    case.jobs.extend([job("j", &json!({"channelUid": CHANNEL}))]);
+    case.receipts.extend(receipts(&signer(), "j", 1, &[0], CONTRACT));
+    let proof = case.prove().unwrap();
+    assert_eq!(
+        (proof.rebuilt.gone_nano, proof.rebuilt.open_nano),
+        (nano(20), nano(10))
+    );
+    case.ledger.reservations.push(Reservation {
+        bill: session.bill(),
+        name: "chat".into(),
+        nano: nano(30),
+    });
+    let proof = case.prove().unwrap();
+    assert_eq!(
+        (proof.rebuilt.gone_nano, proof.rebuilt.open_nano),
+        (nano(0), nano(30))
+    );
 }
 
 #[test]

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use cocoon_api::{
-    NanoTon, Usage,
+    NanoTon, Subject, Usage,
     conditions::{self, Reason as _, VoucherValid},
     crd::{
         FullName, PaymentChannel, PaymentChannelSpec, PaymentChannelStatus, ProviderReference,
@@ -63,9 +63,8 @@ pub(super) fn channel(name: &str, used: &[u64], redeemed: u64, deposit: u64, cap
     for (job, used) in used.iter().enumerate() {
         let counter = Counter {
             agent: "agent".into(),
-            job: format!("uid-{job}"),
+            subject: Subject::job(format!("uid-{job}"), 1),
             name: format!("job-{job}"),
-            attempt: 1,
             count: 1,
             usage: Usage::default(),
             nano: nano(*used),

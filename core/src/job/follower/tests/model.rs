@@ -52,7 +52,7 @@ struct World {
     /// What the job's status lists.
     known: Vec<OutputPage>,
     /// Receipts in the ledger, by chain.
-    metered: BTreeMap<u32, u32>,
+    metered: BTreeMap<Subject, u32>,
     has_vanished: bool,
 }
 
@@ -199,7 +199,7 @@ impl World {
             }
             _ => {
                 for counter in follower.landing().counters("job").unwrap() {
-                    let held = self.metered.entry(counter.attempt).or_default();
+                    let held = self.metered.entry(counter.subject).or_default();
                     *held = counter.count.max(*held);
                 }
                 self.check_metered();

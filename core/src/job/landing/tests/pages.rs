@@ -162,8 +162,7 @@ fn the_longest_receipt_and_failure_are_within_what_is_reserved() {
     let signer = signer(1);
     let id = ChainId {
         agent: signer.key(),
-        job: "5c0f3b52-0000-4000-8000-000000000001".into(),
-        attempt: u32::MAX,
+        subject: Subject::job("5c0f3b52-0000-4000-8000-000000000001", u32::MAX),
         channel: Some("x".repeat(67)),
     };
     let usage = Usage {

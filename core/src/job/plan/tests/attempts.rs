@@ -48,9 +48,8 @@ fn an_attempt_may_cost_what_is_left_of_the_budget() {
     let mut channel = reserved();
     let metered = Counter {
         agent: "a".into(),
-        job: UID.into(),
+        subject: Subject::job(UID, 1),
         name: "j".into(),
-        attempt: 1,
         count: 1,
         usage: Usage::default(),
         nano: nano(90),
@@ -214,9 +213,8 @@ fn a_job_whose_results_cannot_be_stored_ends() {
 fn no_attempt_starts_whose_usage_would_find_no_place_in_the_ledger() {
     let counter = |number: usize| Counter {
         agent: format!("{number}"),
-        job: format!("other-{number}"),
+        subject: Subject::job(format!("other-{number}"), 1),
         name: "j".into(),
-        attempt: 1,
         count: 1,
         usage: Usage::default(),
         nano: NanoTon::ZERO,

@@ -20,7 +20,9 @@ fn a_step_is_reserved_alone_and_the_agent_gets_no_more_than_that() {
     };
     assert_eq!(budget, nano(50), "one of two requests, of 100");
     let status = &mut case.channel.as_mut().unwrap().status;
-    ledger::reserve(status, UID, "j", budget).unwrap().unwrap();
+    ledger::reserve(status, &Bill::job(UID), "j", budget)
+        .unwrap()
+        .unwrap();
     assert!(matches!(case.plan().step, Step::Assign { .. }));
     case.status = assigned(AssignmentState::Active);
     let Step::Follow { budget, .. } = case.plan().step else {

@@ -1,6 +1,7 @@
 //! Pages as they are written and read, over the API.
 
 use cocoon_api::{
+    Subject,
     agent::{FailureCode, Outcome, ResultLine},
     receipt::{AgentKey, ChainId, ReceiptChain, Sha256Digest},
     units::Prices,
@@ -27,8 +28,7 @@ fn terms() -> Terms {
 fn land(landing: &mut Landing, indices: std::ops::Range<u32>, terms: &Terms) {
     let mut chain = ReceiptChain::new(ChainId {
         agent: AgentKey([0; 32]),
-        job: UID.into(),
-        attempt: 1,
+        subject: Subject::job(UID, 1),
         channel: None,
     });
     for index in indices {
