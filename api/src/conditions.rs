@@ -150,6 +150,12 @@ reasons!(
         LimitRangeExceeded: false,
         /// The namespace's pod security level does not allow agents as the offer has them.
         PodSecurityViolated: false,
+        /// The `ServiceAccount` of the agents is not there.
+        ServiceAccountMissing: false,
+        /// The priority class that the offer names is not there, or may not be used.
+        PriorityClassMissing: false,
+        /// The runtime class that the offer names is not there.
+        RuntimeClassMissing: false,
         /// The image of the agent cannot be pulled.
         ImagePullFailed: false,
         /// The node has no copy of the model: it is being downloaded, or the file of `hostPath` is not there.
@@ -304,6 +310,20 @@ reasons!(
         ClaimMissing: false,
         /// No node takes the agent; the scheduler's words say why.
         Unschedulable: false,
+        /// The quota of the provider's namespace leaves no room for an agent.
+        QuotaExceeded: false,
+        /// A limit range of the provider's namespace does not allow what an agent asks for.
+        LimitRangeExceeded: false,
+        /// The pod security level of the provider's namespace does not allow agents as the offer has them.
+        PodSecurityViolated: false,
+        /// The `ServiceAccount` of the agents is not there.
+        ServiceAccountMissing: false,
+        /// The priority class that the offer names is not there, or may not be used.
+        PriorityClassMissing: false,
+        /// The runtime class that the offer names is not there.
+        RuntimeClassMissing: false,
+        /// The image of the agent cannot be pulled.
+        ImagePullFailed: false,
         /// The node has no copy of the model: it is being downloaded, or the file of `hostPath` is not there.
         ModelNotCached: false,
         /// A node cannot download the model.

@@ -17,9 +17,10 @@ mod model_file;
 mod obstacle;
 pub mod recognition;
 mod volumes;
+pub mod worst;
 
 pub use model_file::MODEL_VOLUME;
-pub use obstacle::{Obstacle, Refusal, Shortage};
+pub use obstacle::{Obstacle, Reasons, Refusal, Shortage};
 
 use recognition::Stranger;
 

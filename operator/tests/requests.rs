@@ -5,6 +5,7 @@ mod api;
 use std::{collections::BTreeMap, time::Duration};
 
 use api::ApiServer;
+use cocoon_api::names;
 use cocoon_operator::{channel, job, provider, settlement};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -123,6 +124,60 @@ async fn a_job_that_waits_for_an_agent_asks_the_api_server_for_nothing() {
         .iter()
         .find(|condition| condition["type"] == "Scheduled");
     assert_eq!(scheduled.expect("it waits")["reason"], "ColdStart", "{last}");
+}
+
+/// The API server says of a Deployment why it makes no pods; the job says the same in words of its own, and takes it back.
+#[tokio::test(start_paused = true)]
+async fn a_job_says_why_no_pod_of_its_agents_can_be_made() {
+    for (words, reason) in [
+        (
+            "pods \"a-\" is forbidden: exceeded quota: board-room, requested: limits.memory=8Gi",
+            "QuotaExceeded",
+        ),
+        (
+            "pods \"a-\" is forbidden: maximum memory usage per Container is 1Gi, but limit is 8Gi",
+            "LimitRangeExceeded",
+        ),
+        (
+            "pods \"a-\" is forbidden: violates PodSecurity \"restricted:latest\": hostPath /board-room",
+            "PodSecurityViolated",
+        ),
+        (
+            "pods \"a-\" is forbidden: error looking up service account n/board-room: serviceaccount \"board-room\" not found",
+            "ServiceAccountMissing",
+        ),
+    ] {
+        let (server, stop) = (ApiServer::default(), CancellationToken::new());
+        let path = format!("{GROUP}/namespaces/n/inferencejobs/j1");
+        server.hold(&format!("{GROUP}/namespaces/n/cocoonproviders/p"), offer());
+        server.hold(&path, waiting_job(1));
+        server.hold(
+            "/apis/apps/v1/namespaces/n/deployments/d",
+            refused_deployment(words),
+        );
+        let ctx = server.operator(&stop).await;
+        let controller = tokio::spawn(job::run(ctx, stop.clone()));
+        tokio::time::sleep(Duration::from_secs(50)).await;
+        stop.cancel();
+        controller.await.expect("the controller did not panic");
+        let job = server.held(&path);
+        assert_eq!(reason_of(&job, "Scheduled"), reason, "{job}");
+        let said = job["status"].to_string();
+        assert!(
+            said.contains("AgentsAvailable of provider p says why") && !said.contains("board-room"),
+            "{said}"
+        );
+    }
+}
+
+fn refused_deployment(words: &str) -> Value {
+    json!({
+        "apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": {"name": "d", "namespace": "n", "uid": "d", "resourceVersion": "1", "labels": {
+            names::MANAGED_BY_LABEL: names::FIELD_MANAGER, names::PROVIDER_LABEL: "p", names::MODEL_LABEL: "m"}},
+        "spec": {"replicas": 1, "selector": {"matchLabels": {}}, "template": {}},
+        "status": {"conditions": [{"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": words}]},
+    })
 }
 
 /// A job whose status is decided on version 1, while the API server holds it as `stored`; what is held after a while.

@@ -8,6 +8,8 @@ use cocoon_api::{
 /// What keeps an agent from serving.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Obstacle {
+    /// Its pod cannot be made.
+    Refused(Refusal),
     /// Its container ends, or cannot be made.
     Failed,
     /// It cannot use the GPUs that it was given.
@@ -58,14 +60,30 @@ pub enum Refusal {
     LimitRange,
     /// The namespace's pod security level does not allow what the pod is.
     PodSecurity,
+    /// The `ServiceAccount` is not there.
+    ServiceAccount,
+    /// The priority class is not there, or may not be used in the namespace.
+    PriorityClass,
+    /// The runtime class is not there.
+    RuntimeClass,
     /// Something else.
     Other,
 }
 
+/// The same obstacle in the words of the conditions that tell of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reasons {
+    /// Of the provider's condition `AgentsAvailable`.
+    pub provider: AgentsAvailable,
+    /// Of the condition `Scheduled` of a job that waits for the agent.
+    pub job: Scheduled,
+}
+
 impl Obstacle {
-    /// The worst is 1.
+    /// The worst is 0.
     pub fn rank(self) -> u8 {
         match self {
+            Self::Refused(_) => 0,
             Self::Failed | Self::Device(_) | Self::Stranger => 1,
             Self::Image | Self::Download => 2,
             Self::File | Self::Model | Self::Volumes => 3,
@@ -74,45 +92,38 @@ impl Obstacle {
         }
     }
 
-    /// The provider's reason.
-    pub fn for_provider(self) -> AgentsAvailable {
-        match self {
-            Self::Failed => AgentsAvailable::AgentFailed,
-            Self::Device(fault) => AgentsAvailable::from(fault),
-            Self::Stranger => AgentsAvailable::AgentUnrecognised,
-            Self::Image => AgentsAvailable::ImagePullFailed,
-            Self::Download => AgentsAvailable::DownloadFailed,
-            Self::File | Self::Model => AgentsAvailable::ModelNotCached,
-            Self::Volumes => AgentsAvailable::VolumesNotReady,
-            Self::Node(Shortage::Gpus) => AgentsAvailable::InsufficientGPU,
-            Self::Node(Shortage::Resources) => AgentsAvailable::InsufficientResources,
-            Self::Node(Shortage::Claim) => AgentsAvailable::ClaimMissing,
-            Self::Node(Shortage::Cordoned) => AgentsAvailable::NodesCordoned,
-            Self::Node(Shortage::Tainted) => AgentsAvailable::NodesTainted,
-            Self::Node(Shortage::Labels) => AgentsAvailable::NoMatchingNode,
-            Self::Node(Shortage::Other) => AgentsAvailable::Unschedulable,
-            Self::Starting => AgentsAvailable::Starting,
+    /// How provider and job name it: the one place where either gets a reason from what an agent is.
+    pub fn reasons(self) -> Reasons {
+        macro_rules! both {
+            ($reason:ident) => {
+                (AgentsAvailable::$reason, Scheduled::$reason)
+            };
         }
-    }
-
-    /// The reason of a job that waits for the agent.
-    pub fn for_job(self) -> Scheduled {
-        match self {
-            Self::Failed | Self::Image => Scheduled::AgentFailed,
-            Self::Device(_) => Scheduled::GPUUnusable,
-            Self::Stranger => Scheduled::AgentUnrecognised,
-            Self::Download => Scheduled::DownloadFailed,
-            Self::File | Self::Model => Scheduled::ModelNotCached,
-            Self::Volumes => Scheduled::VolumesNotReady,
-            Self::Node(Shortage::Gpus) => Scheduled::InsufficientGPU,
-            Self::Node(Shortage::Resources) => Scheduled::InsufficientResources,
-            Self::Node(Shortage::Claim) => Scheduled::ClaimMissing,
-            Self::Node(Shortage::Cordoned) => Scheduled::NodesCordoned,
-            Self::Node(Shortage::Tainted) => Scheduled::NodesTainted,
-            Self::Node(Shortage::Labels) => Scheduled::NoMatchingNode,
-            Self::Node(Shortage::Other) => Scheduled::Unschedulable,
-            Self::Starting => Scheduled::ColdStart,
-        }
+        let (provider, job) = match self {
+            Self::Refused(Refusal::Quota) => both!(QuotaExceeded),
+            Self::Refused(Refusal::LimitRange) => both!(LimitRangeExceeded),
+            Self::Refused(Refusal::PodSecurity) => both!(PodSecurityViolated),
+            Self::Refused(Refusal::ServiceAccount) => both!(ServiceAccountMissing),
+            Self::Refused(Refusal::PriorityClass) => both!(PriorityClassMissing),
+            Self::Refused(Refusal::RuntimeClass) => both!(RuntimeClassMissing),
+            Self::Refused(Refusal::Other) | Self::Failed => both!(AgentFailed),
+            // The farm is told which fault, and what to do; a payer can do nothing about any of them.
+            Self::Device(fault) => (AgentsAvailable::from(fault), Scheduled::GPUUnusable),
+            Self::Stranger => both!(AgentUnrecognised),
+            Self::Image => both!(ImagePullFailed),
+            Self::Download => both!(DownloadFailed),
+            Self::File | Self::Model => both!(ModelNotCached),
+            Self::Volumes => both!(VolumesNotReady),
+            Self::Node(Shortage::Gpus) => both!(InsufficientGPU),
+            Self::Node(Shortage::Resources) => both!(InsufficientResources),
+            Self::Node(Shortage::Claim) => both!(ClaimMissing),
+            Self::Node(Shortage::Cordoned) => both!(NodesCordoned),
+            Self::Node(Shortage::Tainted) => both!(NodesTainted),
+            Self::Node(Shortage::Labels) => both!(NoMatchingNode),
+            Self::Node(Shortage::Other) => both!(Unschedulable),
+            Self::Starting => (AgentsAvailable::Starting, Scheduled::ColdStart),
+        };
+        Reasons { provider, job }
     }
 }
 
@@ -190,18 +201,29 @@ impl Refusal {
             Self::PodSecurity
         } else if words.contains("usage per ") || words.contains("limit to request ratio per ") {
             Self::LimitRange
+        } else if words.contains("error looking up service account") {
+            Self::ServiceAccount
+        } else if words.contains("no PriorityClass with name")
+            || words.contains("insufficient quota to match these scopes")
+        {
+            Self::PriorityClass
+        } else if words.contains("RuntimeClass \"") {
+            Self::RuntimeClass
         } else {
             Self::Other
         }
     }
 
-    /// The provider's reason.
-    pub fn for_provider(self) -> AgentsAvailable {
+    /// What it means, for whoever may not read the provider's namespace.
+    pub fn words(self) -> &'static str {
         match self {
-            Self::Quota => AgentsAvailable::QuotaExceeded,
-            Self::LimitRange => AgentsAvailable::LimitRangeExceeded,
-            Self::PodSecurity => AgentsAvailable::PodSecurityViolated,
-            Self::Other => AgentsAvailable::AgentFailed,
+            Self::Quota => "the quota of its namespace leaves no room for it",
+            Self::LimitRange => "a limit range of its namespace does not allow what it asks for",
+            Self::PodSecurity => "the pod security level of its namespace does not allow it",
+            Self::ServiceAccount => "its ServiceAccount is not there",
+            Self::PriorityClass => "its priority class is not there or may not be used",
+            Self::RuntimeClass => "its runtime class is not there",
+            Self::Other => "the API server refuses it",
         }
     }
 }
@@ -302,6 +324,23 @@ mod tests {
                 "pods \"a\" is forbidden: violates PodSecurity \"restricted:latest\": restricted volume types (volume \"model\" \
                  uses restricted volume type \"hostPath\")",
                 Refusal::PodSecurity,
+            ),
+            (
+                "pods \"a-\" is forbidden: error looking up service account farm/cocoon-agent: serviceaccount \"cocoon-agent\" not \
+                 found",
+                Refusal::ServiceAccount,
+            ),
+            (
+                "pods \"a-\" is forbidden: no PriorityClass with name miners was found",
+                Refusal::PriorityClass,
+            ),
+            (
+                "pods \"a\" is forbidden: insufficient quota to match these scopes: [{PriorityClass In [system-node-critical]}]",
+                Refusal::PriorityClass,
+            ),
+            (
+                "pods \"a-\" is forbidden: pod rejected: RuntimeClass \"nvidia\" not found",
+                Refusal::RuntimeClass,
             ),
             ("admission webhook \"x\" denied the request", Refusal::Other),
         ] {

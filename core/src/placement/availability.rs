@@ -6,7 +6,7 @@ use cocoon_api::{
 };
 
 use crate::{
-    agents::{AgentPod, AgentState, Obstacle, Refusal, Shortage, fetch::Fetch},
+    agents::{AgentPod, AgentState, Obstacle, Refusal, Shortage, fetch::Fetch, worst::worst},
     inventory::{Inventory, Requirements, selector_text},
 };
 
@@ -52,6 +52,9 @@ impl Agents<'_> {
                     | AgentsAvailable::QuotaExceeded
                     | AgentsAvailable::LimitRangeExceeded
                     | AgentsAvailable::PodSecurityViolated
+                    | AgentsAvailable::ServiceAccountMissing
+                    | AgentsAvailable::PriorityClassMissing
+                    | AgentsAvailable::RuntimeClassMissing
                     | AgentsAvailable::ImagePullFailed
                     | AgentsAvailable::DownloadFailed
                     | AgentsAvailable::VolumesNotReady
@@ -89,27 +92,34 @@ impl Agents<'_> {
         if self.ready() >= self.wanted {
             return None;
         }
-        let mut waits: Vec<Wait> = self
-            .pods
-            .iter()
-            .filter_map(|pod| self.pod_wait(pod, inventory, requirements))
-            .collect();
-        if let Some(words) = self.refused {
-            let message = format!("{}: no pod could be made: {words}", self.model);
-            waits.push(Wait {
-                rank: 0,
-                reason: Refusal::of(words).for_provider(),
-                message,
-            });
-        }
-        waits.sort_by(|a, b| (a.rank, &a.message).cmp(&(b.rank, &b.message)));
-        Some(waits.into_iter().next().unwrap_or_else(|| self.starting()))
+        let refused = self.refused.map(Refusal::of);
+        let Some((obstacle, pod)) = worst(self.pods.iter().copied(), refused) else {
+            return Some(self.starting());
+        };
+        let message = match pod {
+            Some(pod) => self.words(obstacle, pod, inventory, requirements),
+            None => format!(
+                "{}: no pod could be made: {}",
+                self.model,
+                self.refused.unwrap_or_default()
+            ),
+        };
+        Some(Wait {
+            rank: obstacle.rank(),
+            reason: obstacle.reasons().provider,
+            message,
+        })
     }
 
-    fn pod_wait(&self, pod: &AgentPod, inventory: &Inventory, requirements: &Requirements) -> Option<Wait> {
+    fn words(
+        &self,
+        obstacle: Obstacle,
+        pod: &AgentPod,
+        inventory: &Inventory,
+        requirements: &Requirements,
+    ) -> String {
         let (model, agent) = (self.model, &pod.name);
-        let obstacle = pod.state.obstacle()?;
-        let message = match &pod.state {
+        match &pod.state {
             AgentState::Crashing(words)
             | AgentState::ImagePullFailed(words)
             | AgentState::VolumesMissing(words)
@@ -129,14 +139,9 @@ impl Agents<'_> {
                 format!("{model}: no node takes agent {agent} (scheduler: {words})")
             }
             AgentState::Starting | AgentState::Ready(_) | AgentState::Terminating | AgentState::Gone => {
-                return Some(self.starting());
+                self.starting().message
             }
-        };
-        Some(Wait {
-            rank: obstacle.rank(),
-            reason: obstacle.for_provider(),
-            message,
-        })
+        }
     }
 
     fn starting(&self) -> Wait {
@@ -148,7 +153,7 @@ impl Agents<'_> {
         );
         Wait {
             rank: Obstacle::Starting.rank(),
-            reason: Obstacle::Starting.for_provider(),
+            reason: Obstacle::Starting.reasons().provider,
             message,
         }
     }

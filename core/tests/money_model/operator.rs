@@ -208,6 +208,7 @@ impl World {
             offers: &[offer()],
             channel: channel.as_ref(),
             agents: &[agent()],
+            refused: None,
             landing: &Landing::default(),
             following: if has_begun { Following::Yes } else { Following::No },
             has_room: true,

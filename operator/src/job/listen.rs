@@ -6,8 +6,14 @@ use cocoon_api::{
     crd::{CocoonProvider, FullName, InferenceJob, PaymentChannel, Settlement, job::AssignmentState},
     names,
 };
-use cocoon_core::{agents::AgentPod, placement::demand::chosen};
-use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
+use cocoon_core::{
+    agents::{AgentPod, Refusal, worst::refusal},
+    placement::demand::chosen,
+};
+use k8s_openapi::{
+    api::{apps::v1::Deployment, core::v1::Pod},
+    jiff::Timestamp,
+};
 use kube::{
     ResourceExt as _,
     runtime::{
@@ -80,6 +86,18 @@ pub(super) fn listen(jobs: &Arc<Jobs>) {
         }
     });
     let (own, store) = (jobs.clone(), watches.jobs.reader());
+    watches.deployments.listen(move |event, before| {
+        if let Event::InitApply(deployment) | Event::Apply(deployment) | Event::Delete(deployment) = event
+            && before.and_then(refused) != refused(deployment)
+        {
+            let name = deployment.labels().get(names::PROVIDER_LABEL);
+            let provider = name.map(|name| FullName::new(deployment.namespace().unwrap_or_default(), name));
+            own.wakes.wake_all(open_jobs(&store, |job| {
+                provider.is_some() && chosen(job) == provider
+            }));
+        }
+    });
+    let (own, store) = (jobs.clone(), watches.jobs.reader());
     watches.namespaces.listen(move |event, before| {
         if let Event::Apply(namespace) = event
             && before.is_none_or(|before| before.labels() != namespace.labels())
@@ -133,6 +151,13 @@ impl Jobs {
             self.queue.hold(&job.uid().unwrap_or_default(), &active.pod_uid);
         }
     }
+}
+
+/// Why no pod of a Deployment can be made: what of it jobs depend on.
+fn refused(deployment: &Deployment) -> Option<Refusal> {
+    let label = |label| deployment.labels().get(label).map(String::as_str);
+    let (provider, model) = (label(names::PROVIDER_LABEL)?, label(names::MODEL_LABEL)?);
+    refusal([deployment], provider, model).map(Refusal::of)
 }
 
 /// What a job waits for, or waited for, as its status says.

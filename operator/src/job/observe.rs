@@ -10,8 +10,9 @@ use cocoon_api::{
 };
 use cocoon_core::{
     agents::{
-        AgentPod, AgentState,
+        AgentPod, AgentState, Refusal,
         fetch::{self, FetchPod},
+        worst::refusal,
     },
     funds::consents_to_free,
     job::{
@@ -42,6 +43,7 @@ pub(super) struct Seen {
     pub(super) offers: Vec<Offer>,
     pub(super) channel: Option<Channel>,
     pub(super) agents: Vec<Agent>,
+    pub(super) refused: Option<Refusal>,
     /// What has landed, as far as is known.
     pub(super) landing: Arc<Landing>,
     /// What was read of it, and what a write must replace; none where it was not read.
@@ -60,6 +62,7 @@ impl Seen {
             offers: &self.offers,
             channel: self.channel.as_ref(),
             agents: &self.agents,
+            refused: self.refused,
             landing: &self.landing,
             following: self.known.following,
             has_room: self.has_room,
@@ -111,6 +114,7 @@ pub(super) async fn observe(job: &InferenceJob, carried: Carried, jobs: &Jobs) -
         agents: wanted
             .as_ref()
             .map_or_else(Vec::new, |wanted| agents(wanted, jobs)),
+        refused: wanted.as_ref().and_then(|wanted| refused(wanted, jobs)),
         landing,
         stored,
         known,
@@ -327,6 +331,14 @@ fn offer(provider: &CocoonProvider, model: &str) -> Offer {
         allow_free: offered.is_some_and(|offered| offered.allow_free),
         unpayable: unready_wallet(provider),
     }
+}
+
+/// Why no pod of an agent that is wanted can be made.
+fn refused(wanted: &Wanted, jobs: &Jobs) -> Option<Refusal> {
+    let FullName { namespace, name } = &wanted.provider;
+    let deployments = jobs.ctx.watches.deployments.in_namespace(namespace);
+    let words = refusal(deployments.iter().map(AsRef::as_ref), name, &wanted.model)?;
+    Some(Refusal::of(words))
 }
 
 /// The agents that are wanted, by name.

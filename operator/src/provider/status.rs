@@ -6,13 +6,13 @@ use cocoon_api::{
     names,
 };
 use cocoon_core::{
-    agents::{AgentPod, AgentState},
+    agents::{AgentPod, AgentState, worst::refusal},
     placement::{
         Placement,
         availability::{Agents, available},
     },
 };
-use k8s_openapi::{api::apps::v1::Deployment, jiff::Timestamp};
+use k8s_openapi::jiff::Timestamp;
 use kube::{
     ResourceExt as _,
     runtime::{controller::Action, events::EventType},
@@ -167,7 +167,7 @@ pub(super) fn derive(
                 .iter()
                 .filter(|agent| agent.model == model.name)
                 .collect(),
-            refused: refusal(valid, &model.name, seen),
+            refused: refused(valid, &model.name, seen),
         })
         .collect();
     let bounded: Vec<String> = placement
@@ -271,19 +271,9 @@ fn whole(speed: f64) -> i64 {
     speed.round() as i64
 }
 
-/// The API server's words, where it refuses the pods of a model: quotas, or an admission policy.
-fn refusal<'a>(valid: &ValidProvider, model: &str, seen: &'a Seen) -> Option<&'a str> {
-    let is_agents = |deployment: &&Deployment| {
-        let labels = deployment.labels();
-        labels.get(names::PROVIDER_LABEL) == Some(&valid.name)
-            && labels.get(names::MODEL_LABEL).is_some_and(|name| name == model)
-    };
-    let deployment = seen.deployments.iter().map(AsRef::as_ref).find(is_agents)?;
-    let conditions = deployment.status.as_ref()?.conditions.as_ref()?;
-    let failure = conditions
-        .iter()
-        .find(|condition| condition.type_ == "ReplicaFailure" && condition.status == "True")?;
-    failure.message.as_deref()
+/// Why no pods of a model are made.
+fn refused<'a>(valid: &ValidProvider, model: &str, seen: &'a Seen) -> Option<&'a str> {
+    refusal(seen.deployments.iter().map(AsRef::as_ref), &valid.name, model)
 }
 
 fn exists(agent: &AgentPod) -> bool {

@@ -3,13 +3,13 @@
 use cocoon_api::{
     conditions::{Observation, Reason as _, Scheduled},
     crd::{
-        Agreement,
+        Agreement, FullName,
         job::{Assignment, AssignmentState},
     },
 };
 
 use super::{Agent, Draft, Offer, Plan, Step, World};
-use crate::agents::{AgentPod, AgentState, fetch::Fetch};
+use crate::agents::{AgentPod, AgentState, Obstacle, fetch::Fetch, worst::worst};
 
 /// Jobs that one agent works on at once at most. Each keeps a stream open and its results in the agent's memory: 22 MiB where
 /// 256 answers have 8,192 tokens each, so that sixteen of the largest take 350 MiB beside the model. Between two jobs a
@@ -77,53 +77,66 @@ pub(super) fn dispatched(agent: &str, attempt: u32) -> Observation {
     Scheduled::Dispatched.condition(format!("agent {agent} works on attempt {attempt}"))
 }
 
-/// Says why no agent serves: of what the pods show, that which the provider says as well.
+/// Says why no agent serves: the obstacle that the provider tells of as well. What others wrote, the scheduler, the kubelet or a
+/// registry, names what is in the provider's namespace, and goes no further than that; what the API server wrote when it refused
+/// a pod does not come here at all.
 fn no_agent(world: &World<'_>, offer: &Offer) -> Observation {
     let (model, provider) = (&world.job.model, &offer.provider);
-    let worst = world
-        .agents
-        .iter()
-        .filter_map(|agent| Some((agent.pod.state.obstacle()?, &agent.pod)))
-        .min_by_key(|(obstacle, pod)| (obstacle.rank(), &pod.name));
-    let Some((obstacle, AgentPod { name, state, .. })) = worst else {
+    let Some((obstacle, pod)) = worst(world.agents.iter().map(|agent| &agent.pod), world.refused) else {
         return Scheduled::ColdStart.condition(starts(provider, model));
     };
-    obstacle.for_job().condition(match state {
-        AgentState::Unschedulable(words) => format!("agent {name} waits for a node: {words}"),
-        AgentState::GpuUnusable(fault) => format!(
-            "agent {name} cannot use its device ({}): condition AgentsAvailable of provider {provider} says what to do",
-            fault.word()
-        ),
-        AgentState::Unrecognised(_) => format!(
-            "pod {name} is no agent of provider {provider}, and nothing is asked of it: its condition AgentsAvailable says why"
-        ),
-        AgentState::ImagePullFailed(words) => format!("agent {name} does not start: {words}"),
-        // Where the file lies is told to the farm alone.
-        AgentState::Crashing(_) => format!(
-            "agent {name} ends as soon as it starts: condition AgentsAvailable of provider {provider} says why"
-        ),
-        AgentState::AwaitingModel {
-            node,
-            fetch: Fetch::Downloading,
-        } => format!(
-            "node {node} has no copy of model {model} yet: it is downloaded, and status.models of provider {provider} says how far it is"
-        ),
-        AgentState::AwaitingModel {
-            node,
-            fetch: Fetch::Stuck(words),
-        } => format!("the download of model {model} onto node {node} does not start: {words}"),
-        AgentState::AwaitingModel {
-            node,
-            fetch: Fetch::Failed(fault),
-        } => format!(
-            "the download of model {model} onto node {node} failed: {}",
-            fault.words()
-        ),
-        AgentState::VolumesMissing(words) | AgentState::VolumesNotReady(words) => format!("no agent of model {model} starts: {words}"),
-        AgentState::Starting | AgentState::Ready(_) | AgentState::Terminating | AgentState::Gone => {
-            starts(provider, model)
+    let told_there = format!("condition AgentsAvailable of provider {provider} says why");
+    let said = |words: &str| {
+        if FullName::is_elsewhere(provider) {
+            told_there.clone()
+        } else {
+            words.to_owned()
         }
-    })
+    };
+    let message = match (obstacle, pod) {
+        (Obstacle::Refused(why), _) => format!(
+            "no agent of model {model} can be made: {}; {told_there}",
+            why.words()
+        ),
+        (_, None) => starts(provider, model),
+        (_, Some(AgentPod { name, state, .. })) => match state {
+            AgentState::Unschedulable(words) => format!("agent {name} waits for a node: {}", said(words)),
+            AgentState::GpuUnusable(fault) => format!(
+                "agent {name} cannot use its device ({}): condition AgentsAvailable of provider {provider} says what to do",
+                fault.word()
+            ),
+            AgentState::Unrecognised(_) => format!(
+                "pod {name} is no agent of provider {provider}, and nothing is asked of it: its condition AgentsAvailable says \
+                 why"
+            ),
+            AgentState::ImagePullFailed(words) => format!("agent {name} does not start: {}", said(words)),
+            // Where the file lies is told to the farm alone.
+            AgentState::Crashing(_) => format!("agent {name} ends as soon as it starts: {told_there}"),
+            AgentState::AwaitingModel { node, fetch } => match fetch {
+                Fetch::Downloading => format!(
+                    "node {node} has no copy of model {model} yet: it is downloaded, and status.models of provider {provider} \
+                     says how far it is"
+                ),
+                Fetch::Stuck(words) => {
+                    format!(
+                        "the download of model {model} onto node {node} does not start: {}",
+                        said(words)
+                    )
+                }
+                Fetch::Failed(fault) => format!(
+                    "the download of model {model} onto node {node} failed: {}",
+                    fault.words()
+                ),
+            },
+            AgentState::VolumesMissing(words) | AgentState::VolumesNotReady(words) => {
+                format!("no agent of model {model} starts: {}", said(words))
+            }
+            AgentState::Starting | AgentState::Ready(_) | AgentState::Terminating | AgentState::Gone => {
+                starts(provider, model)
+            }
+        },
+    };
+    obstacle.reasons().job.condition(message)
 }
 
 fn starts(provider: &str, model: &str) -> String {

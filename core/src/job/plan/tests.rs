@@ -22,7 +22,7 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    agents::{AgentPod, AgentState},
+    agents::{AgentPod, AgentState, Refusal},
     job::{
         input::InputSummary,
         landing::{LIMITS, Terms},
@@ -203,6 +203,7 @@ struct Case {
     offers: Vec<Offer>,
     channel: Option<Channel>,
     agents: Vec<Agent>,
+    refused: Option<Refusal>,
     landing: Landing,
     following: Following,
     has_room: bool,
@@ -217,6 +218,7 @@ impl Default for Case {
             offers: vec![offer()],
             channel: Some(reserved()),
             agents: vec![agent(ready(), 0)],
+            refused: None,
             landing: Landing::default(),
             following: Following::No,
             has_room: true,
@@ -234,6 +236,7 @@ impl Case {
             offers: &self.offers,
             channel: self.channel.as_ref(),
             agents: &self.agents,
+            refused: self.refused,
             landing: &self.landing,
             following: self.following,
             has_room: self.has_room,

@@ -7,7 +7,7 @@ use cocoon_api::{
 };
 
 use crate::{
-    agents::AgentPod,
+    agents::{AgentPod, Refusal},
     job::{landing::Landing, validate::ValidatedJob},
 };
 
@@ -92,6 +92,8 @@ pub struct World<'a> {
     pub channel: Option<&'a Channel>,
     /// Agents of the provider that serve the model, by name.
     pub agents: &'a [Agent],
+    /// Why no pod of such an agent can be made; none where nothing is refused.
+    pub refused: Option<Refusal>,
     /// What has landed.
     pub landing: &'a Landing,
     /// What this process knows of the active attempt.
