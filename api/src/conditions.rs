@@ -385,6 +385,8 @@ reasons!(
         ChannelGone: true,
         /// The API server refuses the Secret of the results: nothing can be delivered.
         ResultsRefused: true,
+        /// Somebody took results away or changed them, and did not put them back in time.
+        ResultsLost: true,
     }
 );
 reasons!(

@@ -27,6 +27,8 @@ mod retention;
 mod status;
 mod sweep;
 
+mod lost;
+
 use std::{sync::Arc, time::Duration};
 
 use cocoon_api::crd::{FullName, InferenceJob};
@@ -56,7 +58,7 @@ use queue::{Queue, Wanted};
 
 use crate::{
     context::Context,
-    dispatch::{Dispatcher, Unreadable},
+    dispatch::Dispatcher,
     error::{self, Error, Result},
     reconcile::{KUBERNETES_LIMIT, Reconciles},
     watch::Wakes,
@@ -67,8 +69,6 @@ const CONCURRENCY: u16 = 16;
 /// Changes of one job within this time are reconciled once: an attempt that ends is told with its last results. Each place of
 /// an agent is empty for as long between two jobs.
 const DEBOUNCE: Duration = Duration::from_millis(5);
-/// While the garbage collector removes the results of an earlier job of the name, which takes it about a second.
-const EARLIER_RESULTS_INTERVAL: Duration = Duration::from_millis(500);
 /// Steps of one reconcile at most: a job that is accepted, reserves its budget, loses two places to others, is assigned and
 /// followed takes six. What is left goes on after [`NEXT_STEP`].
 const MAX_STEPS: usize = 8;
@@ -142,15 +142,7 @@ async fn reconcile(job: &Arc<InferenceJob>, jobs: &Jobs) -> Result<Action> {
             return retention::keep_or_delete(&job, jobs).await;
         }
         let step = match step(&job, carried, jobs).await {
-            Err(Error::Results { source }) => {
-                status::wait(&job, &observe::unusable(&source), jobs).await?;
-                return Ok(Action::requeue(match source {
-                    Unreadable::Earlier { .. } => EARLIER_RESULTS_INTERVAL,
-                    Unreadable::Foreign { .. } | Unreadable::Gone { .. } | Unreadable::Damaged { .. } => {
-                        WAITING_INTERVAL
-                    }
-                }));
-            }
+            Err(Error::Results { source }) => return lost::handle(&job, &source, jobs).await,
             done => done?,
         };
         let Some((applied, seen, written)) = step else {

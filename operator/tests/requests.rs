@@ -180,6 +180,109 @@ fn refused_deployment(words: &str) -> Value {
     })
 }
 
+/// A job that an operator left running, and whose second page somebody deleted while no operator ran; since then it waits, if it does.
+fn robbed_job(waits: bool, attempt: &str) -> Value {
+    let mut job = waiting_job(1);
+    job["metadata"]["finalizers"] = json!(["cocoon.farm/settlement"]);
+    job["spec"]["billing"] = json!({"mode": "Channel", "channelRef": {"name": "c"}, "maxNano": 100});
+    job["status"] = json!({
+        "inputSha256": "ab".repeat(32), "channelUid": "c", "startTime": "2026-01-01T00:00:00Z", "provider": "p",
+        "requests": {"total": 3, "inFlight": 1, "succeeded": 1, "failed": 0, "retried": 0},
+        "cost": {"reservedNano": 100, "spentNano": 10, "spent": "0.00000001"},
+        "output": {"secretRef": {"name": "j1"}, "pages": [{"name": "j1-page", "sha256": "cd".repeat(32)}]},
+        "assignments": [{"attempt": 1, "provider": "p", "pod": "a", "podUid": "a", "agent": "ef".repeat(32), "requests": 1,
+                         "completionTokens": 1, "nano": 10, "state": attempt,
+                         "prices": {"prompt": 1, "cachedPrompt": 1, "completion": 1, "reasoning": 1, "minimumNano": 1}}],
+        "conditions": [{"type": "Accepted", "status": if waits { "False" } else { "True" }, "message": "",
+                        "reason": if waits { "InvalidInput" } else { "Accepted" }, "lastTransitionTime": "2026-01-01T00:00:00Z"}],
+    });
+    job
+}
+
+/// The ledger knows more than the job's status said last.
+fn ledger() -> Value {
+    json!({
+        "apiVersion": "cocoon.farm/v1alpha1", "kind": "PaymentChannel",
+        "metadata": {"name": "c", "namespace": "n", "uid": "c", "generation": 1, "resourceVersion": "1"},
+        "spec": {"provider": {"name": "p"}, "network": "testbed", "contractAddress": format!("0:{}", "00".repeat(32)),
+                 "payerPublicKey": "00".repeat(32)},
+        "status": {
+            "reservations": [{"job": "u1", "name": "j1", "nano": 100}],
+            "counters": [{"agent": "ef".repeat(32), "job": "u1", "name": "j1", "attempt": 1, "count": 3, "nano": 30,
+                          "head": "00".repeat(32)}],
+            "finishedNano": 5,
+        },
+    })
+}
+
+/// What becomes of such a job after a while, and of its channel.
+async fn robbed(waits: bool, attempt: &str) -> (Value, Value) {
+    let (server, stop) = (ApiServer::default(), CancellationToken::new());
+    let (path, channel) = (
+        format!("{GROUP}/namespaces/n/inferencejobs/j1"),
+        format!("{GROUP}/namespaces/n/paymentchannels/c"),
+    );
+    server.hold(&format!("{GROUP}/namespaces/n/cocoonproviders/p"), offer());
+    server.hold(&path, robbed_job(waits, attempt));
+    server.hold(&channel, ledger());
+    let ctx = server.operator(&stop).await;
+    let controller = tokio::spawn(job::run(ctx, stop.clone()));
+    tokio::time::sleep(Duration::from_secs(50)).await;
+    stop.cancel();
+    controller.await.expect("the controller did not panic");
+    (server.held(&path), server.held(&channel))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_whose_page_is_gone_holds_no_agent_and_says_which_page_it_waits_for() {
+    let (job, channel) = robbed(false, "Active").await;
+    let status = &job["status"];
+    assert_eq!(status["assignments"][0]["state"], "Suspended", "{status}");
+    assert_eq!(reason_of(&job, "Accepted"), "InvalidInput", "{status}");
+    let waits = status["waitingFor"].as_str().expect("it waits");
+    assert!(waits.contains("j1-page"), "{waits}");
+    assert!(
+        status["completionTime"].is_null(),
+        "it may still be put back: {status}"
+    );
+    assert_eq!(
+        channel,
+        ledger(),
+        "nothing is counted of it, and nothing taken back"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_whose_page_stays_away_ends_and_owes_what_was_metered_once() {
+    let (job, channel) = robbed(true, "Suspended").await;
+    let status = &job["status"];
+    assert_eq!(reason_of(&job, "Failed"), "ResultsLost", "{status}");
+    assert!(
+        status["completionTime"].is_string() && status["metered"] == true,
+        "{status}"
+    );
+    // What the ledger counts is the cost, although the status said less, and is paid with what the channel owes in all.
+    assert_eq!(
+        (&status["cost"]["spentNano"], &status["cost"]["settlesAtNano"]),
+        (&json!(30), &json!(35))
+    );
+    let ledger = &channel["status"];
+    assert_eq!(
+        ledger["reservations"].as_array().map_or(0, Vec::len),
+        0,
+        "{ledger}"
+    );
+    let counters = ledger["counters"].as_array().expect("the counter stays");
+    assert_eq!(
+        (counters.len(), &counters[0]["nano"], &counters[0]["count"]),
+        (1, &json!(30), &json!(3))
+    );
+    assert_eq!(
+        status["output"]["pages"][0]["name"], "j1-page",
+        "what was delivered stays evidence: {status}"
+    );
+}
+
 /// A job whose status is decided on version 1, while the API server holds it as `stored`; what is held after a while.
 async fn decided_on_something_old(stored: Value) -> (Value, BTreeMap<String, u32>) {
     let (server, stop) = (ApiServer::default(), CancellationToken::new());

@@ -6,13 +6,16 @@
 //! - an attempt is given up only when its agent can no longer deliver: its pod is gone, or another process
 //!   answers there; an agent that cannot be reached is first removed;
 //! - every wait says what it waits for;
-//! - an accepted job ends: attempts are bounded by `backoffLimit`, time by `activeDeadlineSeconds`;
+//! - an accepted job ends: attempts are bounded by `backoffLimit`, time by `activeDeadlineSeconds`, and a wait for results that
+//!   somebody took away by [`LOST_RESULTS_SECONDS`];
 //! - model, prices and terms are those that were agreed with the first attempt, whatever the provider offers later.
 
 mod agree;
+mod deadline;
 mod end;
 mod follow;
 mod funds;
+mod lost;
 mod schedule;
 mod step;
 mod world;
@@ -23,6 +26,7 @@ use cocoon_api::{
     units::UnitError,
 };
 
+pub use lost::{LOST_RESULTS_SECONDS, Lost, lost};
 pub use schedule::MAX_JOBS_PER_AGENT;
 pub use step::{End, Plan, Step};
 pub use world::{Agent, Channel, Following, Offer, World};

@@ -141,7 +141,7 @@ pub(super) async fn apply(
 }
 
 /// Name of the channel that pays.
-fn paying(job: &InferenceJob) -> Option<&str> {
+pub(super) fn paying(job: &InferenceJob) -> Option<&str> {
     let billing = &job.spec.billing;
     let channel = billing.channel_ref.as_ref()?;
     (billing.mode == BillingMode::Channel).then_some(channel.name.as_str())

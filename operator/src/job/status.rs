@@ -10,7 +10,12 @@ use cocoon_api::{
     },
     units::UnitError,
 };
-use cocoon_core::job::{input::InputSummary, landing::Landing, plan::Plan, validate::Rejection};
+use cocoon_core::job::{
+    input::InputSummary,
+    landing::Landing,
+    plan::{End, Plan},
+    validate::Rejection,
+};
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 use kube::{ResourceExt as _, runtime::events::EventType};
 
@@ -25,9 +30,14 @@ use crate::{
 /// come from a scheduler or a kubelet, and may be any length.
 const MAX_WAITING_CHARS: usize = 1024;
 
-/// Says what a job waits for whose results cannot be read; everything else stays as it is. Where somebody wrote another status
-/// meanwhile, it is said at the next look.
-pub(super) async fn wait(job: &InferenceJob, rejection: &Rejection, jobs: &Jobs) -> Result<()> {
+/// Says what a job waits for whose results cannot be read, and that this attempt was stopped for it; everything else stays as it is.
+/// Where somebody wrote another status meanwhile, it is said at the next look.
+pub(super) async fn wait(
+    job: &InferenceJob,
+    rejection: &Rejection,
+    stopped: Option<u32>,
+    jobs: &Jobs,
+) -> Result<()> {
     let mut next = job.status.clone().unwrap_or_default();
     let generation = job.metadata.generation;
     next.observed_generation = generation;
@@ -35,7 +45,35 @@ pub(super) async fn wait(job: &InferenceJob, rejection: &Rejection, jobs: &Jobs)
     next.phase = Some(JobPhase::Pending);
     let accepted = rejection.accepted.clone();
     conditions::set(&mut next.conditions, accepted, generation, jobs.ctx.now());
+    for assignment in &mut next.assignments {
+        if stopped == Some(assignment.attempt) {
+            assignment.state = AssignmentState::Suspended;
+        }
+    }
     jobs.put(job, &next).await.map(drop)
+}
+
+/// Ends a job whose results cannot be read: its figures stay what they were when they could, but for its cost, which is at least
+/// what the ledger counts. `settles_at` is what its channel had metered in all.
+pub(super) async fn end_without_results(
+    job: &InferenceJob,
+    end: &End,
+    (metered, settles_at): (NanoTon, Option<NanoTon>),
+    jobs: &Jobs,
+) -> Result<()> {
+    let mut next = job.status.clone().unwrap_or_default();
+    let (generation, now) = (job.metadata.generation, jobs.ctx.now());
+    next.observed_generation = generation;
+    next.cost.spent_nano = next.cost.spent_nano.max(metered);
+    next.cost.spent = next.cost.spent_nano.to_ton_string();
+    next.cost.settles_at_nano = settles_at;
+    let is_paid = job.spec.billing.mode == BillingMode::Channel;
+    close(&mut next, is_paid, &end.condition, generation, now);
+    next.phase = Some(phase(&next, false));
+    if matches!(jobs.put(job, &next).await?, Put::Written(_)) {
+        announce(job, &end.condition, jobs).await;
+    }
+    Ok(())
 }
 
 /// As much of a message as `waitingFor` takes.
@@ -81,14 +119,12 @@ pub(super) async fn write(
     }
     if let Applied::Finished(end, settles_at) = applied {
         next.cost.settles_at_nano = *settles_at;
-        finish(
-            &mut next,
-            job.spec.billing.mode == BillingMode::Channel,
-            &end.condition,
-            &seen.landing,
-            generation,
-            now,
-        );
+        let is_paid = job.spec.billing.mode == BillingMode::Channel;
+        close(&mut next, is_paid, &end.condition, generation, now);
+        next.receipts_root = Some(seen.landing.root().to_string());
+        if let Some(output) = &mut next.output {
+            output.sha256 = Some(seen.landing.head().page.digest().to_string());
+        }
     }
     next.queue_position = (next.waiting_for.is_some() && next.active().is_none())
         .then(|| counted(next.queue_position, seen.queue_position));
@@ -222,11 +258,11 @@ fn landed(next: &mut InferenceJobStatus, name: &str, landing: &Landing) -> Resul
     Ok(())
 }
 
-fn finish(
+/// What a job is that has ended.
+fn close(
     next: &mut InferenceJobStatus,
     is_paid: bool,
     end: &Observation,
-    landing: &Landing,
     generation: Option<i64>,
     now: Timestamp,
 ) {
@@ -244,15 +280,11 @@ fn finish(
     }
     next.cost.reserved_nano = NanoTon::ZERO;
     next.completion_time = Some(Time(now));
-    next.receipts_root = Some(landing.root().to_string());
     next.metered = true;
     next.waiting_for = None;
     next.queue_position = None;
     next.requests.in_flight = 0;
     next.tokens_per_second = 0;
-    if let Some(output) = &mut next.output {
-        output.sha256 = Some(landing.head().page.digest().to_string());
-    }
 }
 
 fn phase(status: &InferenceJobStatus, is_suspended: bool) -> JobPhase {

@@ -6,7 +6,7 @@ use cocoon_api::{
     crd::job::{AssignmentState, MAX_ASSIGNMENTS},
 };
 
-use super::{End, Following, World, funds::is_channel_gone, remaining};
+use super::{End, Following, World, deadline::has_run_for, funds::is_channel_gone, remaining};
 
 pub(super) fn ended(world: &World<'_>) -> Option<End> {
     let World { job, landing, .. } = world;
@@ -74,10 +74,5 @@ pub(super) fn ended(world: &World<'_>) -> Option<End> {
 }
 
 pub(super) fn past_deadline(world: &World<'_>) -> bool {
-    let started = world.status.start_time.as_ref().map(|time| time.0.as_second());
-    started
-        .zip(world.job.deadline)
-        .is_some_and(|(started, deadline)| {
-            u64::try_from(world.now - started).is_ok_and(|running| running >= deadline.as_secs())
-        })
+    has_run_for(world.status, world.job.deadline, world.now)
 }

@@ -2,6 +2,7 @@ mod always;
 mod attempts;
 mod coverage;
 mod grants;
+mod lost;
 mod steps;
 mod waits;
 

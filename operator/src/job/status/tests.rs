@@ -37,7 +37,7 @@ fn a_job_that_is_refused_while_it_runs_ends_with_what_it_delivered() {
     let landing = Landing::default();
     landed(&mut next, "j", &landing).unwrap();
     next.cost.spent_nano = NanoTon::from_nano(7).unwrap();
-    finish(&mut next, true, &failed, &landing, None, Timestamp::UNIX_EPOCH);
+    close(&mut next, true, &failed, None, Timestamp::UNIX_EPOCH);
     let settled = conditions::find(&next.conditions, Settled::TYPE).unwrap();
     assert_eq!((settled.reason.as_str(), next.requests.in_flight), ("Pending", 0));
     assert!(next.metered && next.completion_time.is_some());
