@@ -6,9 +6,11 @@
 //! | `charts/cocoon-farm/templates/crds/*.yaml` | the same, behind the chart's switches |
 //! | the table of values in `charts/cocoon-farm/README.md` | the comments in `values.yaml` |
 //! | `charts/cocoon-farm/templates/_defaults.tpl` | `values.yaml` without its comments |
+//! | the annotations at the end of `charts/cocoon-farm/Chart.yaml` | `crds/*.yaml` and `examples/` |
 //!
 //! What is written depends on nothing but these sources, so that a second run changes nothing.
 
+pub(crate) mod annotations;
 mod crds;
 mod values;
 
@@ -41,6 +43,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let mut wanted = crds::render()?;
     wanted.insert(values::README.into(), values::render(root)?);
     wanted.insert(values::DEFAULTS.into(), values::render_defaults(root)?);
+    wanted.insert(annotations::CHART.into(), annotations::render(root, &wanted)?);
     let drift = drift(root, &wanted)?;
     if args.check {
         return report(&drift, wanted.len());

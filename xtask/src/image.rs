@@ -7,8 +7,8 @@
 mod binary;
 mod debian;
 mod elf;
-mod layer;
-mod oci;
+pub(crate) mod layer;
+pub(crate) mod oci;
 
 #[cfg(test)]
 mod tests;
@@ -20,15 +20,22 @@ use anyhow::{Context, Result};
 use clap::ValueEnum;
 
 use crate::{cache, workspace};
-pub(crate) use binary::target_folder;
+pub(crate) use binary::{build as build_binary, target_folder};
+pub(crate) use debian::{Package, Pins};
 use layer::Layer;
 pub(crate) use oci::Built;
 
 /// The pin file, relative to the workspace.
 const PINS: &str = "images/debian.yaml";
 
+/// The list of what was built, beside the archives.
+pub(crate) const LIST: &str = "images.json";
+
+/// What images are named below that no registry has, and nodes import.
+const LOCAL: &str = "cocoon.local";
+
 /// Arguments of `cargo xtask image`.
-#[derive(clap::Args, Default)]
+#[derive(clap::Args)]
 pub(crate) struct Args {
     /// Which images to build [default: all]
     pub(crate) images: Vec<Name>,
@@ -41,12 +48,29 @@ pub(crate) struct Args {
     /// Use this agent binary instead of building it
     #[arg(long, value_name = "PATH")]
     pub(crate) agent_binary: Option<PathBuf>,
+    /// Name the images below this registry and path
+    #[arg(long, value_name = "PREFIX", default_value = LOCAL)]
+    pub(crate) registry: String,
     /// Tag the images so instead of by version and content
     #[arg(long)]
     pub(crate) tag: Option<String>,
     /// Pin the package versions that the archive offers, and build nothing
     #[arg(long)]
     pub(crate) repin: bool,
+}
+
+impl Default for Args {
+    fn default() -> Self {
+        Self {
+            images: Vec::new(),
+            out: None,
+            operator_binary: None,
+            agent_binary: None,
+            registry: LOCAL.to_owned(),
+            tag: None,
+            repin: false,
+        }
+    }
 }
 
 /// An image that can be built.
@@ -62,13 +86,13 @@ impl Name {
     fn parts(self) -> &'static Parts {
         match self {
             Self::Operator => &Parts {
-                repository: "cocoon.local/operator",
+                repository: "operator",
                 package: "cocoon-operator",
                 binary: "cocoon-operator",
                 description: "Reconciles Cocoon resources, dispatches jobs to agents and settles usage in TON",
             },
             Self::Agent => &Parts {
-                repository: "cocoon.local/gpu-agent",
+                repository: "gpu-agent",
                 package: "gpu-agent",
                 binary: "gpu-agent",
                 description: "Loads one model, serves it, meters it",
@@ -79,6 +103,7 @@ impl Name {
 
 /// What makes one image different from another.
 struct Parts {
+    /// Reference below the registry, without a tag.
     repository: &'static str,
     /// Cargo package, and its binary target.
     package: &'static str,
@@ -98,6 +123,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// The pinned Debian files that every image has.
+pub(crate) fn pins() -> Result<Pins> {
+    debian::read_pins(&workspace::root().join(PINS))
 }
 
 /// Builds the images that `args` asks for and writes `images.json` beside their archives.
@@ -125,17 +155,22 @@ pub(crate) fn build(args: &Args) -> Result<Vec<Built>> {
             Some(path) => path.clone(),
             None => binary::build(parts.package, parts.binary)?,
         };
-        let image = assemble(parts, &base, &binary)?;
+        let image = assemble(parts, &args.registry, &base, &binary)?;
         built.push(oci::write(&image, args.tag.as_deref(), &out)?);
     }
     let list = serde_json::to_vec_pretty(&built).context("encode the list of images as JSON")?;
-    let path = out.join("images.json");
+    let path = out.join(LIST);
     fs::write(&path, list).with_context(|| format!("write {}", path.display()))?;
     Ok(built)
 }
 
 /// Puts `binary` on top of `base`, having checked that it can start there.
-fn assemble(parts: &'static Parts, base: &Layer, binary: &Path) -> Result<oci::Image<'static>> {
+fn assemble(
+    parts: &'static Parts,
+    registry: &str,
+    base: &Layer,
+    binary: &Path,
+) -> Result<oci::Image<'static>> {
     let content = fs::read(binary).with_context(|| format!("read binary {}", binary.display()))?;
     elf::check_closure(&content, base)
         .with_context(|| format!("{} cannot run on the files that {PINS} lists", binary.display()))?;
@@ -143,7 +178,7 @@ fn assemble(parts: &'static Parts, base: &Layer, binary: &Path) -> Result<oci::I
     let mut top = Layer::default();
     top.file(&path, 0o755, content);
     Ok(oci::Image {
-        repository: parts.repository,
+        repository: format!("{registry}/{}", parts.repository),
         title: parts.binary,
         description: parts.description,
         version: env!("CARGO_PKG_VERSION"),

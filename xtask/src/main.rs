@@ -18,6 +18,7 @@ mod kernels;
 mod kind;
 mod model;
 mod pypi;
+mod release;
 mod stack;
 mod test;
 mod tools;
@@ -42,6 +43,8 @@ enum Command {
     Test(test::Args),
     /// Build the images as OCI archives, without a container engine
     Image(image::Args),
+    /// Make everything that a release consists of, in one folder
+    Release(release::Args),
     /// Measure, and write JSON under target/bench
     Bench(bench::Args),
     /// Run the fuzz targets
@@ -79,6 +82,7 @@ fn main() -> Result<ExitCode> {
         Command::Codegen(args) => codegen::run(&args),
         Command::Image(args) => image::run(&args),
         Command::Kernels(args) => kernels::run(&args),
+        Command::Release(args) => release::run(&args),
         Command::Model => model::run(),
         Command::Tool { name } => tools::run(name),
     }?;

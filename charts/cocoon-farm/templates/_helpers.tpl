@@ -54,12 +54,13 @@ app.kubernetes.io/part-of: cocoon
 {{- concat .Values.watchNamespaces (compact (list .Values.watchNamespace)) | uniq | toJson }}
 {{- end }}
 
+{{- /* A released chart names the images that were made with it. */}}
 {{- define "cocoon-farm.operatorImage" -}}
-{{- default (printf "cocoon.local/operator:%s" .Chart.AppVersion) .Values.images.operator }}
+{{- coalesce .Values.images.operator (index .Chart.Annotations "cocoon.farm/operator-image") (printf "cocoon.local/operator:%s" .Chart.AppVersion) }}
 {{- end }}
 
 {{- define "cocoon-farm.agentImage" -}}
-{{- default (printf "cocoon.local/gpu-agent:%s" .Chart.AppVersion) .Values.images.agent }}
+{{- coalesce .Values.images.agent (index .Chart.Annotations "cocoon.farm/gpu-agent-image") (printf "cocoon.local/gpu-agent:%s" .Chart.AppVersion) }}
 {{- end }}
 
 {{- /* The URL of an endpoint, which is that alone or has a key as well. */}}

@@ -283,9 +283,14 @@ fn documented_commands_render(chart: &Chart) -> Result<()> {
             if words.iter().any(|word| word == "YOUR-VALUES.yaml") {
                 continue;
             }
+            // The released chart is this one, once it is released.
+            let here = |word| match word {
+                released if str::starts_with(released, "oci://") => CHART,
+                other => other,
+            };
             let arguments: Vec<&str> = ["template"]
                 .into_iter()
-                .chain(words.iter().map(String::as_str))
+                .chain(words.iter().map(String::as_str).map(here))
                 .collect();
             chart
                 .helm(&arguments, None)

@@ -31,7 +31,7 @@ pub(crate) fn target_folder() -> PathBuf {
 /// Builds the release binary `binary` of the workspace package `package` and returns its path.
 ///
 /// Packages are built one by one: building two at once would give each the dependency features of the other.
-pub(super) fn build(package: &str, binary: &str) -> Result<PathBuf> {
+pub(crate) fn build(package: &str, binary: &str) -> Result<PathBuf> {
     eprintln!("building {binary}");
     let output = workspace::cargo()
         .args([

@@ -15,21 +15,23 @@ use crate::cache::{self, Expected};
 /// The user that containers run as, by number and name; the number is the one that distroless images use.
 pub(super) const USER: u32 = 65532;
 
+/// The pin file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Pins {
+pub(crate) struct Pins {
     /// Debian's name of the processor architecture.
-    architecture: String,
-    packages: Vec<Package>,
+    pub(crate) architecture: String,
+    pub(crate) packages: Vec<Package>,
 }
 
+/// One pinned package.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Package {
-    name: String,
-    version: String,
+pub(crate) struct Package {
+    pub(crate) name: String,
+    pub(crate) version: String,
     /// Lower-case hex sha256 of the .deb file.
-    sha256: String,
+    pub(crate) sha256: String,
     /// Paths taken from the package, relative to the root.
     files: BTreeSet<String>,
 }
@@ -75,7 +77,7 @@ fn skeleton() -> Layer {
     layer
 }
 
-fn read_pins(path: &Path) -> Result<Pins> {
+pub(super) fn read_pins(path: &Path) -> Result<Pins> {
     let text = fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
     serde_saphyr::from_str(&text).with_context(|| format!("parse {}", path.display()))
 }

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 
 /// A file system object, always owned by root and dated 1970.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Node {
+pub(crate) enum Node {
     Directory { mode: u32 },
     File { mode: u32, content: Vec<u8> },
     Link { target: String },
@@ -14,24 +14,24 @@ pub(super) enum Node {
 
 /// A tree of [`Node`]s by path; paths are relative to the root and have no trailing slash.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Layer {
+pub(crate) struct Layer {
     /// Sorted, so a folder comes before what is in it.
     nodes: BTreeMap<String, Node>,
 }
 
 impl Layer {
     /// Adds a folder, and its parents with mode 0755.
-    pub(super) fn directory(&mut self, path: &str, mode: u32) {
+    pub(crate) fn directory(&mut self, path: &str, mode: u32) {
         self.insert(path, Node::Directory { mode });
     }
 
     /// Adds a file, and its parents with mode 0755.
-    pub(super) fn file(&mut self, path: &str, mode: u32, content: Vec<u8>) {
+    pub(crate) fn file(&mut self, path: &str, mode: u32, content: Vec<u8>) {
         self.insert(path, Node::File { mode, content });
     }
 
     /// Adds a node, and its parents with mode 0755.
-    pub(super) fn insert(&mut self, path: &str, node: Node) {
+    pub(crate) fn insert(&mut self, path: &str, node: Node) {
         let parents = path.match_indices('/').map(|(end, _)| &path[..end]);
         for parent in parents {
             self.nodes
@@ -42,7 +42,7 @@ impl Layer {
     }
 
     /// The content of the regular file at `path`, if there is one.
-    pub(super) fn content(&self, path: &str) -> Option<&[u8]> {
+    pub(crate) fn content(&self, path: &str) -> Option<&[u8]> {
         match self.nodes.get(path)? {
             Node::File { content, .. } => Some(content),
             Node::Directory { .. } | Node::Link { .. } => None,
@@ -50,18 +50,18 @@ impl Layer {
     }
 
     /// Whether anything is at `path`.
-    pub(super) fn contains(&self, path: &str) -> bool {
+    pub(crate) fn contains(&self, path: &str) -> bool {
         self.nodes.contains_key(path)
     }
 
     /// Every path, sorted.
     #[cfg(test)]
-    pub(super) fn paths(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &str> {
         self.nodes.keys().map(String::as_str)
     }
 
     /// The layer as an uncompressed tar archive.
-    pub(super) fn to_tar(&self) -> Result<Vec<u8>> {
+    pub(crate) fn to_tar(&self) -> Result<Vec<u8>> {
         let mut archive = tar::Builder::new(Vec::new());
         for (path, node) in &self.nodes {
             append(&mut archive, path, node).with_context(|| format!("add {path} to a layer"))?;

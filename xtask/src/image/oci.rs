@@ -14,10 +14,10 @@ use sha2::{Digest as _, Sha256};
 use super::debian::USER;
 use super::layer::Layer;
 
-const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const GZIP_LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
-const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+pub(crate) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
 /// The creation time of every image: a real one would change the digest.
 const CREATED: &str = "1970-01-01T00:00:00Z";
@@ -26,23 +26,26 @@ const CREATED: &str = "1970-01-01T00:00:00Z";
 const TAG_DIGITS: usize = 12;
 
 /// What goes into an image.
-pub(super) struct Image<'a> {
+pub(crate) struct Image<'a> {
     /// Reference without a tag.
-    pub(super) repository: &'a str,
+    pub(crate) repository: String,
     /// Also the archive's file name, with `.tar`.
-    pub(super) title: &'a str,
-    pub(super) description: &'a str,
-    pub(super) version: &'a str,
+    pub(crate) title: &'a str,
+    pub(crate) description: &'a str,
+    pub(crate) version: &'a str,
     /// Absolute path of the program it runs.
-    pub(super) entrypoint: String,
+    pub(crate) entrypoint: String,
     /// From the bottom up, each with a line for the image's history.
-    pub(super) layers: Vec<(&'a str, Layer)>,
+    pub(crate) layers: Vec<(&'a str, Layer)>,
 }
 
 /// A written image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Built {
+    /// Name of the program in it.
+    #[serde(skip)]
+    pub(crate) title: String,
     /// Reference without a tag.
     pub(crate) name: String,
     /// `<version>-<first digits of the digest>` unless one was asked for.
@@ -61,15 +64,16 @@ pub(crate) struct Built {
 }
 
 /// A piece of content, stored by digest.
-struct Blob {
+pub(crate) struct Blob {
     media_type: &'static str,
     /// Lower-case hex.
-    sha256: String,
+    pub(crate) sha256: String,
     content: Vec<u8>,
 }
 
 impl Blob {
-    fn new(media_type: &'static str, content: Vec<u8>) -> Self {
+    /// Content of this type.
+    pub(crate) fn new(media_type: &'static str, content: Vec<u8>) -> Self {
         Self {
             media_type,
             sha256: sha256(&content),
@@ -77,24 +81,27 @@ impl Blob {
         }
     }
 
-    fn json(media_type: &'static str, value: &Value) -> Result<Self> {
+    /// JSON of this type.
+    pub(crate) fn json(media_type: &'static str, value: &Value) -> Result<Self> {
         Ok(Self::new(
             media_type,
             serde_json::to_vec(value).context("encode image metadata as JSON")?,
         ))
     }
 
-    fn digest(&self) -> String {
+    /// `sha256:<hex>`.
+    pub(crate) fn digest(&self) -> String {
         format!("sha256:{}", self.sha256)
     }
 
-    fn descriptor(&self) -> Value {
+    /// What others name it by.
+    pub(crate) fn descriptor(&self) -> Value {
         json!({ "mediaType": self.media_type, "digest": self.digest(), "size": self.content.len() })
     }
 }
 
 /// Writes `image` into the folder `out`, tagged `tag` or else by its version and content.
-pub(super) fn write(image: &Image<'_>, tag: Option<&str>, out: &Path) -> Result<Built> {
+pub(crate) fn write(image: &Image<'_>, tag: Option<&str>, out: &Path) -> Result<Built> {
     let mut diff_ids = Vec::new();
     let mut uncompressed_bytes = 0;
     let mut blobs = Vec::new();
@@ -124,7 +131,8 @@ pub(super) fn write(image: &Image<'_>, tag: Option<&str>, out: &Path) -> Result<
     let file = out.join(format!("{}.tar", image.title));
     place(&file, &layout(blobs, &index)?)?;
     Ok(Built {
-        name: image.repository.to_owned(),
+        title: image.title.to_owned(),
+        name: image.repository.clone(),
         tag,
         reference,
         file,
@@ -171,7 +179,7 @@ fn index(manifest: &Blob, reference: &str, tag: &str) -> Value {
 }
 
 /// The archive: folders, blobs and the two files that say what it is, through the same writer as a layer.
-fn layout(blobs: Vec<Blob>, index: &Value) -> Result<Vec<u8>> {
+pub(crate) fn layout(blobs: Vec<Blob>, index: &Value) -> Result<Vec<u8>> {
     let mut files = Layer::default();
     for blob in blobs {
         files.file(&format!("blobs/sha256/{}", blob.sha256), 0o644, blob.content);
@@ -186,7 +194,7 @@ fn layout(blobs: Vec<Blob>, index: &Value) -> Result<Vec<u8>> {
 }
 
 /// Compresses with an empty header: no name, no time, unknown operating system.
-fn gzip(content: &[u8]) -> std::io::Result<Vec<u8>> {
+pub(crate) fn gzip(content: &[u8]) -> std::io::Result<Vec<u8>> {
     let mut encoder = GzBuilder::new()
         .mtime(0)
         .operating_system(255)
@@ -195,8 +203,8 @@ fn gzip(content: &[u8]) -> std::io::Result<Vec<u8>> {
     encoder.finish()
 }
 
-/// Replaces `file` in one step, so that nobody loads half an image.
-fn place(file: &Path, content: &[u8]) -> Result<()> {
+/// Replaces `file` in one step, so that nobody reads half of one.
+pub(crate) fn place(file: &Path, content: &[u8]) -> Result<()> {
     let folder = file
         .parent()
         .with_context(|| format!("{} has no parent folder", file.display()))?;
@@ -209,10 +217,11 @@ fn place(file: &Path, content: &[u8]) -> Result<()> {
         .with_context(|| format!("write {}", file.display()))?;
     temporary
         .persist(file)
-        .with_context(|| format!("move the finished image to {}", file.display()))?;
+        .with_context(|| format!("move the finished file to {}", file.display()))?;
     Ok(())
 }
 
-fn sha256(content: &[u8]) -> String {
+/// Lower-case hex.
+pub(crate) fn sha256(content: &[u8]) -> String {
     hex::encode(Sha256::digest(content))
 }

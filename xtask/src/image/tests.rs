@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::layer::{Layer, Node};
-use super::{Name, PINS, assemble, debian, elf, oci};
+use super::{LOCAL, Name, PINS, assemble, debian, elf, oci};
 use crate::{cache, workspace};
 
 /// The base layer of the committed pins; needs Debian's archive once, then the cache.
@@ -24,7 +24,7 @@ fn program() -> PathBuf {
 
 /// An image on the committed pins whose program is `content`, small so that packing it is quick.
 fn image(name: Name, content: &[u8]) -> oci::Image<'static> {
-    let mut image = assemble(name.parts(), &base(), &program()).unwrap();
+    let mut image = assemble(name.parts(), LOCAL, &base(), &program()).unwrap();
     let path = image.entrypoint.trim_start_matches('/').to_owned();
     image.layers[1].1.file(&path, 0o755, content.to_vec());
     image
@@ -75,7 +75,7 @@ fn another_binary_gives_another_tag_and_the_same_base() {
     let out = tempfile::tempdir().unwrap();
     let base = base();
     let tag_and_layers = |content: &[u8]| {
-        let mut image = assemble(Name::Agent.parts(), &base, &program()).unwrap();
+        let mut image = assemble(Name::Agent.parts(), LOCAL, &base, &program()).unwrap();
         image.layers[1]
             .1
             .file("usr/bin/gpu-agent", 0o755, content.to_vec());

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use super::capture::capture;
 use super::outcome::Outcome;
 use super::{deny, tidy};
-use crate::{chart, kernels, kind, model, pypi, workspace};
+use crate::{chart, kernels, kind, model, pypi, release, workspace};
 
 /// One step.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ const fn step(name: &'static str, unit: bool, about: &'static str, run: fn() -> 
 }
 
 /// All steps.
-pub(super) const STEPS: [Step; 12] = [
+pub(super) const STEPS: [Step; 13] = [
     step("fmt", true, "Rust code is formatted", fmt),
     step(
         "tidy",
@@ -82,6 +82,12 @@ pub(super) const STEPS: [Step; 12] = [
         ..step("e2e", false, "the whole loop on the testbed", e2e)
     },
     step(
+        "release",
+        false,
+        "a release is complete and reproducible, its parts install, and the workflows are sound",
+        release,
+    ),
+    step(
         "kind",
         false,
         "a slice of them on a cluster of kind's, which leaves nothing",
@@ -116,7 +122,10 @@ fn kernels_step() -> Result<Outcome> {
 
 fn clippy() -> Result<Outcome> {
     // The end-to-end tests are no part of all targets, since they run only when they are asked for.
-    for targets in [&["--all-targets"][..], &["--test", "e2e", "--test", "attacks"]] {
+    for targets in [
+        &["--all-targets"][..],
+        &["--test", "e2e", "--test", "attacks", "--test", "field"],
+    ] {
         let mut cargo = workspace::cargo();
         cargo
             .args(["clippy", "--workspace"])
@@ -223,8 +232,23 @@ fn npm_ci(folder: &str) -> Result<(ExitStatus, String)> {
 }
 
 fn chart() -> Result<Outcome> {
+    checked(chart::check()?)
+}
+
+fn release() -> Result<Outcome> {
+    if std::env::consts::ARCH != "x86_64" {
+        return Ok(Outcome::skipped(
+            "release",
+            "releases are made for linux/amd64, on such a machine",
+        ));
+    }
+    checked(release::checks()?)
+}
+
+/// A step of several checks, each of which counts.
+fn checked(checks: Vec<(String, Result<()>)>) -> Result<Outcome> {
     let mut outcome = Outcome::default();
-    for (name, result) in chart::check()? {
+    for (name, result) in checks {
         match result {
             Ok(()) => outcome.passed += 1,
             Err(error) => {
