@@ -17,6 +17,7 @@ pub mod golden;
 pub mod gpu;
 pub mod namespace;
 pub mod operator;
+pub mod receipts;
 pub mod results;
 pub mod room;
 pub mod run;

@@ -27,6 +27,10 @@ pub struct Description {
     pub kubeconfig: PathBuf,
     /// A kubectl.
     pub kubectl: PathBuf,
+    /// A Helm.
+    pub helm: PathBuf,
+    /// Name of the chart's installation.
+    pub release: String,
     /// The plugin `kubectl cocoon`.
     pub plugin: PathBuf,
     /// Namespace of the operator.
@@ -162,6 +166,13 @@ impl Stack {
     /// Like [`Stack::kubectl`], with text on standard input.
     pub async fn kubectl_with(&self, arguments: &[&str], input: &str) -> Result<String> {
         self.kubectl_command(arguments).say(Some(input)).await?.success()
+    }
+
+    /// Runs Helm and answers what it prints; fails with what it says on standard error.
+    pub async fn helm(&self, arguments: &[&str]) -> Result<String> {
+        let mut call = Called::new(&self.description.helm, arguments);
+        call.command.env("KUBECONFIG", &self.description.kubeconfig);
+        call.say(None).await?.success()
     }
 
     /// Runs the plugin with the payer's key in the environment.

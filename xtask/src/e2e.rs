@@ -53,6 +53,8 @@ pub(crate) fn on(description: &Path, names: &[String], ignored: Ignored) -> Resu
             "e2e",
             "--test",
             "attacks",
+            "--test",
+            "field",
             "--",
         ])
         .args(names);

@@ -285,6 +285,8 @@ fn describe(parts: &Parts) -> Result<PathBuf> {
     let description = json!({
         "kubeconfig": parts.kubeconfig,
         "kubectl": tools::kubectl()?,
+        "helm": tools::helm()?,
+        "release": RELEASE,
         "plugin": parts.plugin,
         "operatorNamespace": OPERATOR_NAMESPACE,
         "network": NETWORK,

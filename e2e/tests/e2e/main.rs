@@ -17,9 +17,11 @@ mod nodes;
 mod payout;
 mod policies;
 mod privacy;
-mod receipts;
 mod vouchers;
 mod waiting;
 mod when_all_is_done;
 
-use e2e::run::{on_bare_stack, on_stack};
+use e2e::{
+    receipts,
+    run::{on_bare_stack, on_stack},
+};

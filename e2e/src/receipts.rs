@@ -9,51 +9,69 @@ use cocoon_api::{
     names::{RECEIPTS_KEY, RESULTS_KEY, TOKENS_KEY, UNDELIVERED_KEY},
     receipt::{AnswerTokens, Receipt, ReceiptChain, Sha256Digest},
 };
-use e2e::{farm::Farm, results::Texts};
 use k8s_openapi::api::core::v1::Secret;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::{farm::Farm, results::Texts};
+
 /// One line of `results.jsonl`.
 #[derive(Deserialize)]
 pub struct Line {
+    /// Place of the request in the input.
     pub index: u32,
+    /// What was answered.
     pub response: Option<Response>,
+    /// Why nothing was.
     pub error: Option<Failure>,
 }
 
+/// An answer as it was delivered.
 #[derive(Deserialize)]
 pub struct Response {
+    /// Its very bytes.
     pub body: Box<RawValue>,
 }
 
+/// Why a request has no answer.
 #[derive(Deserialize)]
 pub struct Failure {
+    /// For programs.
     pub code: String,
+    /// For people.
     pub message: String,
 }
 
 /// The part of an answer that tests read.
 #[derive(Deserialize)]
 pub struct Answer {
+    /// Texts.
     pub choices: Vec<Choice>,
+    /// Tokens.
     pub usage: AnswerUsage,
 }
 
+/// One text of an answer.
 #[derive(Deserialize)]
 pub struct Choice {
+    /// The text.
     pub text: String,
 }
 
+/// Tokens that an answer took.
 #[derive(Deserialize)]
 pub struct AnswerUsage {
+    /// Of the prompt.
     pub prompt_tokens: usize,
+    /// Of the answer.
     pub completion_tokens: usize,
 }
 
 /// Results and receipts of a job.
 pub struct Delivered {
+    /// Results.
     pub lines: Vec<Line>,
+    /// Receipts of what was delivered.
     pub receipts: Vec<Receipt>,
     /// Receipts of answers that were not delivered: links of their chains, and free.
     undelivered: Vec<Receipt>,
@@ -68,10 +86,12 @@ struct TokensLine {
 }
 
 impl Delivered {
+    /// Of a job, from all its pages.
     pub async fn of(farm: &Farm<'_>, job: &str) -> Result<Self> {
         Self::in_texts(&Texts::of(farm, job).await?)
     }
 
+    /// Of one page.
     pub fn in_secret(secret: Secret) -> Result<Self> {
         let mut texts = Texts::default();
         texts.add(secret)?;
@@ -143,6 +163,7 @@ impl Delivered {
         Ok(NanoTon::sum(self.receipts.iter().map(|receipt| receipt.nano))?)
     }
 
+    /// Answers by the place of their requests.
     pub fn answers(&self) -> Result<BTreeMap<u32, Answer>> {
         let answered = self
             .lines
