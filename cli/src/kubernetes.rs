@@ -55,6 +55,11 @@ pub struct Cluster {
 }
 
 impl Arguments {
+    /// The namespace, where it was given.
+    pub fn named_namespace(&self) -> Option<&str> {
+        self.namespace.as_deref()
+    }
+
     /// Reads the kubeconfig. Opens no connection yet.
     pub async fn connect(self) -> Result<Cluster> {
         let options = KubeConfigOptions {

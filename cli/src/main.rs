@@ -3,6 +3,7 @@
 mod amount;
 mod chain;
 mod channel;
+mod dashboard;
 mod init;
 mod kubernetes;
 mod model;
@@ -46,6 +47,8 @@ enum Command {
     Model(model::Command),
     /// A farm's day at a glance: GPUs, models, jobs, tokens and money.
     Status(status::Arguments),
+    /// The operator's read-only page in a browser: farms, cards, models, jobs, channels, settlements, earnings by day.
+    Dashboard(dashboard::Arguments),
 }
 
 #[tokio::main]
@@ -74,6 +77,8 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Wallet(arguments) => wallet::run(arguments, &cluster.connect().await?).await,
         Command::Model(command) => model::run(command).await,
         Command::Status(arguments) => status::run(arguments, &cluster.connect().await?).await,
+        // The operator is in a namespace of its own.
+        Command::Dashboard(arguments) => dashboard::run(arguments, cluster).await,
     }
 }
 
@@ -119,6 +124,8 @@ mod tests {
             "model add https://HOST/m.gguf --price 0.4 --headers folder --headers-from hub",
             "model add m.gguf --price 0.4 --claim models --payout UQ1 --network testnet --backend cpu",
             "--context test status",
+            "dashboard",
+            "dashboard -n cocoon --port 0",
         ] {
             let words = ["kubectl-cocoon"].into_iter().chain(line.split(' '));
             assert!(Arguments::try_parse_from(words).is_ok(), "{line}");

@@ -7,6 +7,7 @@
 //! - a message is replaced only after it can no longer take effect, whatever the endpoint drops, repeats or delays.
 
 mod candidate;
+mod days;
 mod decide;
 mod earnings;
 mod history;
@@ -17,6 +18,7 @@ mod sender;
 mod sweep;
 
 pub use candidate::{Candidate, Urgency, pays};
+pub use days::{Day, EarnedByDay, earned_by_day};
 pub use decide::{
     Decision, MAX_COVERED_JOBS, MAX_REDEEMS, Setback, Wait, decide, is_worth_it, least_urgent, retry_at,
     still_claimable,

@@ -47,6 +47,10 @@ pub struct Config {
     /// the kernel knows no IPv6.
     #[arg(long, env = "COCOON_HEALTH_ADDRESS", default_value = "[::]:8080")]
     pub health_address: SocketAddr,
+    /// Where the page is served, an address of loopback: it has no accounts, and `kubectl cocoon dashboard` reaches it there.
+    /// Absent: nowhere.
+    #[arg(long, env = "COCOON_PAGE_ADDRESS", value_parser = loopback)]
+    pub page_address: Option<SocketAddr>,
     /// Log lines as JSON.
     #[arg(long, env = "COCOON_LOG_JSON")]
     pub log_json: bool,
@@ -56,9 +60,52 @@ fn bytes(text: &str) -> Result<u64, QuantityError> {
     quantity::parse(&Quantity(text.to_owned()))
 }
 
+fn loopback(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr = text
+        .parse()
+        .map_err(|_| "must be an address and a port".to_owned())?;
+    if address.ip().is_loopback() {
+        Ok(address)
+    } else {
+        Err("must be an address of loopback: whoever reaches the page may read it".to_owned())
+    }
+}
+
 impl Config {
     /// The namespaces that it acts in.
     pub fn scope(&self) -> Scope<'_> {
         Scope(&self.watch_namespaces)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_is_served_on_loopback_or_nowhere() {
+        let config = |address: &str| {
+            let words = [
+                "cocoon-operator",
+                "--networks=n",
+                "--agent-image=i",
+                "--page-address",
+                address,
+            ];
+            Config::try_parse_from(words)
+        };
+        for address in ["127.0.0.1:8088", "[::1]:8088"] {
+            assert_eq!(config(address).unwrap().page_address, address.parse().ok());
+        }
+        for address in [
+            "0.0.0.0:8088",
+            "[::]:8088",
+            "10.0.0.1:8088",
+            "8088",
+            "localhost:8088",
+        ] {
+            let error = config(address).unwrap_err().to_string();
+            assert!(error.contains("must be an address"), "{error}");
+        }
     }
 }

@@ -18,6 +18,7 @@ pub mod job;
 pub mod leader;
 pub mod ledger;
 pub mod metrics;
+pub mod page;
 pub mod pages;
 pub mod provider;
 pub mod reconcile;

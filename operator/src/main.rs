@@ -1,6 +1,6 @@
 //! The operator's process: starts, waits to lead, runs the controllers, stops.
 
-use std::{process::ExitCode, sync::Arc};
+use std::{net::SocketAddr, process::ExitCode, sync::Arc};
 
 use anyhow::Context as _;
 use clap::Parser as _;
@@ -13,13 +13,17 @@ use cocoon_operator::{
     error, health, job,
     leader::{Leadership, lease_name},
     metrics::Metrics,
+    page::{self, Page, Stores},
     provider, requests,
     rivals::Rivals,
     settlement, telemetry,
     tls::AgentTls,
     watch::Watches,
 };
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
@@ -54,6 +58,10 @@ async fn run(config: Config) -> anyhow::Result<()> {
         metrics.clone(),
         stop.child_token(),
     ));
+    let page = Arc::new(Page::default());
+    if let Some(address) = config.page_address {
+        tokio::spawn(serve_page(address, page.clone(), stop.child_token()));
+    }
     let lease = lease_name(&config.watch_namespaces);
     let mut leadership = Leadership::campaign(client.clone(), &config.namespace, &lease, &config.identity)
         .await
@@ -90,7 +98,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
         tls,
         watches,
     ));
-    let controllers = tokio::spawn(controllers(ctx, stop.child_token()));
+    let controllers = tokio::spawn(controllers(ctx, page, stop.child_token()));
     let lost = tokio::select! {
         () = leadership.lost() => true,
         _ = interrupt.recv() => false,
@@ -122,11 +130,20 @@ async fn turn(leadership: &mut Leadership, rivals: &Rivals<'_>, metrics: &Metric
     }
 }
 
-async fn controllers(ctx: Arc<Context>, stop: CancellationToken) {
+/// An operator whose page cannot be served does its work all the same.
+async fn serve_page(address: SocketAddr, page: Arc<Page>, stop: CancellationToken) {
+    match TcpListener::bind(address).await {
+        Ok(listener) => page::serve(listener, page, stop).await,
+        Err(cause) => error!(%address, error = error::chain(&cause), "could not serve the page"),
+    }
+}
+
+async fn controllers(ctx: Arc<Context>, page: Arc<Page>, stop: CancellationToken) {
     let filled = stop.run_until_cancelled(ctx.watches.filled()).await;
     if filled != Some(true) {
         return;
     }
+    page.show(Stores::of(&ctx.watches));
     tokio::join!(
         provider::run(ctx.clone(), stop.clone()),
         job::run(ctx.clone(), stop.clone()),

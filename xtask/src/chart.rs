@@ -133,6 +133,11 @@ impl Chart {
             format!("{name}: API keys are files of the Secrets that the values name"),
             keys,
         ));
+        let page = given(values).and_then(|values| rendered.page_follows(&values));
+        checks.push((
+            format!("{name}: the page follows its switch, and only a forwarded port reaches it"),
+            page,
+        ));
         if let Some(config_map) = rendered.dashboard() {
             let known = read(METRICS).and_then(|source| dashboard::check(config_map, &source));
             checks.push((

@@ -17,6 +17,7 @@ mod image;
 mod kernels;
 mod kind;
 mod model;
+mod page;
 mod pypi;
 mod release;
 mod stack;
@@ -57,6 +58,8 @@ enum Command {
     Down,
     /// Run the end-to-end tests
     E2e(e2e::Args),
+    /// Look at the operator's page in a browser
+    Page(page::Args),
     /// Start or end what the demo and the end-to-end tests run on
     Stack(stack::Args),
     /// Fetch the demo model into the cache and print its path
@@ -84,6 +87,7 @@ fn main() -> Result<ExitCode> {
         Command::Kernels(args) => kernels::run(&args),
         Command::Release(args) => release::run(&args),
         Command::Model => model::run(),
+        Command::Page(args) => page::run(&args),
         Command::Tool { name } => tools::run(name),
     }?;
     Ok(ExitCode::SUCCESS)

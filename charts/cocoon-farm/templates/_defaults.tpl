@@ -9,6 +9,8 @@ images:
 replicas: 1
 watchNamespaces: []
 watchNamespace: ""
+webPage:
+  enabled: true
 models:
   cache:
     path: /var/lib/cocoon/models

@@ -1,3 +1,4 @@
+mod days;
 mod decide;
 mod history;
 mod outlook;

@@ -44,7 +44,7 @@ pub(super) fn check(chart: &Chart) -> Vec<Check> {
 }
 
 /// What is refused, and a word that the refusal says.
-const REFUSED: [(&str, &str); 39] = [
+const REFUSED: [(&str, &str); 41] = [
     ("nosuch=1", "nosuch"),
     ("images.nosuch=1", "nosuch"),
     ("global=1", "global"),
@@ -63,6 +63,8 @@ const REFUSED: [(&str, &str); 39] = [
     ("models.cache.path=/var/../etc", "path"),
     ("models.cache.path=/var", "path"),
     ("models.cache.size=many", "size"),
+    ("webPage.enabled=maybe", "webPage"),
+    ("webPage.address=0.0.0.0", "address"),
     ("podLabels.team=a b", "podLabels"),
     (
         "podLabels.app\\.kubernetes\\.io/name=mine",

@@ -1,6 +1,7 @@
 //! What the chart renders, and what must hold of it.
 
 mod api_keys;
+mod page;
 
 use std::collections::BTreeSet;
 

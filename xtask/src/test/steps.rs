@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use super::capture::capture;
 use super::outcome::Outcome;
 use super::{deny, tidy};
-use crate::{chart, kernels, kind, model, pypi, release, workspace};
+use crate::{chart, kernels, kind, model, page, pypi, release, workspace};
 
 /// One step.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ const fn step(name: &'static str, unit: bool, about: &'static str, run: fn() -> 
 }
 
 /// All steps.
-pub(super) const STEPS: [Step; 13] = [
+pub(super) const STEPS: [Step; 14] = [
     step("fmt", true, "Rust code is formatted", fmt),
     step(
         "tidy",
@@ -76,6 +76,12 @@ pub(super) const STEPS: [Step; 13] = [
         false,
         "the Helm chart renders, refuses, and gives the least rights",
         chart,
+    ),
+    step(
+        "page",
+        false,
+        "the operator's page fits a phone, and a browser shows it under its policy",
+        page_step,
     ),
     Step {
         on_kind: Some(e2e_on_kind),
@@ -121,11 +127,11 @@ fn kernels_step() -> Result<Outcome> {
 }
 
 fn clippy() -> Result<Outcome> {
-    // The end-to-end tests are no part of all targets, since they run only when they are asked for.
-    for targets in [
-        &["--all-targets"][..],
-        &["--test", "e2e", "--test", "attacks", "--test", "field"],
-    ] {
+    // Tests of clusters and browsers are no part of all targets, since they run only when they are asked for.
+    let on_demand = [
+        "--test", "e2e", "--test", "attacks", "--test", "field", "--test", "browser",
+    ];
+    for targets in [&["--all-targets"][..], &on_demand] {
         let mut cargo = workspace::cargo();
         cargo
             .args(["clippy", "--workspace"])
@@ -258,6 +264,17 @@ fn checked(checks: Vec<(String, Result<()>)>) -> Result<Outcome> {
         }
     }
     Ok(outcome)
+}
+
+fn page_step() -> Result<Outcome> {
+    let Some(chromium) = page::chromium() else {
+        return Ok(Outcome::skipped(
+            "page",
+            "Chromium is not installed, and could not be",
+        ));
+    };
+    let (status, output) = capture(&mut page::tests(&chromium))?;
+    Ok(Outcome::from_cargo_test("page", status.success(), output))
 }
 
 fn e2e() -> Result<Outcome> {

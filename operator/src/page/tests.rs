@@ -1,0 +1,6 @@
+mod escaping;
+mod http;
+mod limits;
+mod objects;
+mod privacy;
+mod views;
