@@ -203,6 +203,34 @@ impl Stack {
         self.as_payer(call, payer_key).say(None).await
     }
 
+    /// Runs a line as a person types it in a folder: kubectl and its plugin are in the path, and the network is this stack's. Nobody's
+    /// key is in the environment.
+    pub async fn shell(&self, line: &str, folder: &Path) -> Result<Said> {
+        let mut folders = Vec::new();
+        for program in [&self.description.kubectl, &self.description.plugin] {
+            folders.push(program.parent().context("a program lies in a folder")?.to_owned());
+        }
+        let before = std::env::var_os("PATH").unwrap_or_default();
+        folders.extend(std::env::split_paths(&before));
+        let path = std::env::join_paths(folders).context("could not put kubectl in the path")?;
+        let mut call = self.as_payer(Called::new(Path::new("sh"), &["-c", line]), "");
+        call.command
+            .current_dir(folder)
+            .env("PATH", path)
+            .env_remove("COCOON_PAYER_KEY");
+        call.say(None).await
+    }
+
+    /// The plugin as a program that is started and goes on.
+    pub fn plugin_command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.description.plugin);
+        command
+            .args(arguments)
+            .env("KUBECONFIG", &self.description.kubeconfig)
+            .stdin(Stdio::null());
+        command
+    }
+
     fn kubectl_command(&self, arguments: &[&str]) -> Called {
         let mut call = Called::new(&self.description.kubectl, arguments);
         call.command.env("KUBECONFIG", &self.description.kubeconfig);
