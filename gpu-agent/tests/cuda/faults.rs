@@ -88,6 +88,22 @@ fn a_broken_card_leaves_the_others_at_work() {
 }
 
 #[test]
+fn a_model_that_the_others_do_not_hold_is_the_broken_cards_fault() {
+    machine!("a_model_that_the_others_do_not_hold_is_the_broken_cards_fault")
+        .cards("rtx-3090:memory=11MiB, rtx-3090:memory=11MiB:lost-after=0")
+        .run(|| {
+            let folder = tempfile::tempdir().expect("a folder");
+            let file = tiny::model_of(&folder, 0, 24);
+            let said = serve(&file, &["--context-length", "64", "--max-sequences", "1"]);
+            assert_eq!(
+                GpuFault::of_last_words(&said),
+                Some(GpuFault::DeviceLost),
+                "{said}"
+            );
+        });
+}
+
+#[test]
 fn cards_that_stay_idle_are_named() {
     machine!("cards_that_stay_idle_are_named")
         .cards("rtx-3090, rtx-3090:memory=1MiB")
@@ -95,7 +111,7 @@ fn cards_that_stay_idle_are_named() {
         .run(|| {
             let folder = tempfile::tempdir().expect("a folder");
             let said = serve(&tiny::model(&folder, 0), &["--context-length", "64"]);
-            assert!(said.contains("names more GPUs than were opened"), "{said}");
+            assert!(said.contains("names more GPUs than are visible"), "{said}");
             assert!(said.contains("model loaded"), "{said}");
             // Either it has no room for a measurement, or none for the model.
             let named = said.contains("a GPU is left out") || said.contains("a GPU is left idle");

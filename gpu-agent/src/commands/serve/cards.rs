@@ -39,15 +39,11 @@ pub(super) fn load(
     file: &ModelFile,
     spec: &DecoderSpec,
 ) -> anyhow::Result<Vec<Box<dyn Backend>>> {
-    let (opened, refused) = CudaOps::open_all()?;
-    for error in refused {
-        let error = anyhow::Error::new(error);
-        tracing::warn!(
-            error = format!("{error:#}"),
-            "a GPU is left out; the others serve"
-        );
+    let (opened, mut refused) = CudaOps::open_all()?;
+    for error in &refused {
+        tracing::warn!(error = error as &dyn std::error::Error, "a GPU is left out");
     }
-    warn_of_hidden(opened.len());
+    warn_of_hidden(opened.len() + refused.len());
     let mut cards: Vec<Option<CudaOps>> = Vec::new();
     let mut memory = Vec::new();
     for card in opened {
@@ -56,7 +52,11 @@ pub(super) fn load(
         memory.push(Card { name, free, total });
         cards.push(Some(card));
     }
-    let plan = plan(asked, file, spec, &cards, &memory)?;
+    let plan = match plan(asked, file, spec, &cards, &memory) {
+        // The others alone do not hold the model: what is wrong is the card that is left out.
+        Err(_) if !refused.is_empty() => return Err(refused.swap_remove(0).into()),
+        plan => plan?,
+    };
     for line in plan.lines(&memory) {
         tracing::info!(plan = line, spread = ?plan.spread, "memory is planned");
     }
@@ -81,16 +81,16 @@ pub(super) fn load(
 }
 
 /// Says where `CUDA_VISIBLE_DEVICES` names more GPUs than there are: the list ends at the first that is not.
-fn warn_of_hidden(opened: usize) {
-    let Ok(visible) = std::env::var("CUDA_VISIBLE_DEVICES") else {
+fn warn_of_hidden(visible: usize) {
+    let Ok(list) = std::env::var("CUDA_VISIBLE_DEVICES") else {
         return;
     };
-    let named = visible.split(',').filter(|name| !name.trim().is_empty()).count();
-    if named > opened {
+    let named = list.split(',').filter(|name| !name.trim().is_empty()).count();
+    if named > visible {
         tracing::warn!(
+            list,
             visible,
-            opened,
-            "CUDA_VISIBLE_DEVICES names more GPUs than were opened: the first that the machine lacks, or that was named before, \
+            "CUDA_VISIBLE_DEVICES names more GPUs than are visible: the first that the machine lacks, or that was named before, \
              ends the list"
         );
     }
