@@ -1,11 +1,11 @@
 //! `cargo xtask page`: the operator's page in a browser, checked and pictured.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::workspace;
+use crate::{cluster, workspace};
 
 /// Chromium by the names that distributions give it, the smallest first.
 const NAMES: [&str; 4] = [
@@ -59,35 +59,13 @@ pub(crate) fn tests(chromium: &Path) -> Command {
     tests
 }
 
-/// Path of Chromium, installed first where this is Debian and we are root; none where it cannot be had.
+/// Path of Chromium, installed first where apt can; none where it cannot be had.
 pub(crate) fn chromium() -> Option<PathBuf> {
     if let Some(found) = installed() {
         return Some(found);
     }
-    let is_root = Command::new("id")
-        .arg("-u")
-        .output()
-        .is_ok_and(|output| output.stdout.trim_ascii() == b"0");
-    let works = |command: &mut Command| {
-        let quiet = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        quiet.status().is_ok_and(|status| status.success())
-    };
-    if !is_root || !works(Command::new("apt-get").arg("--version")) {
-        return None;
-    }
-    eprintln!("installing {}", PACKAGES.join(" and "));
-    let mut install = Command::new("apt-get");
-    install
-        .args(["install", "--quiet", "--yes", "--no-install-recommends"])
-        .args(PACKAGES)
-        .env("DEBIAN_FRONTEND", "noninteractive");
-    // A machine whose lists were never read knows no package.
-    if !works(&mut install) {
-        works(Command::new("apt-get").args(["update", "--quiet"]));
-        works(&mut install);
+    if let Err(error) = cluster::install_packages(&PACKAGES) {
+        eprintln!("{error:#}");
     }
     installed()
 }

@@ -9,7 +9,7 @@ mod streamed;
 mod tables;
 
 use serde_json::{Value, json};
-use testbed_ptx::{CARDS, Counters};
+use testbed_ptx::{Card, Counters};
 
 use between::Between;
 use gpu_agent::weights::quants::TensorType;
@@ -29,10 +29,7 @@ const SECTOR: u64 = 32;
 #[expect(clippy::cast_precision_loss, reason = "counts of small launches")]
 fn reach(counters: &Counters, bytes: u64) -> [f64; ROOFLINES.len()] {
     ROOFLINES.map(|name| {
-        let card = CARDS
-            .iter()
-            .find(|card| card.name == name)
-            .expect("a card of the table");
+        let card = Card::named(name).expect("a card of the table");
         // A small launch leaves multiprocessors idle; the share is that of one which does not.
         let busy = counters.blocks.min(u64::from(card.multiprocessors)) as f64;
         let estimate = card.estimate(counters);
@@ -47,10 +44,7 @@ fn reach(counters: &Counters, bytes: u64) -> [f64; ROOFLINES.len()] {
 /// a clock.
 fn slots() -> [f64; ROOFLINES.len()] {
     ROOFLINES.map(|name| {
-        let card = CARDS
-            .iter()
-            .find(|card| card.name == name)
-            .expect("a card of the table");
+        let card = Card::named(name).expect("a card of the table");
         f64::from(card.multiprocessors) * 4.0 * card.gigahertz / card.bandwidth
     })
 }

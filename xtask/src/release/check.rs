@@ -6,7 +6,6 @@ mod registry;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Read as _;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -198,27 +197,11 @@ fn chart_installs(release: &Release, layout: Layout, package: &[u8], images: &[S
 /// The archive holds the program and the licence, and the program says its version.
 fn plugin_runs(release: &Release, bytes: &[u8]) -> Result<()> {
     let folder = tempfile::tempdir().context("create a temporary folder")?;
-    let mut found = BTreeSet::new();
-    let mut archive = tar::Archive::new(GzDecoder::new(bytes));
-    for entry in archive.entries().context("read the archive")? {
-        let mut entry = entry.context("read the archive")?;
-        let name = entry
-            .path()
-            .context("read a name")?
-            .to_string_lossy()
-            .into_owned();
-        let mut content = Vec::new();
-        entry
-            .read_to_end(&mut content)
-            .with_context(|| format!("read {name}"))?;
-        let path = folder.path().join(&name);
-        fs::write(&path, content).with_context(|| format!("write {}", path.display()))?;
-        let mode = entry.header().mode().context("read a mode")?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(mode))
-            .with_context(|| format!("set the mode of {name}"))?;
-        found.insert(name);
-    }
-    let wanted = BTreeSet::from(["LICENSE".to_owned(), plugin::PROGRAM.to_owned()]);
+    tar::Archive::new(GzDecoder::new(bytes))
+        .unpack(folder.path())
+        .context("unpack the archive")?;
+    let found = names(folder.path())?;
+    let wanted = ["LICENSE", plugin::PROGRAM];
     ensure!(found == wanted, "it holds {found:?}");
     let output = Command::new(folder.path().join(plugin::PROGRAM))
         .arg("--version")
