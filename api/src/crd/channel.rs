@@ -127,9 +127,11 @@ pub struct Voucher {
 }
 
 /// What the operator knows of a channel. The ledger (reservations, counters, `finishedNano`) is written by
-/// compare-and-swap on the object.
+/// compare-and-swap on the object. Only the operator writes it, whole, so that the API server need not keep who wrote which
+/// field of it.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-map-type" = "atomic"))]
 pub struct PaymentChannelStatus {
     /// Generation of the specification that this status describes.
     #[serde(default, skip_serializing_if = "Option::is_none")]

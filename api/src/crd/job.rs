@@ -218,9 +218,10 @@ pub enum BillingMode {
     Free,
 }
 
-/// Where a job stands.
+/// Where a job stands. Only the operator writes it, whole, so that the API server need not keep who wrote which field of it.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-map-type" = "atomic"))]
 #[x_kube(validation = Rule::new("!has(oldSelf.agreed) || (has(self.agreed) && self.agreed == oldSelf.agreed)").message("what was agreed is immutable"))]
 pub struct InferenceJobStatus {
     /// Generation of the specification that this status describes.
@@ -250,7 +251,7 @@ pub struct InferenceJobStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     pub progress: Option<String>,
-    /// Jobs before this one at its provider, counted again whenever they may have halved.
+    /// Jobs before this one at its provider, counted again when a quarter of them is left.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue_position: Option<u32>,
     /// What the job waits for, for people.
