@@ -13,6 +13,7 @@
 mod certificates;
 mod latest;
 mod queue;
+mod turns;
 
 mod context;
 mod input;
@@ -35,7 +36,7 @@ use cocoon_api::crd::{FullName, InferenceJob};
 use cocoon_core::{
     agents::AgentState,
     job::{
-        plan::{self, MAX_JOBS_PER_AGENT, Plan},
+        plan::{self, MAX_JOBS_PER_AGENT, Plan, Step},
         validate,
     },
 };
@@ -53,8 +54,9 @@ use apply::Applied;
 use certificates::Certificates;
 use context::{Jobs, WAITING_INTERVAL};
 use latest::Latest;
-use observe::{Carried, Seen};
+use observe::{Carried, Prospect, Seen};
 use queue::{Queue, Wanted};
+use turns::{Turn, Turns};
 
 use crate::{
     context::Context,
@@ -79,6 +81,9 @@ const NEXT_STEP: Duration = Duration::from_millis(50);
 /// free within one batch of short answers, and a status that is superseded before anybody reads it costs the API server as much as
 /// any other.
 const PASSING: Duration = Duration::from_secs(3);
+/// What is added for each job that comes before, to that and to [`WAITING_INTERVAL`]: of many that wait, fifty a second are said to,
+/// however many there are. A job of short answers comes and goes as fast, and then need not say that it waited.
+const PASSING_EACH: Duration = Duration::from_millis(20);
 /// How its reconciles are run.
 const RECONCILES: Reconciles = Reconciles {
     kind: "InferenceJob",
@@ -95,6 +100,7 @@ pub async fn run(ctx: Arc<Context>, stop: CancellationToken) {
         dispatcher: Dispatcher::new(wakes.clone(), stop.child_token()),
         wakes: wakes.clone(),
         queue: Queue::default(),
+        turns: Turns::default(),
         latest: Latest::default(),
         latest_channels: Latest::default(),
     });
@@ -124,14 +130,13 @@ async fn reconcile_within(job: Arc<InferenceJob>, jobs: Arc<Jobs>) -> Result<Act
 /// Goes on with a job until it waits for something.
 async fn reconcile(job: &Arc<InferenceJob>, jobs: &Jobs) -> Result<Action> {
     let job = jobs.latest.of(job);
+    let mut turn = match turn(&job, jobs) {
+        Ok(turn) => turn,
+        Err(later) => return Ok(Action::requeue(later)),
+    };
     let Some(mut job) = deletion::live(&job, jobs).await? else {
         return Ok(Action::await_change());
     };
-    if let Some(wanted) = observe::queued(&job, jobs)
-        && jobs.queue.wait(&job, wanted) < PASSING
-    {
-        return Ok(Action::requeue(PASSING));
-    }
     let mut carried = Carried {
         inline: job.spec.input.inline.take(),
         ..Carried::default()
@@ -141,15 +146,21 @@ async fn reconcile(job: &Arc<InferenceJob>, jobs: &Jobs) -> Result<Action> {
             jobs.queue.forget(&job.uid().unwrap_or_default());
             return retention::keep_or_delete(&job, jobs).await;
         }
-        let step = match step(&job, carried, jobs).await {
+        let step = match step(&job, carried, &mut turn, jobs).await {
             Err(Error::Results { source }) => return lost::handle(&job, &source, jobs).await,
             done => done?,
         };
-        let Some((applied, seen, written)) = step else {
-            return Ok(Action::requeue(NEXT_STEP));
+        let (applied, seen, written) = match step {
+            Done::Written(done) => *done,
+            Done::Overtaken => return Ok(Action::requeue(NEXT_STEP)),
+            Done::NoTurn => return Ok(Action::requeue(WAITING_INTERVAL)),
         };
         if !applied.is_progress() {
-            return Ok(Action::requeue(WAITING_INTERVAL));
+            let status = written.status.as_ref();
+            let before = status
+                .and_then(|status| status.queue_position)
+                .unwrap_or_default();
+            return Ok(Action::requeue(WAITING_INTERVAL + PASSING_EACH * before));
         }
         carried = Carried {
             inline: None,
@@ -161,12 +172,50 @@ async fn reconcile(job: &Arc<InferenceJob>, jobs: &Jobs) -> Result<Action> {
     Ok(Action::requeue(NEXT_STEP))
 }
 
-/// Observe, validate, plan, apply, status. None where the status was overtaken.
-async fn step(
+/// The turn of a job of which nothing was said yet and that gets no agent now: its input and its results are looked at when it has
+/// one. None for a job that needs none; how long it is left alone, where it has to wait.
+fn turn<'a>(job: &InferenceJob, jobs: &'a Jobs) -> Result<Option<Turn<'a>>, Duration> {
+    let is_told = job
+        .status
+        .as_ref()
+        .is_some_and(|status| !status.conditions.is_empty());
+    if is_told || job.metadata.deletion_timestamp.is_some() {
+        return Ok(None);
+    }
+    match observe::prospect(job, jobs) {
+        Prospect::Next => return Ok(None),
+        Prospect::Behind { wanted, before } => {
+            let passing = PASSING + PASSING_EACH * u32::try_from(before).unwrap_or(u32::MAX);
+            let left = passing.saturating_sub(jobs.queue.wait(job, wanted));
+            if left > Duration::ZERO {
+                return Err(left);
+            }
+        }
+        Prospect::Unknown => {}
+    }
+    match jobs.turns.take(job, &jobs.wakes) {
+        Some(turn) => Ok(Some(turn)),
+        None => Err(WAITING_INTERVAL),
+    }
+}
+
+/// What became of a step.
+enum Done {
+    /// It was applied, and the job's status says so.
+    Written(Box<(Applied, Seen, InferenceJob)>),
+    /// Somebody else wrote the status meanwhile.
+    Overtaken,
+    /// The job waits, and says so when it has a turn.
+    NoTurn,
+}
+
+/// Observe, validate, plan, apply, status.
+async fn step<'a>(
     job: &InferenceJob,
     carried: Carried,
-    jobs: &Jobs,
-) -> Result<Option<(Applied, Seen, InferenceJob)>> {
+    turn: &mut Option<Turn<'a>>,
+    jobs: &'a Jobs,
+) -> Result<Done> {
     let mut seen = observe::observe(job, carried, jobs).await?;
     let valid = validate::validate(job, &seen.input);
     let plan = match &valid {
@@ -182,11 +231,20 @@ async fn step(
     let applied = applied?;
     // Of a place that was taken nothing came true, and a reservation stands in the ledger: the next step says it with its own.
     if matches!(applied, Applied::Taken | Applied::Reserved) {
-        return Ok(Some((applied, seen, job.clone())));
+        return Ok(Done::Written(Box::new((applied, seen, job.clone()))));
     }
     let input = valid.map(|valid| valid.input);
-    let written = status::write(job, input, &seen, &plan, &applied, jobs).await?;
-    Ok(written.map(|written| (applied, seen, written)))
+    let next = status::next(job, input, &seen, &plan, &applied, jobs)?;
+    if plan.step == Step::Wait && turn.is_none() && job.status.as_ref() != Some(&next) {
+        *turn = jobs.turns.take(job, &jobs.wakes);
+        if turn.is_none() {
+            return Ok(Done::NoTurn);
+        }
+    }
+    Ok(match status::write(job, &next, &applied, jobs).await? {
+        Some(written) => Done::Written(Box::new((applied, seen, written))),
+        None => Done::Overtaken,
+    })
 }
 
 /// Notes whether the job waits for an agent, and wakes as many of those that do as there are places for.

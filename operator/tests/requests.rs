@@ -126,6 +126,32 @@ async fn a_job_that_waits_for_an_agent_asks_the_api_server_for_nothing() {
     assert_eq!(scheduled.expect("it waits")["reason"], "ColdStart", "{last}");
 }
 
+/// A thousand jobs that wait would otherwise hold every reconcile for minutes, and a job whose agent is free would be the last.
+#[tokio::test(start_paused = true)]
+async fn jobs_that_have_no_agent_take_turns_in_asking_the_api_server() {
+    let (server, stop) = (ApiServer::default(), CancellationToken::new());
+    server.hold(&format!("{GROUP}/namespaces/n/cocoonproviders/p"), offer());
+    for number in 0..JOBS {
+        let path = format!("{GROUP}/namespaces/n/inferencejobs/j{number}");
+        server.hold(&path, waiting_job(number));
+    }
+    let ctx = server.operator(&stop).await;
+    server.slow_down(Duration::from_millis(100));
+    let controller = tokio::spawn(job::run(ctx, stop.clone()));
+    tokio::time::sleep(Duration::from_secs(50)).await;
+    stop.cancel();
+    controller.await.expect("the controller did not panic");
+    assert_eq!(
+        server.most_at_once(),
+        4,
+        "of sixteen jobs that are reconciled at once"
+    );
+    for number in 0..JOBS {
+        let job = server.held(&format!("{GROUP}/namespaces/n/inferencejobs/j{number}"));
+        assert_eq!(reason_of(&job, "Scheduled"), "ColdStart", "{job}");
+    }
+}
+
 /// The API server says of a Deployment why it makes no pods; the job says the same in words of its own, and takes it back.
 #[tokio::test(start_paused = true)]
 async fn a_job_says_why_no_pod_of_its_agents_can_be_made() {

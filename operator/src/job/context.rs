@@ -6,7 +6,7 @@ use cocoon_api::crd::{FullName, InferenceJob, InferenceJobStatus, PaymentChannel
 use cocoon_core::agents::AgentPod;
 use kube::{Api, ResourceExt as _};
 
-use super::{certificates::Certificates, latest::Latest, queue::Queue};
+use super::{certificates::Certificates, latest::Latest, queue::Queue, turns::Turns};
 use crate::{
     agents::Agent,
     context::Context,
@@ -28,6 +28,7 @@ pub(super) struct Jobs {
     pub(super) certificates: Certificates,
     pub(super) wakes: Arc<Wakes<InferenceJob>>,
     pub(super) queue: Queue,
+    pub(super) turns: Turns,
     /// Jobs that were written and not shown by the watch yet.
     pub(super) latest: Latest<InferenceJob>,
     /// Channels, likewise.

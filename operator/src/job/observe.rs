@@ -148,26 +148,41 @@ fn wanted(
     })
 }
 
-/// What a job wants of which nothing was said yet and that cannot have it now, since every place on the agents that serve is taken or
-/// somebody's who came before: neither its input nor its results need be looked at before its turn.
-pub(super) fn queued(job: &InferenceJob, jobs: &Jobs) -> Option<Wanted> {
+/// What a job of which nothing was said yet can expect, by all that is in memory.
+pub(super) enum Prospect {
+    /// A place on an agent.
+    Next,
+    /// Every place on the agents that serve is taken, or somebody's who came before; so many did.
+    Behind { wanted: Wanted, before: usize },
+    /// Nobody serves it now, it is held, or what it wants is not known before it is read.
+    Unknown,
+}
+
+pub(super) fn prospect(job: &InferenceJob, jobs: &Jobs) -> Prospect {
     let status = job.status.clone().unwrap_or_default();
-    if !status.conditions.is_empty() || job.spec.suspend {
-        return None;
-    }
     let channel = channel(job, jobs);
     let offers = offers(job, &status, channel.as_ref(), jobs);
-    let wanted = wanted(job, &status, channel.as_ref(), &offers)?;
+    let wanted = wanted(job, &status, channel.as_ref(), &offers);
+    let Some(wanted) = wanted.filter(|_| !job.spec.suspend) else {
+        return Prospect::Unknown;
+    };
     let agents = agents(&wanted, jobs);
-    let ready = agents
+    let mut ready = agents
         .iter()
-        .filter(|agent| matches!(agent.pod.state, AgentState::Ready(_)));
+        .filter(|agent| matches!(agent.pod.state, AgentState::Ready(_)))
+        .peekable();
+    if ready.peek().is_none() {
+        return Prospect::Unknown;
+    }
     let free: usize = ready
-        .clone()
         .map(|agent| MAX_JOBS_PER_AGENT.saturating_sub(agent.active))
         .sum();
-    let is_its_turn = free > jobs.queue.before(job, &wanted);
-    (ready.count() > 0 && !is_its_turn).then_some(wanted)
+    let before = jobs.queue.before(job, &wanted);
+    if free > before {
+        Prospect::Next
+    } else {
+        Prospect::Behind { wanted, before }
+    }
 }
 
 /// The provider that the job names itself, as its namespace names it.

@@ -81,16 +81,15 @@ fn waiting_text(message: &str) -> String {
     message.chars().take(MAX_WAITING_CHARS).collect()
 }
 
-/// Writes what follows, and answers the job with it; none where another status was stored meanwhile, so that it is planned again.
-/// `input` is missing where the job is not accepted.
-pub(super) async fn write(
+/// What follows. `input` is missing where the job is not accepted.
+pub(super) fn next(
     job: &InferenceJob,
     input: Option<InputSummary>,
     seen: &Seen,
     plan: &Plan,
     applied: &Applied,
     jobs: &Jobs,
-) -> Result<Option<InferenceJob>> {
+) -> Result<InferenceJobStatus> {
     let now = jobs.ctx.now();
     let generation = job.metadata.generation;
     let mut next = seen.status.clone();
@@ -129,7 +128,17 @@ pub(super) async fn write(
     next.queue_position = (next.waiting_for.is_some() && next.active().is_none())
         .then(|| counted(next.queue_position, seen.queue_position));
     next.phase = Some(phase(&next, job.spec.suspend));
-    let written = match jobs.put(job, &next).await? {
+    Ok(next)
+}
+
+/// Writes it, and answers the job with it; none where another status was stored meanwhile, so that it is planned again.
+pub(super) async fn write(
+    job: &InferenceJob,
+    next: &InferenceJobStatus,
+    applied: &Applied,
+    jobs: &Jobs,
+) -> Result<Option<InferenceJob>> {
+    let written = match jobs.put(job, next).await? {
         Put::Same => return Ok(Some(job.clone())),
         Put::Overtaken(_) => return Ok(None),
         Put::Written(written) => *written,

@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
 };
 
 use axum::http::{Method, Request, Response, StatusCode};
@@ -26,6 +27,10 @@ struct State {
     /// How often what was asked: the verb, and the path without names.
     asked: BTreeMap<String, u32>,
     version: u64,
+    /// What an answer takes.
+    latency: Duration,
+    /// Requests that wait for one, and the most that ever did.
+    in_flight: (u32, u32),
 }
 
 /// The object is another, or another version, than the one that was put.
@@ -58,6 +63,16 @@ impl ApiServer {
     /// How often what was asked, so far.
     pub fn asked(&self) -> BTreeMap<String, u32> {
         self.lock().asked.clone()
+    }
+
+    /// Takes so long for an answer from here on.
+    pub fn slow_down(&self, latency: Duration) {
+        self.lock().latency = latency;
+    }
+
+    /// The most requests that ever waited for an answer at once.
+    pub fn most_at_once(&self) -> u32 {
+        self.lock().in_flight.1
     }
 
     /// An operator whose stores are filled from here.
@@ -102,6 +117,7 @@ impl ApiServer {
         if is_watch {
             std::future::pending::<()>().await;
         }
+        self.take_time().await;
         let body = body.collect_bytes().await.expect("a body in memory");
         let found = match verb {
             "update" => {
@@ -119,6 +135,17 @@ impl ApiServer {
             || refusal(StatusCode::NOT_FOUND, "NotFound"),
             |found| respond(StatusCode::OK, &found),
         ))
+    }
+
+    async fn take_time(&self) {
+        let latency = {
+            let mut state = self.lock();
+            state.in_flight.0 += 1;
+            state.in_flight.1 = state.in_flight.0.max(state.in_flight.1);
+            state.latency
+        };
+        tokio::time::sleep(latency).await;
+        self.lock().in_flight.0 -= 1;
     }
 
     fn count(&self, verb: &str, path: &str) {
