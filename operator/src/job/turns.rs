@@ -1,8 +1,9 @@
 //! Jobs that have no agent take turns in asking the API server: what ten thousand of them cost must not keep those waiting
-//! that an agent works on.
+//! that an agent works on. Nor must those of one namespace keep those of another waiting, so that namespaces take turns as well.
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::{BTreeMap, HashSet, VecDeque},
+    ops::Bound::{Excluded, Unbounded},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -21,9 +22,12 @@ pub(super) struct Turns(Mutex<State>);
 #[derive(Default)]
 struct State {
     taken: usize,
-    next: VecDeque<ObjectRef<InferenceJob>>,
+    /// By namespace, in the order of asking.
+    next: BTreeMap<String, VecDeque<ObjectRef<InferenceJob>>>,
     /// Those in `next`: a job is in it once, so that it holds no more than there are jobs.
     asked: HashSet<ObjectRef<InferenceJob>>,
+    /// The namespace whose job was woken last.
+    last: String,
 }
 
 /// A turn; it is over when this is dropped.
@@ -33,8 +37,8 @@ pub(super) struct Turn<'a> {
 }
 
 impl Turns {
-    /// A turn for the job. Where none is free, the job is woken as soon as one may be: it comes after those that asked before, and
-    /// may find that another was faster.
+    /// A turn for the job. Where none is free, the job is woken as soon as one may be: it comes after those of its namespace that
+    /// asked before, and may find that another was faster.
     pub(super) fn take<'a>(&'a self, job: &InferenceJob, wakes: &'a Wakes<InferenceJob>) -> Option<Turn<'a>> {
         let job = ObjectRef::from_obj(job);
         let mut state = self.lock();
@@ -43,7 +47,8 @@ impl Turns {
             return Some(Turn { turns: self, wakes });
         }
         if state.asked.insert(job.clone()) {
-            state.next.push_back(job);
+            let namespace = job.namespace.clone().unwrap_or_default();
+            state.next.entry(namespace).or_default().push_back(job);
         }
         None
     }
@@ -52,16 +57,33 @@ impl Turns {
     fn end(&self) -> Vec<ObjectRef<InferenceJob>> {
         let mut state = self.lock();
         state.taken = state.taken.saturating_sub(1);
-        let free = TURNS.saturating_sub(state.taken).min(state.next.len());
-        let woken: Vec<_> = state.next.drain(..free).collect();
-        for job in &woken {
-            state.asked.remove(job);
-        }
-        woken
+        let free = TURNS.saturating_sub(state.taken);
+        (0..free).map_while(|_| state.pop()).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// The first of the namespace that comes after the last one.
+    fn pop(&mut self) -> Option<ObjectRef<InferenceJob>> {
+        let mut later = self
+            .next
+            .range_mut::<str, _>((Excluded(self.last.as_str()), Unbounded));
+        let (namespace, jobs) = match later.next() {
+            Some(next) => next,
+            None => self.next.iter_mut().next()?,
+        };
+        let namespace = namespace.clone();
+        let job = jobs.pop_front();
+        if jobs.is_empty() {
+            self.next.remove(&namespace);
+        }
+        self.last = namespace;
+        self.asked.remove(job.as_ref()?);
+        job
     }
 }
 
@@ -80,43 +102,61 @@ mod tests {
 
     use super::*;
 
-    fn job(number: usize) -> InferenceJob {
+    fn job(namespace: &str, number: usize) -> InferenceJob {
         serde_json::from_value(json!({
             "apiVersion": "cocoon.farm/v1alpha1", "kind": "InferenceJob",
-            "metadata": {"name": format!("j{number}"), "namespace": "n"},
+            "metadata": {"name": format!("j{number}"), "namespace": namespace},
             "spec": {"model": "m", "input": {"inline": [{}]}, "billing": {"mode": "Free"}},
         }))
         .unwrap()
     }
 
+    /// Whom the turns that end wake, in this order.
+    fn woken(wakes: &Arc<Wakes<InferenceJob>>) -> Vec<String> {
+        let mut stream = Box::pin(wakes.clone().stream());
+        let names = std::iter::from_fn(|| stream.next().now_or_never().flatten());
+        names.map(|job| job.name).collect()
+    }
+
     #[test]
     fn who_finds_no_turn_free_is_woken_when_one_is_in_the_order_of_asking() {
         let (turns, wakes) = (Turns::default(), Arc::new(Wakes::default()));
-        let mut woken = Box::pin(wakes.clone().stream());
-        let mut next = || {
-            woken
-                .next()
-                .now_or_never()
-                .flatten()
-                .map(|job: ObjectRef<InferenceJob>| job.name)
-        };
         let mut taken: Vec<_> = (0..TURNS)
-            .map(|number| turns.take(&job(number), &wakes).expect("it is free"))
+            .map(|number| turns.take(&job("n", number), &wakes).expect("it is free"))
             .collect();
         for number in [10, 11, 10, 12] {
-            assert!(turns.take(&job(number), &wakes).is_none());
+            assert!(turns.take(&job("n", number), &wakes).is_none());
         }
-        assert_eq!(next(), None);
+        assert!(woken(&wakes).is_empty());
         drop(taken.pop());
-        assert_eq!((next().as_deref(), next()), (Some("j10"), None));
+        assert_eq!(woken(&wakes), ["j10"]);
         // It is gone, and another turn ends: both that are free are told of.
         drop(taken.pop());
-        let mut both = [next(), next()].map(Option::unwrap);
+        let mut both = woken(&wakes);
         both.sort();
         assert_eq!(both, ["j11", "j12"]);
         drop(taken);
-        assert_eq!(next(), None);
+        assert!(woken(&wakes).is_empty());
         let state = turns.lock();
         assert!(state.taken == 0 && state.next.is_empty() && state.asked.is_empty());
+    }
+
+    #[test]
+    fn a_namespace_with_many_jobs_keeps_no_other_waiting() {
+        let (turns, wakes) = (Turns::default(), Arc::new(Wakes::default()));
+        let mut taken: Vec<_> = (0..TURNS)
+            .map(|number| turns.take(&job("crowd", number), &wakes).expect("it is free"))
+            .collect();
+        for number in 10..100 {
+            assert!(turns.take(&job("crowd", number), &wakes).is_none());
+        }
+        assert!(turns.take(&job("alone", 200), &wakes).is_none());
+        let mut order = Vec::new();
+        for _ in 0..TURNS {
+            drop(taken.pop());
+            order.extend(woken(&wakes));
+            taken.push(turns.take(&job("crowd", 300), &wakes).expect("it is free"));
+        }
+        assert_eq!(order, ["j200", "j10", "j11", "j12"]);
     }
 }
