@@ -20,7 +20,8 @@ import (
 
 const usage = `testbed-cluster: a Kubernetes of real components on this machine
 
-  testbed-cluster up [--nodes 1|2]          start it, repair it, or change the number of nodes
+  testbed-cluster up [--nodes 1|2] [--ip-family ipv4|ipv6|dual]
+                                            start it, repair it, or change the number of nodes
   testbed-cluster down                      end it and remove every trace
   testbed-cluster status [--json]           what runs; exits with 1 unless everything does
   testbed-cluster load IMAGE.tar...         import image tarballs into every node
@@ -64,7 +65,13 @@ func run(arguments []string) error {
 	switch name {
 	case "up":
 		nodes := flags.Int("nodes", 0, "")
-		act = func(ctx context.Context, testbed layout.Testbed) error { return up(ctx, testbed, *nodes) }
+		var family *layout.Family
+		flags.Func("ip-family", "", func(name string) error {
+			parsed, err := layout.ParseFamily(name)
+			family = &parsed
+			return err
+		})
+		act = func(ctx context.Context, testbed layout.Testbed) error { return up(ctx, testbed, *nodes, family) }
 	case "down":
 		act = down
 	case "status":
@@ -95,12 +102,12 @@ func run(arguments []string) error {
 	return act(ctx, testbed)
 }
 
-func up(ctx context.Context, testbed layout.Testbed, nodes int) error {
+func up(ctx context.Context, testbed layout.Testbed, nodes int, family *layout.Family) error {
 	c, err := cluster.New(testbed, os.Stderr)
 	if err != nil {
 		return err
 	}
-	return c.Up(ctx, nodes)
+	return c.Up(ctx, nodes, family)
 }
 
 func down(_ context.Context, testbed layout.Testbed) error {

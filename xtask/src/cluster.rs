@@ -33,7 +33,7 @@ const KEY_DIGITS: usize = 16;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// up [--nodes 1|2], down, status [--json], load IMAGE.tar…, exec [--node N] -- CMD, or kubectl …
+    /// up [--nodes 1|2] [--ip-family ipv4|ipv6|dual], down, status [--json], load IMAGE.tar…, exec [--node N] -- CMD, or kubectl …
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
     arguments: Vec<OsString>,
 }
@@ -84,7 +84,7 @@ fn running_program() -> Option<PathBuf> {
 }
 
 /// Whether there is anything of a cluster to end: its folder, or the link that is the last thing to go without one.
-fn traces() -> bool {
+pub(crate) fn traces() -> bool {
     state().exists() || Path::new("/sys/class/net/cocoon-testbed").exists()
 }
 

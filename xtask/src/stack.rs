@@ -67,6 +67,9 @@ pub(crate) struct Up {
     /// Software GPUs of each node [default: 2]
     #[arg(long)]
     pub(crate) gpus: Option<u16>,
+    /// IP family of the testbed's nodes, pods and services [default: that of the running one, or ipv4]
+    #[arg(long, value_name = "FAMILY", conflicts_with = "kubeconfig")]
+    pub(crate) ip_family: Option<IpFamily>,
     /// Put this operator into its image instead of building it
     #[arg(long, value_name = "PATH", conflicts_with = "kubeconfig")]
     pub(crate) operator_binary: Option<PathBuf>,
@@ -99,6 +102,26 @@ pub(crate) struct Up {
     /// ended by [`forget`] and not by [`down`]
     #[arg(skip)]
     pub(crate) state: Option<PathBuf>,
+}
+
+/// Which addresses there are, by the names of kind's configuration.
+#[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum IpFamily {
+    Ipv4,
+    Ipv6,
+    /// Both, IPv4 first
+    Dual,
+}
+
+impl IpFamily {
+    /// As the cluster's program takes it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Ipv4 => "ipv4",
+            Self::Ipv6 => "ipv6",
+            Self::Dual => "dual",
+        }
+    }
 }
 
 impl Up {

@@ -1,6 +1,6 @@
 //! The TON network's process.
 
-use std::net::TcpStream;
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::Command;
 
@@ -15,23 +15,23 @@ const PORT: u16 = 18_081;
 /// where pods reach `address`.
 pub(super) fn start(
     state: &Path,
-    address: &str,
+    address: IpAddr,
     binaries: &Path,
     command: impl Fn(&Path) -> Command,
 ) -> Result<String> {
-    let listen = format!("{address}:{PORT}");
+    let listen = SocketAddr::new(address, PORT);
     let binary = binaries.join("testbed-chain");
     let mut command = command(&binary);
     command.args([
         "serve",
         "--listen",
-        &listen,
+        &listen.to_string(),
         "--global-id",
         &GLOBAL_ID.to_string(),
         "--state",
     ]);
     command.arg(state.join("chain"));
     process::start(state, CHAIN, &binary, &mut command)?;
-    wait("the chain answers", || Ok(TcpStream::connect(&listen).is_ok()))?;
+    wait("the chain answers", || Ok(TcpStream::connect(listen).is_ok()))?;
     Ok(format!("http://{listen}"))
 }

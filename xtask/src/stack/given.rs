@@ -38,9 +38,7 @@ pub(super) fn up(kubeconfig: &Path, options: &Up) -> Result<Parts> {
         Some(address) => address,
         None => address::toward(&kubeconfig)?,
     };
-    let chain = chain::start(&state, &format!("{address}"), &binaries, |chain| {
-        Command::new(chain)
-    })?;
+    let chain = chain::start(&state, address, &binaries, |chain| Command::new(chain))?;
     let model_path = match &options.model_path {
         Some(path) => path.clone(),
         None => model::fetch()?,

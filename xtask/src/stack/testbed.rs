@@ -1,6 +1,7 @@
 //! The testbed's own cluster, with software GPUs and the images on its nodes.
 
 use std::fs;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -27,7 +28,7 @@ struct Status {
     state: PathBuf,
     kubeconfig: PathBuf,
     #[serde(rename = "nodeIP")]
-    node_ip: String,
+    node_ip: IpAddr,
     /// Null while the cluster is down.
     nodes: Option<Vec<Node>>,
 }
@@ -75,11 +76,15 @@ pub(super) fn up(options: &Up) -> Result<Parts> {
     });
     let (Made { images, binaries }, (program, model_path)) = (made?, fetched?);
     say("starting Kubernetes");
-    let nodes = options
-        .nodes
-        .map(|nodes| vec!["--nodes".to_owned(), nodes.to_string()])
-        .unwrap_or_default();
-    succeed(Command::new(&program).arg("up").args(nodes))?;
+    let mut up = Command::new(&program);
+    up.arg("up");
+    if let Some(nodes) = options.nodes {
+        up.args(["--nodes", &nodes.to_string()]);
+    }
+    if let Some(family) = options.ip_family {
+        up.args(["--ip-family", family.name()]);
+    }
+    succeed(&mut up)?;
     let status = status(&program)?;
     let found = |name: &str| {
         let image = images.iter().find(|image| image.name.ends_with(name));
@@ -99,7 +104,7 @@ pub(super) fn up(options: &Up) -> Result<Parts> {
         command.args(["exec", "--"]).arg(binary);
         command
     };
-    let chain = chain::start(&status.state, &status.node_ip, &binaries, within)?;
+    let chain = chain::start(&status.state, status.node_ip, &binaries, within)?;
     say("offering software GPUs");
     let driver = install_driver(&status.state.join(DRIVER), &binaries)?;
     let per_node = options.gpus.unwrap_or(GPUS);

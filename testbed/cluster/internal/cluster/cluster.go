@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"cocoon.farm/testbed/cluster/internal/config"
 	"cocoon.farm/testbed/cluster/internal/layout"
 	"cocoon.farm/testbed/cluster/internal/network"
 	"cocoon.farm/testbed/cluster/internal/pki"
@@ -46,7 +47,7 @@ type Cluster struct {
 // tools are the programs of the host that a cluster needs.
 type tools struct{ containerd, ctr, cniPlugins string }
 
-// New returns the cluster of that state folder; progress goes to out.
+// New returns the cluster of that state folder, with the addresses that it runs with; progress goes to out.
 func New(testbed layout.Testbed, out io.Writer) (*Cluster, error) {
 	executable, err := os.Executable()
 	if err != nil {
@@ -54,6 +55,10 @@ func New(testbed layout.Testbed, out io.Writer) (*Cluster, error) {
 	}
 	if err := layout.CheckVisible(executable); err != nil {
 		return nil, err
+	}
+	// A record that cannot be read is no reason not to end a cluster, which needs none; Up says so.
+	if recorded, err := recordedFamily(testbed); err == nil && recorded != nil {
+		testbed.Family = *recorded
 	}
 	return &Cluster{testbed: testbed, executable: executable, out: out, records: process.Records{Dir: testbed.Processes()}}, nil
 }
@@ -162,6 +167,46 @@ func (c *Cluster) lock() (func() error, error) {
 			return nil, fmt.Errorf("unlock: %w", err)
 		}
 	}
+}
+
+// recordedFamily is that of the cluster of this state folder; nil before the first one.
+func recordedFamily(testbed layout.Testbed) (*layout.Family, error) {
+	content, err := os.ReadFile(testbed.FamilyRecord())
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the cluster's IP family: %w", err)
+	}
+	family, err := layout.ParseFamily(strings.TrimSpace(string(content)))
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", testbed.FamilyRecord(), err)
+	}
+	return &family, nil
+}
+
+// chooseFamily settles the family before anything has an address: the one that is asked for, or that there is. A cluster
+// that has nodes keeps the one that it was made with: nodes and services cannot change theirs.
+func (c *Cluster) chooseFamily(asked *layout.Family, nodes int) error {
+	recorded, err := recordedFamily(c.testbed)
+	if err != nil {
+		return err
+	}
+	switch {
+	case nodes > 0 && recorded != nil && asked != nil && *recorded != *asked:
+		return fmt.Errorf("the cluster in %s is %s and %s is asked for: end it first with `testbed-cluster down`",
+			c.testbed.Dir, *recorded, *asked)
+	case asked != nil:
+		c.testbed.Family = *asked
+	case recorded != nil:
+		c.testbed.Family = *recorded
+	}
+	if c.testbed.Family.HasIPv6() {
+		if err := network.CheckIPv6(); err != nil {
+			return err
+		}
+	}
+	return config.Write(c.testbed.FamilyRecord(), []byte(c.testbed.Family.String()+"\n"))
 }
 
 // count is how many nodes there are, by their records; 0 when the cluster is down.

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -157,5 +158,75 @@ func TestRemovingStateLeavesWhatOthersKeepThere(t *testing.T) {
 	left, err := os.ReadDir(c.testbed.Dir)
 	if err != nil || len(left) != 1 || left[0].Name() != "chain" {
 		t.Errorf("left %v, %v, want the chain's folder alone", left, err)
+	}
+}
+
+func TestAClusterKeepsItsFamily(t *testing.T) {
+	c := newCluster(t)
+	dual, single := layout.Dual, layout.IPv4
+	if err := c.chooseFamily(&dual, 0); err != nil {
+		t.Fatal(err)
+	}
+	again, err := New(layout.Testbed{Dir: c.testbed.Dir}, io.Discard)
+	if err != nil || again.testbed.Family != layout.Dual {
+		t.Fatalf("got %v, %v, want dual", again, err)
+	}
+	if err := again.chooseFamily(nil, 1); err != nil || again.testbed.Family != layout.Dual {
+		t.Errorf("asked for none: %s, %v", again.testbed.Family, err)
+	}
+	if err := again.chooseFamily(&single, 1); err == nil || !strings.Contains(err.Error(), "is dual and ipv4 is asked for") {
+		t.Errorf("got %v, want an error that names both", err)
+	}
+	if err := again.chooseFamily(&single, 0); err != nil || again.testbed.Family != layout.IPv4 {
+		t.Errorf("asked for another before there is a node: %s, %v", again.testbed.Family, err)
+	}
+}
+
+func TestAddressesOfIPv6AreInBracketsWhereAPortFollows(t *testing.T) {
+	c := newCluster(t)
+	c.testbed.Family = layout.IPv6
+	control, err := c.controlPlane()
+	if err != nil {
+		t.Fatal(err)
+	}
+	parts, err := c.nodeComponents(c.testbed.Node(2))
+	if err != nil {
+		t.Fatal(err)
+	}
+	flags := strings.Join(slices.Concat(control.etcd.Args, control.apiServer.Args, parts.kubelet.Args, parts.proxy.Args), " ")
+	for _, want := range []string{
+		"--listen-client-urls=http://[::1]:2379 ", "--etcd-servers=http://[::1]:2379 ",
+		"--listen-metrics-urls=http://[fd14:d7f:174e:1::11]:2381 ",
+		"--advertise-address=fd14:d7f:174e:1::11 ", "--service-cluster-ip-range=fd14:d7f:174e:2::/112 ",
+		"--node-ip=fd14:d7f:174e:1::12 ", "--healthz-bind-address=[fd14:d7f:174e:1::12]:10256 ",
+	} {
+		if !strings.Contains(flags, want) {
+			t.Errorf("flags lack %q: %s", want, flags)
+		}
+	}
+	if got := c.api("/readyz"); got != "https://[fd14:d7f:174e:1::11]:6443/readyz" {
+		t.Errorf("got %s", got)
+	}
+}
+
+func TestADualClusterIsToldBothOfAll(t *testing.T) {
+	c := newCluster(t)
+	c.testbed.Family = layout.Dual
+	control, err := c.controlPlane()
+	if err != nil {
+		t.Fatal(err)
+	}
+	parts, err := c.nodeComponents(c.testbed.Node(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	flags := strings.Join(slices.Concat(control.apiServer.Args, parts.kubelet.Args, parts.proxy.Args), " ")
+	for _, want := range []string{
+		"--service-cluster-ip-range=10.96.0.0/16,fd14:d7f:174e:2::/112 ",
+		"--node-ip=198.18.217.11,fd14:d7f:174e:1::11 ", "--cluster-cidr=10.244.0.0/16,fd14:d7f:174e:100::/56 ",
+	} {
+		if !strings.Contains(flags, want) {
+			t.Errorf("flags lack %q: %s", want, flags)
+		}
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"cocoon.farm/testbed/cluster/internal/config"
 	"cocoon.farm/testbed/cluster/internal/layout"
@@ -13,9 +15,9 @@ import (
 )
 
 const (
-	etcdClients = "http://127.0.0.1:2379"
-	etcdPeers   = "http://127.0.0.1:2380"
-	etcdName    = "testbed"
+	etcdClientPort = 2379
+	etcdPeerPort   = 2380
+	etcdName       = "testbed"
 
 	// kubeletVolumePlugins is the kubelet's folder for them, in the kubelet's configuration as well.
 	kubeletVolumePlugins = "/var/lib/kubelet/volume-plugins"
@@ -34,7 +36,7 @@ type controlPlane struct {
 }
 
 func (c *Cluster) controlPlane() (controlPlane, error) {
-	address := c.testbed.ControlPlane().Address
+	address := c.testbed.ControlPlane().Address()
 	keys, err := c.controlPlaneKeys()
 	if err != nil {
 		return controlPlane{}, err
@@ -53,17 +55,21 @@ type keys struct {
 }
 
 func (c *Cluster) controlPlaneKeys() (keys, error) {
-	address := c.testbed.ControlPlane().Address
+	control := c.testbed.ControlPlane().Addresses()
+	served := slices.Clone(control)
+	for _, network := range c.testbed.Networks() {
+		served = append(served, network.APIService(), network.Loopback)
+	}
 	issued := keys{authority: c.authority.Pair(pki.AuthorityName)}
 	for subject, pair := range map[*pki.Subject]*pki.Pair{
 		{
 			Name: "kube-apiserver", User: "kube-apiserver",
-			Addresses: []netip.Addr{address, layout.APIService, netip.MustParseAddr("127.0.0.1")},
+			Addresses: served,
 			Hosts:     []string{"kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local", "localhost"},
 		}: &issued.apiServer,
-		{Name: "kubelet-client", User: "kube-apiserver-kubelet-client", Groups: []string{"system:masters"}}:         &issued.kubeletClient,
-		{Name: "kube-controller-manager", User: "system:kube-controller-manager", Addresses: []netip.Addr{address}}: &issued.controllers,
-		{Name: "kube-scheduler", User: "system:kube-scheduler", Addresses: []netip.Addr{address}}:                   &issued.scheduler,
+		{Name: "kubelet-client", User: "kube-apiserver-kubelet-client", Groups: []string{"system:masters"}}: &issued.kubeletClient,
+		{Name: "kube-controller-manager", User: "system:kube-controller-manager", Addresses: control}:       &issued.controllers,
+		{Name: "kube-scheduler", User: "system:kube-scheduler", Addresses: control}:                         &issued.scheduler,
 	} {
 		var err error
 		if *pair, err = c.authority.Issue(*subject); err != nil {
@@ -75,7 +81,13 @@ func (c *Cluster) controlPlaneKeys() (keys, error) {
 	return issued, err
 }
 
+// etcdURL is where the database listens, on the loopback of the first node.
+func (c *Cluster) etcdURL(port uint16) string {
+	return url("http", c.testbed.Primary().Loopback, port, "")
+}
+
 func (c *Cluster) etcd(address netip.Addr) component {
+	clients, peers := c.etcdURL(etcdClientPort), c.etcdURL(etcdPeerPort)
 	return component{
 		Spec: process.Spec{
 			Name: "etcd",
@@ -83,18 +95,18 @@ func (c *Cluster) etcd(address netip.Addr) component {
 			Args: []string{
 				"--name=" + etcdName,
 				"--data-dir=" + c.testbed.Etcd(),
-				"--listen-client-urls=" + etcdClients,
-				"--advertise-client-urls=" + etcdClients,
-				"--listen-peer-urls=" + etcdPeers,
-				"--initial-advertise-peer-urls=" + etcdPeers,
-				"--initial-cluster=" + etcdName + "=" + etcdPeers,
-				fmt.Sprintf("--listen-metrics-urls=http://%s:%d", address, layout.EtcdHealthPort),
+				"--listen-client-urls=" + clients,
+				"--advertise-client-urls=" + clients,
+				"--listen-peer-urls=" + peers,
+				"--initial-advertise-peer-urls=" + peers,
+				"--initial-cluster=" + etcdName + "=" + peers,
+				"--listen-metrics-urls=" + url("http", address, layout.EtcdHealthPort, ""),
 				// A testbed that loses its machine is made anew.
 				"--unsafe-no-fsync",
 				"--log-level=warn",
 			},
 		},
-		ready: answers(c.anonymous, fmt.Sprintf("http://%s:%d/readyz", address, layout.EtcdHealthPort)),
+		ready: answers(c.anonymous, url("http", address, layout.EtcdHealthPort, "/readyz")),
 	}
 }
 
@@ -104,11 +116,11 @@ func (c *Cluster) apiServer(address netip.Addr, keys keys) component {
 			Name: "kube-apiserver",
 			Path: c.program("kube-apiserver"),
 			Args: []string{
-				"--etcd-servers=" + etcdClients,
+				"--etcd-servers=" + c.etcdURL(etcdClientPort),
 				fmt.Sprintf("--secure-port=%d", layout.APIServerPort),
 				// Loopback would leave the service "kubernetes" without an endpoint.
 				"--advertise-address=" + address.String(),
-				"--service-cluster-ip-range=" + layout.ServiceNetwork.String(),
+				"--service-cluster-ip-range=" + list(c.testbed.Networks(), func(n layout.Network) string { return n.Services.String() }),
 				"--tls-cert-file=" + keys.apiServer.Certificate,
 				"--tls-private-key-file=" + keys.apiServer.Key,
 				"--client-ca-file=" + keys.authority.Certificate,
@@ -148,7 +160,7 @@ func (c *Cluster) controllers(address netip.Addr, keys keys) component {
 			),
 			Inputs: []string{kubeconfig, keys.controllers.Certificate, keys.authority.Certificate, keys.tokens.Certificate},
 		},
-		ready: answers(c.admin, fmt.Sprintf("https://%s:%d/healthz", address, layout.ControllerManagerPort)),
+		ready: answers(c.admin, url("https", address, layout.ControllerManagerPort, "/healthz")),
 	}
 }
 
@@ -161,7 +173,7 @@ func (c *Cluster) scheduler(address netip.Addr, keys keys) component {
 			Args:   controllerFlags(kubeconfig, address, keys.scheduler),
 			Inputs: []string{kubeconfig, keys.scheduler.Certificate},
 		},
-		ready: answers(c.admin, fmt.Sprintf("https://%s:%d/readyz", address, layout.SchedulerPort)),
+		ready: answers(c.admin, url("https", address, layout.SchedulerPort, "/readyz")),
 	}
 }
 
@@ -188,7 +200,7 @@ type nodeComponents struct {
 func (c *Cluster) nodeComponents(node layout.Node) (nodeComponents, error) {
 	serving, err := c.authority.Issue(pki.Subject{
 		Name: node.Component("kubelet"), User: "system:node:" + node.Name, Groups: []string{"system:nodes"},
-		Addresses: []netip.Addr{node.Address}, Hosts: []string{node.Name},
+		Addresses: node.Addresses(), Hosts: []string{node.Name},
 	})
 	if err != nil {
 		return nodeComponents{}, err
@@ -230,13 +242,13 @@ func (c *Cluster) kubelet(node layout.Node, serving pki.Pair) component {
 				"--config=" + files.Kubelet,
 				"--kubeconfig=" + kubeconfig,
 				"--hostname-override=" + node.Name,
-				"--node-ip=" + node.Address.String(),
+				"--node-ip=" + list(node.Addresses(), netip.Addr.String),
 				// Container statistics are for eviction alone here; the default of 10 s costs CPU all the time.
 				"--housekeeping-interval=30s",
 			},
 			Inputs: []string{files.Kubelet, kubeconfig, serving.Certificate},
 		},
-		ready: answers(c.anonymous, fmt.Sprintf("http://%s:%d/healthz", node.Address, layout.KubeletHealthPort)),
+		ready: answers(c.anonymous, url("http", node.Address(), layout.KubeletHealthPort, "/healthz")),
 	}
 }
 
@@ -250,8 +262,8 @@ func (c *Cluster) proxy(node layout.Node) component {
 				"--kubeconfig=" + kubeconfig,
 				"--hostname-override=" + node.Name,
 				"--proxy-mode=nftables",
-				"--cluster-cidr=" + layout.PodNetwork.String(),
-				fmt.Sprintf("--healthz-bind-address=%s:%d", node.Address, layout.KubeProxyHealthPort),
+				"--cluster-cidr=" + list(c.testbed.Networks(), func(n layout.Network) string { return n.Pods.String() }),
+				"--healthz-bind-address=" + netip.AddrPortFrom(node.Address(), layout.KubeProxyHealthPort).String(),
 				// Connection tracking is sized for the whole machine, so the values stay as they are.
 				"--conntrack-max-per-core=0", "--conntrack-min=0",
 				"--conntrack-tcp-timeout-established=0s", "--conntrack-tcp-timeout-close-wait=0s",
@@ -259,7 +271,7 @@ func (c *Cluster) proxy(node layout.Node) component {
 			},
 			Inputs: []string{kubeconfig},
 		},
-		ready: answers(c.anonymous, fmt.Sprintf("http://%s:%d/healthz", node.Address, layout.KubeProxyHealthPort)),
+		ready: answers(c.anonymous, url("http", node.Address(), layout.KubeProxyHealthPort, "/healthz")),
 	}
 }
 
@@ -271,5 +283,22 @@ func (c *Cluster) kubeconfig(name string) string {
 }
 
 func (c *Cluster) api(path string) string {
-	return fmt.Sprintf("https://%s:%d%s", c.testbed.ControlPlane().Address, layout.APIServerPort, path)
+	return url("https", c.testbed.ControlPlane().Address(), layout.APIServerPort, path)
 }
+
+// url is that of a path, or of the root where it is empty. An address of IPv6 stands in brackets.
+func url(scheme string, address netip.Addr, port uint16, path string) string {
+	return scheme + "://" + netip.AddrPortFrom(address, port).String() + path
+}
+
+// each is one word of each family, the primary one first.
+func each[T any](items []T, word func(T) string) []string {
+	var words []string
+	for _, item := range items {
+		words = append(words, word(item))
+	}
+	return words
+}
+
+// list is how components take them.
+func list[T any](items []T, word func(T) string) string { return strings.Join(each(items, word), ",") }

@@ -18,11 +18,13 @@ type Status struct {
 	// Kubeconfig works from the host and from inside the testbed's network, as cluster-admin.
 	Kubeconfig string `json:"kubeconfig"`
 	Kubectl    string `json:"kubectl"`
+	// IPFamily is ipv4, ipv6 or dual.
+	IPFamily string `json:"ipFamily"`
 	// Netns is the network of the first node, where `exec` runs things.
 	Netns string `json:"netns"`
-	// HostIP is the host's address as pods and nodes see it.
+	// HostIP is the host's primary address as pods and nodes see it.
 	HostIP string `json:"hostIP"`
-	// NodeIP is the first node's address: what listens on it inside Netns is reached by pods and by the host.
+	// NodeIP is the first node's primary address: what listens on it inside Netns is reached by pods and by the host.
 	NodeIP string `json:"nodeIP"`
 	// KubeletRootDirs is each node's /var/lib/kubelet, as the host sees it.
 	KubeletRootDirs map[string]string `json:"kubeletRootDirs"`
@@ -32,13 +34,13 @@ type Status struct {
 
 // NodeStatus is one node.
 type NodeStatus struct {
-	Name             string `json:"name"`
-	Ready            bool   `json:"ready"`
-	Address          string `json:"address"`
-	Netns            string `json:"netns"`
-	PodCIDR          string `json:"podCIDR"`
-	KubeletRootDir   string `json:"kubeletRootDir"`
-	ContainerdSocket string `json:"containerdSocket"`
+	Name             string   `json:"name"`
+	Ready            bool     `json:"ready"`
+	Addresses        []string `json:"addresses"`
+	Netns            string   `json:"netns"`
+	PodCIDRs         []string `json:"podCIDRs"`
+	KubeletRootDir   string   `json:"kubeletRootDir"`
+	ContainerdSocket string   `json:"containerdSocket"`
 }
 
 // ProcessStatus is one process that should run.
@@ -61,9 +63,10 @@ func (c *Cluster) Status(ctx context.Context) (Status, error) {
 		State:           c.testbed.Dir,
 		Kubeconfig:      c.testbed.AdminKubeconfig(),
 		Kubectl:         c.program("kubectl"),
+		IPFamily:        c.testbed.Family.String(),
 		Netns:           first.Netns,
-		HostIP:          layout.HostAddress.String(),
-		NodeIP:          first.Address.String(),
+		HostIP:          c.testbed.Primary().Host.String(),
+		NodeIP:          first.Address().String(),
 		KubeletRootDirs: map[string]string{},
 	}
 	if count == 0 {
@@ -82,8 +85,10 @@ func (c *Cluster) Status(ctx context.Context) (Status, error) {
 		status.Up = status.Up && ready[node.Name]
 		status.KubeletRootDirs[node.Name] = node.KubeletRoot()
 		status.Nodes = append(status.Nodes, NodeStatus{
-			Name: node.Name, Ready: ready[node.Name], Address: node.Address.String(), Netns: node.Netns,
-			PodCIDR: node.Pods.String(), KubeletRootDir: node.KubeletRoot(), ContainerdSocket: node.Socket(),
+			Name: node.Name, Ready: ready[node.Name], Netns: node.Netns,
+			Addresses:      each(node.Shares, func(s layout.Share) string { return s.Address.String() }),
+			PodCIDRs:       each(node.Shares, func(s layout.Share) string { return s.Range.String() }),
+			KubeletRootDir: node.KubeletRoot(), ContainerdSocket: node.Socket(),
 		})
 	}
 	return status, nil
@@ -122,7 +127,7 @@ func (s Status) String() string {
 	word := map[bool]string{true: "up", false: "damaged: `up` repairs it"}[s.Up]
 	fmt.Fprintf(&out, "%s\nkubeconfig  %s\nhost        %s\n", word, s.Kubeconfig, s.HostIP)
 	for _, node := range s.Nodes {
-		fmt.Fprintf(&out, "%-11s %s %s\n", node.Name, node.Address, map[bool]string{true: "Ready", false: "NotReady"}[node.Ready])
+		fmt.Fprintf(&out, "%-11s %s %s\n", node.Name, strings.Join(node.Addresses, " "), map[bool]string{true: "Ready", false: "NotReady"}[node.Ready])
 	}
 	for _, entry := range s.Processes {
 		fmt.Fprintf(&out, "  %-26s %7d %s\n", entry.Name, entry.PID, map[bool]string{true: "running", false: "ended"}[entry.Running])

@@ -20,9 +20,10 @@ import (
 	"cocoon.farm/testbed/cluster/internal/process"
 )
 
-// Up makes the cluster run with that many nodes; 0 keeps the number there is, or takes one. Every step makes only what
-// is missing, so it starts a cluster, repairs a damaged one and leaves a healthy one alone.
-func (c *Cluster) Up(ctx context.Context, count int) (err error) {
+// Up makes the cluster run with that many nodes and addresses of that family; 0 and nil keep what there is, or take one
+// node and IPv4. Every step makes only what is missing, so it starts a cluster, repairs a damaged one and leaves a healthy
+// one alone.
+func (c *Cluster) Up(ctx context.Context, count int, family *layout.Family) (err error) {
 	started := time.Now()
 	unlock, err := c.lock()
 	if err != nil {
@@ -38,6 +39,9 @@ func (c *Cluster) Up(ctx context.Context, count int) (err error) {
 	}
 	if count > layout.MaxNodes {
 		return fmt.Errorf("%d nodes asked for: the testbed has at most %d", count, layout.MaxNodes)
+	}
+	if err := c.chooseFamily(family, current); err != nil {
+		return err
 	}
 	if err := c.prepare(count); err != nil {
 		return err
@@ -119,12 +123,13 @@ func (c *Cluster) writeKubeconfigs(count int) error {
 	if _, err := c.controlPlaneKeys(); err != nil {
 		return err
 	}
+	server := c.api("")
 	failures := []error{
-		config.WriteKubeconfig(c.testbed.AdminKubeconfig(), "admin", authority, c.authority.Pair(adminName)),
-		config.WriteKubeconfig(c.kubeconfig("kube-proxy"), "system:kube-proxy", authority, proxy),
+		config.WriteKubeconfig(c.testbed.AdminKubeconfig(), server, "admin", authority, c.authority.Pair(adminName)),
+		config.WriteKubeconfig(c.kubeconfig("kube-proxy"), server, "system:kube-proxy", authority, proxy),
 	}
 	for _, name := range []string{"kube-controller-manager", "kube-scheduler"} {
-		failures = append(failures, config.WriteKubeconfig(c.kubeconfig(name), "system:"+name, authority, c.authority.Pair(name)))
+		failures = append(failures, config.WriteKubeconfig(c.kubeconfig(name), server, "system:"+name, authority, c.authority.Pair(name)))
 	}
 	for _, node := range c.testbed.Nodes(count) {
 		// Issues the node's certificate.
@@ -132,7 +137,7 @@ func (c *Cluster) writeKubeconfigs(count int) error {
 			return err
 		}
 		name := node.Component("kubelet")
-		failures = append(failures, config.WriteKubeconfig(c.kubeconfig(name), "system:node:"+node.Name, authority, c.authority.Pair(name)))
+		failures = append(failures, config.WriteKubeconfig(c.kubeconfig(name), server, "system:node:"+node.Name, authority, c.authority.Pair(name)))
 	}
 	return errors.Join(failures...)
 }

@@ -61,15 +61,16 @@ func WriteNode(testbed layout.Testbed, node layout.Node, authority string, servi
 		render(paths.Containerd, "containerd.toml", values),
 		render(paths.Kubelet, "kubelet.yaml", values),
 		render(paths.Network, "cni.conflist", values),
-		Write(paths.Resolver, []byte("nameserver 127.0.0.1\noptions attempts:1 timeout:1\n")),
+		Write(paths.Resolver, fmt.Appendf(nil, "nameserver %s\noptions attempts:1 timeout:1\n", testbed.Primary().Loopback)),
 	)
 }
 
-// WriteKubeconfig writes a kubeconfig with everything in it, so that it can be copied elsewhere.
-func WriteKubeconfig(path, user, authority string, client pki.Pair) error {
+// WriteKubeconfig writes a kubeconfig for the API server at that URL with everything in it, so that it can be copied
+// elsewhere.
+func WriteKubeconfig(path, server, user, authority string, client pki.Pair) error {
 	values := map[string]any{
 		"User":   user,
-		"Server": fmt.Sprintf("https://%s:%d", layout.Testbed{}.ControlPlane().Address, layout.APIServerPort),
+		"Server": server,
 	}
 	for key, file := range map[string]string{"Authority": authority, "Certificate": client.Certificate, "Key": client.Key} {
 		content, err := os.ReadFile(file)

@@ -23,7 +23,7 @@ func read(t *testing.T, path string) string {
 }
 
 func TestNodesNeverShareASocketACgroupOrAPodRange(t *testing.T) {
-	testbed := layout.Testbed{Dir: t.TempDir()}
+	testbed := layout.Testbed{Dir: t.TempDir(), Family: layout.Dual}
 	for _, node := range testbed.Nodes(layout.MaxNodes) {
 		if err := WriteNode(testbed, node, "/pki/ca.crt", pki.Pair{Certificate: "/pki/a.crt", Key: "/pki/a.key"}, "/usr/lib/cni"); err != nil {
 			t.Fatal(err)
@@ -38,11 +38,13 @@ func TestNodesNeverShareASocketACgroupOrAPodRange(t *testing.T) {
 		if err := yaml.Unmarshal([]byte(read(t, paths.Kubelet)), &kubelet); err != nil {
 			t.Fatal(err)
 		}
-		if kubelet.ContainerRuntimeEndpoint != "unix://"+node.Socket() || kubelet.CgroupRoot != node.Cgroup() || kubelet.Address != node.Address.String() {
+		if kubelet.ContainerRuntimeEndpoint != "unix://"+node.Socket() || kubelet.CgroupRoot != node.Cgroup() || kubelet.Address != node.Address().String() {
 			t.Errorf("kubelet of %s: %+v", node.Name, kubelet)
 		}
-		if !json.Valid([]byte(read(t, paths.Network))) || !strings.Contains(read(t, paths.Network), node.Pods.String()) {
-			t.Errorf("network of %s: %s", node.Name, read(t, paths.Network))
+		for _, share := range node.Shares {
+			if !json.Valid([]byte(read(t, paths.Network))) || !strings.Contains(read(t, paths.Network), share.Range.String()) {
+				t.Errorf("network of %s: %s", node.Name, read(t, paths.Network))
+			}
 		}
 		if toml := read(t, paths.Containerd); !strings.Contains(toml, `address = "`+node.Socket()+`"`) {
 			t.Errorf("containerd of %s: %s", node.Name, toml)
@@ -61,7 +63,7 @@ func TestAKubeconfigHoldsItsKeysAndIsForRootAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	path := filepath.Join(dir, "admin.kubeconfig")
-	if err := WriteKubeconfig(path, "admin", authority.Pair("ca").Certificate, client); err != nil {
+	if err := WriteKubeconfig(path, "https://198.18.217.11:6443", "admin", authority.Pair("ca").Certificate, client); err != nil {
 		t.Fatal(err)
 	}
 	var kubeconfig struct {

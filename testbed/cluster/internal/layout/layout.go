@@ -45,19 +45,12 @@ const (
 	KubeProxyHealthPort   = 10256
 )
 
-// The addresses come from the benchmarking range of RFC 2544, which no network routes; those of pods and services exist
-// only inside the testbed's namespaces.
-var (
-	NodeNetwork    = netip.MustParsePrefix("198.18.217.0/24")
-	HostAddress    = netip.MustParseAddr("198.18.217.1")
-	PodNetwork     = netip.MustParsePrefix("10.244.0.0/16")
-	ServiceNetwork = netip.MustParsePrefix("10.96.0.0/16")
-	// APIService is the ClusterIP of the service "kubernetes": the first address of ServiceNetwork.
-	APIService = netip.MustParseAddr("10.96.0.1")
-)
-
 // Testbed is one cluster on this machine, rooted at its state folder.
-type Testbed struct{ Dir string }
+type Testbed struct {
+	Dir string
+	// Family is that of its addresses.
+	Family Family
+}
 
 // New checks and cleans the state folder's path; an empty path means the environment's, or else the default one.
 func New(dir string) (Testbed, error) {
@@ -98,7 +91,7 @@ func (t Testbed) in(elements ...string) string {
 // Owned lists the entries of the state folder that belong to the cluster. Other parts of the testbed keep theirs beside
 // them.
 func (t Testbed) Owned() []string {
-	owned := []string{t.Bin(), t.PKI(), t.Kubeconfigs(), t.Etcd(), t.Logs(), t.Processes(), t.Config(), t.AdminKubeconfig(), t.PauseImage(), t.Mountpoints()}
+	owned := []string{t.Bin(), t.PKI(), t.Kubeconfigs(), t.Etcd(), t.Logs(), t.Processes(), t.Config(), t.AdminKubeconfig(), t.PauseImage(), t.Mountpoints(), t.FamilyRecord()}
 	for number := 1; number <= MaxNodes; number++ {
 		owned = append(owned, t.Node(number).Dir)
 	}
@@ -138,6 +131,15 @@ func (t Testbed) PauseImage() string { return t.in("pause.tar") }
 // Mountpoints records which of the nodes' mount points were created on the host.
 func (t Testbed) Mountpoints() string { return t.in("mountpoints") }
 
+// FamilyRecord holds the name of the running cluster's family.
+func (t Testbed) FamilyRecord() string { return t.in("ip-family") }
+
+// Networks are those that the cluster has: one of each family, the primary one first.
+func (t Testbed) Networks() []Network { return t.Family.networks() }
+
+// Primary is the network whose addresses programs are given that take one.
+func (t Testbed) Primary() Network { return t.Networks()[0] }
+
 // Node is one Kubernetes node: a process, network, mount and host-name namespace with a containerd and a kubelet in it.
 type Node struct {
 	Number int
@@ -146,10 +148,29 @@ type Node struct {
 	Dir string
 	// Netns is the name of the network namespace, as `ip netns` lists it.
 	Netns string
-	// Address is the node's InternalIP.
+	// Shares are what the node has of each of the testbed's networks, the primary one first.
+	Shares []Share
+}
+
+// Share is what a node has of one network.
+type Share struct {
+	Network
+	// Address is an InternalIP of the node.
 	Address netip.Addr
-	// Pods is the node's share of PodNetwork.
-	Pods netip.Prefix
+	// Range is the node's part of the addresses of pods.
+	Range netip.Prefix
+}
+
+// Address is the node's primary InternalIP.
+func (n Node) Address() netip.Addr { return n.Shares[0].Address }
+
+// Addresses are the node's InternalIPs, the primary one first.
+func (n Node) Addresses() []netip.Addr {
+	var addresses []netip.Addr
+	for _, share := range n.Shares {
+		addresses = append(addresses, share.Address)
+	}
+	return addresses
 }
 
 // Node returns the node of that number, counted from 1. The first one also runs the control plane.
@@ -159,14 +180,11 @@ func (t Testbed) Node(number int) Node {
 	if number > 1 {
 		netns += "-" + name
 	}
-	return Node{
-		Number:  number,
-		Name:    name,
-		Dir:     t.in(name),
-		Netns:   netns,
-		Address: netip.AddrFrom4([4]byte{198, 18, 217, byte(10 + number)}),
-		Pods:    netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 244, byte(number), 0}), 24),
+	node := Node{Number: number, Name: name, Dir: t.in(name), Netns: netns}
+	for _, network := range t.Networks() {
+		node.Shares = append(node.Shares, network.share(number))
 	}
+	return node
 }
 
 // Nodes returns the first count nodes.

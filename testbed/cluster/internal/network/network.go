@@ -92,19 +92,22 @@ func Connect(owner string, members []Member) error {
 }
 
 func makeBridge(first Member) error {
-	return inNode(first,
-		[]string{"link", "set", "lo", "up"},
-		[]string{"link", "add", layout.NodeBridge, "type", "bridge"},
-		[]string{"addr", "add", onNodeNetwork(first.Address), "dev", layout.NodeBridge},
-		[]string{"link", "set", layout.NodeBridge, "up"},
-	)
+	return inNode(first, slices.Concat(
+		[][]string{
+			{"link", "set", "lo", "up"},
+			{"link", "add", layout.NodeBridge, "type", "bridge"},
+		},
+		addresses(first.Node, layout.NodeBridge),
+		[][]string{{"link", "set", layout.NodeBridge, "up"}},
+	)...)
 }
 
 func makeHostLink(owner string, first Member) error {
 	if err := RemoveHostLink(); err != nil {
 		return err
 	}
-	if err := checkRange(); err != nil {
+	networks := networksOf(first)
+	if err := checkRange(networks); err != nil {
 		return err
 	}
 	if err := ip("link", "add", layout.HostLink, "type", "veth", "peer", "name", layout.Uplink, "netns", first.Netns); err != nil {
@@ -113,28 +116,102 @@ func makeHostLink(owner string, first Member) error {
 	if err := ip("link", "set", layout.HostLink, "alias", owner); err != nil {
 		return err
 	}
-	if err := inNode(first,
-		[]string{"link", "set", layout.Uplink, "master", layout.NodeBridge, "up"},
-		[]string{"route", "replace", "default", "via", layout.HostAddress.String()},
-	); err != nil {
+	uplink := [][]string{{"link", "set", layout.Uplink, "master", layout.NodeBridge, "up"}}
+	if err := inNode(first, append(uplink, defaultRoutes(first.Node)...)...); err != nil {
 		return err
 	}
-	if err := ip("addr", "add", onNodeNetwork(layout.HostAddress), "dev", layout.HostLink); err != nil {
-		return err
+	for _, network := range networks {
+		if network.IsIPv6() {
+			if err := allowIPv6(); err != nil {
+				return err
+			}
+		}
+		if err := ip(addAddress(network, network.Host, layout.HostLink)...); err != nil {
+			return err
+		}
 	}
 	return ip("link", "set", layout.HostLink, "up")
 }
 
+// allowIPv6 lets the host's end of the link have addresses of IPv6 where the machine's other interfaces have none.
+func allowIPv6() error {
+	path := filepath.Join("/proc/sys/net/ipv6/conf", layout.HostLink, "disable_ipv6")
+	if err := os.WriteFile(path, []byte("0"), 0o644); err != nil {
+		return fmt.Errorf("allow IPv6 on %s: %w", layout.HostLink, err)
+	}
+	return nil
+}
+
+// CheckIPv6 refuses a machine whose kernel cannot have a cluster with IPv6.
+func CheckIPv6() error {
+	if _, err := os.Stat("/proc/net/if_inet6"); err != nil {
+		return errors.New("this machine's kernel has no IPv6, as /proc/net/if_inet6 is missing: " +
+			"start it without ipv6.disable=1 or load the module ipv6, or take --ip-family ipv4")
+	}
+	return nil
+}
+
+func networksOf(member Member) []layout.Network {
+	var networks []layout.Network
+	for _, share := range member.Shares {
+		networks = append(networks, share.Network)
+	}
+	return networks
+}
+
+// addAddress is the command that gives a link its address. Nobody else has those of IPv6, so nothing waits for the
+// detection of duplicates: an address is used at once.
+func addAddress(network layout.Network, address netip.Addr, link string) []string {
+	command := []string{"addr", "add", network.OnNodes(address), "dev", link}
+	if network.IsIPv6() {
+		command = append(command, "nodad")
+	}
+	return command
+}
+
+// addresses are the commands that give a node's link its addresses.
+func addresses(of layout.Node, link string) [][]string {
+	var commands [][]string
+	for _, share := range of.Shares {
+		commands = append(commands, addAddress(share.Network, share.Address, link))
+	}
+	return commands
+}
+
+// defaultRoutes are the commands that lead a node's traffic to the host.
+func defaultRoutes(of layout.Node) [][]string {
+	var commands [][]string
+	for _, share := range of.Shares {
+		commands = append(commands, routeCommand("default", share.Host))
+	}
+	return commands
+}
+
+// routeCommand needs no family of its own: `ip` takes it from the next hop.
+func routeCommand(to string, via netip.Addr) []string {
+	command := []string{"route", "replace", to, "via", via.String()}
+	if via.Is6() {
+		// `default` alone would be that of IPv4.
+		return append([]string{"-6"}, command...)
+	}
+	return command
+}
+
 // checkRange refuses a machine that has the testbed's addresses in use.
-func checkRange() error {
+func checkRange(networks []layout.Network) error {
 	addresses, err := net.InterfaceAddrs()
 	if err != nil {
 		return fmt.Errorf("list the host's addresses: %w", err)
 	}
 	for _, address := range addresses {
 		prefix, err := netip.ParsePrefix(address.String())
-		if err == nil && prefix.Overlaps(layout.NodeNetwork) {
-			return fmt.Errorf("the host has %s, which overlaps the testbed's %s: remove that address while the testbed is up", prefix, layout.NodeNetwork)
+		if err != nil {
+			continue
+		}
+		for _, network := range networks {
+			if prefix.Overlaps(network.Nodes) {
+				return fmt.Errorf("the host has %s, which overlaps the testbed's %s: remove that address while the testbed is up", prefix, network.Nodes)
+			}
 		}
 	}
 	return nil
@@ -157,12 +234,12 @@ func join(first, member Member) error {
 	); err != nil {
 		return err
 	}
-	return inNode(member,
-		[]string{"link", "set", "lo", "up"},
-		[]string{"addr", "add", onNodeNetwork(member.Address), "dev", memberLink},
-		[]string{"link", "set", memberLink, "up"},
-		[]string{"route", "replace", "default", "via", layout.HostAddress.String()},
-	)
+	return inNode(member, slices.Concat(
+		[][]string{{"link", "set", "lo", "up"}},
+		addresses(member.Node, memberLink),
+		[][]string{{"link", "set", memberLink, "up"}},
+		defaultRoutes(member.Node),
+	)...)
 }
 
 // route tells a node on which other node each pod is.
@@ -171,8 +248,10 @@ func route(member Member, members []Member) error {
 		if other.Number == member.Number {
 			continue
 		}
-		if err := inNode(member, []string{"route", "replace", other.Pods.String(), "via", other.Address.String()}); err != nil {
-			return err
+		for _, share := range other.Shares {
+			if err := inNode(member, routeCommand(share.Range.String(), share.Address)); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -181,15 +260,23 @@ func route(member Member, members []Member) error {
 // rules gives pods the node's address when they leave the cluster's own networks, since the host has no route back to
 // them.
 func rules(of layout.Node) string {
-	return fmt.Sprintf(`table ip %[1]s
-delete table ip %[1]s
-table ip %[1]s {
+	var rules strings.Builder
+	for _, share := range of.Shares {
+		family := "ip"
+		if share.IsIPv6() {
+			family = "ip6"
+		}
+		fmt.Fprintf(&rules, `table %[1]s %[2]s
+delete table %[1]s %[2]s
+table %[1]s %[2]s {
 	chain postrouting {
 		type nat hook postrouting priority srcnat
-		ip saddr %[2]s ip daddr != %[3]s masquerade
+		%[1]s saddr %[3]s %[1]s daddr != %[4]s masquerade
 	}
 }
-`, layout.FirewallTable, of.Pods, layout.PodNetwork)
+`, family, layout.FirewallTable, share.Range, share.Pods)
+	}
+	return rules.String()
 }
 
 func loadRules(member Member) error {
@@ -219,10 +306,6 @@ func interfaces(member Member) ([]string, error) {
 		return nil, fmt.Errorf("list interfaces of %s: %w", member.Name, err)
 	}
 	return names, nil
-}
-
-func onNodeNetwork(address netip.Addr) string {
-	return netip.PrefixFrom(address, layout.NodeNetwork.Bits()).String()
 }
 
 func inNode(member Member, commands ...[]string) error {

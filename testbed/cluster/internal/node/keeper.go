@@ -45,7 +45,7 @@ func Boot(testbed layout.Testbed, node layout.Node, executable, pause string) (p
 	}
 	defer report.Close()
 
-	command := exec.Command(executable, InitCommand, testbed.Dir, strconv.Itoa(node.Number), pause)
+	command := exec.Command(executable, InitCommand, testbed.Dir, testbed.Family.String(), strconv.Itoa(node.Number), pause)
 	command.Dir = "/"
 	command.ExtraFiles = []*os.File{reportEnd}
 	command.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Cloneflags: namespaces}
@@ -88,14 +88,17 @@ func Init(arguments []string) error {
 }
 
 func initialise(arguments []string) error {
-	if len(arguments) != 3 {
-		return fmt.Errorf("%s takes a state folder, a node number and a program, got %q", InitCommand, arguments)
+	if len(arguments) != 4 {
+		return fmt.Errorf("%s takes a state folder, an IP family, a node number and a program, got %q", InitCommand, arguments)
 	}
 	testbed, err := layout.New(arguments[0])
 	if err != nil {
 		return err
 	}
-	number, err := strconv.Atoi(arguments[1])
+	if testbed.Family, err = layout.ParseFamily(arguments[1]); err != nil {
+		return err
+	}
+	number, err := strconv.Atoi(arguments[2])
 	if err != nil {
 		return fmt.Errorf("node number: %w", err)
 	}
@@ -106,12 +109,30 @@ func initialise(arguments []string) error {
 	if err := unix.Sethostname([]byte(node.Name)); err != nil {
 		return fmt.Errorf("set host name: %w", err)
 	}
-	if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o644); err != nil {
-		return fmt.Errorf("let pods' traffic through: %w", err)
+	if err := setNetwork(testbed.Family); err != nil {
+		return err
 	}
-	pause := arguments[2]
+	pause := arguments[3]
 	if err := unix.Exec(pause, []string{filepath.Base(pause), node.Netns}, os.Environ()); err != nil {
 		return fmt.Errorf("run %s: %w", pause, err)
+	}
+	return nil
+}
+
+// setNetwork lets pods' traffic through, by settings of the node's own network.
+func setNetwork(family layout.Family) error {
+	settings := [][2]string{{"ipv4/ip_forward", "1"}}
+	if family.HasIPv6() {
+		settings = append(settings,
+			[2]string{"ipv6/conf/all/forwarding", "1"},
+			// Nobody else has an address of the node's own links, so each is used without looking for a duplicate first.
+			[2]string{"ipv6/conf/default/accept_dad", "0"},
+		)
+	}
+	for _, setting := range settings {
+		if err := os.WriteFile(filepath.Join("/proc/sys/net", setting[0]), []byte(setting[1]), 0o644); err != nil {
+			return fmt.Errorf("let pods' traffic through: %w", err)
+		}
 	}
 	return nil
 }
