@@ -27,16 +27,7 @@ pub(super) fn toward(kubeconfig: &Path) -> Result<IpAddr> {
         kubeconfig.display()
     );
     let server = String::from_utf8_lossy(&output.stdout).into_owned();
-    let host = server
-        .split("://")
-        .nth(1)
-        .and_then(|rest| rest.split('/').next())
-        .unwrap_or_default();
-    let host = if host.contains(':') {
-        host.to_owned()
-    } else {
-        format!("{host}:443")
-    };
+    let host = host_and_port(&server);
     let target = host
         .to_socket_addrs()
         .with_context(|| format!("resolve {host}"))?
@@ -57,4 +48,40 @@ pub(super) fn toward(kubeconfig: &Path) -> Result<IpAddr> {
         "pods cannot reach this machine's loopback address: name one that they reach with --host-address"
     );
     Ok(address)
+}
+
+/// Host and port of an `https` URL. An address of IPv6 has colons, and stands in brackets.
+fn host_and_port(url: &str) -> String {
+    let host = url
+        .split("://")
+        .nth(1)
+        .and_then(|rest| rest.split('/').next())
+        .unwrap_or_default();
+    let has_port = host.rfind(':') > host.rfind(']');
+    if has_port {
+        host.to_owned()
+    } else {
+        format!("{host}:443")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::*;
+
+    #[test]
+    fn an_api_server_is_found_by_its_address_of_either_family_with_and_without_a_port() {
+        for (url, wanted) in [
+            ("https://10.0.0.1:6443", "10.0.0.1:6443"),
+            ("https://10.0.0.1/", "10.0.0.1:443"),
+            ("https://[fd00::1]:6443/api", "[fd00::1]:6443"),
+            ("https://[fd00::1]", "[fd00::1]:443"),
+        ] {
+            assert_eq!(host_and_port(url), wanted);
+            assert!(wanted.parse::<SocketAddr>().is_ok());
+        }
+        assert_eq!(host_and_port("https://api.example/clusters/1"), "api.example:443");
+    }
 }
