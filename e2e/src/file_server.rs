@@ -8,7 +8,7 @@ use std::sync::{
 use anyhow::{Context as _, Result};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream, UdpSocket},
+    net::{TcpListener, TcpStream},
 };
 
 use crate::stack::Stack;
@@ -42,16 +42,14 @@ impl FileServer {
             .strip_prefix("http://")
             .context("the chain's server has a host and a port")?;
         // The address that this process has on the way to the cluster is the one that pods reach it at.
-        let probe = UdpSocket::bind("0.0.0.0:0").await?;
-        probe
-            .connect(chain)
+        let way = TcpStream::connect(chain)
             .await
             .with_context(|| format!("could not find a way to {chain}"))?;
-        let host = probe.local_addr()?.ip();
+        let host = way.local_addr()?.ip();
         let listener = TcpListener::bind((host, 0))
             .await
             .with_context(|| format!("could not listen on {host}"))?;
-        let port = listener.local_addr()?.port();
+        let address = listener.local_addr()?;
         let heads = Arc::new(Mutex::new(Vec::new()));
         let served = Arc::new(Served {
             content,
@@ -64,7 +62,7 @@ impl FileServer {
             }
         });
         Ok(Self {
-            root: format!("http://{host}:{port}"),
+            root: format!("http://{address}"),
             heads,
         })
     }
