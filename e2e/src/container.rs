@@ -86,6 +86,26 @@ impl Process {
         }
     }
 
+    /// The first line of what an HTTP server answers to a GET from where this process is.
+    pub fn asks(self, address: SocketAddr, path: &str) -> Result<String> {
+        let script = format!(
+            "exec 3<>/dev/tcp/{}/{} && printf 'GET {path} HTTP/1.0\\r\\nHost: {address}\\r\\n\\r\\n' >&3 && head --lines 1 <&3",
+            address.ip(),
+            address.port()
+        );
+        let output = Command::new("nsenter")
+            .args(["--target", &self.0.to_string(), "--net", "timeout"])
+            .args([&CONNECT_SECONDS.to_string(), "bash", "-c", &script])
+            .output()
+            .context("could not run nsenter")?;
+        ensure!(
+            output.status.success(),
+            "{address} did not answer {path}: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    }
+
     /// `kill -9`.
     pub fn kill(self) -> Result<()> {
         let number = self.0.to_string();
