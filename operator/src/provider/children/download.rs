@@ -119,6 +119,10 @@ pub(in crate::provider) fn pod(
     Some(made)
 }
 
+/// Where a node of IPv6 asks for its credentials: link-local addresses, the one of EC2 (user guide, "Use the Instance Metadata Service") and
+/// the one of Compute Engine ("About VM metadata"), which are unique local ones.
+const CREDENTIALS_IPV6: [&str; 3] = ["fe80::/10", "fd00:ec2::254/128", "fd20:ce::254/128"];
+
 /// Downloads reach names and the web, and not the addresses of the node alone, at which clouds give out credentials. The operator asks
 /// them how far they are. `None` where no model is downloaded.
 pub(in crate::provider) fn policy(provider: &ValidProvider, operator_namespace: &str) -> Option<Child> {
@@ -140,7 +144,7 @@ pub(in crate::provider) fn policy(provider: &ValidProvider, operator_namespace: 
             {"ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]},
             {"to": [
                 {"ipBlock": {"cidr": "0.0.0.0/0", "except": ["169.254.0.0/16"]}},
-                {"ipBlock": {"cidr": "::/0", "except": ["fe80::/10"]}},
+                {"ipBlock": {"cidr": "::/0", "except": CREDENTIALS_IPV6}},
             ]},
         ],
     });

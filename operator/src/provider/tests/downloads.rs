@@ -175,6 +175,11 @@ fn downloads_reach_the_web_and_agents_still_reach_nobody() {
         spec["egress"][1]["to"][0]["ipBlock"]["except"],
         json!(["169.254.0.0/16"])
     );
+    // A cloud gives credentials out over IPv6 as well, at addresses that are not link-local.
+    assert_eq!(
+        spec["egress"][1]["to"][1]["ipBlock"],
+        json!({"cidr": "::/0", "except": ["fe80::/10", "fd00:ec2::254/128", "fd20:ce::254/128"]})
+    );
     assert_eq!(
         spec["ingress"][0]["ports"],
         json!([{"protocol": "TCP", "port": 8080}])
