@@ -5,6 +5,7 @@
 
 mod capture;
 mod circles;
+mod clusters;
 mod deny;
 mod outcome;
 mod steps;

@@ -7,6 +7,8 @@ use std::process::{Command, ExitStatus, Stdio};
 
 use anyhow::{Context as _, Result};
 
+use crate::workspace;
+
 /// Runs a command without input and returns what it printed, standard output and error in the order of writing.
 pub(super) fn capture(command: &mut Command) -> Result<(ExitStatus, String)> {
     let program = Path::new(command.get_program())
@@ -31,4 +33,12 @@ pub(super) fn capture(command: &mut Command) -> Result<(ExitStatus, String)> {
         .read_to_end(&mut bytes)
         .with_context(|| format!("read what {program} printed"))?;
     Ok((status, String::from_utf8_lossy(&bytes).into_owned()))
+}
+
+/// A command of this program, in the workspace.
+pub(super) fn this_program() -> Result<Command> {
+    let program = std::env::current_exe().context("find the path of this program")?;
+    let mut command = Command::new(program);
+    command.current_dir(workspace::root());
+    Ok(command)
 }

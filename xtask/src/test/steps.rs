@@ -5,10 +5,11 @@ use std::process::{Command, ExitStatus, Stdio};
 
 use anyhow::{Context as _, Result};
 
-use super::capture::capture;
+use super::capture::{capture, this_program};
+use super::clusters::{e2e, e2e_on_kind, ipv6, kind_step};
 use super::outcome::Outcome;
 use super::{deny, tidy};
-use crate::{chart, kernels, kind, model, page, pypi, release, workspace};
+use crate::{chart, kernels, model, page, pypi, release, workspace};
 
 /// One step.
 #[derive(Debug)]
@@ -36,7 +37,7 @@ const fn step(name: &'static str, unit: bool, about: &'static str, run: fn() -> 
 }
 
 /// All steps.
-pub(super) const STEPS: [Step; 14] = [
+pub(super) const STEPS: [Step; 15] = [
     step("fmt", true, "Rust code is formatted", fmt),
     step(
         "tidy",
@@ -87,6 +88,12 @@ pub(super) const STEPS: [Step; 14] = [
         on_kind: Some(e2e_on_kind),
         ..step("e2e", false, "the whole loop on the testbed", e2e)
     },
+    step(
+        "ipv6",
+        false,
+        "a slice of them on a testbed where nothing has an address of IPv4",
+        ipv6,
+    ),
     step(
         "release",
         false,
@@ -277,125 +284,6 @@ fn page_step() -> Result<Outcome> {
     Ok(Outcome::from_cargo_test("page", status.success(), output))
 }
 
-fn e2e() -> Result<Outcome> {
-    end_to_end("e2e", &["e2e"])
-}
-
-fn e2e_on_kind() -> Result<Outcome> {
-    end_to_end("e2e", &["kind", "test"])
-}
-
-/// The tests that show what is another's on kind: a job from apply to paid, processes and GPUs of nodes that are containers,
-/// and a network that enforces policies.
-const KIND_TESTS: [&str; 5] = [
-    "six_prompts_are_answered_as_the_reference_says_and_paid_to_the_nanoton",
-    "an_agent_killed_in_its_container_starts_again_with_another_key_and_does_the_rest",
-    "a_job_on_cuda_has_the_answers_and_the_bill_of_the_cpu",
-    "the_same_image_without_a_gpu_finds_no_driver",
-    "an_agent_reaches_nobody_and_nobody_but_the_operator_reaches_an_agent",
-];
-
-fn kind_step() -> Result<Outcome> {
-    if !is_root()? {
-        return Ok(Outcome::skipped("kind", NEEDS_ROOT));
-    }
-    if let Err(error) = kind::install_packages() {
-        return if error.is::<kind::Unable>() {
-            Ok(Outcome::skipped("kind", &format!("{error:#}")))
-        } else {
-            Err(error)
-        };
-    }
-    // A cluster that somebody made stays, and there is nothing to compare.
-    let before = if kind::is_there()? {
-        None
-    } else {
-        Some(kind::Traces::now()?)
-    };
-    let mut command = vec!["kind", "test", "--nodes", "2"];
-    if before.is_some() {
-        command.push("--down");
-    }
-    command.extend(KIND_TESTS);
-    let mut outcome = end_to_end("kind", &command)?;
-    let ran = outcome.failed.is_empty() && outcome.passed > 0;
-    // A test of another name is not run, which cargo does not mind.
-    if ran && outcome.passed < KIND_TESTS.len() {
-        outcome.failed.push(format!(
-            "kind: {} tests of {} ran",
-            outcome.passed,
-            KIND_TESTS.len()
-        ));
-    }
-    match before {
-        None => outcome
-            .notes
-            .push("the cluster was there before and stays, so that nothing was compared".to_owned()),
-        Some(before) => nothing_stays(&before, &mut outcome)?,
-    }
-    Ok(outcome)
-}
-
-/// Counts as a test of its own: the machine is as it was before the cluster.
-fn nothing_stays(before: &kind::Traces, outcome: &mut Outcome) -> Result<()> {
-    let changes = before.changes(&kind::Traces::now()?);
-    if changes.is_empty() {
-        // Of a cluster that did not come to be it says nothing.
-        outcome.passed += usize::from(outcome.passed > 0);
-        return Ok(());
-    }
-    outcome
-        .failed
-        .push("kind: the machine is not as it was".to_owned());
-    for change in changes {
-        writeln!(outcome.output, "{change}").context("keep a change")?;
-    }
-    Ok(())
-}
-
-/// What a command that could not run said last, from the words on that begin its reason, in one line.
-fn why_skipped(output: &str) -> String {
-    let begins = output.rfind(&kind::Unable.to_string()).unwrap_or_default();
-    output[begins..].split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-/// Why nobody else runs the steps with a cluster.
-const NEEDS_ROOT: &str = "it starts a cluster, which needs root";
-
-/// Runs this program's command of the end-to-end tests.
-fn end_to_end(step: &str, command: &[&str]) -> Result<Outcome> {
-    if !is_root()? {
-        return Ok(Outcome::skipped(step, NEEDS_ROOT));
-    }
-    let mut tests = this_program()?;
-    tests.args(command);
-    // A person may want to look around, and `down` ends it; continuous integration leaves nothing behind.
-    if std::env::var_os("CI").is_some_and(|value| value == "true") && !command.contains(&"--down") {
-        tests.arg("--down");
-    }
-    let (status, output) = capture(&mut tests)?;
-    if status.code() == Some(kind::SKIPPED.into()) {
-        return Ok(Outcome::skipped(step, &why_skipped(&output)));
-    }
-    Ok(Outcome::from_cargo_test(step, status.success(), output))
-}
-
-/// Whether this process may start a cluster.
-fn is_root() -> Result<bool> {
-    let output = Command::new("id")
-        .arg("-u")
-        .output()
-        .context("ask id who runs this")?;
-    Ok(output.stdout.trim_ascii() == b"0")
-}
-
-fn this_program() -> Result<Command> {
-    let program = std::env::current_exe().context("find the path of this program")?;
-    let mut command = Command::new(program);
-    command.current_dir(workspace::root());
-    Ok(command)
-}
-
 /// A step that is one command and counts once.
 fn once(name: &str, command: &mut Command) -> Result<Outcome> {
     let (status, output) = capture(command)?;
@@ -404,21 +292,4 @@ fn once(name: &str, command: &mut Command) -> Result<Outcome> {
     } else {
         Outcome::failed(name, output)
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_skipped_step_says_why_in_one_line() {
-        let output = format!(
-            "· building\n{}: podman failed: Error: a\nnetlink: b\n",
-            kind::Unable
-        );
-        assert_eq!(
-            why_skipped(&output),
-            "this machine cannot run kind's nodes: podman failed: Error: a netlink: b"
-        );
-    }
 }
