@@ -11,6 +11,11 @@ use super::Rendered;
 const NAMED: &str = "-keeps-rights-for-";
 /// Kinds whose finalizer says that the operator is still needed; the third policy asks the namespace itself.
 const KINDS: [Option<&str>; 3] = [Some("CocoonProvider"), Some("PaymentChannel"), None];
+/// What the third asks: that these rights were refused before, and that no finalizer was found then.
+const CONDITIONS: [&str; 2] = [
+    "said.type == 'NamespaceDeletionContentFailure' && said.status == 'True'",
+    "said.type == 'NamespaceFinalizersRemaining' && said.status == 'False'",
+];
 /// The finalizer, which the operator's API names.
 const FINALIZER_SOURCE: &str = "pub const SETTLEMENT_FINALIZER: &str = \"";
 
@@ -49,6 +54,7 @@ impl Rendered {
             .and_then(|(_, rest)| rest.split_once('"'))
             .map(|(name, _)| name)
             .context("find the finalizer's name")?;
+        let held = format!("held == '{finalizer}'");
         for policy in policies {
             let name = &policy["metadata"]["name"];
             self.binds_deletions(policy)
@@ -56,9 +62,10 @@ impl Rendered {
             let asks_objects = !policy["spec"]["paramKind"].is_null();
             let expression = &policy["spec"]["validations"][0]["expression"];
             let expression = expression.as_str().context("a policy has an expression")?;
+            let asked: &[&str] = if asks_objects { &[&held] } else { &CONDITIONS };
             ensure!(
                 expression.starts_with("!has(namespaceObject.metadata.deletionTimestamp)")
-                    && (!asks_objects || expression.contains(&format!("held == '{finalizer}'"))),
+                    && asked.iter().all(|asked| expression.contains(asked)),
                 "{name} asks {expression}"
             );
             let binding = bindings
