@@ -25,7 +25,7 @@ impl Rendered {
         self.of_kind(kind).filter(|policy| !keeps_rights(policy))
     }
 
-    /// Where namespaces are listed and nothing else is asked for, each Role and RoleBinding there is kept while an object has the
+    /// Where namespaces are listed and nothing else is asked for, each Role and `RoleBinding` there is kept while an object has the
     /// finalizer that `source` names.
     pub(in crate::chart) fn rights_are_kept(&self, values: &str, source: &str) -> Result<()> {
         let policies: Vec<&Value> = self
@@ -84,7 +84,7 @@ impl Rendered {
         Ok(())
     }
 
-    /// Deletions of every Role and RoleBinding of the listed namespaces, and of nothing else.
+    /// Deletions of every Role and `RoleBinding` of the listed namespaces, and of nothing else.
     fn binds_deletions(&self, policy: &Value) -> Result<()> {
         let spec = &policy["spec"];
         ensure!(spec["failurePolicy"] == "Fail", "what cannot be told is allowed");
