@@ -5,10 +5,10 @@
 //! (see `cocoon-core`) and performs no I/O.
 
 pub mod agent;
+pub mod crash;
 pub mod json;
 pub mod listen;
 pub mod names;
-pub mod panics;
 pub mod receipt;
 pub mod subject;
 pub mod units;

@@ -4,10 +4,10 @@ use std::fmt::Write as _;
 
 use cocoon_api::NanoTon;
 use cocoon_ton::voucher::NO_EXPIRY;
-use jiff::Timestamp;
+use jiff::{SpanRelativeTo, Timestamp, fmt::friendly::SpanParser};
 
 /// The most that a duration may come to: what still fits the 32-bit times of the contract for decades.
-const MAX_SECONDS: u64 = 20 * 366 * 86_400;
+const MAX_SECONDS: u32 = 20 * 366 * 86_400;
 
 /// Decimal TON, more than nothing: `2`, `0.05`.
 pub fn ton(text: &str) -> Result<NanoTon, String> {
@@ -20,33 +20,28 @@ pub fn ton(text: &str) -> Result<NanoTon, String> {
     }
 }
 
-/// Seconds of a duration of days, hours, minutes and seconds: `30d`, `1h30m`.
+/// Reads more than is taken here: signs, fractions, spaces, longer names of units.
+const PARSER: SpanParser = SpanParser::new();
+
+/// Seconds of a duration of days, hours, minutes and seconds, in this order: `30d`, `1h30m`.
 pub fn seconds(text: &str) -> Result<u32, String> {
     let wrong = || "must be a duration such as 30d, 12h or 1h30m".to_owned();
-    let mut rest = text;
-    let mut sum: u64 = 0;
-    while !rest.is_empty() {
-        let digits = rest
-            .find(|letter: char| !letter.is_ascii_digit())
-            .ok_or_else(wrong)?;
-        let (number, tail) = rest.split_at(digits);
-        let unit = tail.chars().next().ok_or_else(wrong)?;
-        let factor = match unit {
-            'd' => 86_400,
-            'h' => 3_600,
-            'm' => 60,
-            's' => 1,
-            _ => return Err(wrong()),
-        };
-        let number: u64 = number.parse().map_err(|_| wrong())?;
-        sum = number
-            .checked_mul(factor)
-            .and_then(|part| part.checked_add(sum))
-            .ok_or_else(wrong)?;
-        rest = &tail[unit.len_utf8()..];
+    let is_plain = text
+        .bytes()
+        .all(|byte| byte.is_ascii_digit() || matches!(byte, b'd' | b'h' | b'm' | b's'));
+    if !is_plain {
+        return Err(wrong());
     }
-    match u32::try_from(sum) {
-        Ok(seconds @ 1..) if sum <= MAX_SECONDS => Ok(seconds),
+    let span = PARSER.parse_span(text).map_err(|_| wrong())?;
+    // A day of a voucher is 24 hours, whatever a place's clocks do.
+    let duration = span
+        .to_duration(SpanRelativeTo::days_are_24_hours())
+        .map_err(|_| wrong())?;
+    if duration.subsec_nanos() != 0 {
+        return Err(wrong());
+    }
+    match u32::try_from(duration.as_secs()) {
+        Ok(seconds @ 1..=MAX_SECONDS) => Ok(seconds),
         _ => Err("must be between 1s and 20 years".to_owned()),
     }
 }
@@ -106,6 +101,10 @@ mod tests {
             "1w",
             "-1h",
             "1.5h",
+            "1m1h",
+            "90ms",
+            "1 h",
+            "1hour",
             "99999999999999999999d",
             "8000d",
             "1µ",

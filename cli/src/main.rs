@@ -18,6 +18,7 @@ mod wallet;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use cocoon_api::crash;
 
 /// Channels, jobs and farms of Cocoon on Kubernetes.
 #[derive(Debug, Parser)]
@@ -53,6 +54,11 @@ enum Command {
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    // A payer's key and words are in its memory.
+    if let Err(error) = crash::refuse_dumps() {
+        eprintln!("error: {error}");
+        return ExitCode::FAILURE;
+    }
     match run(Arguments::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

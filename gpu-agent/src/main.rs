@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use cocoon_api::{
     agent::{FETCH_EXIT_STATUS, GPU_EXIT_STATUS, GpuFault, START_EXIT_STATUS, StartFault},
-    panics,
+    crash,
 };
 use gpu_agent::{
     backend::{
@@ -52,8 +52,10 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    // A panic's payload may hold a prompt.
-    std::panic::set_hook(Box::new(|panic| eprintln!("{}", panics::words(panic.location()))));
+    if let Err(error) = crash::leave_nothing_private() {
+        eprintln!("error: {error}");
+        return ExitCode::FAILURE;
+    }
     match run(Arguments::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -4,6 +4,7 @@ use std::{net::SocketAddr, process::ExitCode, sync::Arc};
 
 use anyhow::Context as _;
 use clap::Parser as _;
+use cocoon_api::crash;
 use cocoon_core::scope::scope;
 use cocoon_operator::{
     chain::Networks,
@@ -29,6 +30,10 @@ use tracing::{error, info};
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    if let Err(error) = crash::leave_nothing_private() {
+        eprintln!("error: {error}");
+        return ExitCode::FAILURE;
+    }
     let config = Config::parse();
     telemetry::start(config.log_json);
     match run(config).await {

@@ -1,19 +1,16 @@
 //! Structured logs on standard error: our own lines, and nobody else's.
 //!
 //! Libraries know nothing of what is private. The Kubernetes client logs every answer that it cannot read, Secrets among
-//! them, and a panic's payload is whatever was formatted into it. So lines of other crates are not written, whatever
-//! `RUST_LOG` says, and a panic says where it happened and no more.
+//! them. So lines of other crates are not written, whatever `RUST_LOG` says.
 
-use cocoon_api::panics;
 use tracing::Metadata;
 use tracing_subscriber::{
     EnvFilter, Layer, filter::filter_fn, fmt, fmt::MakeWriter, layer::SubscriberExt as _,
     registry::LookupSpan, util::SubscriberInitExt as _,
 };
 
-/// Starts logging; `RUST_LOG` filters, `info` otherwise. From here on a panic is told by its place alone.
+/// Starts logging; `RUST_LOG` filters, `info` otherwise.
 pub fn start(json: bool) {
-    std::panic::set_hook(Box::new(|panic| eprintln!("{}", panics::words(panic.location()))));
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::registry()
         .with(filter)

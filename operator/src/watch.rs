@@ -18,7 +18,7 @@ use cocoon_api::{
 };
 use futures::{Stream, StreamExt as _, stream};
 use k8s_openapi::{
-    NamespaceResourceScope,
+    ClusterResourceScope, NamespaceResourceScope,
     api::{
         apps::v1::Deployment,
         core::v1::{Namespace, Node, Pod},
@@ -83,9 +83,11 @@ where
         watched
     }
 
-    /// Follows the events of several namespaces as if they were of one watch.
+    /// Follows the events of listed namespaces as if they were of one watch. One that `is_gone` has no objects: its watch fails,
+    /// since the rights in it went with it, and the others are not to wait for it.
     fn start_merged<S>(
         namespaces: Vec<(String, S)>,
+        is_gone: impl Fn(&str) -> bool + Send + 'static,
         prune: fn(&mut K) -> bool,
         stop: &CancellationToken,
     ) -> Self
@@ -93,7 +95,7 @@ where
         S: Stream<Item = watcher::Result<Event<K>>> + Send + 'static,
     {
         let (watched, follower) = Self::unfilled(prune);
-        let follow = follower.run_merged(namespaces);
+        let follow = follower.run_merged(namespaces, is_gone);
         tokio::spawn(stop.clone().run_until_cancelled_owned(follow));
         watched
     }
@@ -152,6 +154,15 @@ where
         self.store.get(&ObjectRef::new(name).within(namespace))
     }
 
+    /// Tells of a name whether no object has it, once all were read.
+    fn lacks(&self) -> impl Fn(&str) -> bool + Send + use<K>
+    where
+        K: Resource<Scope = ClusterResourceScope>,
+    {
+        let (store, ready) = (self.store.clone(), self.ready.clone());
+        move |name| *ready.borrow() && store.get(&ObjectRef::new(name)).is_none()
+    }
+
     /// Waits until all objects were read once; answers whether they were.
     async fn filled(&self) -> bool {
         self.ready.clone().wait_for(|ready| *ready).await.is_ok()
@@ -177,7 +188,7 @@ impl<K: Resource<DynamicType = ()> + Clone + Debug> Follower<K> {
         }
     }
 
-    async fn run_merged<S>(mut self, namespaces: Vec<(String, S)>)
+    async fn run_merged<S>(mut self, namespaces: Vec<(String, S)>, is_gone: impl Fn(&str) -> bool)
     where
         S: Stream<Item = watcher::Result<Event<K>>> + Send,
     {
@@ -189,15 +200,21 @@ impl<K: Resource<DynamicType = ()> + Clone + Debug> Follower<K> {
             .map(|(place, (_, events))| events.map(move |event| (place, event)).boxed());
         let mut events = stream::select_all(placed);
         while let Some((place, event)) = events.next().await {
-            match event {
-                Ok(mut event) => {
-                    if self.keeps(&mut event) {
-                        for event in merge.take((place, &names[place]), event, &self.store) {
-                            self.tell(&event);
-                        }
+            let namespace = &names[place];
+            let events = match event {
+                Ok(event) => vec![event],
+                Err(_) if is_gone(namespace) => vec![Event::Init, Event::InitDone],
+                Err(error) => {
+                    failed::<K>(&error);
+                    continue;
+                }
+            };
+            for mut event in events {
+                if self.keeps(&mut event) {
+                    for event in merge.take((place, namespace), event, &self.store) {
+                        self.tell(&event);
                     }
                 }
-                Err(error) => failed::<K>(&error),
             }
         }
     }
@@ -268,23 +285,34 @@ impl Watches {
         let everything = || watcher::Config::default().page_size(PAGE);
         let ours = everything().labels(&format!("{}={}", names::MANAGED_BY_LABEL, names::FIELD_MANAGER));
         let alive = everything().fields("status.phase!=Succeeded,status.phase!=Failed");
+        let all_namespaces = watcher(Api::<Namespace>::all(client.clone()), everything()).default_backoff();
+        let namespaces = Watched::start(all_namespaces, prune::namespace, stop);
         let scope = Scope {
             client,
             namespaces: scope.0,
+            known: &namespaces,
             stop,
         };
-        let all_namespaces = watcher(Api::<Namespace>::all(client.clone()), everything()).default_backoff();
         let all_nodes = watcher(Api::<Node>::all(client.clone()), everything()).default_backoff();
         let all_pods = watcher(Api::<Pod>::all(client.clone()), alive).default_backoff();
+        let (providers, jobs) = (
+            scope.follow(&everything(), prune::provider),
+            scope.follow(&everything(), prune::job),
+        );
+        let (channels, settlements) = (
+            scope.follow(&everything(), prune::channel),
+            scope.follow(&everything(), prune::settlement),
+        );
+        let deployments = scope.follow(&ours, prune::deployment);
         Self {
-            namespaces: Watched::start(all_namespaces, prune::namespace, stop),
-            providers: scope.follow(&everything(), prune::provider),
-            jobs: scope.follow(&everything(), prune::job),
-            channels: scope.follow(&everything(), prune::channel),
-            settlements: scope.follow(&everything(), prune::settlement),
+            namespaces,
+            providers,
+            jobs,
+            channels,
+            settlements,
             nodes: Watched::start(all_nodes, prune::node, stop),
             pods: Watched::start(all_pods, prune::pod, stop),
-            deployments: scope.follow(&ours, prune::deployment),
+            deployments,
         }
     }
 
@@ -314,6 +342,8 @@ impl Watches {
 struct Scope<'a> {
     client: &'a Client,
     namespaces: &'a [String],
+    /// Namespaces that there are.
+    known: &'a Watched<Namespace>,
     stop: &'a CancellationToken,
 }
 
@@ -331,14 +361,14 @@ impl Scope<'_> {
         let watch = |api: Api<K>| watcher(api, config.clone()).default_backoff();
         match self.namespaces {
             [] => Watched::start(watch(Api::all(self.client.clone())), prune, self.stop),
-            [one] => {
-                let api = Api::namespaced(self.client.clone(), one);
-                Watched::start(watch(api), prune, self.stop)
-            }
-            several => {
+            listed => {
                 let of = |name: &String| (name.clone(), watch(Api::namespaced(self.client.clone(), name)));
-                Watched::start_merged(several.iter().map(of).collect(), prune, self.stop)
+                let watches = listed.iter().map(of).collect();
+                Watched::start_merged(watches, self.known.lacks(), prune, self.stop)
             }
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

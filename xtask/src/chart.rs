@@ -24,6 +24,8 @@ const RELEASE: [&str; 4] = ["cocoon", CHART, "--namespace", "cocoon-system"];
 
 /// Where the operator names its metrics.
 const METRICS: &str = "operator/src/metrics.rs";
+/// Where the API names the operator's finalizer.
+const NAMES: &str = "api/src/names.rs";
 /// Where the operator makes the agents' network policies.
 const POLICIES: &str = "operator/src/provider/children.rs";
 
@@ -128,6 +130,11 @@ impl Chart {
         ];
         let admitted = read(POLICIES).and_then(|source| rendered.agents_admit_the_operator_of(&source));
         checks.push((format!("{name}: agents admit the operator"), admitted));
+        let kept = read(NAMES).and_then(|source| rendered.rights_are_kept(name, &source));
+        checks.push((
+            format!("{name}: rights in a namespace that goes are kept until what is owed is claimed"),
+            kept,
+        ));
         let keys = given(values).and_then(|values| rendered.api_keys_are_files_of_the_secrets_in(&values));
         checks.push((
             format!("{name}: API keys are files of the Secrets that the values name"),

@@ -6,12 +6,14 @@ use k8s_openapi::{api::core::v1::Toleration, apimachinery::pkg::api::resource::Q
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
+mod duration;
 mod grant;
 mod model;
 mod payout;
 mod pod;
 mod status;
 
+pub use duration::DURATION_PATTERN;
 pub use grant::{AllowedFrom, AllowedNamespaces};
 pub use model::{Footprint, HeadersFrom, ModelOffer, ModelSource, PvcSource};
 pub use payout::{Earnings, Payout, Rebuilt, Ruling, SettlePolicy};

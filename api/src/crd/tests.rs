@@ -90,7 +90,18 @@ fn what_was_agreed_never_changes() {
     };
     validate_cel_schema::<InferenceJob>(&with(Some(1)), Some(&with(None))).unwrap();
     validate_cel_schema::<InferenceJob>(&with(Some(1)), Some(&with(Some(1)))).unwrap();
-    for changed in [with(Some(2)), with(None)] {
+    let changed_in = |field: &str, value: Value| {
+        let mut job = with(Some(1));
+        job["status"]["agreed"][field] = value;
+        job
+    };
+    for changed in [
+        with(Some(2)),
+        with(None),
+        changed_in("provider", json!("other/p")),
+        changed_in("modelSHA256", json!("ff")),
+        changed_in("terms", json!({"receiptVersion": 3})),
+    ] {
         let error = validate_cel_schema::<InferenceJob>(&changed, Some(&with(Some(1)))).unwrap_err();
         assert!(
             format!("{error:?}").contains("what was agreed is immutable"),

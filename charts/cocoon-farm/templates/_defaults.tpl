@@ -35,6 +35,7 @@ serviceAccount:
 rbac:
   aggregate: true
   userRoles: true
+  keepUntilClaimed: true
 admissionPolicy:
   enabled: false
   exemptGroups: ["system:masters"]

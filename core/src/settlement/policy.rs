@@ -95,7 +95,7 @@ impl Policy {
 /// A field of `spec.payout.settle` is not what the API asks for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PolicyError {
-    /// `maxAge` is no Go duration up to a hundred years.
+    /// `maxAge` is no duration up to a hundred years.
     #[error("payout.settle.maxAge: {0:?} is no duration such as 24h")]
     MaxAge(String),
     /// `maxFeeRatio` is no decimal between 0 and 1.

@@ -1,6 +1,7 @@
 //! What the chart renders, and what must hold of it.
 
 mod api_keys;
+mod kept;
 mod page;
 
 use std::collections::BTreeSet;
@@ -169,8 +170,8 @@ impl Rendered {
     /// `admissionPolicy.enabled`, by the values set that is rendered: the policy spares the operator, by its name and no other.
     pub(super) fn admission_policy_follows(&self, values: &str) -> Result<()> {
         let wanted = matches!(values, "all" | "one-namespace");
-        let policies: Vec<&Value> = self.of_kind("ValidatingAdmissionPolicy").collect();
-        let bindings = self.of_kind("ValidatingAdmissionPolicyBinding").count();
+        let policies: Vec<&Value> = self.other_policies("ValidatingAdmissionPolicy").collect();
+        let bindings = self.other_policies("ValidatingAdmissionPolicyBinding").count();
         ensure!(
             policies.len() == usize::from(wanted) && bindings == policies.len(),
             "{} policies and {bindings} bindings",

@@ -3,7 +3,7 @@
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-use super::PodSettings;
+use super::{DURATION_PATTERN, PodSettings};
 use crate::units::Prices;
 
 /// One model of an offer.
@@ -40,7 +40,7 @@ pub struct ModelOffer {
     pub max_in_flight: u32,
     /// How long agents beyond `minReplicas` stay without work, as a Go duration.
     #[serde(default = "default_idle_timeout")]
-    #[schemars(length(max = 16), regex(pattern = r"^([0-9]+(h|m|s|ms))+$"))]
+    #[schemars(length(min = 1, max = 16), regex(pattern = DURATION_PATTERN))]
     pub idle_timeout: String,
     /// What the model takes in memory, as `kubectl cocoon model add` reads it off the file. From it follows what memory its agents ask
     /// for and may take; without it they ask for 512Mi and have no limit. `pod.resources` goes before it.

@@ -3,6 +3,7 @@
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
+use super::DURATION_PATTERN;
 use crate::{crd::LocalReference, units::NanoTon};
 
 /// Where earnings go and how they are settled.
@@ -38,12 +39,12 @@ pub struct Payout {
     /// Shortest challenge window of a channel that is worked for, as a Go duration of at least 5m: the time that a payer's close
     /// leaves to notice it and to redeem, an outage of the cluster included.
     #[serde(default = "default_hour")]
-    #[schemars(length(max = 16), regex(pattern = r"^([0-9]+(h|m|s|ms))+$"))]
+    #[schemars(length(min = 1, max = 16), regex(pattern = DURATION_PATTERN))]
     pub min_challenge: String,
     /// How long a voucher must still be valid for new work, as a Go duration of at least 5m. Each voucher that runs out has its
     /// claim made early, whatever the fee.
     #[serde(default = "default_hour")]
-    #[schemars(length(max = 16), regex(pattern = r"^([0-9]+(h|m|s|ms))+$"))]
+    #[schemars(length(min = 1, max = 16), regex(pattern = DURATION_PATTERN))]
     pub min_voucher_validity: String,
     /// The provider's word on single channels, which payers cannot give.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -112,7 +113,7 @@ pub struct SettlePolicy {
     pub threshold_nano: NanoTon,
     /// Settle once the oldest metered amount is this old, as a Go duration.
     #[serde(default = "default_max_age")]
-    #[schemars(length(max = 16), regex(pattern = r"^([0-9]+(h|m|s|ms))+$"))]
+    #[schemars(length(min = 1, max = 16), regex(pattern = DURATION_PATTERN))]
     pub max_age: String,
     /// The most that fees may take of an amount, as a decimal between 0 and 1; channels below wait.
     #[serde(default = "default_fee_ratio")]

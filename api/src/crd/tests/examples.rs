@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use k8s_openapi::api::core::v1::ResourceQuota;
 use serde_json::Value;
 
 use super::*;
@@ -30,6 +31,27 @@ where
     validate_cel_schema::<K>(object, None).unwrap_or_else(|error| panic!("{place}: {error:?}"));
 }
 
+/// A quota counts what it names by its plural and group; a word that is none counts nothing, and nobody says so.
+fn check_quota(object: &Value, place: &str) {
+    let quota: ResourceQuota =
+        serde_json::from_value(object.clone()).unwrap_or_else(|error| panic!("{place}: {error}"));
+    let hard = quota.spec.and_then(|spec| spec.hard).unwrap_or_default();
+    assert!(!hard.is_empty(), "{place} bounds nothing");
+    let definitions = definitions();
+    let ours = definitions
+        .iter()
+        .map(|kind| format!("{}.{}", kind.spec.names.plural, kind.spec.group));
+    let known: Vec<String> = ours.chain(["secrets".into(), "configmaps".into()]).collect();
+    for key in hard.keys() {
+        let counted = key.strip_prefix("count/").map(str::to_owned);
+        assert!(
+            counted.is_some_and(|counted| known.contains(&counted)),
+            "{place}: {key} counts nothing"
+        );
+    }
+    assert!(hard.contains_key("count/inferencejobs.cocoon.farm"), "{place}");
+}
+
 #[test]
 fn every_example_is_what_its_kind_takes() {
     let mut found = Vec::new();
@@ -49,13 +71,20 @@ fn every_example_is_what_its_kind_takes() {
                 "CocoonProvider" => check::<CocoonProvider>(&object, &place),
                 "InferenceJob" => check::<InferenceJob>(&object, &place),
                 "PaymentChannel" => check::<PaymentChannel>(&object, &place),
-                "Secret" | "ResourceQuota" => {}
+                "ResourceQuota" => check_quota(&object, &place),
+                "Secret" => {}
                 other => panic!("{place}: {other} is no kind of an example"),
             }
             kinds.insert(kind);
         }
     }
-    for kind in ["CocoonProvider", "InferenceJob", "PaymentChannel", "Secret"] {
+    for kind in [
+        "CocoonProvider",
+        "InferenceJob",
+        "PaymentChannel",
+        "Secret",
+        "ResourceQuota",
+    ] {
         assert!(kinds.contains(kind), "no example of a {kind}");
     }
 }
