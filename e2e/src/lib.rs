@@ -18,6 +18,7 @@ pub mod gpu;
 pub mod namespace;
 pub mod operator;
 pub mod receipts;
+pub mod release;
 pub mod results;
 pub mod room;
 pub mod run;

@@ -99,8 +99,11 @@ async fn remove(stack: &Stack, namespaces: &Api<Namespace>, namespace: &str, lim
     delete_all::<CocoonProvider>(stack, namespace, limit).await?;
     // The next test counts GPUs: agents go with their provider, other pods are the test's own.
     delete_all::<Pod>(stack, namespace, limit).await?;
-    namespaces.delete(namespace, &DeleteParams::default()).await?;
-    Ok(())
+    match namespaces.delete(namespace, &DeleteParams::default()).await {
+        // The test has deleted it, and it is gone.
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        deleted => Ok(deleted.map(drop)?),
+    }
 }
 
 /// Deletes every object of a kind, and waits until they are gone.

@@ -1,8 +1,9 @@
 //! Runs one test on the stack.
 
-use std::future::Future;
+use std::{future::Future, panic::AssertUnwindSafe};
 
 use anyhow::Result;
+use futures::FutureExt as _;
 
 use crate::{namespace::with_namespace, stack::Stack};
 
@@ -28,4 +29,18 @@ where
         .enable_all()
         .build()?;
     runtime.block_on(async { test(Stack::connect().await?).await })
+}
+
+/// Runs `test`, and then `restore` whatever happened.
+pub async fn and_then_restore<F, R>(test: F, restore: impl FnOnce() -> R) -> Result<()>
+where
+    F: Future<Output = Result<()>>,
+    R: Future<Output = Result<()>>,
+{
+    let outcome = AssertUnwindSafe(test).catch_unwind().await;
+    let restored = restore().await;
+    match outcome {
+        Ok(result) => result.and(restored),
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
 }

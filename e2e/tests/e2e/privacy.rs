@@ -1,5 +1,5 @@
-//! Nothing that leaves a process holds a byte of a prompt, an answer or a Secret: not logs, Events, metrics, statuses or
-//! managed fields, whatever goes wrong.
+//! Nothing that leaves a process holds a byte of a prompt, an answer or a Secret: not logs, Events, metrics, statuses,
+//! managed fields or core dumps, whatever goes wrong.
 
 use anyhow::{Context as _, Result, ensure};
 use cocoon_api::{
@@ -8,6 +8,7 @@ use cocoon_api::{
 };
 use e2e::{
     Kind,
+    container::Process,
     farm::{CHANNEL, Farm, MODEL, Offer},
     stack::Stack,
 };
@@ -230,6 +231,26 @@ fn no_message_holds_a_byte_of_a_prompt_an_answer_or_a_secret() -> Result<()> {
                 .kubectl(&["--namespace", &namespace, "delete", "inferencejob", job])
                 .await?;
         }
-        Said::of(&farm).await?.holds_no(CANARY)
+        Said::of(&farm).await?.holds_no(CANARY)?;
+        leaves_no_memory(&farm).await
     })
+}
+
+/// An agent and an operator that end by a fault leave no core dump, in which all of this would be. Last: nothing is looked at once
+/// they were started again.
+async fn leaves_no_memory(farm: &Farm<'_>) -> Result<()> {
+    let operator = &farm.stack.description.operator_namespace;
+    for (namespace, program) in [(&farm.namespace, "gpu-agent"), (operator, "cocoon-operator")] {
+        let pods: Api<Pod> = Api::namespaced(farm.stack.client.clone(), namespace);
+        let pods = pods.list(&ListParams::default()).await?.items;
+        let pod = pods.first().with_context(|| format!("a pod in {namespace}"))?;
+        let process = Process::of(pod, program)?;
+        ensure!(
+            !process.may_be_dumped()?,
+            "the kernel may write the memory of {program}"
+        );
+        let dumps = process.abort().await?;
+        ensure!(dumps.is_empty(), "{program} left {dumps:?}");
+    }
+    Ok(())
 }

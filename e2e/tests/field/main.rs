@@ -12,33 +12,16 @@ mod restricted;
 mod upgrade;
 mod when_all_is_done;
 
-use std::{future::Future, panic::AssertUnwindSafe};
-
 use anyhow::Result;
 use e2e::{
     farm::Farm,
-    run::{on_bare_stack, on_stack},
+    run::{and_then_restore, on_bare_stack, on_stack},
 };
-use futures::FutureExt as _;
 
 /// Enough requests that a job still runs while the world around it is changed.
 const REQUESTS: usize = 140;
 /// What they may cost at most, in nanoTON: each answer of 32 tokens costs a hundredth of a TON.
 const BUDGET: u64 = 1_600_000_000;
-
-/// Runs `test`, and then `restore` whatever happened.
-async fn and_then_restore<F, R>(test: F, restore: impl FnOnce() -> R) -> Result<()>
-where
-    F: Future<Output = Result<()>>,
-    R: Future<Output = Result<()>>,
-{
-    let outcome = AssertUnwindSafe(test).catch_unwind().await;
-    let restored = restore().await;
-    match outcome {
-        Ok(result) => result.and(restored),
-        Err(panic) => std::panic::resume_unwind(panic),
-    }
-}
 
 /// Submits a job, and waits until it has delivered some of its requests and not all.
 async fn run_to_the_middle(farm: &Farm<'_>, name: &str) -> Result<()> {

@@ -1,11 +1,10 @@
 //! Two operators in one cluster that would serve the same.
 
-use std::path::PathBuf;
-
 use anyhow::{Context as _, Result, ensure};
 use e2e::{
     farm::{Farm, Offer},
     receipts::assert_all_paid,
+    release::{Values, uninstall},
     stack::Stack,
     wait,
 };
@@ -16,60 +15,8 @@ use super::{and_then_restore, on_stack};
 
 /// Name of the second release, and of its operator.
 const SECOND: &str = "second";
-/// Helm's limit for an operator to become ready.
-const TIMEOUT: &str = "120s";
 /// What the second says while it waits.
 const WAITS: &str = "another operator serves what this one would serve";
-
-/// A file with the values of the stack's own release.
-struct Values(tempfile::NamedTempFile);
-
-impl Values {
-    async fn of(stack: &Stack) -> Result<Self> {
-        let (release, system) = (&stack.description.release, &stack.description.operator_namespace);
-        let values = stack
-            .helm(&[
-                "get",
-                "values",
-                release,
-                "--namespace",
-                system,
-                "--output",
-                "json",
-            ])
-            .await?;
-        let file = tempfile::Builder::new().suffix(".json").tempfile()?;
-        std::fs::write(file.path(), values)?;
-        Ok(Self(file))
-    }
-
-    /// Installs a release, or makes it what it should be.
-    async fn install(&self, stack: &Stack, release: &str, namespace: &str, more: &[&str]) -> Result<()> {
-        let chart = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../charts/cocoon-farm");
-        let chart = chart.to_str().context("the checkout's path is text")?;
-        let values = self.0.path().to_str().context("the file's path is text")?;
-        let arguments = [
-            "upgrade",
-            "--install",
-            release,
-            chart,
-            "--namespace",
-            namespace,
-            "--values",
-            values,
-        ];
-        let wait = ["--wait", "--timeout", TIMEOUT];
-        stack.helm(&[&arguments, more, &wait[..]].concat()).await?;
-        Ok(())
-    }
-}
-
-async fn uninstall(stack: &Stack, release: &str, namespace: &str) -> Result<()> {
-    let wait = ["--ignore-not-found", "--wait", "--timeout", TIMEOUT];
-    let arguments = ["uninstall", release, "--namespace", namespace];
-    stack.helm(&[&arguments[..], &wait[..]].concat()).await?;
-    Ok(())
-}
 
 #[test]
 fn a_second_operator_says_for_whom_it_waits_and_takes_over_when_that_is_uninstalled() -> Result<()> {
