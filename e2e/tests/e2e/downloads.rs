@@ -35,13 +35,21 @@ fn job(model: &str) -> Value {
     })
 }
 
-/// The name of one node: agents of these tests share it.
+/// The name of one node that takes pods, as a control plane's may not: agents of these tests share it.
 async fn one_node(stack: &Stack) -> Result<String> {
     let nodes = Api::<Node>::all(stack.client.clone())
         .list(&ListParams::default())
         .await?;
-    let name = nodes.items.first().map(kube::ResourceExt::name_any);
-    name.context("the cluster has a node")
+    let takes_pods = |node: &&Node| {
+        let taints = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten());
+        taints.into_iter().all(|taint| taint.effect == "PreferNoSchedule")
+    };
+    let name = nodes
+        .items
+        .iter()
+        .find(takes_pods)
+        .map(kube::ResourceExt::name_any);
+    name.context("no node of the cluster takes pods")
 }
 
 async fn offer(farm: &Farm<'_>, models: &[Value], node: &str) -> Result<()> {
