@@ -17,6 +17,8 @@ use kube::ResourceExt as _;
 
 /// What takes connections within the cluster does so within this time.
 const CONNECT_SECONDS: u32 = 3;
+/// What a web server of a pod's own answers is there within this time, however busy the machine is.
+const ANSWER_SECONDS: u32 = 30;
 
 /// One process of a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,6 +113,26 @@ impl Process {
             String::from_utf8_lossy(&output.stderr).trim()
         );
         Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    }
+
+    /// What a web server of its own pod answers, its head included: no policy stands between the two.
+    pub fn get(self, address: SocketAddr, path: &str) -> Result<String> {
+        let script = format!(
+            "exec 3<>/dev/tcp/{}/{} && printf 'GET {path} HTTP/1.0\\r\\n\\r\\n' >&3 && cat <&3",
+            address.ip(),
+            address.port()
+        );
+        let output = Command::new("nsenter")
+            .args(["--target", &self.0.to_string(), "--net", "timeout"])
+            .args([&ANSWER_SECONDS.to_string(), "bash", "-c", &script])
+            .output()
+            .context("could not run nsenter")?;
+        ensure!(
+            output.status.success(),
+            "{address} did not answer {path}: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+        String::from_utf8(output.stdout).with_context(|| format!("{address}{path} answers no text"))
     }
 
     /// `kill -9`.

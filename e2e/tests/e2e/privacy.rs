@@ -1,6 +1,8 @@
 //! Nothing that leaves a process holds a byte of a prompt, an answer or a Secret: not logs, Events, metrics, statuses,
 //! managed fields or core dumps, whatever goes wrong.
 
+use std::net::SocketAddr;
+
 use anyhow::{Context as _, Result, ensure};
 use cocoon_api::{
     crd::{CocoonProvider, InferenceJob, PaymentChannel, Settlement},
@@ -43,8 +45,11 @@ impl Said {
         let mut said = Self(Vec::new());
         let stack = farm.stack;
         let operator = &stack.description.operator_namespace;
-        for (namespace, port) in [(operator, OPERATOR_PORT), (&farm.namespace, AGENT_HEALTH_PORT)] {
-            said.pods(stack, namespace, port).await?;
+        for (namespace, program, port) in [
+            (operator, "cocoon-operator", OPERATOR_PORT),
+            (&farm.namespace, "gpu-agent", AGENT_HEALTH_PORT),
+        ] {
+            said.pods(stack, namespace, program, port).await?;
             let events: Api<Event> = Api::namespaced(stack.client.clone(), namespace);
             for event in events.list(&ListParams::default()).await?.items {
                 said.add(
@@ -82,7 +87,7 @@ impl Said {
     }
 
     /// Logs, metrics and the objects of pods.
-    async fn pods(&mut self, stack: &Stack, namespace: &str, port: u16) -> Result<()> {
+    async fn pods(&mut self, stack: &Stack, namespace: &str, program: &str, port: u16) -> Result<()> {
         let pods: Api<Pod> = Api::namespaced(stack.client.clone(), namespace);
         let pods = pods.list(&ListParams::default()).await?.items;
         ensure!(
@@ -105,8 +110,10 @@ impl Said {
                 "pod {name} logs nothing: nothing would be looked at"
             );
             self.add(format!("log of pod {name}"), logs);
-            let metrics = format!("/api/v1/namespaces/{namespace}/pods/{name}:{port}/proxy/metrics");
-            let metrics = stack.kubectl(&["get", "--raw", &metrics]).await?;
+            // From within: where policies are enforced, the API server's proxy does not come there.
+            let ip = pod.status.as_ref().and_then(|status| status.pod_ip.as_deref());
+            let ip = ip.with_context(|| format!("pod {name} has no address"))?;
+            let metrics = Process::of(&pod, program)?.get(SocketAddr::new(ip.parse()?, port), "/metrics")?;
             ensure!(metrics.contains("# HELP"), "pod {name} has no metrics");
             self.add(format!("metrics of pod {name}"), metrics);
             self.add(format!("pod {name}"), serde_json::to_string(&pod)?);
