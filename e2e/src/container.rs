@@ -3,12 +3,7 @@
 //! The images have no shell, so that nothing can be looked at or killed from inside.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs,
-    net::SocketAddr,
-    os::{fd::AsRawFd as _, unix::fs::MetadataExt as _},
-    path::{Path, PathBuf},
-    process::Command,
+    collections::BTreeMap, fs, net::SocketAddr, os::unix::fs::MetadataExt as _, path::Path, process::Command,
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -137,28 +132,13 @@ impl Process {
 
     /// `kill -9`.
     pub fn kill(self) -> Result<()> {
-        self.signal("-KILL")
-    }
-
-    /// Ends the process as a fault does, and answers which files the kernel wrote its memory to, as core(5) names their place.
-    pub async fn abort(self) -> Result<Vec<String>> {
-        let pattern = fs::read_to_string("/proc/sys/kernel/core_pattern")
-            .context("could not read where the kernel puts core dumps")?;
-        let Some(folder) = dump_folder(pattern.trim()) else {
-            self.signal("-ABRT")?;
-            return Ok(Vec::new());
-        };
-        // A folder that is open stays, whatever becomes of the container that had it.
-        let path = format!("/proc/{}/{folder}", self.0);
-        let open = fs::File::open(&path).with_context(|| format!("could not open {path}"))?;
-        let seen = PathBuf::from(format!("/proc/self/fd/{}", open.as_raw_fd()));
-        let before = names(&seen)?;
-        self.signal("-ABRT")?;
-        crate::wait::until("the process has ended", || async {
-            Ok((!Path::new(&format!("/proc/{}", self.0)).exists()).then_some(()))
-        })
-        .await?;
-        Ok(names(&seen)?.difference(&before).cloned().collect())
+        let number = self.0.to_string();
+        let status = Command::new("kill")
+            .args(["-KILL", &number])
+            .status()
+            .context("could not run kill")?;
+        ensure!(status.success(), "could not kill process {number}");
+        Ok(())
     }
 
     /// Whether the kernel may write its memory to a file, or to a program.
@@ -186,37 +166,6 @@ impl Process {
             .uid();
         Ok(!none || owner == user)
     }
-
-    fn signal(self, signal: &str) -> Result<()> {
-        let number = self.0.to_string();
-        let status = Command::new("kill")
-            .args([signal, &number])
-            .status()
-            .context("could not run kill")?;
-        ensure!(status.success(), "could not send {signal} to process {number}");
-        Ok(())
-    }
-}
-
-/// Where a core dump of a process lands, as a path from its folder in `/proc`; `None` where a program gets it.
-fn dump_folder(pattern: &str) -> Option<String> {
-    if pattern.starts_with('|') {
-        return None;
-    }
-    let folder = pattern.rsplit_once('/').map_or("", |(folder, _)| folder);
-    Some(if pattern.starts_with('/') {
-        format!("root{folder}")
-    } else {
-        format!("cwd/{folder}")
-    })
-}
-
-/// Names of what lies in a folder.
-fn names(folder: &Path) -> Result<BTreeSet<String>> {
-    let entries = fs::read_dir(folder).with_context(|| format!("could not list {}", folder.display()))?;
-    Ok(entries
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .collect())
 }
 
 /// Whether the cgroups of a process, as `/proc/PID/cgroup` has them, are those of the pod. The kubelet's cgroupfs driver
@@ -227,7 +176,7 @@ fn is_of_pod(cgroups: &str, uid: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{dump_folder, is_of_pod};
+    use super::is_of_pod;
 
     const UID: &str = "0f7ae1c2-9d3b-4a55-8f0e-6b1c2d3e4f50";
 
@@ -245,19 +194,5 @@ mod tests {
         let other = "4:memory:/kubepods/besteffort/pod9f7ae1c2-9d3b-4a55-8f0e-6b1c2d3e4f50/1c9e";
         assert!(!is_of_pod(other, UID));
         assert!(!is_of_pod("", UID));
-    }
-
-    #[test]
-    fn a_core_dump_lands_where_the_process_is_or_where_the_pattern_says() {
-        let cases = [
-            ("core", Some("cwd/")),
-            ("dumps/core.%p", Some("cwd/dumps")),
-            ("/var/crash/core.%e.%p", Some("root/var/crash")),
-            ("/core", Some("root")),
-            ("|/usr/lib/systemd/systemd-coredump %P", None),
-        ];
-        for (pattern, folder) in cases {
-            assert_eq!(dump_folder(pattern).as_deref(), folder, "{pattern}");
-        }
     }
 }
