@@ -6,7 +6,10 @@ use std::{fs::File, net::SocketAddr, num::NonZeroUsize, path::PathBuf, sync::Arc
 
 use anyhow::Context as _;
 use clap::ValueEnum;
-use cocoon_api::receipt::{ReceiptSigner, Sha256Digest};
+use cocoon_api::{
+    agent::GpuFault,
+    receipt::{ReceiptSigner, Sha256Digest},
+};
 use gpu_agent::{
     attempts::Served,
     backend::{
@@ -152,6 +155,8 @@ fn is_verified_copy(arguments: &Arguments) -> bool {
 /// What is read of a model's file.
 struct Model {
     backends: Vec<Box<dyn Backend>>,
+    /// Why GPUs that the agent was given compute nothing of it.
+    left_out: Vec<GpuFault>,
     tokenizer: Arc<Tokenizer>,
     chat: Option<ChatTemplate>,
     context: usize,
@@ -174,11 +179,11 @@ fn load_unverified(arguments: &Arguments, file: &ModelFile) -> anyhow::Result<Mo
     } else {
         Precision::Fast
     };
-    let backends = match arguments.backend {
+    let (backends, left_out) = match arguments.backend {
         BackendKind::Cpu => {
             let ops = CpuOps::new(precision, super::threads(arguments.threads)?)
                 .context("cannot start the compute threads")?;
-            vec![reserve(arguments, file, spec, ops)?]
+            (vec![reserve(arguments, file, spec, ops)?], Vec::new())
         }
         BackendKind::Cuda => {
             anyhow::ensure!(
@@ -199,6 +204,7 @@ fn load_unverified(arguments: &Arguments, file: &ModelFile) -> anyhow::Result<Mo
     };
     Ok(Model {
         backends,
+        left_out,
         tokenizer,
         chat,
         context,
@@ -209,6 +215,7 @@ fn load_unverified(arguments: &Arguments, file: &ModelFile) -> anyhow::Result<Mo
 fn start(arguments: &Arguments, model: Model) -> anyhow::Result<Arc<Service>> {
     let Model {
         mut backends,
+        left_out,
         tokenizer,
         chat,
         context,
@@ -244,6 +251,7 @@ fn start(arguments: &Arguments, model: Model) -> anyhow::Result<Arc<Service>> {
         backend: arguments.backend.name().to_owned(),
         arithmetic: (!arguments.exact).then(|| ARITHMETIC.to_string()),
         tokens_per_second,
+        left_out,
     };
     let signer = ReceiptSigner::from_seed(rand::random());
     Ok(Service::new(model, engine, signer)?)

@@ -196,7 +196,9 @@ fn a_card_that_is_lost_hands_its_requests_back_and_the_other_goes_on() {
             let handed_back = ends.iter().filter(|end| **end == lost).count();
             let finished = ends.iter().filter(|end| matches!(end, Event::Finished { .. }));
             assert_eq!((handed_back, finished.count()), (2, 2), "{ends:?}");
-            assert_eq!((engine.health(), engine.ended()), (Health::Serving, (1, 2)));
+            assert_eq!(engine.health(), Health::Serving);
+            let fault = Health::Failed(EngineFault::Device(DeviceFault::Lost));
+            assert_eq!(engine.backends().collect::<Vec<_>>(), [Health::Serving, fault]);
         });
 }
 

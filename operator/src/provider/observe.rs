@@ -27,7 +27,7 @@ use k8s_openapi::{
 };
 use kube::ResourceExt as _;
 
-use super::Providers;
+use super::{Providers, figures::Figures};
 use crate::{error::Result, tls::secret};
 
 /// What was read for one provider.
@@ -53,14 +53,14 @@ pub(super) struct Seen {
     pub(super) demand: BTreeMap<String, Demand>,
     /// What agents are to trust.
     pub(super) trusted: secret::Data,
-    /// Completion tokens a second, by UID of the agent's pod.
-    pub(super) speeds: BTreeMap<String, f64>,
+    /// What those that serve say of themselves, by UID of the agent's pod.
+    pub(super) figures: BTreeMap<String, Figures>,
 }
 
 pub(super) async fn observe(provider: &CocoonProvider, providers: &Providers) -> Result<Seen> {
     let Providers {
         ctx,
-        speeds,
+        answers,
         downloads: asked,
         ..
     } = providers;
@@ -79,7 +79,7 @@ pub(super) async fn observe(provider: &CocoonProvider, providers: &Providers) ->
     fetch::tell(&mut found, &downloads);
     let full_name = FullName::of(provider);
     let jobs: Vec<Arc<InferenceJob>> = watches.jobs.state();
-    let speeds = speeds.measure(ctx, provider, &found).await;
+    let figures = answers.ask(ctx, provider, &found).await;
     Ok(Seen {
         now,
         nodes: watches.nodes.state(),
@@ -91,7 +91,7 @@ pub(super) async fn observe(provider: &CocoonProvider, providers: &Providers) ->
         demand: demand::demand(jobs.iter().map(AsRef::as_ref), &full_name),
         deployments: watches.deployments.in_namespace(&namespace),
         trusted: secret::write_bundle(ctx.tls.bundle()),
-        speeds,
+        figures,
         progress: asked.ask(&downloads, now).await,
         copies: own.iter().filter_map(|pod| fetch::copy_of(pod)).collect(),
         downloads,

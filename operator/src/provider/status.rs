@@ -168,6 +168,11 @@ pub(super) fn derive(
                 .filter(|agent| agent.model == model.name)
                 .collect(),
             refused: refused(valid, &model.name, seen),
+            devices: seen
+                .figures
+                .iter()
+                .map(|(uid, figures)| (uid.as_str(), &figures.devices))
+                .collect(),
         })
         .collect();
     let bounded: Vec<String> = placement
@@ -246,7 +251,7 @@ fn model_status(
     valid: &ValidProvider,
     seen: &Seen,
 ) -> ModelStatus {
-    let speeds = agents.pods.iter().filter_map(|pod| seen.speeds.get(&pod.uid));
+    let figures = agents.pods.iter().filter_map(|pod| seen.figures.get(&pod.uid));
     ModelStatus {
         name: placement.name.clone(),
         phase: agents.phase(&plan.inventory, &valid.requirements),
@@ -256,7 +261,7 @@ fn model_status(
             .demand
             .get(&placement.name)
             .map_or(0, |demand| demand.waiting),
-        tokens_per_second: whole(speeds.sum()),
+        tokens_per_second: whole(figures.map(|figures| figures.tokens_per_second).sum()),
         cached_nodes: Vec::new(),
         cached_sha256: None,
         downloads: Vec::new(),
