@@ -234,6 +234,68 @@ fn a_machine_without_a_driver_says_so() {
         });
 }
 
+/// What an agent says that finds these bytes as its driver.
+fn serve_on_driver(driver: &[u8]) -> (String, std::path::PathBuf) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("libcuda.so.1");
+    std::fs::write(&file, driver).expect("writable");
+    let output = Command::new(env!("CARGO_BIN_EXE_gpu-agent"))
+        .args([
+            "serve",
+            "--backend",
+            "CUDA",
+            "--model-name",
+            "demo",
+            "--model",
+            "-",
+        ])
+        .args([
+            "--model-sha256",
+            &"00".repeat(32),
+            "--client-ca",
+            "-",
+            "--token",
+            "-",
+        ])
+        .env("LD_LIBRARY_PATH", folder.path())
+        .output()
+        .expect("the agent starts");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(69), "{said}");
+    (said, file)
+}
+
+#[test]
+fn a_driver_that_is_there_and_cannot_be_loaded_is_not_missing() {
+    let executable = std::fs::read(env!("CARGO_BIN_EXE_gpu-agent")).expect("readable");
+    let mut foreign = executable[..4096].to_vec();
+    // e_machine: RISC-V.
+    foreign[18] = 243;
+    for (driver, why) in [
+        (
+            &b"a text, which is longer than the header of a library: no driver at all"[..],
+            "invalid ELF header",
+        ),
+        (&executable[..40], "file too short"),
+        (&foreign, "it is for another architecture"),
+    ] {
+        let (said, file) = serve_on_driver(driver);
+        if said.contains("error: NoVisibleGpu") || said.contains("cannot read model file") {
+            // The loader goes on to a real driver behind it.
+            skip(
+                "a_driver_that_is_there_and_cannot_be_loaded_is_not_missing",
+                "this machine has a driver",
+            );
+            return;
+        }
+        let begins = format!(
+            "error: DriverFailed: the NVIDIA driver was found and could not be loaded: {}: ",
+            file.display()
+        );
+        assert!(said.contains(&begins) && said.contains(why), "{why}: {said}");
+    }
+}
+
 #[test]
 fn an_agent_that_is_to_serve_on_a_card_says_why_it_cannot_and_exits_with_a_status_of_its_own() {
     let digest = support::golden().file_sha256;
