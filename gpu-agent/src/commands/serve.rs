@@ -2,7 +2,7 @@
 
 mod cards;
 
-use std::{fs::File, net::SocketAddr, num::NonZeroUsize, path::PathBuf, sync::Arc};
+use std::{fs::File, io, net::SocketAddr, num::NonZeroUsize, path::PathBuf, sync::Arc};
 
 use anyhow::Context as _;
 use clap::ValueEnum;
@@ -29,7 +29,7 @@ use gpu_agent::{
         spec::DecoderSpec,
         tokenizer::Tokenizer,
     },
-    weights::file::ModelFile,
+    weights::file::{ModelError, ModelFile},
 };
 use tokio::{
     net::TcpListener,
@@ -130,15 +130,34 @@ fn load(arguments: &Arguments) -> anyhow::Result<(Arc<Service>, Option<File>)> {
         // A driver that is missing is told before the file is read to its end.
         Device::count()?;
     }
-    let (file, held) = if arguments.model_is_copy && is_verified_copy(arguments) {
-        let (file, held) = ModelFile::open_copy(&arguments.model, arguments.model_sha256)?;
-        (file, Some(held))
-    } else {
-        (ModelFile::open_unverified(&arguments.model)?, None)
-    };
+    let (file, held) = open(arguments)?;
     let loaded = load_unverified(arguments, &file);
     file.verify(arguments.model_sha256)?;
     Ok((start(arguments, loaded?)?, held))
+}
+
+/// The node's copy of the model is not there, though it was waited for before the agent was started first.
+#[derive(Debug, thiserror::Error)]
+#[error("the node's copy of the model, {}, is gone: it was evicted since the agent started last", path.display())]
+pub(crate) struct CopyGone {
+    path: PathBuf,
+}
+
+/// Opens the model's file. A copy of the node's is not evicted while what is answered beside it is open.
+fn open(arguments: &Arguments) -> anyhow::Result<(ModelFile, Option<File>)> {
+    let opened = if arguments.model_is_copy && is_verified_copy(arguments) {
+        ModelFile::open_copy(&arguments.model, arguments.model_sha256).map(|(file, held)| (file, Some(held)))
+    } else {
+        ModelFile::open_unverified(&arguments.model).map(|file| (file, None))
+    };
+    match opened {
+        Err(ModelError::Io { path, source })
+            if arguments.model_is_copy && source.kind() == io::ErrorKind::NotFound =>
+        {
+            Err(CopyGone { path }.into())
+        }
+        opened => Ok(opened?),
+    }
 }
 
 /// Whether a download has verified the file, and nobody has touched it since.

@@ -14,7 +14,7 @@ use cocoon_core::{
     agents::{
         AgentPod, AgentState,
         fetch::{self, FetchPod},
-        lost_gpu,
+        lost::{self, Lost},
     },
     placement::demand::{self, Demand},
 };
@@ -44,8 +44,8 @@ pub(super) struct Seen {
     pub(super) progress: BTreeMap<String, FetchProgress>,
     /// Models and nodes whose agents found a copy there.
     pub(super) copies: BTreeSet<(String, String)>,
-    /// Of the agents, those whose GPU is lost, and in whose place another pod may get a healthy one.
-    pub(super) lost: Vec<AgentPod>,
+    /// Of the agents, those that have lost what they need, and in whose place another pod may get it.
+    pub(super) lost: Vec<Lost>,
     /// Of the agents, how many have a node, by model.
     pub(super) placed: BTreeMap<String, u32>,
     /// Deployments of the namespace that this operator made.
@@ -83,10 +83,7 @@ pub(super) async fn observe(provider: &CocoonProvider, providers: &Providers) ->
     Ok(Seen {
         now,
         nodes: watches.nodes.state(),
-        lost: own
-            .iter()
-            .filter_map(|pod| lost_gpu::to_be_replaced(pod, now))
-            .collect(),
+        lost: own.iter().filter_map(|pod| lost::lost(pod, now)).collect(),
         placed: placed(&own, now),
         demand: demand::demand(jobs.iter().map(AsRef::as_ref), &full_name),
         deployments: watches.deployments.in_namespace(&namespace),

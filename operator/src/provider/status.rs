@@ -6,7 +6,7 @@ use cocoon_api::{
     names,
 };
 use cocoon_core::{
-    agents::{AgentPod, AgentState, worst::refusal},
+    agents::{AgentPod, AgentState, lost::Lost, worst::refusal},
     placement::{
         Placement,
         availability::{Agents, available},
@@ -22,7 +22,7 @@ use super::{
     Providers, RESYNC, copies,
     observe::Seen,
     payments,
-    plan::{Lost, Plan},
+    plan::Plan,
     validate::{ADDRESS_FIELDS, Invalid, ValidProvider},
 };
 use crate::{error::Result, events, settlement::Payments, status};
@@ -52,11 +52,11 @@ pub(super) async fn write(
     show(provider, &status, providers).await
 }
 
-/// An Event for each agent whose GPU is lost and in whose place another pod is made: its own words go with its pod.
+/// An Event for each agent in whose place another pod is made: its own words go with its pod.
 async fn announce_lost(provider: &CocoonProvider, plan: &Plan, providers: &Providers) {
-    for Lost { pod, fault, .. } in &plan.lost {
-        let note = format!("agent {pod} is replaced: {}", fault.words());
-        let (reason, ctx) = (fault.word(), &providers.ctx);
+    for Lost { pod, uid: _, what } in &plan.lost {
+        let note = format!("agent {pod} is replaced: {}", what.words());
+        let (reason, ctx) = (what.word(), &providers.ctx);
         events::publish(ctx, provider, EventType::Warning, reason, "Replace", note).await;
     }
 }
