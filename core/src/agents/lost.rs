@@ -123,8 +123,9 @@ mod tests {
     #[test]
     fn an_agent_whose_copy_was_evicted_between_its_end_and_its_next_start_is_replaced() {
         let waits = json!({"waiting": {"reason": "CrashLoopBackOff"}});
-        let loss =
-            |restarts, state: &Value, words| loss(LEAST_AGE, restarts, state, START_EXIT_STATUS, words);
+        let loss = |restarts: u32, state: &Value, words: &str| {
+            loss(LEAST_AGE, restarts, state, START_EXIT_STATUS, words)
+        };
         assert_eq!(loss(1, &waits, GONE), Some(Loss::Copy));
         // A download may have brought the copy back, and a file that is there is not awaited.
         assert_eq!(loss(1, &json!({"running": {"startedAt": CREATED}}), GONE), None);
