@@ -198,11 +198,14 @@ fn load_unverified(arguments: &Arguments, file: &ModelFile) -> anyhow::Result<Mo
     } else {
         Precision::Fast
     };
-    let (backends, left_out) = match arguments.backend {
+    let cards::Backends { backends, left_out } = match arguments.backend {
         BackendKind::Cpu => {
             let ops = CpuOps::new(precision, super::threads(arguments.threads)?)
                 .context("cannot start the compute threads")?;
-            (vec![reserve(arguments, file, spec, ops)?], Vec::new())
+            cards::Backends {
+                backends: vec![reserve(arguments, file, spec, ops)?],
+                left_out: Vec::new(),
+            }
         }
         BackendKind::Cuda => {
             anyhow::ensure!(

@@ -8,7 +8,7 @@ use cocoon_api::{
 use cocoon_core::{
     agents::{AgentPod, AgentState, lost::Lost, worst::refusal},
     placement::{
-        Placement,
+        self, Placement,
         availability::{Agents, available},
     },
 };
@@ -154,27 +154,7 @@ pub(super) fn derive(
         surplus: _,
         downloads: _,
     } = plan;
-    let agents: Vec<Agents<'_>> = valid
-        .models
-        .iter()
-        .zip(&placement.models)
-        .map(|(model, placement)| Agents {
-            model: &model.name,
-            gpus_per_replica: model.gpus_per_replica,
-            wanted: placement.replicas,
-            pods: seen
-                .agents
-                .iter()
-                .filter(|agent| agent.model == model.name)
-                .collect(),
-            refused: refused(valid, &model.name, seen),
-            devices: seen
-                .figures
-                .iter()
-                .map(|(uid, figures)| (uid.as_str(), &figures.devices))
-                .collect(),
-        })
-        .collect();
+    let agents = by_model(valid, placement, seen);
     let bounded: Vec<String> = placement
         .models
         .iter()
@@ -231,6 +211,29 @@ pub(super) fn derive(
         seen.now,
     );
     status
+}
+
+/// The agents of each model, in the order of the offer.
+fn by_model<'a>(valid: &'a ValidProvider, placement: &placement::Plan, seen: &'a Seen) -> Vec<Agents<'a>> {
+    let pods_of = |model: &str| seen.agents.iter().filter(|agent| agent.model == model).collect();
+    let devices = || {
+        let said = seen.figures.iter();
+        said.map(|(uid, figures)| (uid.as_str(), &figures.devices))
+            .collect()
+    };
+    valid
+        .models
+        .iter()
+        .zip(&placement.models)
+        .map(|(model, placement)| Agents {
+            model: &model.name,
+            gpus_per_replica: model.gpus_per_replica,
+            wanted: placement.replicas,
+            pods: pods_of(&model.name),
+            refused: refused(valid, &model.name, seen),
+            devices: devices(),
+        })
+        .collect()
 }
 
 /// Sums up: the first condition that is false speaks for all.
