@@ -15,12 +15,14 @@
 //! The agent is the only one that counts tokens, and it keeps what it knows in memory: what an agent had not
 //! handed over when its machine died was neither delivered nor billed, and runs again elsewhere.
 
+mod devices;
 mod fetch;
 mod fetch_fault;
 mod gpu_fault;
 mod last_word;
 mod start_fault;
 
+pub use devices::{DeviceEnd, Devices};
 pub use fetch::{FETCH_EXIT_STATUS, FetchProgress, FetchStage, PROGRESS_PATH};
 pub use fetch_fault::FetchFault;
 pub use gpu_fault::GpuFault;
@@ -314,6 +316,9 @@ pub struct Identity {
     pub context_length: u32,
     /// Completion tokens a second, measured at start.
     pub tokens_per_second: f64,
+    /// What computes, and what has ended of it.
+    #[serde(default)]
+    pub devices: Devices,
 }
 
 /// The word of the API server on whose process answers: a token that is bound to the agent's pod, for the audience

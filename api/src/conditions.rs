@@ -172,7 +172,7 @@ reasons!(
         NoDriver: false,
         /// The node's NVIDIA driver is older than the agent's kernels.
         DriverTooOld: false,
-        /// The node's NVIDIA driver does not start.
+        /// The node's NVIDIA driver does not load or does not start.
         DriverFailed: false,
         /// The driver shows the agent fewer GPUs than it was given.
         NoVisibleGpu: false,

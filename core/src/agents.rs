@@ -7,12 +7,12 @@ use cocoon_api::{
     names,
 };
 use k8s_openapi::{
-    api::core::v1::{ContainerStatus, Pod, PodStatus},
+    api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod, PodStatus},
     jiff::Timestamp,
 };
 
 pub mod fetch;
-pub mod lost_gpu;
+pub mod lost;
 mod model_file;
 mod obstacle;
 pub mod recognition;
@@ -221,21 +221,48 @@ fn container_failure(container: &ContainerStatus, pod: &Pod) -> Option<AgentStat
         }
         Some(reason) => return Some(AgentState::Crashing(said(reason, kubelet))),
     }
-    let ended = [&container.state, &container.last_state]
-        .into_iter()
-        .find_map(|state| state.as_ref().and_then(|state| state.terminated.as_ref()));
-    let Some(ended) = ended else {
+    let Some(ended) = last_end(container) else {
         return (reason == Some(CRASH_LOOP)).then(|| AgentState::Crashing(said(CRASH_LOOP, kubelet)));
     };
     let words = ended.message.as_deref().unwrap_or_default();
     let fault = match ended.exit_code {
         GPU_EXIT_STATUS => GpuFault::of_last_words(words).map(AgentState::GpuUnusable),
-        START_EXIT_STATUS => {
-            StartFault::of_last_words(words).map(|fault| AgentState::Crashing(refused(fault, pod)))
-        }
+        START_EXIT_STATUS => StartFault::of_last_words(words).map(|fault| cannot_start(fault, pod)),
         _ => None,
     };
     Some(fault.unwrap_or_else(|| AgentState::Crashing(logged(ended.exit_code, pod))))
+}
+
+/// How a container ended last.
+fn last_end(container: &ContainerStatus) -> Option<&ContainerStateTerminated> {
+    [&container.state, &container.last_state]
+        .into_iter()
+        .find_map(|state| state.as_ref().and_then(|state| state.terminated.as_ref()))
+}
+
+/// Whether the agent ended because its node's copy of the model was gone.
+fn has_lost_copy(pod: &Pod) -> bool {
+    let containers = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.container_statuses.as_ref());
+    containers.into_iter().flatten().any(|container| {
+        let ended = last_end(container).filter(|ended| ended.exit_code == START_EXIT_STATUS);
+        let words = ended.and_then(|ended| ended.message.as_deref());
+        words.and_then(StartFault::of_last_words) == Some(StartFault::ModelCopyGone)
+    })
+}
+
+/// Where an agent stands that says why it cannot start. Its node's copy of the model is downloaded again where it is gone.
+fn cannot_start(fault: StartFault, pod: &Pod) -> AgentState {
+    let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone());
+    match (fault, node) {
+        (StartFault::ModelCopyGone, Some(node)) => AgentState::AwaitingModel {
+            node,
+            fetch: fetch::Fetch::Downloading,
+        },
+        _ => AgentState::Crashing(refused(fault, pod)),
+    }
 }
 
 /// What a code means to the farm, which knows the model's file by where it lies.

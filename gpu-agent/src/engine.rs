@@ -229,12 +229,8 @@ impl Engine {
         all.find(|health| *health == Health::Serving).unwrap_or(first)
     }
 
-    /// How many backends take no requests any more, and how many there are.
-    pub fn ended(&self) -> (usize, usize) {
-        let ended = self
-            .workers
-            .iter()
-            .filter(|worker| worker.health() != Health::Serving);
-        (ended.count(), self.workers.len())
+    /// Whether each backend takes requests, and why it does not.
+    pub fn backends(&self) -> impl Iterator<Item = Health> + '_ {
+        self.workers.iter().map(Worker::health)
     }
 }

@@ -117,6 +117,9 @@ fn start_fault(error: &(dyn std::error::Error + 'static)) -> Option<StartFault> 
     if let Some(LoadError::Model(error)) = error.downcast_ref() {
         return Some(of_model(error));
     }
+    if error.is::<commands::serve::CopyGone>() {
+        return Some(StartFault::ModelCopyGone);
+    }
     let of_files = || error.downcast_ref::<TlsError>().map(|_| StartFault::TlsUnusable);
     error.downcast_ref().map(of_model).or_else(of_files)
 }

@@ -41,12 +41,14 @@ fn an_agent_that_cannot_start_ends_with_a_code_and_its_own_exit_status() {
     std::fs::write(&words, b"<html>not the file that you are looking for</html>").expect("a file");
     let missing = folder.path().join("missing.gguf");
     let model = support::model_path();
+    let copy = &["--model-is-copy"][..];
     let cases = [
-        (words.as_path(), StartFault::ModelMalformed),
-        (missing.as_path(), StartFault::ModelUnreadable),
-        (model.as_path(), StartFault::ModelDigest),
+        (words.as_path(), &[][..], StartFault::ModelMalformed),
+        (missing.as_path(), &[], StartFault::ModelUnreadable),
+        (missing.as_path(), copy, StartFault::ModelCopyGone),
+        (model.as_path(), &[], StartFault::ModelDigest),
     ];
-    for (file, fault) in cases {
+    for (file, flags, fault) in cases {
         let output = Command::new(env!("CARGO_BIN_EXE_gpu-agent"))
             .args([
                 "serve",
@@ -65,6 +67,7 @@ fn an_agent_that_cannot_start_ends_with_a_code_and_its_own_exit_status() {
                 "--token",
                 "/x",
             ])
+            .args(flags)
             .arg("--model")
             .arg(file)
             .output()

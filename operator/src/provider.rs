@@ -27,11 +27,11 @@ mod children;
 mod copies;
 mod deletion;
 mod downloads;
+mod figures;
 mod naming;
 mod observe;
 mod payments;
 mod plan;
-mod speeds;
 mod status;
 mod validate;
 mod waiting;
@@ -85,7 +85,7 @@ const RECONCILES: Reconciles = Reconciles {
 struct Providers {
     ctx: Arc<Context>,
     applied: apply::Applied,
-    speeds: speeds::Speeds,
+    answers: figures::Answers,
     downloads: downloads::Downloads,
 }
 
@@ -112,7 +112,7 @@ pub async fn run(ctx: Arc<Context>, stop: CancellationToken) {
     let providers = Arc::new(Providers {
         ctx,
         applied,
-        speeds: speeds::Speeds::default(),
+        answers: figures::Answers::default(),
         downloads,
     });
     controller

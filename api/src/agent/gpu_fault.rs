@@ -13,7 +13,7 @@ pub enum GpuFault {
     NoDriver,
     /// The driver is older than the kernels.
     DriverTooOld,
-    /// The driver is there and does not start.
+    /// The driver is there, and does not load or does not start.
     DriverFailed,
     /// The driver shows no such GPU: there is none, or `CUDA_VISIBLE_DEVICES` hides it.
     NoVisibleGpu,
@@ -79,7 +79,8 @@ impl GpuFault {
             }
             Self::DriverTooOld => "the node's NVIDIA driver is too old: install release 525 or newer",
             Self::DriverFailed => {
-                "the node's NVIDIA driver does not start: run nvidia-smi on the node, and look into the kernel's log"
+                "the node's NVIDIA driver does not load or does not start: the agent's log says which; run nvidia-smi on the node, \
+                 and look into the kernel's log"
             }
             Self::NoVisibleGpu => {
                 "the driver shows its container fewer GPUs than it was given: look at the device plugin and at nvidia-smi on \

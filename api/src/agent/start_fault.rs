@@ -10,6 +10,8 @@ pub enum StartFault {
     ModelUnreadable,
     /// The model's file is no GGUF file, is not complete, or lacks what its architecture needs.
     ModelMalformed,
+    /// The node's copy of the model, which a download had verified, is not there any more.
+    ModelCopyGone,
     /// The model's file has another digest than the offer says.
     ModelDigest,
     /// The model's architecture is not implemented.
@@ -20,9 +22,10 @@ pub enum StartFault {
 
 impl StartFault {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::ModelUnreadable,
         Self::ModelMalformed,
+        Self::ModelCopyGone,
         Self::ModelDigest,
         Self::ModelUnsupported,
         Self::TlsUnusable,
@@ -33,6 +36,7 @@ impl StartFault {
         match self {
             Self::ModelUnreadable => "ModelUnreadable",
             Self::ModelMalformed => "ModelMalformed",
+            Self::ModelCopyGone => "ModelCopyGone",
             Self::ModelDigest => "ModelDigest",
             Self::ModelUnsupported => "ModelUnsupported",
             Self::TlsUnusable => "TlsUnusable",
@@ -47,6 +51,10 @@ impl StartFault {
             }
             Self::ModelMalformed => {
                 "its model's file is no whole GGUF file: it is truncated, or something else; fetch it again"
+            }
+            Self::ModelCopyGone => {
+                "its node's copy of the model was evicted since it started last: it is downloaded again; raise the chart's \
+                 models.cache.size if that comes back"
             }
             Self::ModelDigest => {
                 "its model's file has another sha256 than the offer says: fetch the file again, or correct source.sha256"

@@ -80,7 +80,7 @@ pub struct Reasons {
 }
 
 impl Obstacle {
-    /// The worst is 0.
+    /// The worst is 0. Between the last two stands an agent that serves without some of its devices.
     pub fn rank(self) -> u8 {
         match self {
             Self::Refused(_) => 0,
@@ -88,7 +88,7 @@ impl Obstacle {
             Self::Image | Self::Download => 2,
             Self::File | Self::Model | Self::Volumes => 3,
             Self::Node(_) => 4,
-            Self::Starting => 5,
+            Self::Starting => 6,
         }
     }
 

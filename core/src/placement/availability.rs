@@ -1,6 +1,9 @@
 //! Whether the agents that are wanted serve, and what the others wait for.
 
+use std::collections::BTreeMap;
+
 use cocoon_api::{
+    agent::{DeviceEnd, Devices},
     conditions::{AgentsAvailable, Observation, Reason as _},
     crd::provider::ModelPhase,
 };
@@ -9,6 +12,10 @@ use crate::{
     agents::{AgentPod, AgentState, Obstacle, Refusal, Shortage, fetch::Fetch, worst::worst},
     inventory::{Inventory, Requirements, selector_text},
 };
+
+/// How bad it is that an agent serves without some of its devices, among the ranks of obstacles: not as bad as that one does not
+/// serve, and worse than that one starts.
+const WORN_RANK: u8 = 5;
 
 /// The agents of one model.
 #[derive(Debug, Clone)]
@@ -23,6 +30,8 @@ pub struct Agents<'a> {
     pub pods: Vec<&'a AgentPod>,
     /// Why the Deployment could not make pods, in the API server's words.
     pub refused: Option<&'a str>,
+    /// What agents that serve say of their devices, by UID of their pods.
+    pub devices: BTreeMap<&'a str, &'a Devices>,
 }
 
 impl Agents<'_> {
@@ -87,8 +96,18 @@ impl Agents<'_> {
         }
     }
 
-    /// What keeps an agent from serving; `None` once all that are wanted serve. The worst comes first.
+    /// What keeps an agent from serving, or from serving with all of its devices; `None` once all that are wanted do. The worst comes
+    /// first.
     pub fn wait(&self, inventory: &Inventory, requirements: &Requirements) -> Option<Wait> {
+        let missing = self.missing(inventory, requirements);
+        missing
+            .into_iter()
+            .chain(self.worn())
+            .min_by_key(|wait| wait.rank)
+    }
+
+    /// What keeps an agent from serving.
+    fn missing(&self, inventory: &Inventory, requirements: &Requirements) -> Option<Wait> {
         if self.ready() >= self.wanted {
             return None;
         }
@@ -108,6 +127,27 @@ impl Agents<'_> {
             rank: obstacle.rank(),
             reason: obstacle.reasons().provider,
             message,
+        })
+    }
+
+    /// An agent that goes on without some of its devices: the first by name.
+    fn worn(&self) -> Option<Wait> {
+        let ended = |pod: &&'_ AgentPod| {
+            pod.ready_address()?;
+            let devices = *self.devices.get(pod.uid.as_str())?;
+            Some((pod.name.clone(), devices, *devices.ended.first()?))
+        };
+        let worn = self.pods.iter().filter_map(ended);
+        let (agent, devices, end) = worn.min_by(|(a, ..), (b, ..)| a.cmp(b))?;
+        let (serving, given) = (devices.serving(), devices.given);
+        let (model, words) = (self.model, end.words());
+        Some(Wait {
+            rank: WORN_RANK,
+            reason: match end {
+                DeviceEnd::Gpu(fault) => fault.into(),
+                DeviceEnd::Engine => AgentsAvailable::AgentFailed,
+            },
+            message: format!("{model}: agent {agent} goes on with {serving} of {given} devices: {words}"),
         })
     }
 
@@ -262,6 +302,7 @@ mod tests {
             wanted,
             pods: pods.iter().collect(),
             refused: None,
+            devices: BTreeMap::new(),
         };
         available(&[agents], &[], &inventory, &requirements)
     }
@@ -301,6 +342,7 @@ mod tests {
             wanted: 1,
             pods: Vec::new(),
             refused: Some("pods \"p\" is forbidden: exceeded quota: small"),
+            devices: BTreeMap::new(),
         };
         assert_eq!(agents.phase(&inventory, &requirements), ModelPhase::Failed);
         let observed = available(&[agents], &[], &inventory, &requirements);
@@ -347,6 +389,7 @@ mod tests {
                 wanted: 1,
                 pods: vec![&waiting],
                 refused: None,
+                devices: BTreeMap::new(),
             };
             let observed = judge(1, std::slice::from_ref(&waiting));
             (
@@ -386,9 +429,58 @@ mod tests {
                 wanted: 1,
                 pods: vec![&unusable],
                 refused: None,
+                devices: BTreeMap::new(),
             };
             assert_eq!(agents.phase(&inventory, &requirements), ModelPhase::Failed);
         }
+    }
+
+    #[test]
+    fn a_device_that_has_ended_is_told_before_a_start_and_after_an_agent_that_does_not_serve() {
+        let (inventory, requirements) = world();
+        let ended = |ended: &[DeviceEnd]| Devices {
+            given: 3,
+            ended: ended.to_vec(),
+        };
+        let worn = ended(&[DeviceEnd::Gpu(GpuFault::DeviceEccError), DeviceEnd::Engine]);
+        let engine = ended(&[DeviceEnd::Engine]);
+        let serving = pod(AgentState::Ready("10.0.0.1".parse().unwrap()));
+        let told = |other: AgentState, wanted: u32, devices: &Devices| {
+            let other = AgentPod {
+                uid: "v".into(),
+                name: "q".into(),
+                ..pod(other)
+            };
+            let agents = Agents {
+                model: "m",
+                gpus_per_replica: 3,
+                wanted,
+                pods: vec![&other, &serving],
+                refused: None,
+                devices: [("u", devices)].into(),
+            };
+            assert_eq!(agents.phase(&inventory, &requirements), ModelPhase::Serving);
+            let observed = available(&[agents], &[], &inventory, &requirements);
+            (observed.status, observed.reason, observed.message)
+        };
+        let (status, reason, message) = told(AgentState::Starting, 2, &worn);
+        assert_eq!((status, reason), (false, "DeviceEccError"));
+        let words = GpuFault::DeviceEccError.words();
+        assert_eq!(
+            message,
+            format!("m: agent p goes on with 1 of 3 devices: {words}")
+        );
+        let (status, reason, message) = told(AgentState::Gone, 1, &engine);
+        assert_eq!((status, reason), (false, "AgentFailed"));
+        assert!(
+            message.starts_with("m: agent p goes on with 2 of 3 devices"),
+            "{message}"
+        );
+        assert_eq!(
+            told(AgentState::ImagePullFailed("no".into()), 2, &worn).1,
+            "ImagePullFailed"
+        );
+        assert_eq!(told(AgentState::Starting, 2, &ended(&[])).1, "Starting");
     }
 
     #[test]

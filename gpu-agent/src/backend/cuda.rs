@@ -1,7 +1,7 @@
 //! NVIDIA GPUs: the operations of a forward pass on a card, by our own kernels through the driver alone.
 //!
 //! ```text
-//! error ◀ layout ◀ launch, modules, sample ◀ rates, pinned ◀ device ◀ ring, hop, recording, forecast, probe,
+//! error ◀ layout, library ◀ launch, modules, sample ◀ rates, pinned ◀ device ◀ ring, hop, recording, forecast, probe,
 //! selftest ◀ memory ◀ staging ◀ ops
 //! ```
 //!
@@ -14,6 +14,7 @@ pub mod forecast;
 pub mod hop;
 pub mod launch;
 pub mod layout;
+mod library;
 pub mod modules;
 pub mod ops;
 mod pinned;

@@ -2,11 +2,14 @@
 
 mod cards;
 
-use std::{fs::File, net::SocketAddr, num::NonZeroUsize, path::PathBuf, sync::Arc};
+use std::{fs::File, io, net::SocketAddr, num::NonZeroUsize, path::PathBuf, sync::Arc};
 
 use anyhow::Context as _;
 use clap::ValueEnum;
-use cocoon_api::receipt::{ReceiptSigner, Sha256Digest};
+use cocoon_api::{
+    agent::GpuFault,
+    receipt::{ReceiptSigner, Sha256Digest},
+};
 use gpu_agent::{
     attempts::Served,
     backend::{
@@ -26,7 +29,7 @@ use gpu_agent::{
         spec::DecoderSpec,
         tokenizer::Tokenizer,
     },
-    weights::file::ModelFile,
+    weights::file::{ModelError, ModelFile},
 };
 use tokio::{
     net::TcpListener,
@@ -127,15 +130,34 @@ fn load(arguments: &Arguments) -> anyhow::Result<(Arc<Service>, Option<File>)> {
         // A driver that is missing is told before the file is read to its end.
         Device::count()?;
     }
-    let (file, held) = if arguments.model_is_copy && is_verified_copy(arguments) {
-        let (file, held) = ModelFile::open_copy(&arguments.model, arguments.model_sha256)?;
-        (file, Some(held))
-    } else {
-        (ModelFile::open_unverified(&arguments.model)?, None)
-    };
+    let (file, held) = open(arguments)?;
     let loaded = load_unverified(arguments, &file);
     file.verify(arguments.model_sha256)?;
     Ok((start(arguments, loaded?)?, held))
+}
+
+/// The node's copy of the model is not there, though it was waited for before the agent was started first.
+#[derive(Debug, thiserror::Error)]
+#[error("the node's copy of the model, {}, is gone: it was evicted since the agent started last", path.display())]
+pub(crate) struct CopyGone {
+    path: PathBuf,
+}
+
+/// Opens the model's file. A copy of the node's is not evicted while what is answered beside it is open.
+fn open(arguments: &Arguments) -> anyhow::Result<(ModelFile, Option<File>)> {
+    let opened = if arguments.model_is_copy && is_verified_copy(arguments) {
+        ModelFile::open_copy(&arguments.model, arguments.model_sha256).map(|(file, held)| (file, Some(held)))
+    } else {
+        ModelFile::open_unverified(&arguments.model).map(|file| (file, None))
+    };
+    match opened {
+        Err(ModelError::Io { path, source })
+            if arguments.model_is_copy && source.kind() == io::ErrorKind::NotFound =>
+        {
+            Err(CopyGone { path }.into())
+        }
+        opened => Ok(opened?),
+    }
 }
 
 /// Whether a download has verified the file, and nobody has touched it since.
@@ -152,6 +174,8 @@ fn is_verified_copy(arguments: &Arguments) -> bool {
 /// What is read of a model's file.
 struct Model {
     backends: Vec<Box<dyn Backend>>,
+    /// Why GPUs that the agent was given compute nothing of it.
+    left_out: Vec<GpuFault>,
     tokenizer: Arc<Tokenizer>,
     chat: Option<ChatTemplate>,
     context: usize,
@@ -174,11 +198,14 @@ fn load_unverified(arguments: &Arguments, file: &ModelFile) -> anyhow::Result<Mo
     } else {
         Precision::Fast
     };
-    let backends = match arguments.backend {
+    let cards::Backends { backends, left_out } = match arguments.backend {
         BackendKind::Cpu => {
             let ops = CpuOps::new(precision, super::threads(arguments.threads)?)
                 .context("cannot start the compute threads")?;
-            vec![reserve(arguments, file, spec, ops)?]
+            cards::Backends {
+                backends: vec![reserve(arguments, file, spec, ops)?],
+                left_out: Vec::new(),
+            }
         }
         BackendKind::Cuda => {
             anyhow::ensure!(
@@ -199,6 +226,7 @@ fn load_unverified(arguments: &Arguments, file: &ModelFile) -> anyhow::Result<Mo
     };
     Ok(Model {
         backends,
+        left_out,
         tokenizer,
         chat,
         context,
@@ -209,6 +237,7 @@ fn load_unverified(arguments: &Arguments, file: &ModelFile) -> anyhow::Result<Mo
 fn start(arguments: &Arguments, model: Model) -> anyhow::Result<Arc<Service>> {
     let Model {
         mut backends,
+        left_out,
         tokenizer,
         chat,
         context,
@@ -244,6 +273,7 @@ fn start(arguments: &Arguments, model: Model) -> anyhow::Result<Arc<Service>> {
         backend: arguments.backend.name().to_owned(),
         arithmetic: (!arguments.exact).then(|| ARITHMETIC.to_string()),
         tokens_per_second,
+        left_out,
     };
     let signer = ReceiptSigner::from_seed(rand::random());
     Ok(Service::new(model, engine, signer)?)

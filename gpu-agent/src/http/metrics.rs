@@ -141,10 +141,10 @@ impl Metrics {
         raise(&self.batches, batches);
         raise(&self.preemptions, preemptions);
         self.show_health(engine.health());
-        let (ended, all) = engine.ended();
-        for (state, count) in [("serving", all - ended), ("ended", ended)] {
-            let gauge = self.devices.with_label_values(&[state]);
-            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        let devices = serving.devices();
+        let serving = devices.serving();
+        for (state, count) in [("serving", serving), ("ended", devices.given - serving)] {
+            self.devices.with_label_values(&[state]).set(count.into());
         }
         self.busy_seconds
             .set(std::time::Duration::from_micros(busy_micros.load(Ordering::Relaxed)).as_secs_f64());

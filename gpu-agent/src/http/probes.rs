@@ -10,6 +10,8 @@ use axum::{
     routing::get,
 };
 
+use cocoon_api::agent::Devices;
+
 use super::service::Service;
 use crate::engine::Health;
 
@@ -26,13 +28,7 @@ pub(super) fn router(service: Arc<Service>) -> Router {
 /// serve, it goes on with them.
 async fn healthy(State(service): State<Arc<Service>>) -> (StatusCode, String) {
     match service.serving.engine.health() {
-        Health::Serving => match service.serving.engine.ended() {
-            (0, _) => (StatusCode::OK, "ok\n".to_owned()),
-            (ended, all) => (
-                StatusCode::OK,
-                format!("ok: {ended} of {all} devices have ended\n"),
-            ),
-        },
+        Health::Serving => (StatusCode::OK, serving(&service.serving.devices())),
         ended => {
             let reason = ended.reason();
             (
@@ -41,6 +37,20 @@ async fn healthy(State(service): State<Arc<Service>>) -> (StatusCode, String) {
             )
         }
     }
+}
+
+/// What an agent that serves says of its devices: `ok: 1 of 2 devices have ended: DeviceLost`.
+fn serving(devices: &Devices) -> String {
+    if devices.ended.is_empty() {
+        return "ok\n".to_owned();
+    }
+    let mut words: Vec<&str> = devices.ended.iter().map(|end| end.word()).collect();
+    words.dedup();
+    let (ended, given) = (devices.ended.len(), devices.given);
+    format!(
+        "ok: {ended} of {given} devices have ended: {}\n",
+        words.join(", ")
+    )
 }
 
 async fn metrics(State(service): State<Arc<Service>>) -> Response {

@@ -47,6 +47,7 @@ impl Service {
             backend: model.backend.clone(),
             context_length: u32::try_from(model.context).unwrap_or(u32::MAX),
             tokens_per_second: model.tokens_per_second,
+            devices: self.serving.devices(),
         }
     }
 }

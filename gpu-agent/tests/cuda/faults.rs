@@ -196,7 +196,9 @@ fn a_card_that_is_lost_hands_its_requests_back_and_the_other_goes_on() {
             let handed_back = ends.iter().filter(|end| **end == lost).count();
             let finished = ends.iter().filter(|end| matches!(end, Event::Finished { .. }));
             assert_eq!((handed_back, finished.count()), (2, 2), "{ends:?}");
-            assert_eq!((engine.health(), engine.ended()), (Health::Serving, (1, 2)));
+            assert_eq!(engine.health(), Health::Serving);
+            let fault = Health::Failed(EngineFault::Device(DeviceFault::Lost));
+            assert_eq!(engine.backends().collect::<Vec<_>>(), [Health::Serving, fault]);
         });
 }
 
@@ -230,6 +232,68 @@ fn a_machine_without_a_driver_says_so() {
             };
             assert_eq!(error.to_string(), "no NVIDIA driver: libcuda.so.1 not found");
         });
+}
+
+/// What an agent says that finds these bytes as its driver.
+fn serve_on_driver(driver: &[u8]) -> (String, std::path::PathBuf) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("libcuda.so.1");
+    std::fs::write(&file, driver).expect("writable");
+    let output = Command::new(env!("CARGO_BIN_EXE_gpu-agent"))
+        .args([
+            "serve",
+            "--backend",
+            "CUDA",
+            "--model-name",
+            "demo",
+            "--model",
+            "-",
+        ])
+        .args([
+            "--model-sha256",
+            &"00".repeat(32),
+            "--client-ca",
+            "-",
+            "--token",
+            "-",
+        ])
+        .env("LD_LIBRARY_PATH", folder.path())
+        .output()
+        .expect("the agent starts");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(69), "{said}");
+    (said, file)
+}
+
+#[test]
+fn a_driver_that_is_there_and_cannot_be_loaded_is_not_missing() {
+    let executable = std::fs::read(env!("CARGO_BIN_EXE_gpu-agent")).expect("readable");
+    let mut foreign = executable[..4096].to_vec();
+    // e_machine: RISC-V.
+    foreign[18] = 243;
+    for (driver, why) in [
+        (
+            &b"a text, which is longer than the header of a library: no driver at all"[..],
+            "invalid ELF header",
+        ),
+        (&executable[..40], "file too short"),
+        (&foreign, "it is for another architecture"),
+    ] {
+        let (said, file) = serve_on_driver(driver);
+        if said.contains("error: NoVisibleGpu") || said.contains("cannot read model file") {
+            // The loader goes on to a real driver behind it.
+            skip(
+                "a_driver_that_is_there_and_cannot_be_loaded_is_not_missing",
+                "this machine has a driver",
+            );
+            return;
+        }
+        let begins = format!(
+            "error: DriverFailed: the NVIDIA driver was found and could not be loaded: {}: ",
+            file.display()
+        );
+        assert!(said.contains(&begins) && said.contains(why), "{why}: {said}");
+    }
 }
 
 #[test]

@@ -7,7 +7,9 @@ use std::{
 
 use cocoon_api::{
     Prices, TokenPrice,
-    agent::{AttemptRequest, Endpoint, FailureCode, Outcome, RequestItem, ResultLine, SamplingDefaults},
+    agent::{
+        AttemptRequest, Endpoint, FailureCode, GpuFault, Outcome, RequestItem, ResultLine, SamplingDefaults,
+    },
     json::Payload,
     receipt::{ReceiptSigner, Sha256Digest},
 };
@@ -118,6 +120,11 @@ impl Agent {
     }
 
     pub async fn start_with(tokenizer: Arc<Tokenizer>, engine: Engine) -> Self {
+        Self::start_without(&[], tokenizer, engine).await
+    }
+
+    /// An agent that was given more devices than it could open.
+    pub async fn start_without(left_out: &[GpuFault], tokenizer: Arc<Tokenizer>, engine: Engine) -> Self {
         // Another test of this process may have been first.
         drop(rustls::crypto::ring::default_provider().install_default());
         let file = support::model_file();
@@ -130,6 +137,7 @@ impl Agent {
             backend: "CPU".to_owned(),
             arithmetic: Some("1".to_owned()),
             tokens_per_second: 1.0,
+            left_out: left_out.to_vec(),
         };
         let service =
             Service::new(served, engine, ReceiptSigner::from_seed([3; 32])).expect("metrics register");

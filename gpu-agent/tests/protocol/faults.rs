@@ -2,8 +2,14 @@
 
 use std::sync::Arc;
 
-use cocoon_api::agent::{AttemptProgress, AttemptState, FailureCode, Outcome};
-use gpu_agent::{backend::cpu::Precision, engine::Engine, model::tokenizer::Tokenizer};
+use cocoon_api::agent::{
+    AttemptProgress, AttemptState, DeviceEnd, Devices, FailureCode, GpuFault, Identity, Outcome,
+};
+use gpu_agent::{
+    backend::{Backend, cpu::Precision},
+    engine::Engine,
+    model::tokenizer::Tokenizer,
+};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -12,13 +18,18 @@ use crate::{
     support,
 };
 
+/// A backend whose device is lost after some steps.
+fn losing_backend(steps_left: usize) -> Box<dyn Backend> {
+    let inner = support::backend(&support::model_file(), Precision::Fast, CONTEXT, 2);
+    Box::new(support::Lost { inner, steps_left })
+}
+
 /// An agent whose device is lost after some steps.
 async fn losing(steps_left: usize) -> Agent {
     let file = support::model_file();
     let tokenizer = Arc::new(Tokenizer::read(&file).expect("a supported tokenizer"));
-    let inner = support::backend(&file, Precision::Fast, CONTEXT, 2);
-    let backend = Box::new(support::Lost { inner, steps_left });
-    let engine = Engine::start(backend, Arc::clone(&tokenizer), OPTIONS).expect("a thread starts");
+    let engine =
+        Engine::start(losing_backend(steps_left), Arc::clone(&tokenizer), OPTIONS).expect("a thread starts");
     Agent::start_with(tokenizer, engine).await
 }
 
@@ -104,4 +115,41 @@ async fn an_agent_whose_device_is_lost_takes_no_new_attempt_and_answers_for_the_
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     let message = error["message"].as_str().expect("a message");
     assert!(message.contains("DeviceLost"), "{message}");
+}
+
+#[tokio::test]
+async fn an_agent_that_goes_on_without_some_of_its_devices_says_how_many_and_why() {
+    let file = support::model_file();
+    let tokenizer = Arc::new(Tokenizer::read(&file).expect("a supported tokenizer"));
+    let healthy = support::backend(&file, Precision::Fast, CONTEXT, 2);
+    let backends: Vec<Box<dyn Backend>> = vec![losing_backend(0), Box::new(healthy)];
+    let engine = Engine::start_all(backends, Arc::clone(&tokenizer), OPTIONS).expect("threads start");
+    // A third was too old when the agent started.
+    let agent = Agent::start_without(&[GpuFault::GpuTooOld], tokenizer, engine).await;
+    let too_old = DeviceEnd::Gpu(GpuFault::GpuTooOld);
+    let identity: Identity = agent.call(Method::GET, "/v1/identity").await;
+    let (given, ended) = (3, vec![too_old]);
+    assert_eq!(identity.devices, Devices { given, ended });
+
+    // Either device gets one of the two.
+    let request = attempt((0..2).map(|_| json!({"prompt": "Hi"})));
+    agent.put("/v1/jobs/two/1", &request).await;
+    let lines = agent.results("/v1/jobs/two/1", 0).await;
+    let failed = lines
+        .iter()
+        .filter(|line| matches!(line.outcome, Outcome::Failed { .. }));
+    assert_eq!(failed.count(), 1);
+
+    let identity: Identity = agent.call(Method::GET, "/v1/identity").await;
+    let ended = vec![too_old, DeviceEnd::Gpu(GpuFault::DeviceLost)];
+    assert_eq!(identity.devices, Devices { given, ended });
+    for path in ["/readyz", "/healthz"] {
+        let said = "ok: 2 of 3 devices have ended: GpuTooOld, DeviceLost\n".to_owned();
+        assert_eq!(agent.probe(path).await, (StatusCode::OK, said));
+    }
+    let (_, metrics) = agent.probe("/metrics").await;
+    for (state, count) in [("serving", 1), ("ended", 2)] {
+        let sample = format!("cocoon_agent_devices{{model=\"smollm2\",state=\"{state}\"}} {count}");
+        assert!(metrics.contains(&sample), "{sample} in {metrics}");
+    }
 }

@@ -11,6 +11,7 @@ use cocoon_api::{
     conditions::{ChildrenApplied, Observation, Reason as _},
     names,
 };
+use cocoon_core::agents::lost::Lost;
 use k8s_openapi::{
     NamespaceResourceScope,
     api::{
@@ -33,7 +34,7 @@ use super::{
     Providers, RESYNC,
     children::{Child, Kind},
     observe::Seen,
-    plan::{Lost, Plan},
+    plan::Plan,
     validate::ValidProvider,
 };
 use crate::error::{Error, KubeContext as _, Result, chain};
@@ -87,7 +88,7 @@ impl Entry {
     }
 }
 
-/// Applies the children in their order, then removes agents whose GPU is lost and what is not offered any more. What
+/// Applies the children in their order, then removes agents that have lost what they need and what is not offered any more. What
 /// the API server refuses keeps nothing else from being applied; the first of it is answered, in its words.
 pub(super) async fn apply(
     valid: &ValidProvider,
@@ -145,10 +146,10 @@ pub(super) async fn apply(
     Ok(refused.unwrap_or_else(|| ChildrenApplied::Applied.condition("what is made for it is there")))
 }
 
-/// Deletes the pod of an agent whose GPU is lost: its Deployment makes another, which the scheduler places. What the
+/// Deletes the pod of an agent that has lost what it needs: its Deployment makes another, which the scheduler places. What the
 /// agent had delivered is stored, and what it had not runs elsewhere already.
 async fn replace(client: &Client, valid: &ValidProvider, agent: &Lost) -> Result<()> {
-    let Lost { pod, uid, fault: _ } = agent;
+    let Lost { pod, uid, what } = agent;
     let namespace = &valid.namespace;
     let params = DeleteParams {
         preconditions: Some(Preconditions {
@@ -162,10 +163,8 @@ async fn replace(client: &Client, valid: &ValidProvider, agent: &Lost) -> Result
         .await
     {
         Ok(_) => {
-            warn!(
-                pod,
-                namespace, "the agent's GPU is lost; another pod takes its place"
-            );
+            let reason = what.word();
+            warn!(pod, namespace, reason, "another pod takes the agent's place");
             Ok(())
         }
         // It is gone, or another pod has its name.

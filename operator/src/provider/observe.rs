@@ -14,7 +14,7 @@ use cocoon_core::{
     agents::{
         AgentPod, AgentState,
         fetch::{self, FetchPod},
-        lost_gpu,
+        lost::{self, Lost},
     },
     placement::demand::{self, Demand},
 };
@@ -27,7 +27,7 @@ use k8s_openapi::{
 };
 use kube::ResourceExt as _;
 
-use super::Providers;
+use super::{Providers, figures::Figures};
 use crate::{error::Result, tls::secret};
 
 /// What was read for one provider.
@@ -44,8 +44,8 @@ pub(super) struct Seen {
     pub(super) progress: BTreeMap<String, FetchProgress>,
     /// Models and nodes whose agents found a copy there.
     pub(super) copies: BTreeSet<(String, String)>,
-    /// Of the agents, those whose GPU is lost, and in whose place another pod may get a healthy one.
-    pub(super) lost: Vec<AgentPod>,
+    /// Of the agents, those that have lost what they need, and in whose place another pod may get it.
+    pub(super) lost: Vec<Lost>,
     /// Of the agents, how many have a node, by model.
     pub(super) placed: BTreeMap<String, u32>,
     /// Deployments of the namespace that this operator made.
@@ -53,14 +53,14 @@ pub(super) struct Seen {
     pub(super) demand: BTreeMap<String, Demand>,
     /// What agents are to trust.
     pub(super) trusted: secret::Data,
-    /// Completion tokens a second, by UID of the agent's pod.
-    pub(super) speeds: BTreeMap<String, f64>,
+    /// What those that serve say of themselves, by UID of the agent's pod.
+    pub(super) figures: BTreeMap<String, Figures>,
 }
 
 pub(super) async fn observe(provider: &CocoonProvider, providers: &Providers) -> Result<Seen> {
     let Providers {
         ctx,
-        speeds,
+        answers,
         downloads: asked,
         ..
     } = providers;
@@ -79,19 +79,16 @@ pub(super) async fn observe(provider: &CocoonProvider, providers: &Providers) ->
     fetch::tell(&mut found, &downloads);
     let full_name = FullName::of(provider);
     let jobs: Vec<Arc<InferenceJob>> = watches.jobs.state();
-    let speeds = speeds.measure(ctx, provider, &found).await;
+    let figures = answers.ask(ctx, provider, &found).await;
     Ok(Seen {
         now,
         nodes: watches.nodes.state(),
-        lost: own
-            .iter()
-            .filter_map(|pod| lost_gpu::to_be_replaced(pod, now))
-            .collect(),
+        lost: own.iter().filter_map(|pod| lost::lost(pod, now)).collect(),
         placed: placed(&own, now),
         demand: demand::demand(jobs.iter().map(AsRef::as_ref), &full_name),
         deployments: watches.deployments.in_namespace(&namespace),
         trusted: secret::write_bundle(ctx.tls.bundle()),
-        speeds,
+        figures,
         progress: asked.ask(&downloads, now).await,
         copies: own.iter().filter_map(|pod| fetch::copy_of(pod)).collect(),
         downloads,

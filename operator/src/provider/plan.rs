@@ -2,11 +2,11 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use cocoon_api::{agent::GpuFault, names};
+use cocoon_api::names;
 use cocoon_core::{
     agents::{
-        AgentState,
         fetch::{self, FetchPod},
+        lost::Lost,
     },
     inventory::Inventory,
     placement::{self, Model, Placement, Problem},
@@ -51,14 +51,6 @@ pub(super) struct Beginning {
     /// Secret whose texts are sent as headers.
     pub(super) headers: Option<String>,
     pub(super) child: Child,
-}
-
-/// An agent whose GPU is lost.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Lost {
-    pub(super) pod: String,
-    pub(super) uid: String,
-    pub(super) fault: GpuFault,
 }
 
 pub(super) fn plan(valid: &ValidProvider, seen: &Seen, config: &Config) -> Plan {
@@ -115,7 +107,7 @@ pub(super) fn plan(valid: &ValidProvider, seen: &Seen, config: &Config) -> Plan 
         inventory,
         placement,
         children,
-        lost: lost(seen),
+        lost: seen.lost.clone(),
         surplus,
         downloads: downloads(valid, &names, seen, config),
     }
@@ -150,18 +142,6 @@ fn downloads(valid: &ValidProvider, names: &[String], seen: &Seen, config: &Conf
         start: due.start.iter().filter_map(begin).collect(),
         remove: due.remove,
     }
-}
-
-fn lost(seen: &Seen) -> Vec<Lost> {
-    let lost = seen.lost.iter().filter_map(|agent| match agent.state {
-        AgentState::GpuUnusable(fault) => Some(Lost {
-            pod: agent.name.clone(),
-            uid: agent.uid.clone(),
-            fault,
-        }),
-        _ => None,
-    });
-    lost.collect()
 }
 
 fn own_deployments(valid: &ValidProvider, seen: &Seen) -> Vec<Arc<Deployment>> {

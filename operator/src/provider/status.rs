@@ -6,9 +6,9 @@ use cocoon_api::{
     names,
 };
 use cocoon_core::{
-    agents::{AgentPod, AgentState, worst::refusal},
+    agents::{AgentPod, AgentState, lost::Lost, worst::refusal},
     placement::{
-        Placement,
+        self, Placement,
         availability::{Agents, available},
     },
 };
@@ -22,7 +22,7 @@ use super::{
     Providers, RESYNC, copies,
     observe::Seen,
     payments,
-    plan::{Lost, Plan},
+    plan::Plan,
     validate::{ADDRESS_FIELDS, Invalid, ValidProvider},
 };
 use crate::{error::Result, events, settlement::Payments, status};
@@ -52,11 +52,11 @@ pub(super) async fn write(
     show(provider, &status, providers).await
 }
 
-/// An Event for each agent whose GPU is lost and in whose place another pod is made: its own words go with its pod.
+/// An Event for each agent in whose place another pod is made: its own words go with its pod.
 async fn announce_lost(provider: &CocoonProvider, plan: &Plan, providers: &Providers) {
-    for Lost { pod, fault, .. } in &plan.lost {
-        let note = format!("agent {pod} is replaced: {}", fault.words());
-        let (reason, ctx) = (fault.word(), &providers.ctx);
+    for Lost { pod, uid: _, what } in &plan.lost {
+        let note = format!("agent {pod} is replaced: {}", what.words());
+        let (reason, ctx) = (what.word(), &providers.ctx);
         events::publish(ctx, provider, EventType::Warning, reason, "Replace", note).await;
     }
 }
@@ -154,22 +154,7 @@ pub(super) fn derive(
         surplus: _,
         downloads: _,
     } = plan;
-    let agents: Vec<Agents<'_>> = valid
-        .models
-        .iter()
-        .zip(&placement.models)
-        .map(|(model, placement)| Agents {
-            model: &model.name,
-            gpus_per_replica: model.gpus_per_replica,
-            wanted: placement.replicas,
-            pods: seen
-                .agents
-                .iter()
-                .filter(|agent| agent.model == model.name)
-                .collect(),
-            refused: refused(valid, &model.name, seen),
-        })
-        .collect();
+    let agents = by_model(valid, placement, seen);
     let bounded: Vec<String> = placement
         .models
         .iter()
@@ -228,6 +213,29 @@ pub(super) fn derive(
     status
 }
 
+/// The agents of each model, in the order of the offer.
+fn by_model<'a>(valid: &'a ValidProvider, placement: &placement::Plan, seen: &'a Seen) -> Vec<Agents<'a>> {
+    let pods_of = |model: &str| seen.agents.iter().filter(|agent| agent.model == model).collect();
+    let devices = || {
+        let said = seen.figures.iter();
+        said.map(|(uid, figures)| (uid.as_str(), &figures.devices))
+            .collect()
+    };
+    valid
+        .models
+        .iter()
+        .zip(&placement.models)
+        .map(|(model, placement)| Agents {
+            model: &model.name,
+            gpus_per_replica: model.gpus_per_replica,
+            wanted: placement.replicas,
+            pods: pods_of(&model.name),
+            refused: refused(valid, &model.name, seen),
+            devices: devices(),
+        })
+        .collect()
+}
+
 /// Sums up: the first condition that is false speaks for all.
 fn ready(valid: &ValidProvider, parts: &[Observation]) -> Observation {
     if valid.paused {
@@ -246,7 +254,7 @@ fn model_status(
     valid: &ValidProvider,
     seen: &Seen,
 ) -> ModelStatus {
-    let speeds = agents.pods.iter().filter_map(|pod| seen.speeds.get(&pod.uid));
+    let figures = agents.pods.iter().filter_map(|pod| seen.figures.get(&pod.uid));
     ModelStatus {
         name: placement.name.clone(),
         phase: agents.phase(&plan.inventory, &valid.requirements),
@@ -256,7 +264,7 @@ fn model_status(
             .demand
             .get(&placement.name)
             .map_or(0, |demand| demand.waiting),
-        tokens_per_second: whole(speeds.sum()),
+        tokens_per_second: whole(figures.map(|figures| figures.tokens_per_second).sum()),
         cached_nodes: Vec::new(),
         cached_sha256: None,
         downloads: Vec::new(),

@@ -29,7 +29,7 @@ use k8s_openapi::api::{
 };
 use serde_json::{Value, json};
 
-use super::{children::Kind, observe::Seen, plan::Plan, validate::ValidProvider, *};
+use super::{children::Kind, figures::Figures, observe::Seen, plan::Plan, validate::ValidProvider, *};
 use crate::{config::Config, settlement::Payments, tls::secret};
 
 const SHA256: &str = "b179c952d6be8ab4fbaa8b5cb2c2d49bb1b2a9dd8a5b1b5b9e8d7a0d6d6e2a00";
@@ -114,7 +114,7 @@ fn seen(waiting: u32) -> Seen {
         deployments: Vec::new(),
         demand: [("m".to_owned(), Demand { running: 0, waiting })].into(),
         trusted: trusted("a"),
-        speeds: BTreeMap::new(),
+        figures: BTreeMap::new(),
     }
 }
 

@@ -20,6 +20,7 @@ use cudarc::nvrtc::Ptx;
 
 use super::error::{CAPABILITY, DRIVER_API, OpenError, device_error};
 use super::launch::{Argument, Shape};
+use super::library;
 use super::modules;
 use crate::backend::error::{AllocationError, DeviceError, DeviceFault};
 
@@ -63,12 +64,9 @@ impl Device {
     /// How many cards `CUDA_VISIBLE_DEVICES` leaves.
     ///
     /// # Errors
-    /// There is no driver, or it is too old.
+    /// There is no driver, or it cannot be loaded or is too old.
     pub fn count() -> Result<usize, OpenError> {
-        // SAFETY: it opens the library and looks for one symbol.
-        if !unsafe { sys::is_culib_present() } {
-            return Err(OpenError::NoDriver);
-        }
+        library::ensure_loads()?;
         let driver = |source| OpenError::Driver { ordinal: 0, source };
         let found = driver_version().map_err(driver)?;
         if found < DRIVER_API {

@@ -1,5 +1,7 @@
 //! Why a card cannot be used.
 
+use std::path::PathBuf;
+
 use cocoon_api::agent::GpuFault;
 use cudarc::driver::DriverError;
 use cudarc::driver::sys::CUresult;
@@ -17,6 +19,14 @@ pub enum OpenError {
     /// There is no driver.
     #[error("no NVIDIA driver: libcuda.so.1 not found")]
     NoDriver,
+    /// The driver's library is there and cannot be loaded.
+    #[error("the NVIDIA driver was found and could not be loaded: {}: {why}", file.display())]
+    DriverUnloadable {
+        /// Its file; the name alone where the loader found it elsewhere.
+        file: PathBuf,
+        /// In the loader's words, where they say it.
+        why: String,
+    },
     /// The driver is older than the kernels.
     #[error(
         "the NVIDIA driver is too old: it has CUDA {}.{}, and CUDA 12.0 is needed, which is driver 525 or newer",
@@ -82,7 +92,7 @@ impl OpenError {
             Self::NoDriver => GpuFault::NoDriver,
             Self::DriverTooOld { .. } => GpuFault::DriverTooOld,
             Self::NoDevice { .. } => GpuFault::NoVisibleGpu,
-            Self::Start { .. } => GpuFault::DriverFailed,
+            Self::DriverUnloadable { .. } | Self::Start { .. } => GpuFault::DriverFailed,
             Self::CardTooOld { .. } => GpuFault::GpuTooOld,
             Self::Measurement { source, .. } => of_an_empty_card(source.fault),
             Self::Driver { source, .. } => of_an_empty_card(device_fault(*source)),

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
+use cocoon_api::agent::GpuFault;
 use gpu_agent::{
     backend::{
         AllocationError, Backend, Budget, DeviceFault, Limits, ReserveError,
-        cuda::{ops::CudaOps, rates::Unit},
+        cuda::{error::OpenError, ops::CudaOps, rates::Unit},
         ops::Ops as _,
     },
     model::{
@@ -33,12 +34,16 @@ pub(super) struct Asked {
     pub(super) cache_bytes: Option<u64>,
 }
 
-/// The model on the GPUs that are visible: one backend for each that has the whole model, or one for all of them.
-pub(super) fn load(
-    asked: Asked,
-    file: &ModelFile,
-    spec: &DecoderSpec,
-) -> anyhow::Result<Vec<Box<dyn Backend>>> {
+/// What computes a model.
+pub(super) struct Backends {
+    /// One for each GPU that has the whole model, or one for all of them.
+    pub(super) backends: Vec<Box<dyn Backend>>,
+    /// Why GPUs were left out.
+    pub(super) left_out: Vec<GpuFault>,
+}
+
+/// The model on the GPUs that are visible.
+pub(super) fn load(asked: Asked, file: &ModelFile, spec: &DecoderSpec) -> anyhow::Result<Backends> {
     let (opened, mut refused) = CudaOps::open_all()?;
     for error in &refused {
         tracing::warn!(error = error as &dyn std::error::Error, "a GPU is left out");
@@ -77,7 +82,9 @@ pub(super) fn load(
         chosen.push(card);
     }
     announce(&plan, &chosen)?;
-    fill(asked, &plan, chosen, file, spec).map_err(taken_since)
+    let backends = fill(asked, &plan, chosen, file, spec).map_err(taken_since)?;
+    let left_out = refused.iter().map(OpenError::fault).collect();
+    Ok(Backends { backends, left_out })
 }
 
 /// Says where `CUDA_VISIBLE_DEVICES` names more GPUs than there are: the list ends at the first that is not.

@@ -1,8 +1,9 @@
 //! How many agents are planned, and what is surplus.
 
 use cocoon_api::agent::GpuFault;
+use cocoon_core::agents::lost::{Loss, Lost};
 
-use super::{plan::Lost, *};
+use super::*;
 
 /// Deployments as they are once the plan was applied.
 fn stored(plan: &Plan) -> Vec<Arc<Deployment>> {
@@ -89,25 +90,18 @@ fn a_name_that_another_provider_took_is_left_to_it() {
 
 #[test]
 fn an_agent_whose_gpu_is_lost_goes_and_its_deployment_stays_as_it_is() {
-    let lost = AgentPod {
-        name: "farm-m-1".into(),
+    let lost = Lost {
+        pod: "farm-m-1".into(),
         uid: "pod-uid".into(),
-        model: "m".into(),
-        state: AgentState::GpuUnusable(GpuFault::DeviceLost),
-        displaced: false,
-        address: None,
+        what: Loss::Gpu(GpuFault::DeviceLost),
     };
     let with = Seen {
-        lost: vec![lost],
+        lost: vec![lost.clone()],
         ..seen(1)
     };
     let ((_, with), (_, without)) = (planned(&json!({}), &with), planned(&json!({}), &seen(1)));
-    let (pod, uid, fault) = ("farm-m-1".to_owned(), "pod-uid".to_owned(), GpuFault::DeviceLost);
     assert_eq!(body(&with, Kind::Deployment), body(&without, Kind::Deployment));
-    assert_eq!(
-        (with.lost, without.lost),
-        (vec![Lost { pod, uid, fault }], Vec::new())
-    );
+    assert_eq!((with.lost, without.lost), (vec![lost], Vec::new()));
 }
 
 /// An agent's pod of an offer, which no node takes.

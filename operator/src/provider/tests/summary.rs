@@ -57,20 +57,33 @@ fn a_wait_for_gpus_reaches_the_summary() {
     assert_eq!((status.models[0].queued, status.replicas), (1, 1));
 }
 
-#[test]
-fn agents_that_serve_add_up() {
-    let agent = |uid: &str| AgentPod {
+fn serving(uid: &str) -> AgentPod {
+    AgentPod {
         name: uid.into(),
         uid: uid.into(),
         model: "m".into(),
         state: AgentState::Ready("10.0.0.1".parse().unwrap()),
         address: None,
         displaced: false,
-    };
-    let speeds = [("a".to_owned(), 10.4), ("b".to_owned(), 20.4)].into();
+    }
+}
+
+/// What an agent answers, as its text.
+fn says(answer: &Value) -> Figures {
+    let mut identity = json!({"agent": "00".repeat(32), "model": "m", "modelSha256": "00".repeat(32), "backend": "CUDA",
+        "contextLength": 64, "tokensPerSecond": 10.4});
+    merge(&mut identity, answer);
+    figures::figures(serde_json::from_value(identity).unwrap()).unwrap()
+}
+
+#[test]
+fn agents_that_serve_add_up() {
+    let figures = [("a", 10.4), ("b", 20.4)]
+        .map(|(uid, speed)| (uid.to_owned(), says(&json!({"tokensPerSecond": speed}))))
+        .into();
     let status = status_of(&Seen {
-        agents: vec![agent("a"), agent("b")],
-        speeds,
+        agents: vec![serving("a"), serving("b")],
+        figures,
         ..seen(0)
     });
     assert_eq!(
@@ -78,6 +91,47 @@ fn agents_that_serve_add_up() {
         (2, 31, 2)
     );
     assert_eq!(status.models[0].phase, ModelPhase::Serving);
+}
+
+#[test]
+fn a_gpu_of_several_that_is_lost_reaches_the_status_and_the_agent_goes_on() {
+    let with = |answer: &Value| {
+        let figures = [
+            ("a".to_owned(), says(&json!({"devices": {"given": 2}}))),
+            ("b".to_owned(), says(answer)),
+        ];
+        status_of(&Seen {
+            agents: vec![serving("a"), serving("b")],
+            figures: figures.into(),
+            ..seen(1)
+        })
+    };
+    let available = |status: &cocoon_api::crd::CocoonProviderStatus| {
+        conditions::find(&status.conditions, "AgentsAvailable")
+            .unwrap()
+            .clone()
+    };
+    let whole = with(&json!({"devices": {"given": 2}}));
+    assert_eq!(available(&whole).reason, "AgentsReady");
+    let status = with(&json!({"devices": {"given": 2, "ended": ["DeviceLost"]}}));
+    let said = available(&status);
+    assert_eq!(
+        (said.status.as_str(), said.reason.as_str()),
+        ("False", "DeviceLost")
+    );
+    assert!(
+        said.message
+            .starts_with("m: agent b goes on with 1 of 2 devices: the GPU is lost: look for Xid"),
+        "{}",
+        said.message
+    );
+    // Nothing of what it serves is taken back.
+    assert_eq!(
+        (status.models[0].phase, status.models[0].ready),
+        (ModelPhase::Serving, 2)
+    );
+    // One that was asked before a release in which it says so.
+    assert_eq!(available(&with(&json!({}))).reason, "AgentsReady");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! What a job waits for, and how it says so.
 
+use std::collections::BTreeMap;
+
 use cocoon_api::{
     agent::{FetchFault, GpuFault},
     conditions::Observation,
@@ -212,6 +214,7 @@ fn of_provider(agents: &[Agent], refused: Option<&str>) -> Observation {
         wanted: 1,
         pods: agents.iter().map(|agent| &agent.pod).collect(),
         refused,
+        devices: BTreeMap::new(),
     };
     available(&[agents], &[], &inventory, &requirements)
 }
