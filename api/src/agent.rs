@@ -40,8 +40,8 @@ use crate::{
 pub const MAX_REQUESTS: usize = 256;
 /// Bytes of one [`AttemptRequest`] at most: 256 KiB of input and what surrounds it.
 pub const MAX_ATTEMPT_BYTES: usize = 1 << 20;
-/// Bytes of one line of results at most: a whole context of text and of tokens, escaped, and its receipt. An agent whose answer
-/// takes more says [`FailureCode::ResultTooLarge`] instead.
+/// Bytes of one line of results at most: a whole context of text and of tokens, escaped, and its receipt. An agent
+/// whose answer takes more says [`FailureCode::ResultTooLarge`] instead.
 pub const MAX_RESULT_LINE_BYTES: usize = 1 << 20;
 /// Seconds between signs of life on a stream of results.
 pub const KEEP_ALIVE_SECONDS: u64 = 5;
@@ -190,8 +190,8 @@ impl FailureCode {
         matches!(self, Self::Internal | Self::Cancelled)
     }
 
-    /// The code in our own words, for statuses, Events and logs: an agent's message, which may hold anything, stays with
-    /// the results.
+    /// The code in our own words, for statuses, Events and logs: an agent's message, which may hold anything, stays
+    /// with the results.
     pub const fn words(self) -> &'static str {
         match self {
             Self::InvalidRequest => "the body is not what the endpoint takes",
@@ -207,8 +207,8 @@ impl FailureCode {
     }
 }
 
-/// Why an agent refuses a call, as its HTTP status says. The words beside it are for whoever speaks to the agent by hand
-/// and go no further.
+/// Why an agent refuses a call, as its HTTP status says. The words beside it are for whoever speaks to the agent by
+/// hand and go no further.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RefusalCode {
     /// 400, 413 and others of the kind: it cannot read the attempt, or its path.
@@ -322,8 +322,8 @@ pub struct Identity {
 }
 
 /// The word of the API server on whose process answers: a token that is bound to the agent's pod, for the audience
-/// [`AGENT_AUDIENCE`](crate::names::AGENT_AUDIENCE). It goes to the operator alone, which has just shown its certificate, and says
-/// something only of the certificate of the very connection on which it came.
+/// [`AGENT_AUDIENCE`](crate::names::AGENT_AUDIENCE). It goes to the operator alone, which has just shown its
+/// certificate, and says something only of the certificate of the very connection on which it came.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Credential {
@@ -337,12 +337,12 @@ impl std::fmt::Debug for Credential {
     }
 }
 
-/// Exit status of an agent that cannot use the GPUs that it was given: `EX_UNAVAILABLE` of `sysexits.h`. The last line that it
-/// logs is `error: CODE: …`, where `CODE` is a [`GpuFault`].
+/// Exit status of an agent that cannot use the GPUs that it was given: `EX_UNAVAILABLE` of `sysexits.h`. The last line
+/// that it logs is `error: CODE: …`, where `CODE` is a [`GpuFault`].
 pub const GPU_EXIT_STATUS: i32 = 69;
 
-/// Exit status of an agent that cannot start for another reason that has a code: `EX_CONFIG` of `sysexits.h`. The last line that
-/// it logs is `error: CODE: …`, where `CODE` is a [`StartFault`].
+/// Exit status of an agent that cannot start for another reason that has a code: `EX_CONFIG` of `sysexits.h`. The last
+/// line that it logs is `error: CODE: …`, where `CODE` is a [`StartFault`].
 pub const START_EXIT_STATUS: i32 = 78;
 
 /// Body of an error.

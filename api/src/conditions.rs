@@ -465,7 +465,8 @@ reasons!(
         UpToDate: true,
         /// The contract has not been seen.
         Unknown: false,
-        /// More was redeemed than this ledger ever claimed: somebody else claimed, or this object is older than the claims.
+        /// More was redeemed than this ledger ever claimed: somebody else claimed, or this object is older than the
+        /// claims.
         LedgerBehind: false,
         /// An endpoint shows more than the payer ever allowed: it lies, and is not believed.
         ReadingRefused: false,

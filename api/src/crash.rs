@@ -4,8 +4,8 @@ use std::{io, panic::Location};
 
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 
-/// The first thing that a program does which holds prompts, answers or keys: from here on a panic is told by its place alone,
-/// and the kernel writes no core dump.
+/// The first thing that a program does which holds prompts, answers or keys: from here on a panic is told by its place
+/// alone, and the kernel writes no core dump.
 ///
 /// # Errors
 /// Where the kernel refuses; the program must not go on.
@@ -14,11 +14,11 @@ pub fn leave_nothing_private() -> io::Result<()> {
     refuse_dumps()
 }
 
-/// Has the kernel write no core dump of this process: all of its memory would be in it. Programs that it starts may be dumped as far
-/// as the limit, which they inherit, allows: not at all.
+/// Has the kernel write no core dump of this process: all of its memory would be in it. Programs that it starts may be
+/// dumped as far as the limit, which they inherit, allows: not at all.
 ///
-/// A dump that is piped to a program (core(5)) ignores the limit, so that the process is made undumpable as well. That also keeps
-/// debuggers without root away, and hands its files in `/proc` to root.
+/// A dump that is piped to a program (core(5)) ignores the limit, so that the process is made undumpable as well. That
+/// also keeps debuggers without root away, and hands its files in `/proc` to root.
 ///
 /// # Errors
 /// Where the kernel refuses; the program must not go on.

@@ -5,7 +5,8 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
-/// Listens on an address, by `bind`. `[::]` takes connections over IPv4 as well; where the kernel knows no IPv6, it is `0.0.0.0`.
+/// Listens on an address, by `bind`. `[::]` takes connections over IPv4 as well; where the kernel knows no IPv6, it is
+/// `0.0.0.0`.
 ///
 /// # Errors
 /// What the kernel says of the address that was asked for.

@@ -9,13 +9,14 @@ pub const FIELD_MANAGER: &str = "cocoon-operator";
 
 /// Finalizer that lets usage be metered and settled before its object goes.
 pub const SETTLEMENT_FINALIZER: &str = "cocoon.farm/settlement";
-/// Set to `"true"` on a `CocoonProvider`: let it and its channels go and write off what was not settled. On any other object
-/// it means nothing, since payers own those.
+/// Set to `"true"` on a `CocoonProvider`: let it and its channels go and write off what was not settled. On any other
+/// object it means nothing, since payers own those.
 pub const ABANDON_ANNOTATION: &str = "cocoon.farm/abandon";
 /// When the agents of a model last became idle (RFC 3339), on their Deployment.
 pub const IDLE_SINCE_ANNOTATION: &str = "cocoon.farm/idle-since";
 
-/// UID of the job, on its results: who orphans them takes their owner references away, and they are the job's all the same.
+/// UID of the job, on its results: who orphans them takes their owner references away, and they are the job's all the
+/// same.
 pub const JOB_UID_ANNOTATION: &str = "cocoon.farm/job-uid";
 
 /// Name of the provider, on everything made for it.
@@ -24,8 +25,8 @@ pub const PROVIDER_LABEL: &str = "cocoon.farm/provider";
 pub const MODEL_LABEL: &str = "cocoon.farm/model";
 /// Name of the job, on its results.
 pub const JOB_LABEL: &str = "cocoon.farm/job";
-/// On a Secret, with the value [`INPUT_LABEL_VALUE`]: its owner allows jobs of the namespace to read it as their input. The
-/// operator reads no Secret without it for a job, since a job's author may otherwise have it send any Secret of the
+/// On a Secret, with the value [`INPUT_LABEL_VALUE`]: its owner allows jobs of the namespace to read it as their input.
+/// The operator reads no Secret without it for a job, since a job's author may otherwise have it send any Secret of the
 /// namespace to an agent.
 pub const INPUT_LABEL: &str = "cocoon.farm/input";
 /// Value of [`INPUT_LABEL`].
@@ -52,11 +53,14 @@ pub const RESULTS_KEY: &str = "results.jsonl";
 /// landing.
 pub const RECEIPTS_KEY: &str = "receipts.jsonl";
 /// Key of a page of results: one receipt a line of the results that were not delivered, because they did not fit or
-/// another attempt's were first. They are free, and kept so that every agent's chain of receipts verifies from its start.
+/// another attempt's were first. They are free, and kept so that every agent's chain of receipts verifies from its
+/// start.
 pub const UNDELIVERED_KEY: &str = "undelivered.jsonl";
-/// Key of a page of results: the tokens of each result that was delivered, one a line, by which its receipt can be checked.
+/// Key of a page of results: the tokens of each result that was delivered, one a line, by which its receipt can be
+/// checked.
 pub const TOKENS_KEY: &str = "tokens.jsonl";
-/// Key of the open page of results: name and digest of each closed page, one a line, in the order in which they were closed.
+/// Key of the open page of results: name and digest of each closed page, one a line, in the order in which they were
+/// closed.
 pub const PAGES_KEY: &str = "pages.jsonl";
 
 /// Port on which an agent serves the operator, with mutual TLS.
@@ -64,8 +68,8 @@ pub const AGENT_PORT: u16 = 8443;
 /// Port on which an agent answers probes and metrics, without TLS and without any job's data.
 pub const AGENT_HEALTH_PORT: u16 = 8080;
 
-/// Whether the text can be the name of an object: a DNS subdomain. A reference that is none names nothing, and is never put
-/// into a URL or a selector.
+/// Whether the text can be the name of an object: a DNS subdomain. A reference that is none names nothing, and is never
+/// put into a URL or a selector.
 pub fn is_object_name(text: &str) -> bool {
     let is_label = |label: &str| {
         let edge =
@@ -79,7 +83,8 @@ pub fn is_object_name(text: &str) -> bool {
     text.len() <= 253 && text.split('.').all(is_label)
 }
 
-/// Whether the text can be the key of a label or an annotation: a name of at most 63 characters, which may follow a DNS subdomain and `/`.
+/// Whether the text can be the key of a label or an annotation: a name of at most 63 characters, which may follow a DNS
+/// subdomain and `/`.
 pub fn is_qualified_name(text: &str) -> bool {
     match text.split_once('/') {
         Some((prefix, name)) => is_object_name(prefix) && !name.is_empty() && is_label_value(name),
@@ -87,8 +92,8 @@ pub fn is_qualified_name(text: &str) -> bool {
     }
 }
 
-/// Whether the text can be the value of a label: at most 63 letters, digits, `.`, `-` and `_`, the first and last of which is a letter or
-/// digit; or nothing.
+/// Whether the text can be the value of a label: at most 63 letters, digits, `.`, `-` and `_`, the first and last of
+/// which is a letter or digit; or nothing.
 pub fn is_label_value(text: &str) -> bool {
     let edge = |byte: Option<&u8>| byte.is_none_or(u8::is_ascii_alphanumeric);
     text.len() <= 63
@@ -99,12 +104,12 @@ pub fn is_label_value(text: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'))
 }
 
-/// Audience of the token that an agent's pod is given: who may be shown it. The API server takes no token for another audience than
-/// its own, so that it gives no right in the cluster.
+/// Audience of the token that an agent's pod is given: who may be shown it. The API server takes no token for another
+/// audience than its own, so that it gives no right in the cluster.
 pub const AGENT_AUDIENCE: &str = "cocoon.farm/agent";
 
-/// Name under which an agent is dialled. It is never resolved and in no certificate: the operator dials the pod's address, and
-/// takes the certificate by which it recognised this pod.
+/// Name under which an agent is dialled. It is never resolved and in no certificate: the operator dials the pod's
+/// address, and takes the certificate by which it recognised this pod.
 pub fn agent_server_name(pod_uid: &str) -> String {
     format!("{pod_uid}.agent.cocoon.internal")
 }

@@ -1,12 +1,12 @@
 //! Usage receipts: what an agent signs about the tokens it delivered.
 //!
-//! A receipt records one request. The receipts of one [`Subject`] on one agent, an attempt of a job or a session, form a hash
-//! chain: each names the hash of the one before, so none can be dropped, reordered or changed unseen.
+//! A receipt records one request. The receipts of one [`Subject`] on one agent, an attempt of a job or a session, form
+//! a hash chain: each names the hash of the one before, so none can be dropped, reordered or changed unseen.
 //!
 //! Version 2 binds what was asked and how it was answered: the digest of the request's body, the sampling that was used
 //! with its seed, the model's digest, which covers tokenizer and chat template because the model's file holds both, the
-//! version of the arithmetic, and the root of a Merkle tree over the tokens of prompt and answer ([`tokens_root`]). Whoever
-//! holds the model can compute the same tokens again and compare.
+//! version of the arithmetic, and the root of a Merkle tree over the tokens of prompt and answer ([`tokens_root`]).
+//! Whoever holds the model can compute the same tokens again and compare.
 //!
 //! What is signed is SHA-256 over a tagged, length-prefixed encoding of the fields (see [`Receipt::digest`]);
 //! JSON is only the carrier. Signatures are Ed25519 (RFC 8032).
@@ -37,8 +37,8 @@ pub const RECEIPT_VERSION: u32 = 2;
 /// Bytes of [`Receipt::arithmetic`] at most.
 pub const MAX_ARITHMETIC_BYTES: usize = 32;
 
-/// The tags keep the digests of jobs and of sessions apart: they come first in what is hashed, so that no session's receipt or chain
-/// has the digest of a job's, whatever its id is.
+/// The tags keep the digests of jobs and of sessions apart: they come first in what is hashed, so that no session's
+/// receipt or chain has the digest of a job's, whatever its id is.
 const JOB_TAGS: Tags = Tags {
     receipt: b"cocoon.farm/receipt/v2",
     genesis: b"cocoon.farm/receipt-chain/v1",
@@ -112,7 +112,8 @@ pub struct Receipt {
     pub request_sha256: Sha256Digest,
     /// SHA-256 of the model file, which holds tokenizer and chat template as well.
     pub model: Sha256Digest,
-    /// Version of the arithmetic that computed the answer, in the words of the agent's backend; absent where it has none.
+    /// Version of the arithmetic that computed the answer, in the words of the agent's backend; absent where it has
+    /// none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arithmetic: Option<String>,
     /// The sampling that was used.
@@ -146,8 +147,8 @@ impl Receipt {
             })
     }
 
-    /// Whether it is the agent's, of the known version, and costs what its prices and tokens give. Its place in a chain is
-    /// for [`ReceiptChain::push`] to check.
+    /// Whether it is the agent's, of the known version, and costs what its prices and tokens give. Its place in a chain
+    /// is for [`ReceiptChain::push`] to check.
     pub fn verify(&self) -> Result<(), ReceiptError> {
         self.check()?;
         verify(self.chain.agent, self.digest(), self.signature)

@@ -1,12 +1,12 @@
 //! What is billed: attempts of jobs, and interactive sessions.
 //!
-//! As JSON a job's attempt is `"job": UID, "attempt": NUMBER`, and a session is `"session": ID`, among the fields of what carries
-//! it. What has both, or neither, or a half, is refused: nothing can be read as the one and as the other.
+//! As JSON a job's attempt is `"job": UID, "attempt": NUMBER`, and a session is `"session": ID`, among the fields of
+//! what carries it. What has both, or neither, or a half, is refused: nothing can be read as the one and as the other.
 
 use serde::{Deserialize, Serialize};
 
-/// What one chain of receipts and one counter bill: an attempt of a job, or a session. In the order of jobs and their attempts,
-/// and then of sessions.
+/// What one chain of receipts and one counter bill: an attempt of a job, or a session. In the order of jobs and their
+/// attempts, and then of sessions.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "SubjectFields", into = "SubjectFields")]
 pub enum Subject {

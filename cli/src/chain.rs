@@ -20,23 +20,24 @@ use cocoon_ton::{
 
 use outbox::Outbox;
 
-/// Keys of the endpoints, in their order, separated by commas; empty where an endpoint asks for none. An argument would show
-/// them to everyone on the machine.
+/// Keys of the endpoints, in their order, separated by commas; empty where an endpoint asks for none. An argument would
+/// show them to everyone on the machine.
 const API_KEYS_VARIABLE: &str = "COCOON_TON_API_KEY";
 
 /// Between two looks at the chain: about one block.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Looks at the chain at most while waiting for one thing: a message's validity, the margin and the history after it, and
-/// a minute on top, which is what an endpoint may lag, at [`LOOK_INTERVAL`].
+/// Looks at the chain at most while waiting for one thing: a message's validity, the margin and the history after it,
+/// and a minute on top, which is what an endpoint may lag, at [`LOOK_INTERVAL`].
 const MAX_LOOKS: u32 = (VALID_SECONDS + EXPIRY_MARGIN_SECONDS + HISTORY_SECONDS + 60) * 2;
 
 /// Where the chain is asked.
 #[derive(Debug, Args)]
 #[group(skip)]
 pub struct Arguments {
-    /// Base address of a toncenter v2 endpoint, such as `https://toncenter.com/api/v2`. Give several, separated by commas:
-    /// what more than half of them say counts. Their keys, in the same order, go into the variable `COCOON_TON_API_KEY`.
+    /// Base address of a toncenter v2 endpoint, such as `https://toncenter.com/api/v2`. Give several, separated by
+    /// commas: what more than half of them say counts. Their keys, in the same order, go into the variable
+    /// `COCOON_TON_API_KEY`.
     #[arg(
         long,
         env = "COCOON_TON_ENDPOINT",

@@ -22,8 +22,8 @@ pub enum Command {
     TopUp(top_up::Arguments),
     /// Sign a higher or longer voucher.
     Authorize(authorize::Arguments),
-    /// Start the challenge window; once it is over, run again to get the rest of the deposit back. Takes a contract's address
-    /// as well, where the object is gone.
+    /// Start the challenge window; once it is over, run again to get the rest of the deposit back. Takes a contract's
+    /// address as well, where the object is gone.
     Close(close::Arguments),
     /// Show channels as the cluster and as the chain know them, or a contract by its address.
     Show(show::Arguments),

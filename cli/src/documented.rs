@@ -1,4 +1,5 @@
-//! The commands of the documentation: every `kubectl cocoon` line of its code blocks is one that this program understands.
+//! The commands of the documentation: every `kubectl cocoon` line of its code blocks is one that this program
+//! understands.
 
 use std::path::{Path, PathBuf};
 

@@ -31,13 +31,15 @@ const FUNDED_CLAIMS: u64 = 100;
 /// Which wallet to make, and where its words go.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// Network by name, and by global id where the name is not mainnet, testnet or testbed: addresses differ from network to network.
+    /// Network by name, and by global id where the name is not mainnet, testnet or testbed: addresses differ from
+    /// network to network.
     #[arg(long, env = "COCOON_TON_NETWORK", value_name = "NAME[=ID]", value_parser = chain::network)]
     network: Network,
     /// Secret of the namespace that gets the farm's words. One that exists is never written over.
     #[arg(long, value_name = "NAME", default_value = "farm-wallet")]
     secret: String,
-    /// Address that the farm is paid at, best one whose key lies in no cluster: the new wallet then only claims and pays the fees.
+    /// Address that the farm is paid at, best one whose key lies in no cluster: the new wallet then only claims and
+    /// pays the fees.
     #[arg(long, value_name = "ADDRESS", conflicts_with = "key_file")]
     payout: Option<String>,
     /// For payers, whose key never lies in a cluster: a new file for the words instead of a Secret.

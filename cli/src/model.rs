@@ -32,11 +32,12 @@ enum Backend {
 /// Which file, and how it is offered.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// The model's file (GGUF), as it lies on this machine, or the address from which each node will download it: it is downloaded
-    /// here once as well, for its digest, and not kept.
+    /// The model's file (GGUF), as it lies on this machine, or the address from which each node will download it: it is
+    /// downloaded here once as well, for its digest, and not kept.
     #[arg(value_name = "FILE|URL")]
     file: String,
-    /// Price of a million tokens of answers in TON. A million tokens of prompts cost a quarter of it, cached ones a tenth of that.
+    /// Price of a million tokens of answers in TON. A million tokens of prompts cost a quarter of it, cached ones a
+    /// tenth of that.
     #[arg(long, value_name = "TON", value_parser = amount::ton)]
     price: NanoTon,
     /// Name that jobs ask for; otherwise made of the file's name.
@@ -63,8 +64,8 @@ pub struct Arguments {
     /// What computes.
     #[arg(long, value_enum, default_value_t = Backend::Cuda)]
     backend: Backend,
-    /// Network and address of the payout wallet, as `kubectl cocoon init` said: the YAML is a whole CocoonProvider then, and
-    /// otherwise an entry of `spec.models`.
+    /// Network and address of the payout wallet, as `kubectl cocoon init` said: the YAML is a whole CocoonProvider
+    /// then, and otherwise an entry of `spec.models`.
     #[arg(long, value_name = "ADDRESS", requires = "network")]
     payout: Option<String>,
     /// Address of the wallet that claims, where `--payout` is another, whose key lies in no cluster.

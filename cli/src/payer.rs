@@ -16,8 +16,8 @@ const MAX_KEY_BYTES: u64 = 4096;
 #[derive(Debug, Args)]
 #[group(skip)]
 pub struct Arguments {
-    /// File with the payer's key: 24 words or 64 hexadecimal digits. Otherwise the variable `COCOON_PAYER_KEY` holds the
-    /// key itself.
+    /// File with the payer's key: 24 words or 64 hexadecimal digits. Otherwise the variable `COCOON_PAYER_KEY` holds
+    /// the key itself.
     #[arg(long, value_name = "FILE")]
     key_file: Option<PathBuf>,
 }

@@ -143,7 +143,8 @@ async fn contract(job: &InferenceJob, cluster: &Cluster) -> Result<Option<String
     Ok(found.map(|channel| channel.spec.contract_address))
 }
 
-/// Address of the wallet of the provider that works on the job. Nothing where the provider is gone or closed to this user.
+/// Address of the wallet of the provider that works on the job. Nothing where the provider is gone or closed to this
+/// user.
 async fn wallet(job: &InferenceJob, cluster: &Cluster) -> Result<Option<Address>> {
     let agreed = job.status.as_ref().and_then(|status| status.agreed.as_ref());
     let Some(agreed) = agreed else {

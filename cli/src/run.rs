@@ -56,7 +56,8 @@ struct JobArguments {
     /// Model, as the provider offers it.
     #[arg(long, value_name = "NAME", requires = "prompts")]
     model: Option<String>,
-    /// The provider that is asked; otherwise the one that the channel pays, or any of the namespace for a job that is free.
+    /// The provider that is asked; otherwise the one that the channel pays, or any of the namespace for a job that is
+    /// free.
     #[arg(long, value_name = "[NAMESPACE/]NAME", conflicts_with = "filename", value_parser = kubernetes::provider)]
     provider: Option<ProviderReference>,
     /// Payment channel that pays.
@@ -65,8 +66,9 @@ struct JobArguments {
     /// TON that the job may cost at most.
     #[arg(long, value_name = "TON", value_parser = amount::ton, conflicts_with_all = ["free", "filename"])]
     max: Option<NanoTon>,
-    /// Sign for so many requests at a time: for the first before the job runs, for the next ones when the receipts of the last
-    /// ones verify. Neither side then ever risks more. Each may cost its share of --max. Needs the payer's key and an endpoint.
+    /// Sign for so many requests at a time: for the first before the job runs, for the next ones when the receipts of
+    /// the last ones verify. Neither side then ever risks more. Each may cost its share of --max. Needs the payer's key
+    /// and an endpoint.
     #[arg(long, value_name = "N", requires = "channel", conflicts_with_all = ["free", "filename"], value_parser = clap::value_parser!(u32).range(1..=10_000))]
     step: Option<u32>,
     /// Ask for a job that costs nothing.

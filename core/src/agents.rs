@@ -80,8 +80,8 @@ pub enum AgentState {
     VolumesNotReady(String),
     /// It cannot use the GPUs that it was given, and ends.
     GpuUnusable(GpuFault),
-    /// Its container ends, or cannot be made: what the code means with which it ended, or the kubelet's words. An agent's own words
-    /// may hold anything and are not repeated.
+    /// Its container ends, or cannot be made: what the code means with which it ended, or the kubelet's words. An
+    /// agent's own words may hold anything and are not repeated.
     Crashing(String),
     /// It serves, and is no agent of the provider: nothing is asked of it.
     Unrecognised(Stranger),
@@ -185,7 +185,8 @@ fn state(pod: &Pod, now: Timestamp) -> AgentState {
         .unwrap_or(AgentState::Starting)
 }
 
-/// Kubernetes says so itself, whoever asked for it: the eviction API, the scheduler, a taint, or the kubelet under pressure.
+/// Kubernetes says so itself, whoever asked for it: the eviction API, the scheduler, a taint, or the kubelet under
+/// pressure.
 fn is_displaced(pod: &Pod) -> bool {
     let status = pod.status.as_ref();
     status
@@ -253,7 +254,8 @@ fn has_lost_copy(pod: &Pod) -> bool {
     })
 }
 
-/// Where an agent stands that says why it cannot start. Its node's copy of the model is downloaded again where it is gone.
+/// Where an agent stands that says why it cannot start. Its node's copy of the model is downloaded again where it is
+/// gone.
 fn cannot_start(fault: StartFault, pod: &Pod) -> AgentState {
     let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone());
     match (fault, node) {

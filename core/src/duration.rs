@@ -8,8 +8,8 @@ const MAX_SECONDS: i64 = 100 * 366 * 24 * 3600;
 /// Reads more than the API takes: signs, fractions, spaces, longer names of units.
 const PARSER: SpanParser = SpanParser::new();
 
-/// A duration in whole seconds, rounded up. `None` where the text is not what the definitions' pattern takes (numbers of `h`, `m`, `s`
-/// and `ms`, in this order), or is beyond a hundred years.
+/// A duration in whole seconds, rounded up. `None` where the text is not what the definitions' pattern takes (numbers
+/// of `h`, `m`, `s` and `ms`, in this order), or is beyond a hundred years.
 pub fn seconds(text: &str) -> Option<i64> {
     let is_plain = text
         .bytes()

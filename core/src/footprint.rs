@@ -2,19 +2,21 @@
 
 /// Bytes of a mebibyte.
 const MIB: u64 = 1 << 20;
-/// Bytes that an agent has beside model and cache when it serves little: process, tokenizer, activations of a batch, connections. An
-/// agent of SmolLM2-135M, whose file has 94 MiB, stood at 145 MiB once it served. A vocabulary three times as large and a batch
-/// 30,000 values wide, of 256 rows, take some 200 MiB more; the rest is room.
+/// Bytes that an agent has beside model and cache when it serves little: process, tokenizer, activations of a batch,
+/// connections. An agent of SmolLM2-135M, whose file has 94 MiB, stood at 145 MiB once it served. A vocabulary three
+/// times as large and a batch 30,000 values wide, of 256 rows, take some 200 MiB more; the rest is room.
 const BASE: u64 = 512 * MIB;
-/// Bytes beside these that an agent may take: results of sixteen jobs that are as large as they may be, 22 MiB each, and as much
-/// again for bodies, templates and what an allocator keeps.
+/// Bytes beside these that an agent may take: results of sixteen jobs that are as large as they may be, 22 MiB each,
+/// and as much again for bodies, templates and what an allocator keeps.
 const WORK: u64 = 768 * MIB;
-/// Of the weights one part in so many may be in memory twice while they are loaded: the largest matrix is read before it is packed,
-/// and is up to a fifth of a small model. Floats of 16 bits are packed with a scale for each 32, which is a sixteenth more.
+/// Of the weights one part in so many may be in memory twice while they are loaded: the largest matrix is read before
+/// it is packed, and is up to a fifth of a small model. Floats of 16 bits are packed with a scale for each 32, which is
+/// a sixteenth more.
 const LOADING_PART: u64 = 4;
 /// Tokens to which contexts are rounded up: whole blocks of the cache of any backend.
 const BLOCK_TOKENS: u64 = 64;
-/// Bytes on the host for each GPU: the driver's own for a context, and page-locked pieces of the file on their way to the card.
+/// Bytes on the host for each GPU: the driver's own for a context, and page-locked pieces of the file on their way to
+/// the card.
 const GPU_BASE: u64 = 512 * MIB;
 /// Bytes on the host for each GPU at most.
 const GPU_MOST: u64 = 1024 * MIB;

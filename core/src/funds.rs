@@ -1,5 +1,5 @@
-//! What a channel is worth: from what the chain shows of its contract and what its vouchers allow to figures, conditions, and
-//! what work they cover.
+//! What a channel is worth: from what the chain shows of its contract and what its vouchers allow to figures,
+//! conditions, and what work they cover.
 //!
 //! Wanted properties, each a test:
 //! - what the payer signed once stays evidence, whatever becomes of the specification;

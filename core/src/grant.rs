@@ -2,7 +2,8 @@
 //!
 //! Wanted properties, each a test:
 //! - without a word of the provider, no other namespace may;
-//! - what cannot be told allows nothing: a namespace whose labels are not known, an operator that Kubernetes does not have;
+//! - what cannot be told allows nothing: a namespace whose labels are not known, an operator that Kubernetes does not
+//!   have;
 //! - a name or a selector that is added takes nothing away.
 
 use std::collections::BTreeMap;
@@ -13,8 +14,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelecto
 /// Labels of a namespace.
 pub type Labels = BTreeMap<String, String>;
 
-/// Whether objects of namespace `asking` may name a provider of namespace `home`. `labels` are those of `asking`; none where
-/// the namespace is not known.
+/// Whether objects of namespace `asking` may name a provider of namespace `home`. `labels` are those of `asking`; none
+/// where the namespace is not known.
 pub fn allows(allowed: &AllowedNamespaces, home: &str, asking: &str, labels: Option<&Labels>) -> bool {
     if home == asking {
         return true;

@@ -1,5 +1,5 @@
-//! The ledger of one channel: budgets of jobs and sessions that have not ended, and counters of what they used. What has one
-//! budget is a [`Bill`]; what has one counter on each agent is a [`Subject`].
+//! The ledger of one channel: budgets of jobs and sessions that have not ended, and counters of what they used. What
+//! has one budget is a [`Bill`]; what has one counter on each agent is a [`Subject`].
 //!
 //! Wanted properties, each a property test:
 //! - merging counters is commutative, associative and idempotent: replaying any message changes nothing;
@@ -21,9 +21,9 @@ use cocoon_api::{
 
 pub use root::receipts_root;
 
-/// Counters on one channel at most: one for each bill of a full ledger, and a tenth for second attempts. With names
-/// of 63 characters a counter takes 450 bytes of the object and a reservation 160, so that a full ledger stays below half of
-/// etcd's 1.5 MiB.
+/// Counters on one channel at most: one for each bill of a full ledger, and a tenth for second attempts. With names of
+/// 63 characters a counter takes 450 bytes of the object and a reservation 160, so that a full ledger stays below half
+/// of etcd's 1.5 MiB.
 pub const MAX_COUNTERS: usize = MAX_LEDGER_ENTRIES + MAX_LEDGER_ENTRIES / 10;
 
 /// A ledger with this many bills makes room, so that a fifth is left for new ones meanwhile.
@@ -169,15 +169,16 @@ pub fn accrued(status: &PaymentChannelStatus) -> Result<NanoTon, UnitError> {
     NanoTon::sum(status.counters.iter().map(|counter| counter.nano))?.checked_add(finished(status))
 }
 
-/// What finished bills were metered for, and what was redeemed on account of other ledgers. Of the latter counts what the
-/// contract shows: where a reading was too high, its claim is not owed here.
+/// What finished bills were metered for, and what was redeemed on account of other ledgers. Of the latter counts what
+/// the contract shows: where a reading was too high, its claim is not owed here.
 fn finished(status: &PaymentChannelStatus) -> NanoTon {
     let false_part = status.earlier_nano.saturating_sub(status.redeemed_nano);
     status.finished_nano.saturating_sub(false_part)
 }
 
-/// Whether what was metered, what bills before this one may still come to, and this one's reservation stay within `total`. Those
-/// that have used something come first, then the order is that of their ids: any order that does not change from plan to plan.
+/// Whether what was metered, what bills before this one may still come to, and this one's reservation stay within
+/// `total`. Those that have used something come first, then the order is that of their ids: any order that does not
+/// change from plan to plan.
 pub fn is_within(status: &PaymentChannelStatus, bill: &Bill, total: NanoTon) -> Result<bool, UnitError> {
     let used = usage(status)?;
     let used = |bill: &Bill| used.get(bill).copied().unwrap_or_default();
@@ -191,8 +192,8 @@ pub fn is_within(status: &PaymentChannelStatus, bill: &Bill, total: NanoTon) -> 
     Ok(NanoTon::sum(open)?.checked_add(accrued(status)?)? <= total)
 }
 
-/// The most that may be claimed for new work as things stand: the voucher's cap, and what the contract has paid or holds;
-/// nothing where the channel is not ready.
+/// The most that may be claimed for new work as things stand: the voucher's cap, and what the contract has paid or
+/// holds; nothing where the channel is not ready.
 pub fn claimable(status: &PaymentChannelStatus) -> Result<NanoTon, UnitError> {
     if !conditions::is_true(&status.conditions, Ready::TYPE) {
         return Ok(NanoTon::ZERO);

@@ -193,8 +193,8 @@ fn wish(model: &Model, problem: &Problem<'_>) -> Wish {
     }
 }
 
-/// Takes GPUs from idle agents for agents that have no node, longest idle first: for those with work of this offer, and for those of
-/// others.
+/// Takes GPUs from idle agents for agents that have no node, longest idle first: for those with work of this offer, and
+/// for those of others.
 fn yield_idle(problem: &Problem<'_>, wishes: &mut [Wish]) {
     let gpus = |model: &Model, agents: u32| u64::from(model.gpus_per_replica) * u64::from(agents);
     let pairs = || problem.models.iter().zip(wishes.iter());

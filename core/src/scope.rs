@@ -1,11 +1,12 @@
 //! Which of several operators serves a namespace: one alone.
 //!
-//! An operator that leads its own release says on its lease what it would serve, and waits while another's lease says that it serves
-//! any of that already. Whoever finds nobody then says that it serves, and looks once more: of two that said so at the same
-//! time, whoever said it later sees the other and takes its word back. Of two that wait, the one with the older lease goes first.
+//! An operator that leads its own release says on its lease what it would serve, and waits while another's lease says
+//! that it serves any of that already. Whoever finds nobody then says that it serves, and looks once more: of two that
+//! said so at the same time, whoever said it later sees the other and takes its word back. Of two that wait, the one
+//! with the older lease goes first.
 //!
-//! A lease does not fence, so that what must not happen twice is guarded by itself as well: ledgers by compare-and-swap,
-//! settlements by the wallet's seqno. What this prevents is two operators that scale the same agents.
+//! A lease does not fence, so that what must not happen twice is guarded by itself as well: ledgers by
+//! compare-and-swap, settlements by the wallet's seqno. What this prevents is two operators that scale the same agents.
 
 use std::fmt;
 

@@ -1,5 +1,5 @@
-//! A model of a channel's money: random sequences of what payers, agents, endpoints, clocks and crashes do, against the decisions
-//! of this crate and a contract as `contracts/README.md` specifies it.
+//! A model of a channel's money: random sequences of what payers, agents, endpoints, clocks and crashes do, against the
+//! decisions of this crate and a contract as `contracts/README.md` specifies it.
 //!
 //! The rules, checked after every event:
 //! - a claim never exceeds a cap that the payer signed, nor what was delivered: no job is charged beyond its budget;

@@ -67,8 +67,8 @@ impl Process {
         }
     }
 
-    /// Whether a connection to that address can be opened from where this process is. Images have no shell, so this machine's
-    /// goes into the network of the process.
+    /// Whether a connection to that address can be opened from where this process is. Images have no shell, so this
+    /// machine's goes into the network of the process.
     pub fn reaches(self, address: SocketAddr) -> Result<bool> {
         let script = format!(
             "timeout {CONNECT_SECONDS} bash -c 'exec 3<>/dev/tcp/{}/{}' 2>/dev/null && echo yes || echo no",
@@ -168,8 +168,9 @@ impl Process {
     }
 }
 
-/// Whether the cgroups of a process, as `/proc/PID/cgroup` has them, are those of the pod. The kubelet's cgroupfs driver
-/// names a pod's cgroup by its uid, and the systemd driver by the same with `_` for `-`, which separates slices there.
+/// Whether the cgroups of a process, as `/proc/PID/cgroup` has them, are those of the pod. The kubelet's cgroupfs
+/// driver names a pod's cgroup by its uid, and the systemd driver by the same with `_` for `-`, which separates slices
+/// there.
 fn is_of_pod(cgroups: &str, uid: &str) -> bool {
     cgroups.contains(uid) || cgroups.contains(&uid.replace('-', "_"))
 }

@@ -22,7 +22,8 @@ pub fn allocatable(node: &Node) -> u32 {
         .unwrap_or(0)
 }
 
-/// A GPU that has failed, for as long as this lives: its driver has lost it, and the kubelet is told that it is unhealthy.
+/// A GPU that has failed, for as long as this lives: its driver has lost it, and the kubelet is told that it is
+/// unhealthy.
 #[derive(Debug)]
 pub struct Pulled {
     failures: PathBuf,

@@ -18,8 +18,9 @@ use crate::{Kind, stack::Stack, wait};
 const PREFIX: &str = "e2e-";
 /// A namespace is removed within this time, with everything in it.
 const REMOVAL_LIMIT: Duration = Duration::from_secs(90);
-/// Objects that Kubernetes' garbage collector takes away in a second at least: it sends 20 requests a second (`--kube-api-qps` of
-/// kube-controller-manager), and an object costs it one to delete and at times one to look at its owner.
+/// Objects that Kubernetes' garbage collector takes away in a second at least: it sends 20 requests a second
+/// (`--kube-api-qps` of kube-controller-manager), and an object costs it one to delete and at times one to look at its
+/// owner.
 const COLLECTED_A_SECOND: u32 = 10;
 
 /// Runs `test` in a namespace of its own. A test that fails or panics leaves nothing behind.

@@ -9,11 +9,11 @@ use crate::stack::Stack;
 /// The leading operator's own figures.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Figures {
-    /// Requests to the Kubernetes API since it started. Its watches are not counted, nor is its lease: both go on whether there
-    /// is work or not.
+    /// Requests to the Kubernetes API since it started. Its watches are not counted, nor is its lease: both go on
+    /// whether there is work or not.
     pub requests: f64,
-    /// Of these, what jobs cost whatever the time: reads and writes of jobs, Events, and writes of results. The other requests
-    /// are a provider's and a channel's, which look at the world every so often.
+    /// Of these, what jobs cost whatever the time: reads and writes of jobs, Events, and writes of results. The other
+    /// requests are a provider's and a channel's, which look at the world every so often.
     pub job_requests: f64,
     /// Seconds of CPU that it took since it started.
     pub cpu_seconds: f64,

@@ -120,8 +120,8 @@ impl Delivered {
         })
     }
 
-    /// Every answered request has exactly one receipt, which is about the very bytes and tokens that were delivered, and
-    /// every chain verifies from its start.
+    /// Every answered request has exactly one receipt, which is about the very bytes and tokens that were delivered,
+    /// and every chain verifies from its start.
     pub fn check(&self) -> Result<NanoTon> {
         let mut by_request = BTreeMap::new();
         for receipt in &self.receipts {

@@ -203,8 +203,8 @@ impl Stack {
         self.as_payer(call, payer_key).say(None).await
     }
 
-    /// Runs a line as a person types it in a folder: kubectl and its plugin are in the path, and the network is this stack's. Nobody's
-    /// key is in the environment.
+    /// Runs a line as a person types it in a folder: kubectl and its plugin are in the path, and the network is this
+    /// stack's. Nobody's key is in the environment.
     pub async fn shell(&self, line: &str, folder: &Path) -> Result<Said> {
         let mut folders = Vec::new();
         for program in [&self.description.kubectl, &self.description.plugin] {

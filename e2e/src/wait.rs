@@ -12,8 +12,8 @@ use tokio::time::sleep;
 
 /// What does not become true within this time, on two busy cores, never will.
 pub const LIMIT: Duration = Duration::from_mins(2);
-/// What a software GPU computes becomes true within this time: it takes about a second of one core for each token of the
-/// demo's model, and the demo's job has some 400.
+/// What a software GPU computes becomes true within this time: it takes about a second of one core for each token of
+/// the demo's model, and the demo's job has some 400.
 pub const SOFTWARE_GPU_LIMIT: Duration = Duration::from_mins(15);
 /// Between two looks.
 const INTERVAL: Duration = Duration::from_millis(200);

@@ -4,8 +4,8 @@
 //! rate, live ◀ attempt ◀ registry       served ◀ body ◀ openai ◀ driver ▶ attempt, engine
 //! ```
 //!
-//! Nothing here is HTTP, and nothing counts tokens: the engine's usage is what receipts and answers say. Everything is kept
-//! in memory: an agent that dies has delivered only what was read from it.
+//! Nothing here is HTTP, and nothing counts tokens: the engine's usage is what receipts and answers say. Everything is
+//! kept in memory: an agent that dies has delivered only what was read from it.
 
 mod attempt;
 mod body;

@@ -4,8 +4,8 @@
 //! limits, error ◀ sample ◀ batch, sampling ◀ ops ◀ cpu
 //! ```
 //!
-//! The engine hands over a [`Batch`]: new tokens of any number of sequences, prefill and decode mixed, each with
-//! the table of cache blocks that hold its keys and values. A [`Backend`] answers with the next tokens: logits stay where
+//! The engine hands over a [`Batch`]: new tokens of any number of sequences, prefill and decode mixed, each with the
+//! table of cache blocks that hold its keys and values. A [`Backend`] answers with the next tokens: logits stay where
 //! they were computed. Which machine computes, and how, is not visible from outside; the forward pass itself is written
 //! once, over [`ops::Ops`].
 

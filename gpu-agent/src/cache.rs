@@ -9,9 +9,9 @@
 //! room.lock         held while room is made
 //! ```
 //!
-//! A copy is verified once. Whoever starts from it believes the marker only where folder, copy and marker belong to the owner that
-//! is expected, nobody else may write them, and the copy is the very file that the marker describes, down to the time of its last
-//! change, which no program can set back.
+//! A copy is verified once. Whoever starts from it believes the marker only where folder, copy and marker belong to the
+//! owner that is expected, nobody else may write them, and the copy is the very file that the marker describes, down to
+//! the time of its last change, which no program can set back.
 
 mod marker;
 pub mod part;
@@ -135,7 +135,8 @@ impl Cache {
         file.set_modified(now).map_err(|source| io_error(&path, source))
     }
 
-    /// Waits until no other download of this digest runs on the node. The next one waits until what is answered is dropped.
+    /// Waits until no other download of this digest runs on the node. The next one waits until what is answered is
+    /// dropped.
     ///
     /// # Errors
     /// The lock's file cannot be made or locked.
@@ -146,7 +147,8 @@ impl Cache {
         Ok(file)
     }
 
-    /// Verifies a copy whose marker does not describe it: it was moved here, or restored. One with another digest is removed.
+    /// Verifies a copy whose marker does not describe it: it was moved here, or restored. One with another digest is
+    /// removed.
     ///
     /// # Errors
     /// It cannot be read, marked or removed.

@@ -5,9 +5,9 @@
 //!               ▲ blocks and a place are free     ▲ one thread owns the backend
 //! ```
 //!
-//! Cache blocks are taken as sequences grow; when none is left, the youngest sequence is preempted and computed anew later.
-//! What is submitted while there is no room waits, in order; the queue is bounded and pushes back. The engine owns
-//! the count of tokens: receipts, answers and metrics take theirs from its events.
+//! Cache blocks are taken as sequences grow; when none is left, the youngest sequence is preempted and computed anew
+//! later. What is submitted while there is no room waits, in order; the queue is bounded and pushes back. The engine
+//! owns the count of tokens: receipts, answers and metrics take theirs from its events.
 //!
 //! A fault of the device, or of the engine's own books, ends the engine: every unfinished request is handed back, and
 //! [`Engine::health`] says why.
@@ -173,8 +173,8 @@ impl Engine {
         Ok(Self { workers, limits })
     }
 
-    /// Queues a request with the backend that has the fewest; waits while the queue is full. Dropping the returned receiver
-    /// cancels the request.
+    /// Queues a request with the backend that has the fewest; waits while the queue is full. Dropping the returned
+    /// receiver cancels the request.
     ///
     /// The receiver holds at most one event for every token of the request, and two more.
     ///

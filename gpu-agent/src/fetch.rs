@@ -1,7 +1,7 @@
 //! Downloads of models: by digest, once for each node, resumed where they broke.
 //!
-//! Servers are not believed: not what they say of a length, not where they send, and of what they send only the digest counts. No
-//! address is quoted, since it may hold a signature: errors name the host.
+//! Servers are not believed: not what they say of a length, not where they send, and of what they send only the digest
+//! counts. No address is quoted, since it may hold a signature: errors name the host.
 
 mod answer;
 mod error;

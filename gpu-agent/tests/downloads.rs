@@ -1,4 +1,5 @@
-//! The processes that bring a model onto a node: those that download, and those that wait for it. They act as root, as on a node.
+//! The processes that bring a model onto a node: those that download, and those that wait for it. They act as root, as
+//! on a node.
 
 use std::{
     io::{Read as _, Write as _},
@@ -33,7 +34,8 @@ fn is_root(folder: &Path) -> bool {
     is_root
 }
 
-/// Serves `content` with ranges; the first answer breaks off in the middle. Answers its address, and the heads of all requests.
+/// Serves `content` with ranges; the first answer breaks off in the middle. Answers its address, and the heads of all
+/// requests.
 fn serve(content: Vec<u8>) -> (String, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://{}/m.gguf", listener.local_addr().expect("an address"));

@@ -1,5 +1,5 @@
-//! The agent starts and computes on a processor without AVX, as old hosts of mining rigs have: the program is for baseline x86-64,
-//! and looks before it uses more.
+//! The agent starts and computes on a processor without AVX, as old hosts of mining rigs have: the program is for
+//! baseline x86-64, and looks before it uses more.
 #![cfg(target_arch = "x86_64")]
 
 #[path = "support/skip.rs"]
@@ -9,8 +9,8 @@ mod tiny;
 
 use std::process::{Command, Output};
 
-/// Emulates another processor for one process (QEMU documentation, "User Mode Emulation"): an instruction that this one lacks
-/// ends the process.
+/// Emulates another processor for one process (QEMU documentation, "User Mode Emulation"): an instruction that this one
+/// lacks ends the process.
 const EMULATOR: &str = "qemu-x86_64";
 /// Intel's of 2008: SSE4.2, and no AVX.
 const PROCESSOR: &str = "Nehalem";

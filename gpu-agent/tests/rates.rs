@@ -1,5 +1,5 @@
-//! What an agent measures of a card at start, and what it computes with then, on a driver in software whose clock goes by the
-//! card's cost table.
+//! What an agent measures of a card at start, and what it computes with then, on a driver in software whose clock goes
+//! by the card's cost table.
 
 #[path = "support/machine.rs"]
 #[expect(dead_code, reason = "other tests use other parts of this module")]

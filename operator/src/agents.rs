@@ -1,9 +1,10 @@
 //! Recognises agents, and dials them.
 //!
-//! An agent makes its certificate itself. Whose it is, the operator asks on the connection on which it is shown: the agent answers with
-//! a token that the API server bound to its pod. From then on the operator takes this certificate, and no other, for this pod, until it
-//! is over or another is shown: then it asks anew. The agent gives its token only to who shows the operator's certificate, so that
-//! nobody in between can have it ([decision 14](../../docs/decisions/0014-agents-are-recognised-by-their-pods.md)).
+//! An agent makes its certificate itself. Whose it is, the operator asks on the connection on which it is shown: the
+//! agent answers with a token that the API server bound to its pod. From then on the operator takes this certificate,
+//! and no other, for this pod, until it is over or another is shown: then it asks anew. The agent gives its token only
+//! to who shows the operator's certificate, so that nobody in between can have it
+//! ([decision 14](../../docs/decisions/0014-agents-are-recognised-by-their-pods.md)).
 //!
 //! Nothing of a job is told on a connection on which the question is still open.
 
@@ -33,14 +34,15 @@ use dial::Asked;
 
 pub use agent::{Agent, Line, Unrecognised};
 
-/// Agents that are known at most: more than one operator has work for at a time, 256 attempts. Beyond it all are recognised anew.
+/// Agents that are known at most: more than one operator has work for at a time, 256 attempts. Beyond it all are
+/// recognised anew.
 const MAX_KNOWN: usize = 1024;
 /// How long a certificate is taken for its pod's, if it is not over before. An agent makes a new one every 12 hours.
 const KNOWN_LIFE: SignedDuration = SignedDuration::from_hours(24);
 /// How long a pod that is no agent is not asked again. What is wrong may be put right by a person.
 const STRANGER_INTERVAL: SignedDuration = SignedDuration::from_secs(30);
-/// For recognising one agent: the answers of an agent take seconds at most and those of an API server milliseconds. What takes longer
-/// is tried again.
+/// For recognising one agent: the answers of an agent take seconds at most and those of an API server milliseconds.
+/// What takes longer is tried again.
 pub const RECOGNITION_LIMIT: Duration = Duration::from_secs(15);
 
 /// What is known of a pod.

@@ -1,5 +1,5 @@
-//! TON networks as the operator reads them: what a majority of a network's endpoints says is acted on, and the others are
-//! named in metrics and conditions.
+//! TON networks as the operator reads them: what a majority of a network's endpoints says is acted on, and the others
+//! are named in metrics and conditions.
 //!
 //! Where no majority agrees, a read is a [`ChainError::Unavailable`]: nothing is signed and nothing is given up on its
 //! account.
@@ -27,7 +27,8 @@ pub use file::{Endpoint, Entry, FileError, parse};
 
 use crate::metrics::Metrics;
 
-/// For how long a wallet's balance is remembered for people to read: half the time between two looks at a quiet channel.
+/// For how long a wallet's balance is remembered for people to read: half the time between two looks at a quiet
+/// channel.
 const WALLET_CACHE: Duration = Duration::from_secs(5);
 
 /// How long a look at a wallet for people may take: a good endpoint answers in a tenth of it.
@@ -175,7 +176,8 @@ impl Chain {
         seen
     }
 
-    /// The wallet's transaction of the message with this normalised hash since the Unix second `since`, with those after it.
+    /// The wallet's transaction of the message with this normalised hash since the Unix second `since`, with those
+    /// after it.
     pub async fn transaction(
         &self,
         wallet: &Address,
@@ -203,17 +205,17 @@ impl Chain {
         Ok(fee.inspect_err(|error| tracing::error!(network, "{error}")).ok())
     }
 
-    /// What one claim cost when the prices were last read, however long ago: asks nobody. The settlement controller reads them
-    /// whenever it looks at a provider, and until then the usual fee counts. Where a claim costs more than it may, this
-    /// is the most that it may: nothing is claimed, and what would be worth that much is still waited for.
+    /// What one claim cost when the prices were last read, however long ago: asks nobody. The settlement controller
+    /// reads them whenever it looks at a provider, and until then the usual fee counts. Where a claim costs more than
+    /// it may, this is the most that it may: nothing is claimed, and what would be worth that much is still waited for.
     pub fn last_redeem_fee(&self, by: ClaimedBy) -> NanoTon {
         self.known_prices().map_or(REDEEM_FEE, |(_, prices)| {
             prices.redeem_fee(by).unwrap_or(MAX_REDEEM_FEE)
         })
     }
 
-    /// Hands a signed message to every endpoint. What they answer says nothing about payment, so that an error only tells
-    /// a person why a message may not have arrived.
+    /// Hands a signed message to every endpoint. What they answer says nothing about payment, so that an error only
+    /// tells a person why a message may not have arrived.
     pub async fn send(&self, boc: &[u8]) -> Result<(), ChainError> {
         let sent = self.quorum.send(boc).await.map(|sent| Reading {
             value: (),

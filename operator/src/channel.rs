@@ -87,8 +87,8 @@ pub async fn run(ctx: Arc<Context>, stop: CancellationToken) {
         .await;
 }
 
-/// Wakes channels whose specification or finalizers changed, whose contract has another holder, which an ended settlement claims,
-/// and which a provider of another namespace may allow or forbid by now.
+/// Wakes channels whose specification or finalizers changed, whose contract has another holder, which an ended
+/// settlement claims, and which a provider of another namespace may allow or forbid by now.
 fn listen(ctx: &Arc<Context>, wakes: &Arc<Wakes<PaymentChannel>>) {
     let (holders, own) = (ctx.clone(), wakes.clone());
     ctx.watches.channels.listen(move |event, before| {

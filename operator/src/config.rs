@@ -43,12 +43,12 @@ pub struct Config {
     /// Bytes that these models may take of a node's disk, as a Kubernetes quantity.
     #[arg(long, env = "COCOON_MODEL_CACHE_SIZE", default_value = "200Gi", value_parser = bytes)]
     pub model_cache_bytes: u64,
-    /// Where `/healthz`, `/readyz` and `/metrics` are served. `[::]` is every address of both families, and of IPv4 alone where
-    /// the kernel knows no IPv6.
+    /// Where `/healthz`, `/readyz` and `/metrics` are served. `[::]` is every address of both families, and of IPv4
+    /// alone where the kernel knows no IPv6.
     #[arg(long, env = "COCOON_HEALTH_ADDRESS", default_value = "[::]:8080")]
     pub health_address: SocketAddr,
-    /// Where the page is served, an address of loopback: it has no accounts, and `kubectl cocoon dashboard` reaches it there.
-    /// Absent: nowhere.
+    /// Where the page is served, an address of loopback: it has no accounts, and `kubectl cocoon dashboard` reaches it
+    /// there. Absent: nowhere.
     #[arg(long, env = "COCOON_PAGE_ADDRESS", value_parser = loopback)]
     pub page_address: Option<SocketAddr>,
     /// Log lines as JSON.

@@ -147,8 +147,9 @@ where
 
 /// An error with its causes, on one line, without anybody's data.
 ///
-/// Every error that reaches a log, a condition or an Event passes here. Errors of libraries that quote what they could not
-/// take, answers of the API server and parsers above all, are told in our own words, and nothing below them is told.
+/// Every error that reaches a log, a condition or an Event passes here. Errors of libraries that quote what they could
+/// not take, answers of the API server and parsers above all, are told in our own words, and nothing below them is
+/// told.
 pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = String::new();
     let mut next = Some(error);
@@ -197,8 +198,8 @@ fn of_kubernetes(error: &kube::Error) -> String {
     }
 }
 
-/// Code, reason and fields. The message is left out where it is about objects that hold inputs, outputs or keys: it quotes
-/// what was refused, and an admission webhook may say anything.
+/// Code, reason and fields. The message is left out where it is about objects that hold inputs, outputs or keys: it
+/// quotes what was refused, and an admission webhook may say anything.
 fn of_api_server(status: &kube::core::Status) -> String {
     const PRIVATE: [&str; 3] = ["secrets", "configmaps", "inferencejobs"];
     let mut text = format!("the API server answered {} {}", status.code, status.reason);

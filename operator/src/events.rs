@@ -20,8 +20,8 @@ where
         action: action.to_owned(),
         secondary: None,
     };
-    // A recorder remembers what it published for six minutes, to count what is said again. Ends are said once, and a thousand
-    // of them would only be held in memory.
+    // A recorder remembers what it published for six minutes, to count what is said again. Ends are said once, and a
+    // thousand of them would only be held in memory.
     let recorder = Recorder::new(ctx.client.clone(), ctx.reporter.clone());
     if let Err(error) = recorder.publish(&event, &object.object_ref(&())).await {
         warn!(

@@ -68,21 +68,22 @@ use crate::{
 
 /// Jobs reconciled at once: each waits for the API server most of the time.
 const CONCURRENCY: u16 = 16;
-/// Changes of one job within this time are reconciled once: an attempt that ends is told with its last results. Each place of
-/// an agent is empty for as long between two jobs.
+/// Changes of one job within this time are reconciled once: an attempt that ends is told with its last results. Each
+/// place of an agent is empty for as long between two jobs.
 const DEBOUNCE: Duration = Duration::from_millis(5);
-/// Steps of one reconcile at most: a job that is accepted, reserves its budget, loses two places to others, is assigned and
-/// followed takes six. What is left goes on after [`NEXT_STEP`].
+/// Steps of one reconcile at most: a job that is accepted, reserves its budget, loses two places to others, is assigned
+/// and followed takes six. What is left goes on after [`NEXT_STEP`].
 const MAX_STEPS: usize = 8;
-/// Before a job goes on that took all steps of a reconcile, so that others have their turn; and before one is planned again whose
-/// status somebody else wrote.
+/// Before a job goes on that took all steps of a reconcile, so that others have their turn; and before one is planned
+/// again whose status somebody else wrote.
 const NEXT_STEP: Duration = Duration::from_millis(50);
-/// How long a job waits for a place on a busy agent before its status says so, as long as progress may take to be shown: a place is
-/// free within one batch of short answers, and a status that is superseded before anybody reads it costs the API server as much as
-/// any other.
+/// How long a job waits for a place on a busy agent before its status says so, as long as progress may take to be
+/// shown: a place is free within one batch of short answers, and a status that is superseded before anybody reads it
+/// costs the API server as much as any other.
 const PASSING: Duration = Duration::from_secs(3);
-/// What is added for each job that comes before, to that and to [`WAITING_INTERVAL`]: of many that wait, fifty a second are said to,
-/// however many there are. A job of short answers comes and goes as fast, and then need not say that it waited.
+/// What is added for each job that comes before, to that and to [`WAITING_INTERVAL`]: of many that wait, fifty a second
+/// are said to, however many there are. A job of short answers comes and goes as fast, and then need not say that it
+/// waited.
 const PASSING_EACH: Duration = Duration::from_millis(20);
 /// How its reconciles are run.
 const RECONCILES: Reconciles = Reconciles {
@@ -172,8 +173,8 @@ async fn reconcile(job: &Arc<InferenceJob>, jobs: &Jobs) -> Result<Action> {
     Ok(Action::requeue(NEXT_STEP))
 }
 
-/// The turn of a job of which nothing was said yet and that gets no agent now: its input and its results are looked at when it has
-/// one. None for a job that needs none; how long it is left alone, where it has to wait.
+/// The turn of a job of which nothing was said yet and that gets no agent now: its input and its results are looked at
+/// when it has one. None for a job that needs none; how long it is left alone, where it has to wait.
 fn turn<'a>(job: &InferenceJob, jobs: &'a Jobs) -> Result<Option<Turn<'a>>, Duration> {
     let is_told = job
         .status
@@ -229,7 +230,8 @@ async fn step<'a>(
     let applied = apply::apply(job, valid.as_ref(), &mut seen, &plan, jobs).await;
     queue_up(job, &plan, jobs);
     let applied = applied?;
-    // Of a place that was taken nothing came true, and a reservation stands in the ledger: the next step says it with its own.
+    // Of a place that was taken nothing came true, and a reservation stands in the ledger: the next step says it with
+    // its own.
     if matches!(applied, Applied::Taken | Applied::Reserved) {
         return Ok(Done::Written(Box::new((applied, seen, job.clone()))));
     }

@@ -18,8 +18,8 @@ const LEASE_NAME: &str = "cocoon-operator";
 /// Digits of a digest that tell lists of namespaces apart.
 const DIGITS: usize = 16;
 
-/// Name of the lease of operators that act in these namespaces, or in all where none is listed: two releases of different
-/// namespaces are no replicas of each other.
+/// Name of the lease of operators that act in these namespaces, or in all where none is listed: two releases of
+/// different namespaces are no replicas of each other.
 pub fn lease_name(namespaces: &[String]) -> String {
     match namespaces {
         [] => LEASE_NAME.to_owned(),

@@ -122,7 +122,8 @@ async fn run(config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Waits until this process leads its release, and no other release's operator serves the same. `false` where the election broke off.
+/// Waits until this process leads its release, and no other release's operator serves the same. `false` where the
+/// election broke off.
 async fn turn(leadership: &mut Leadership, rivals: &Rivals<'_>, metrics: &Metrics) -> anyhow::Result<bool> {
     if !leadership.won().await {
         return Ok(false);

@@ -1,5 +1,5 @@
-//! Lists in pages, of which nothing is kept that is not needed: what users write into their objects may be as large as the
-//! API server takes (1.5 MiB each), and must not be in memory for all of them at once.
+//! Lists in pages, of which nothing is kept that is not needed: what users write into their objects may be as large as
+//! the API server takes (1.5 MiB each), and must not be in memory for all of them at once.
 
 use std::fmt::Debug;
 

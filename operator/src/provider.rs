@@ -10,13 +10,14 @@
 //! - inferencejobs, paymentchannels, settlements: get, list, watch — demand, earnings, what is owed at deletion;
 //! - nodes: get, list, watch, always in the whole cluster — which GPUs exist;
 //! - pods: get, list, watch, always in the whole cluster — which GPUs are taken, by whomever, and where agents stand;
-//!   get — what an agent runs, when it is recognised; delete — an agent whose GPU is lost, so that another pod gets a healthy one;
-//!   get, create, delete — downloads of models;
+//!   get — what an agent runs, when it is recognised; delete — an agent whose GPU is lost, so that another pod gets a
+//!   healthy one; get, create, delete — downloads of models;
 //! - deployments (apps): get, list, watch, create, patch, delete — agents;
 //!   replicasets: get — whose an agent's pod is;
 //! - tokenreviews (authentication.k8s.io): create, always in the whole cluster — which pod an agent's process is of;
 //! - poddisruptionbudgets (policy): get, create, patch, delete — one agent of a model is moved at a time;
-//! - networkpolicies (networking.k8s.io): get, create, patch — only the operator reaches agents, and agents reach nobody;
+//! - networkpolicies (networking.k8s.io): get, create, patch — only the operator reaches agents, and agents reach
+//!   nobody;
 //! - secrets: get — what the agents trust, and the wallet's Secret;
 //!   create, patch — what the agents trust; patch — the finalizer of the wallet's Secret;
 //! - secrets in the operator's own namespace: get, create, update — the authority of the operator's certificate;
@@ -71,9 +72,8 @@ const DEBOUNCE: Duration = Duration::from_millis(100);
 /// A provider is looked at again after this time, whatever events were missed; the authority and children that
 /// somebody else changed are put right then.
 const RESYNC: Duration = Duration::from_mins(5);
-/// Wallet and chain send no events, nor does an agent whose volumes are not set up in time: they are looked at this often.
-/// A Secret that was mended or an endpoint that
-/// answers again is seen while its owner still watches.
+/// Wallet and chain send no events, nor does an agent whose volumes are not set up in time: they are looked at this
+/// often. A Secret that was mended or an endpoint that answers again is seen while its owner still watches.
 const PAYMENTS_INTERVAL: Duration = Duration::from_secs(15);
 /// How its reconciles are run.
 const RECONCILES: Reconciles = Reconciles {

@@ -3,13 +3,13 @@
 //! A reconcile that runs out of time is dropped where it waits. That is as if the process had been killed at that
 //! moment, for which every controller is made anyway:
 //! - a write that was under way took effect or did not, and the next reconcile reads which. Statuses are applied whole;
-//!   ledgers and results are replaced only in the version that was read, and reserving, releasing, merging and crediting
-//!   again change nothing;
-//! - a settlement's bytes are stored before they are first sent, under a name made of the wallet's number. Dropped before
-//!   that, nothing was signed as far as anybody knows; after it, whoever reconciles next sends the same bytes;
-//! - what is kept in memory is only a hint (when bytes were last sent, which wallet is in use, what was applied), is given
-//!   back when its holder is dropped or grows old, and its locks are never held across a wait: the compiler refuses that,
-//!   because reconciles move between threads;
+//!   ledgers and results are replaced only in the version that was read, and reserving, releasing, merging and
+//!   crediting again change nothing;
+//! - a settlement's bytes are stored before they are first sent, under a name made of the wallet's number. Dropped
+//!   before that, nothing was signed as far as anybody knows; after it, whoever reconciles next sends the same bytes;
+//! - what is kept in memory is only a hint (when bytes were last sent, which wallet is in use, what was applied), is
+//!   given back when its holder is dropped or grows old, and its locks are never held across a wait: the compiler
+//!   refuses that, because reconciles move between threads;
 //! - an Event or a log line may be lost.
 
 use std::time::Duration;

@@ -1,8 +1,9 @@
-//! The settlement controller: signs, sends and confirms one message per wallet at a time, which redeems what channels owe.
+//! The settlement controller: signs, sends and confirms one message per wallet at a time, which redeems what channels
+//! owe.
 //!
-//! It follows providers, since a message belongs to a provider's wallet. A `Settlement` holds the signed bytes before they
-//! are first sent; from then on only these bytes are sent, until the chain shows their effect or can never show it. So the
-//! process may end at any point: whoever leads next goes on from what is stored.
+//! It follows providers, since a message belongs to a provider's wallet. A `Settlement` holds the signed bytes before
+//! they are first sent; from then on only these bytes are sent, until the chain shows their effect or can never show
+//! it. So the process may end at any point: whoever leads next goes on from what is stored.
 //!
 //! RBAC it needs, each with its reason:
 //! - settlements: get, list, watch, create, delete — the kind it owns; old ended ones are deleted;
@@ -121,8 +122,8 @@ async fn reconcile_within(provider: Arc<CocoonProvider>, shared: Arc<Settlements
         .await
 }
 
-/// The policy with what a claim costs now; none where that is more than it may. A chain that cannot be read signs nothing,
-/// so that until then any fee will do.
+/// The policy with what a claim costs now; none where that is more than it may. A chain that cannot be read signs
+/// nothing, so that until then any fee will do.
 async fn at_the_chains_fee(
     provider: &CocoonProvider,
     policy: Policy,

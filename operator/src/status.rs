@@ -33,8 +33,8 @@ where
     Ok(())
 }
 
-/// Writes of one status tried before giving up. What comes between is somebody's change of metadata or specification: people
-/// make one in seconds, so that four in a row are a program that writes in a loop.
+/// Writes of one status tried before giving up. What comes between is somebody's change of metadata or specification:
+/// people make one in seconds, so that four in a row are a program that writes in a loop.
 const MAX_WRITES: u32 = 4;
 
 /// What became of a status that was put.
@@ -48,9 +48,9 @@ pub enum Put<K> {
     Overtaken(Box<K>),
 }
 
-/// Puts `status` in the place of the object's, which is the one that it was decided on. It costs the API server less than an
-/// apply, and nothing that was written since is lost: where the object changed and its status did not, the status is written
-/// on the newer object; where the status did as well, it is not.
+/// Puts `status` in the place of the object's, which is the one that it was decided on. It costs the API server less
+/// than an apply, and nothing that was written since is lost: where the object changed and its status did not, the
+/// status is written on the newer object; where the status did as well, it is not.
 pub async fn put<K>(api: &Api<K>, object: &K, status: &K::Status) -> Result<Put<K>>
 where
     K: Resource<DynamicType = ()> + HasStatus + Clone + std::fmt::Debug + Serialize + DeserializeOwned,

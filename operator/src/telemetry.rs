@@ -1,7 +1,7 @@
 //! Structured logs on standard error: our own lines, and nobody else's.
 //!
-//! Libraries know nothing of what is private. The Kubernetes client logs every answer that it cannot read, Secrets among
-//! them. So lines of other crates are not written, whatever `RUST_LOG` says.
+//! Libraries know nothing of what is private. The Kubernetes client logs every answer that it cannot read, Secrets
+//! among them. So lines of other crates are not written, whatever `RUST_LOG` says.
 
 use tracing::Metadata;
 use tracing_subscriber::{

@@ -1,7 +1,9 @@
-//! The operator's certificate toward agents: an authority of its own signs it, and agents let in whom that authority signed for.
+//! The operator's certificate toward agents: an authority of its own signs it, and agents let in whom that authority
+//! signed for.
 //!
-//! The authority lives in a Secret of the operator's namespace; agents are given its certificate, never its key. The operator's
-//! own certificate exists in memory only. Agents make certificates themselves: `agents` tells how they are recognised.
+//! The authority lives in a Secret of the operator's namespace; agents are given its certificate, never its key. The
+//! operator's own certificate exists in memory only. Agents make certificates themselves: `agents` tells how they are
+//! recognised.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -183,8 +185,9 @@ impl Identity {
         Ok(Self { certificate, key })
     }
 
-    /// Dials whoever shows this certificate, and proves to have its key; whoever shows any, where none is given. TLS 1.3 alone, in
-    /// which the operator's own signature is over the certificate that it was shown: nobody in between can pass it on.
+    /// Dials whoever shows this certificate, and proves to have its key; whoever shows any, where none is given. TLS
+    /// 1.3 alone, in which the operator's own signature is over the certificate that it was shown: nobody in between
+    /// can pass it on.
     pub fn dial(&self, certificate: Option<CertificateDer<'static>>) -> Result<ClientConfig, TlsError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let verifier = Shown::new(certificate, provider.signature_verification_algorithms);

@@ -9,8 +9,8 @@ use crate::{
     error::{KubeContext as _, Result},
 };
 
-/// The channels that name this provider, in all namespaces that this operator acts in, as they are stored now. Whether the
-/// provider still allows their namespaces is nothing to them: what they owe is owed.
+/// The channels that name this provider, in all namespaces that this operator acts in, as they are stored now. Whether
+/// the provider still allows their namespaces is nothing to them: what they owe is owed.
 pub async fn channels(provider: &FullName, ctx: &Context) -> Result<Vec<PaymentChannel>> {
     let named = ListParams::default().fields(&format!("spec.provider.name={}", provider.name));
     let mut found = Vec::new();

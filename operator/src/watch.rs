@@ -1,7 +1,7 @@
 //! Each kind is watched once, into a store that all controllers read. Who wants to know of changes listens.
 //!
-//! What is in a store may be older than what the API server holds: plans are made from it, and what must not be decided on
-//! something old (ledgers, claims, finalizers) is read afresh and written by compare-and-swap.
+//! What is in a store may be older than what the API server holds: plans are made from it, and what must not be decided
+//! on something old (ledgers, claims, finalizers) is read afresh and written by compare-and-swap.
 
 mod merge;
 pub mod prune;
@@ -43,8 +43,8 @@ use merge::Merge;
 
 use crate::{error, pages::PAGE, scope};
 
-/// Hears of every event of a kind, in order, and of what was known of its object before. It is called while the store stands
-/// still: it answers at once.
+/// Hears of every event of a kind, in order, and of what was known of its object before. It is called while the store
+/// stands still: it answers at once.
 pub type Listener<K> = Box<dyn FnMut(&Event<K>, Option<&K>) + Send>;
 
 /// One kind as it is known to this process.
@@ -83,8 +83,8 @@ where
         watched
     }
 
-    /// Follows the events of listed namespaces as if they were of one watch. One that `is_gone` has no objects: its watch fails,
-    /// since the rights in it went with it, and the others are not to wait for it.
+    /// Follows the events of listed namespaces as if they were of one watch. One that `is_gone` has no objects: its
+    /// watch fails, since the rights in it went with it, and the others are not to wait for it.
     fn start_merged<S>(
         namespaces: Vec<(String, S)>,
         is_gone: impl Fn(&str) -> bool + Send + 'static,

@@ -1,4 +1,5 @@
-//! Whom an operator takes for an agent, over real connections: an API server in memory, and whoever serves at a pod's address.
+//! Whom an operator takes for an agent, over real connections: an API server in memory, and whoever serves at a pod's
+//! address.
 
 #[expect(dead_code, reason = "answers are as fast here as they can be")]
 mod api;

@@ -84,9 +84,9 @@ fn offer() -> Value {
     })
 }
 
-/// Requests until a free job waits: its input, a look whether the Secret of its results is free, and its status, which is
-/// written once more where older jobs were seen after it. Then none, however often it is looked at, although nothing that
-/// was written has come back by a watch.
+/// Requests until a free job waits: its input, a look whether the Secret of its results is free, and its status, which
+/// is written once more where older jobs were seen after it. Then none, however often it is looked at, although nothing
+/// that was written has come back by a watch.
 #[tokio::test(start_paused = true)]
 async fn a_job_that_waits_for_an_agent_asks_the_api_server_for_nothing() {
     let (server, stop) = (ApiServer::default(), CancellationToken::new());
@@ -126,7 +126,8 @@ async fn a_job_that_waits_for_an_agent_asks_the_api_server_for_nothing() {
     assert_eq!(scheduled.expect("it waits")["reason"], "ColdStart", "{last}");
 }
 
-/// A thousand jobs that wait would otherwise hold every reconcile for minutes, and a job whose agent is free would be the last.
+/// A thousand jobs that wait would otherwise hold every reconcile for minutes, and a job whose agent is free would be
+/// the last.
 #[tokio::test(start_paused = true)]
 async fn jobs_that_have_no_agent_take_turns_in_asking_the_api_server() {
     let (server, stop) = (ApiServer::default(), CancellationToken::new());
@@ -152,7 +153,8 @@ async fn jobs_that_have_no_agent_take_turns_in_asking_the_api_server() {
     }
 }
 
-/// The API server says of a Deployment why it makes no pods; the job says the same in words of its own, and takes it back.
+/// The API server says of a Deployment why it makes no pods; the job says the same in words of its own, and takes it
+/// back.
 #[tokio::test(start_paused = true)]
 async fn a_job_says_why_no_pod_of_its_agents_can_be_made() {
     for (words, reason) in [
@@ -206,7 +208,8 @@ fn refused_deployment(words: &str) -> Value {
     })
 }
 
-/// A job that an operator left running, and whose second page somebody deleted while no operator ran; since then it waits, if it does.
+/// A job that an operator left running, and whose second page somebody deleted while no operator ran; since then it
+/// waits, if it does.
 fn robbed_job(waits: bool, attempt: &str) -> Value {
     let mut job = waiting_job(1);
     job["metadata"]["finalizers"] = json!(["cocoon.farm/settlement"]);

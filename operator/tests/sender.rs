@@ -1,5 +1,5 @@
-//! The settlement sender on a real TVM behind a bad endpoint: whatever is dropped, repeated, delayed or killed, every claim
-//! is paid exactly once, and nothing counts as paid before the channel shows it.
+//! The settlement sender on a real TVM behind a bad endpoint: whatever is dropped, repeated, delayed or killed, every
+//! claim is paid exactly once, and nothing counts as paid before the channel shows it.
 
 mod world;
 
@@ -345,8 +345,8 @@ async fn a_minority_that_lies_lags_or_is_gone_is_named_and_every_claim_is_paid_a
     }
 }
 
-/// A claim's fee by the chain's prices, of which it cost a wallet at least four fifths, and no more; it is all that the wallet lost. At
-/// today's prices it is also within what counts where none were read.
+/// A claim's fee by the chain's prices, of which it cost a wallet at least four fifths, and no more; it is all that the
+/// wallet lost. At today's prices it is also within what counts where none were read.
 async fn assert_reckoned(
     world: &World,
     spec: &SettlementSpec,
@@ -367,7 +367,8 @@ async fn assert_reckoned(
     fee
 }
 
-/// What one address is paid arrives in its balance, less what the chain takes for a day's storage of it: next to nothing.
+/// What one address is paid arrives in its balance, less what the chain takes for a day's storage of it: next to
+/// nothing.
 fn assert_arrived(paid_out: u64, expected: u64) {
     assert!(
         (expected - 1_000_000..=expected).contains(&paid_out),

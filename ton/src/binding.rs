@@ -1,15 +1,16 @@
 //! Bindings: the payer's word that one object of one namespace stands for a channel.
 //!
-//! Anybody who knows a contract's address can write an object that names it, and its vouchers are public once they were redeemed.
-//! The binding is what only the payer can add: a signature over where the object is. The contract knows nothing of it.
+//! Anybody who knows a contract's address can write an object that names it, and its vouchers are public once they were
+//! redeemed. The binding is what only the payer can add: a signature over where the object is. The contract knows
+//! nothing of it.
 
 use sha2::{Digest as _, Sha256};
 
 use crate::key::{SignError, Signer};
 use crate::{Address, PublicKey, Signature};
 
-/// Begins what is signed, so that no voucher and no wallet's message can be taken for a binding: those are signed as hashes of
-/// cells.
+/// Begins what is signed, so that no voucher and no wallet's message can be taken for a binding: those are signed as
+/// hashes of cells.
 const DOMAIN: &[u8] = b"cocoon.farm/v1alpha1 PaymentChannel binding\0";
 
 /// Which object stands for a channel.
@@ -26,8 +27,9 @@ pub struct Binding<'a> {
 }
 
 impl Binding<'_> {
-    /// The 32 bytes that the payer signs: SHA-256 over the domain, the global id (four bytes, big-endian), the contract's address in
-    /// raw form, the namespace and the name, the last three each followed by a zero byte, which none of them contains.
+    /// The 32 bytes that the payer signs: SHA-256 over the domain, the global id (four bytes, big-endian), the
+    /// contract's address in raw form, the namespace and the name, the last three each followed by a zero byte, which
+    /// none of them contains.
     pub fn hash(&self) -> [u8; 32] {
         let Self {
             global_id,

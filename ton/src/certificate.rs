@@ -1,7 +1,7 @@
 //! Certificates: a wallet's word that a key is that of an agent of one provider.
 //!
-//! Agents make their keys when they start. Without the wallet's word anybody could make a key and sign a history of receipts
-//! with it, and a provider could deny any of its own.
+//! Agents make their keys when they start. Without the wallet's word anybody could make a key and sign a history of
+//! receipts with it, and a provider could deny any of its own.
 
 use sha2::{Digest as _, Sha256};
 
@@ -41,8 +41,8 @@ pub enum CertificateError {
 }
 
 impl Certificate<'_> {
-    /// The 32 bytes that are signed: SHA-256 over the domain, the global id (four bytes, big-endian), namespace and name, each
-    /// followed by a zero byte, which none of them contains, and the agent's key.
+    /// The 32 bytes that are signed: SHA-256 over the domain, the global id (four bytes, big-endian), namespace and
+    /// name, each followed by a zero byte, which none of them contains, and the agent's key.
     pub fn hash(&self) -> [u8; 32] {
         let Self {
             global_id,
@@ -66,8 +66,8 @@ impl Certificate<'_> {
         wallet.sign(&self.hash())
     }
 
-    /// Whether the wallet at `expected` signed exactly this. A wallet's address commits to its key and its network, so that
-    /// nothing has to be asked.
+    /// Whether the wallet at `expected` signed exactly this. A wallet's address commits to its key and its network, so
+    /// that nothing has to be asked.
     pub fn verify(
         &self,
         wallet_key: &PublicKey,

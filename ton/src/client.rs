@@ -47,15 +47,16 @@ impl ChainClient {
     /// `http://127.0.0.1:18081/api/v2`. Opens no connection yet.
     ///
     /// Anything but https is refused, since whoever sits on the way could answer in the endpoint's place. Plain http is
-    /// for loopback addresses, and for endpoints of the testbed's network that ask for no key: its coins are nobody's money.
+    /// for loopback addresses, and for endpoints of the testbed's network that ask for no key: its coins are nobody's
+    /// money.
     pub fn new(network: &Network, url: &str, api_key: Option<&ApiKey>) -> Result<Self, ClientError> {
         Ok(Self {
             transport: transport::Transport::new(network, url, api_key)?,
         })
     }
 
-    /// The endpoint's host, with its port where the scheme has another one: what people and metrics call it. Paths are left
-    /// out, since providers put keys there.
+    /// The endpoint's host, with its port where the scheme has another one: what people and metrics call it. Paths are
+    /// left out, since providers put keys there.
     pub fn endpoint(&self) -> &str {
         self.transport.endpoint()
     }

@@ -1,12 +1,13 @@
 //! TON for Cocoon: what is signed, what is sent and what the chain says about it.
 //!
 //! The pure half makes and checks bytes and performs no I/O: [`address`], [`key`], [`message`], [`wallet`] (v5r1),
-//! [`voucher`], [`certificate`], [`channel`], [`transaction`], [`on_chain`] and [`sender`]. It is all there is without the feature `client`, so that
-//! decisions can be made in its types by code that must not wait, read a clock or open a connection.
+//! [`voucher`], [`certificate`], [`channel`], [`transaction`], [`on_chain`] and [`sender`]. It is all there is without
+//! the feature `client`, so that decisions can be made in its types by code that must not wait, read a clock or open a
+//! connection.
 //!
-//! The other half asks. `client` and `reader` ask one toncenter v2 endpoint and treat every answer as hostile: sizes are
-//! bounded, shapes are checked, and nothing is believed about payment but the state of the channel contract. `quorum`
-//! asks several of them, and believes what a majority says.
+//! The other half asks. `client` and `reader` ask one toncenter v2 endpoint and treat every answer as hostile: sizes
+//! are bounded, shapes are checked, and nothing is believed about payment but the state of the channel contract.
+//! `quorum` asks several of them, and believes what a majority says.
 //!
 //! The contract itself is specified in `contracts/README.md`.
 //!

@@ -18,7 +18,8 @@ const VERSION_ROUNDS: u32 = ROUNDS / 256;
 const WORD_BITS: usize = 11;
 /// Bytes that name [`WORDS`] words.
 const PHRASE_BYTES: usize = WORDS * WORD_BITS / 8;
-/// Phrases that are tried for one with the version byte, which one of 256 has: that none of so many has it happens once in 10³³.
+/// Phrases that are tried for one with the version byte, which one of 256 has: that none of so many has it happens once
+/// in 10³³.
 const MAX_TRIES: u32 = 20_000;
 
 /// The 24 words of a new wallet. Erased when dropped, and never shown but by [`Phrase::as_str`].

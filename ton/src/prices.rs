@@ -1,7 +1,7 @@
 //! What the chain charges, as its configuration says, and what a claim costs at these prices.
 //!
-//! Validators set the prices; they fell to a sixth in 2026. So nothing here is a constant but what a claim uses: gas, bits
-//! and cells.
+//! Validators set the prices; they fell to a sixth in 2026. So nothing here is a constant but what a claim uses: gas,
+//! bits and cells.
 
 use cocoon_api::NanoTon;
 
@@ -25,8 +25,9 @@ pub enum ClaimedBy {
 }
 
 impl ClaimedBy {
-    /// Gas that a claim burns on its three accounts: the wallet's message (4,939 measured), the channel's redeem (at most the
-    /// 7,000, or apart the 9,000, of `contracts/fees.tolk`) and the wallet that takes in what comes back (778 measured).
+    /// Gas that a claim burns on its three accounts: the wallet's message (4,939 measured), the channel's redeem (at
+    /// most the 7,000, or apart the 9,000, of `contracts/fees.tolk`) and the wallet that takes in what comes back (778
+    /// measured).
     const fn gas(self) -> [u64; 3] {
         match self {
             Self::Payee => [5_000, 7_000, 800],
@@ -34,7 +35,8 @@ impl ClaimedBy {
         }
     }
 
-    /// Messages that a claim sends on its way: from outside to the wallet, to the channel, back, and the step where it goes apart.
+    /// Messages that a claim sends on its way: from outside to the wallet, to the channel, back, and the step where it
+    /// goes apart.
     const fn messages(self) -> u128 {
         match self {
             Self::Payee => 3,
@@ -43,14 +45,14 @@ impl ClaimedBy {
     }
 }
 
-/// Cells and bits of these messages beyond their root cells, measured and rounded up: the claim with its voucher travels
-/// twice.
+/// Cells and bits of these messages beyond their root cells, measured and rounded up: the claim with its voucher
+/// travels twice.
 const REDEEM_CELLS: u128 = 12;
 const REDEEM_BITS: u128 = 3_600;
 
-/// The most that a claim may cost before nothing is claimed on its own: what a claim takes along for the channel's fees.
-/// Beyond it, the contract might refuse the claim for want of value, and a person must look. Seven times the prices of
-/// 2026, and more than those before.
+/// The most that a claim may cost before nothing is claimed on its own: what a claim takes along for the channel's
+/// fees. Beyond it, the contract might refuse the claim for want of value, and a person must look. Seven times the
+/// prices of 2026, and more than those before.
 pub const MAX_REDEEM_FEE: NanoTon = REDEEM_VALUE;
 
 /// Prices are given in 65,536ths of a nanoTON.
@@ -110,8 +112,8 @@ impl Prices {
         })
     }
 
-    /// What one claim costs the wallet with all its legs, rounded up by what its gas and its messages may need beyond the
-    /// measured. A claim that shares its message with others costs less.
+    /// What one claim costs the wallet with all its legs, rounded up by what its gas and its messages may need beyond
+    /// the measured. A claim that shares its message with others costs less.
     pub fn redeem_fee(&self, by: ClaimedBy) -> Result<NanoTon, TooExpensive> {
         let gas: u128 = by.gas().into_iter().map(|gas| self.gas_fee(gas)).sum();
         let beyond_roots = u128::from(self.bit_price)

@@ -1,10 +1,11 @@
 //! Several endpoints of one network, of which a majority decides.
 //!
-//! One endpoint may lag, lie or be gone. Every read asks all of them at once and takes what more than half say; the others
-//! are named in the [`Reading`] and stop nothing. Where no majority agrees, the [`QuorumError`] names who said what.
+//! One endpoint may lag, lie or be gone. Every read asks all of them at once and takes what more than half say; the
+//! others are named in the [`Reading`] and stop nothing. Where no majority agrees, the [`QuorumError`] names who said
+//! what.
 //!
-//! What a majority has shown stays the floor: an answer from a block before the newest one that [`Quorum::head`] brought is
-//! no vote. So whoever reads the time first knows that everything read after it is at least as new.
+//! What a majority has shown stays the floor: an answer from a block before the newest one that [`Quorum::head`]
+//! brought is no vote. So whoever reads the time first knows that everything read after it is at least as new.
 
 mod answer;
 mod ask;
@@ -34,8 +35,8 @@ use endpoint::Endpoint;
 /// Endpoints of one network at most: every read asks all of them, and five already outvote two that lie.
 pub const MAX_ENDPOINTS: usize = 8;
 
-/// How long one read waits for a majority: one call of the client takes 37 s where its endpoint fails three times as slowly
-/// as it may, and most reads take two.
+/// How long one read waits for a majority: one call of the client takes 37 s where its endpoint fails three times as
+/// slowly as it may, and most reads take two.
 pub const READ_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// How long a search through an account's transactions waits for a majority: at most 64 pages, of which a good endpoint
@@ -85,8 +86,8 @@ pub struct Quorum {
 }
 
 impl Quorum {
-    /// The network through these endpoints, of which more than half decide. Opens no connection: an endpoint that is down or
-    /// serves another network is found out when it is asked.
+    /// The network through these endpoints, of which more than half decide. Opens no connection: an endpoint that is
+    /// down or serves another network is found out when it is asked.
     pub fn new(network: Network, endpoints: &[EndpointConfig]) -> Result<Self, ClientError> {
         let invalid = |reason: String| ClientError::InvalidEndpoint { reason };
         if !(1..=MAX_ENDPOINTS).contains(&endpoints.len()) {
@@ -199,8 +200,8 @@ impl Quorum {
         .await
     }
 
-    /// The wallet's transaction of the message with this normalised hash since the unix second `since`, with those after
-    /// it, as far as the one of the majority goes that is furthest behind.
+    /// The wallet's transaction of the message with this normalised hash since the unix second `since`, with those
+    /// after it, as far as the one of the majority goes that is furthest behind.
     pub async fn find_message(
         &self,
         wallet: &Address,
@@ -251,8 +252,8 @@ impl Quorum {
         .await
     }
 
-    /// Hands a signed message to every endpoint. What they answer says nothing about payment; it is an error where none took
-    /// the message, which tells people why it may not have arrived.
+    /// Hands a signed message to every endpoint. What they answer says nothing about payment; it is an error where none
+    /// took the message, which tells people why it may not have arrived.
     pub async fn send(&self, boc: &[u8]) -> Result<Sent, QuorumError> {
         let boc: Arc<[u8]> = boc.into();
         let question = move |reader: ChannelReader| {

@@ -5,10 +5,10 @@
 //!   ▲        │
 //!   └────────┴─▶ Expired | Superseded
 //! ```
-//! An endpoint's answer to a broadcast says nothing: it may drop, repeat or delay the message. Only the chain's time and
-//! the wallet's number count, read in this order, so that the number is at least as new as the time. Whoever signs keeps
-//! the bytes before the first broadcast, sends these bytes and no others, and signs again only after a verdict that ends
-//! them.
+//! An endpoint's answer to a broadcast says nothing: it may drop, repeat or delay the message. Only the chain's time
+//! and the wallet's number count, read in this order, so that the number is at least as new as the time. Whoever signs
+//! keeps the bytes before the first broadcast, sends these bytes and no others, and signs again only after a verdict
+//! that ends them.
 
 /// For how long a message is valid after it is signed. An endpoint may need a minute to recover; every second more
 /// is a second in which a lost message cannot be replaced.

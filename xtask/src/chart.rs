@@ -1,5 +1,5 @@
-//! Checks of the Helm chart: that it renders what Kubernetes accepts, takes values as people have them and refuses what cannot
-//! work, gives every right a reason and every container the least rights.
+//! Checks of the Helm chart: that it renders what Kubernetes accepts, takes values as people have them and refuses what
+//! cannot work, gives every right a reason and every container the least rights.
 
 mod dashboard;
 mod inputs;

@@ -33,7 +33,8 @@ const KEY_DIGITS: usize = 16;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// up [--nodes 1|2] [--ip-family ipv4|ipv6|dual], down, status [--json], load IMAGE.tar…, exec [--node N] -- CMD, or kubectl …
+    /// up [--nodes 1|2] [--ip-family ipv4|ipv6|dual], down, status [--json], load IMAGE.tar…, exec [--node N] -- CMD,
+    /// or kubectl …
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
     arguments: Vec<OsString>,
 }
@@ -185,7 +186,8 @@ fn linker_flags() -> String {
     )
 }
 
-/// Names a build by everything that goes into it: the module's files other than tests and pages, and the linker's flags.
+/// Names a build by everything that goes into it: the module's files other than tests and pages, and the linker's
+/// flags.
 fn key(sources: &Path) -> Result<String> {
     let mut files = Vec::new();
     collect(sources, &mut files)?;

@@ -41,7 +41,8 @@ fn start_stack(args: &Args) -> Result<PathBuf> {
     })?)
 }
 
-/// Starts the stack and runs the demo on it. Where nobody watches, it says one line a phase, and keeps everything else in a log.
+/// Starts the stack and runs the demo on it. Where nobody watches, it says one line a phase, and keeps everything else
+/// in a log.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     if log::is_wanted() {
         return log::run();

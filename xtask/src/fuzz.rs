@@ -1,7 +1,7 @@
 //! `cargo xtask fuzz`: the fuzz targets of all crates, with the compiler that the workspace is built with.
 //!
-//! cargo-fuzz asks for a nightly compiler, because it adds a sanitizer. The targets are of safe code, which panics where it
-//! is wrong: the coverage that guides libFuzzer is enough for them, and a stable compiler has it.
+//! cargo-fuzz asks for a nightly compiler, because it adds a sanitizer. The targets are of safe code, which panics
+//! where it is wrong: the coverage that guides libFuzzer is enough for them, and a stable compiler has it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,8 +22,8 @@ const CRATES: [&str; 8] = [
     "testbed/gpu/ptx",
     "ton",
 ];
-/// Counts the edges that an input takes and the values that it compares, as libFuzzer reads them (LLVM, `SanitizerCoverage`), and
-/// keeps the checks of a debug build.
+/// Counts the edges that an input takes and the values that it compares, as libFuzzer reads them (LLVM,
+/// `SanitizerCoverage`), and keeps the checks of a debug build.
 const FLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
     -Cllvm-args=-sanitizer-coverage-trace-compares -Cdebug-assertions -Coverflow-checks";

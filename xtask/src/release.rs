@@ -9,8 +9,9 @@
 //! | `cocoon-VERSION.intoto.json` | what was made of what, as an in-toto statement of SLSA provenance |
 //! | `notes.md`, `SHA256SUMS` | the changelog's section, and the digest of every file |
 //!
-//! A second run of the same commit gives the same bytes, so that whoever publishes a release can compare `SHA256SUMS` with another
-//! machine's. Nothing is signed or pushed here: keys and tokens stay with the person, who is told the commands.
+//! A second run of the same commit gives the same bytes, so that whoever publishes a release can compare `SHA256SUMS`
+//! with another machine's. Nothing is signed or pushed here: keys and tokens stay with the person, who is told the
+//! commands.
 
 mod changelog;
 mod chart;
@@ -48,7 +49,8 @@ pub(crate) struct Args {
     /// Folder for the release [default: release-VERSION in the target folder]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Repository on GitHub that publishes: images and chart are named below ghcr.io by it, and archives are downloaded from it
+    /// Repository on GitHub that publishes: images and chart are named below ghcr.io by it, and archives are downloaded
+    /// from it
     #[arg(long, value_name = "OWNER/NAME", default_value = REPOSITORY)]
     repository: String,
     #[command(flatten)]
@@ -92,8 +94,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// What `./x test release` looks at: the workflows, and a release of the checkout as it is, made twice. Its images are those that the
-/// end-to-end tests ran; its plugin is the tests' as well, which saves building it in another profile.
+/// What `./x test release` looks at: the workflows, and a release of the checkout as it is, made twice. Its images are
+/// those that the end-to-end tests ran; its plugin is the tests' as well, which saves building it in another profile.
 pub(crate) fn checks() -> Result<Vec<Check>> {
     let mut checks = workflows::check()?;
     let release = Release::of_checkout(REPOSITORY)?;

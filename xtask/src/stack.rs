@@ -91,15 +91,15 @@ pub(crate) struct Up {
     /// The model's file on the nodes of --kubeconfig
     #[arg(long, value_name = "PATH", requires = "kubeconfig")]
     pub(crate) model_path: Option<PathBuf>,
-    /// Folder in which a file of a node's name holds the indices of its failed GPUs, where those of --kubeconfig are the
-    /// testbed's
+    /// Folder in which a file of a node's name holds the indices of its failed GPUs, where those of --kubeconfig are
+    /// the testbed's
     #[arg(long, value_name = "DIR", requires = "kubeconfig")]
     pub(crate) gpu_failures: Option<PathBuf>,
     /// File that sets another size of the GPUs' memory while it is there, where those of --kubeconfig are the testbed's
     #[arg(long, value_name = "FILE", requires = "kubeconfig")]
     pub(crate) gpu_memory: Option<PathBuf>,
-    /// Where this machine's part for the cluster of --kubeconfig keeps its state, unless in the cache: what has its own is
-    /// ended by [`forget`] and not by [`down`]
+    /// Where this machine's part for the cluster of --kubeconfig keeps its state, unless in the cache: what has its own
+    /// is ended by [`forget`] and not by [`down`]
     #[arg(skip)]
     pub(crate) state: Option<PathBuf>,
 }
@@ -171,7 +171,8 @@ pub(crate) fn up(options: &Up) -> Result<PathBuf> {
     describe(&parts)
 }
 
-/// Starts what is missing for a run of tests. A testbed on which a run was interrupted is started anew: what that left holds GPUs.
+/// Starts what is missing for a run of tests. A testbed on which a run was interrupted is started anew: what that left
+/// holds GPUs.
 pub(crate) fn up_for_tests(options: &Up) -> Result<PathBuf> {
     let description = up(options)?;
     if options.kubeconfig.is_some() || !has_tests(&described_kubeconfig(&description)?)? {
@@ -234,8 +235,8 @@ pub(crate) fn build_binaries() -> Result<PathBuf> {
     Ok(image::target_folder().join("debug"))
 }
 
-/// Puts the driver in software into a folder, where nothing changes it while containers use it: cargo writes into the file that
-/// it built. Answers its path.
+/// Puts the driver in software into a folder, where nothing changes it while containers use it: cargo writes into the
+/// file that it built. Answers its path.
 pub(crate) fn install_driver(folder: &Path, binaries: &Path) -> Result<PathBuf> {
     let built = binaries.join("libtestbed_libcuda.so");
     let (file, unfinished) = (folder.join("libcuda.so.1"), folder.join("unfinished"));

@@ -10,6 +10,7 @@ mod deny;
 mod outcome;
 mod steps;
 mod tidy;
+mod width;
 
 use std::io::{Write as _, stdout};
 use std::process::ExitCode;

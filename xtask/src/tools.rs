@@ -95,7 +95,8 @@ pub(crate) fn kubernetes_validate() -> Result<PathBuf> {
 
     let _lock = cache::lock("kubernetes-validate")?;
     let venv = cache::folder("tools")?.join(format!("kubernetes-validate-{key}"));
-    // A virtual environment contains its own path, so it cannot be made elsewhere and renamed: this file says it is whole.
+    // A virtual environment contains its own path, so it cannot be made elsewhere and renamed: this file says it is
+    // whole.
     let complete = venv.join("complete");
     let command = venv.join("bin/kubernetes-validate");
     if complete.is_file() {
@@ -157,7 +158,8 @@ fn make_venv(venv: &Path) -> Result<()> {
     pypi::run(pip.arg(requirements))
 }
 
-/// The interpreter's implementation and version, such as `cpython-311`: an environment serves only the one that made it.
+/// The interpreter's implementation and version, such as `cpython-311`: an environment serves only the one that made
+/// it.
 fn python_tag() -> Result<Vec<u8>> {
     let output = Command::new("python3")
         .args(["-c", "import sys; print(sys.implementation.cache_tag)"])

@@ -17,8 +17,8 @@ pub(crate) fn root() -> &'static Path {
 pub(crate) fn cargo() -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(root());
-    // What cargo says to this program about its own package would be another environment to the build scripts of libraries than
-    // a person's shell is: whoever uses both would compile everything that stands on them each time.
+    // What cargo says to this program about its own package would be another environment to the build scripts of
+    // libraries than a person's shell is: whoever uses both would compile everything that stands on them each time.
     for name in std::env::vars_os().map(|(name, _)| name) {
         let text = name.to_string_lossy();
         if OF_A_PACKAGE.iter().any(|prefix| text.starts_with(prefix)) {

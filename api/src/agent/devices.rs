@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::GpuFault;
 
-/// The devices of an agent, each of which computes the whole model: those that have ended leave its work to the others. GPUs that
-/// share the model's layers are one device.
+/// The devices of an agent, each of which computes the whole model: those that have ended leave its work to the others.
+/// GPUs that share the model's layers are one device.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Devices {

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Exit status of a download that failed and may succeed later: `EX_TEMPFAIL` of `sysexits.h`. The last line that it logs is
-/// `error: CODE: …`, where `CODE` is a [`FetchFault`](super::FetchFault).
+/// Exit status of a download that failed and may succeed later: `EX_TEMPFAIL` of `sysexits.h`. The last line that it
+/// logs is `error: CODE: …`, where `CODE` is a [`FetchFault`](super::FetchFault).
 pub const FETCH_EXIT_STATUS: i32 = 75;
 /// Path at which a download says how far it is, on the port of probes.
 pub const PROGRESS_PATH: &str = "/progress";

@@ -2,9 +2,9 @@
 
 use super::last_word::last_word;
 
-/// Why a model could not be downloaded: a closed list, so that neither a server's words nor a URL go further. The word stands
-/// where that of a [`StartFault`](super::StartFault) does: `error: DigestMismatch: …`, `error: HttpStatus 404: …`. The words do
-/// not change.
+/// Why a model could not be downloaded: a closed list, so that neither a server's words nor a URL go further. The word
+/// stands where that of a [`StartFault`](super::StartFault) does: `error: DigestMismatch: …`,
+/// `error: HttpStatus 404: …`. The words do not change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FetchFault {
     /// The server answers with this status, which is no success.

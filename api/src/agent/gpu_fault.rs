@@ -4,9 +4,9 @@ use super::last_word::last_word;
 
 /// Why an agent cannot use its GPUs: a closed list, so that whoever tells it further tells nothing else.
 ///
-/// The word stands at the beginning of the last line that an agent writes, `error: <word>: <sentence>`, which Kubernetes
-/// repeats as the reason why the container ended; the last four are also what the readiness of an agent says whose
-/// devices have failed. The words do not change.
+/// The word stands at the beginning of the last line that an agent writes, `error: <word>: <sentence>`, which
+/// Kubernetes repeats as the reason why the container ended; the last four are also what the readiness of an agent says
+/// whose devices have failed. The words do not change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum GpuFault {
     /// The node has no driver, or the container was not given it.

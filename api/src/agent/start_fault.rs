@@ -2,8 +2,9 @@
 
 use super::last_word::last_word;
 
-/// Why an agent cannot start for another reason than its GPUs: a closed list, so that whoever tells it further tells nothing
-/// else that the agent says. The word stands where that of a [`GpuFault`](super::GpuFault) does. The words do not change.
+/// Why an agent cannot start for another reason than its GPUs: a closed list, so that whoever tells it further tells
+/// nothing else that the agent says. The word stands where that of a [`GpuFault`](super::GpuFault) does. The words do
+/// not change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum StartFault {
     /// The model's file cannot be opened or read.

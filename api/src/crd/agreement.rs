@@ -5,17 +5,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::units::{NanoTon, Prices, TokenPrice};
 
-/// What a job's work is done and billed by: written once, with the job's first attempt, and immutable from then on. Until an
-/// agent takes the job, the provider may still mend its offer, and the payer's limits are compared with what is offered then.
-/// A receipt that says anything else than what was agreed is not taken.
+/// What a job's work is done and billed by: written once, with the job's first attempt, and immutable from then on.
+/// Until an agent takes the job, the provider may still mend its offer, and the payer's limits are compared with what
+/// is offered then. A receipt that says anything else than what was agreed is not taken.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Agreement {
     /// The provider: its name, or `namespace/name` where it is of another namespace.
     #[schemars(length(max = 317))]
     pub provider: String,
-    /// SHA-256 of the model's file, as the provider offered it. The file holds the tokenizer and the chat template, so that
-    /// the digest covers these as well.
+    /// SHA-256 of the model's file, as the provider offered it. The file holds the tokenizer and the chat template, so
+    /// that the digest covers these as well.
     #[serde(rename = "modelSHA256")]
     #[schemars(length(max = 64))]
     pub model_sha256: String,

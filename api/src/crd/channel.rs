@@ -10,8 +10,8 @@ use crate::{
     units::{NanoTon, Usage},
 };
 
-/// Bills, of jobs and of sessions, with a reservation or an unsettled counter on one channel at most. An entry is below 500 bytes,
-/// so that the object stays well below etcd's 1.5 MiB; a settlement is due before the ledger is full.
+/// Bills, of jobs and of sessions, with a reservation or an unsettled counter on one channel at most. An entry is below
+/// 500 bytes, so that the object stays well below etcd's 1.5 MiB; a settlement is due before the ledger is full.
 pub const MAX_LEDGER_ENTRIES: usize = 1000;
 
 /// A payer's escrow toward one provider. The payer, or their command line, raises the voucher.
@@ -99,8 +99,9 @@ pub struct PaymentChannelSpec {
     /// The payer's Ed25519 public key, as 64 hexadecimal digits.
     #[schemars(length(min = 64, max = 64), regex(pattern = r"^[0-9a-f]{64}$"))]
     pub payer_public_key: String,
-    /// The payer's signature over network, contract, namespace and name of this object, as 128 hexadecimal digits: the proof
-    /// that the owner of the contract made it, and nobody who only knows its address. An object without it is not used.
+    /// The payer's signature over network, contract, namespace and name of this object, as 128 hexadecimal digits: the
+    /// proof that the owner of the contract made it, and nobody who only knows its address. An object without it is not
+    /// used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 128, max = 128), regex(pattern = r"^[0-9a-f]{128}$"))]
     pub binding: Option<String>,
@@ -127,8 +128,8 @@ pub struct Voucher {
 }
 
 /// What the operator knows of a channel. The ledger (reservations, counters, `finishedNano`) is written by
-/// compare-and-swap on the object. Only the operator writes it, whole, so that the API server need not keep who wrote which
-/// field of it.
+/// compare-and-swap on the object. Only the operator writes it, whole, so that the API server need not keep who wrote
+/// which field of it.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
@@ -147,8 +148,8 @@ pub struct PaymentChannelStatus {
     /// NanoTON in the contract that can be claimed: its balance less the reserve for rent.
     #[serde(default)]
     pub deposit_nano: NanoTon,
-    /// The best verified voucher of each epoch, with its signature. Claims use these, whatever the specification says by then:
-    /// what was verified once stays the provider's evidence.
+    /// The best verified voucher of each epoch, with its signature. Claims use these, whatever the specification says
+    /// by then: what was verified once stays the provider's evidence.
     #[serde(default)]
     #[schemars(length(max = 8))]
     pub vouchers: Vec<Voucher>,
@@ -173,12 +174,12 @@ pub struct PaymentChannelStatus {
     /// Paid to the provider, as the contract's getter shows.
     #[serde(default)]
     pub redeemed_nano: NanoTon,
-    /// The most that `redeemedNano` may show as far as this ledger can tell: what was redeemed at the first look, what the
-    /// provider acknowledged, and the highest claim that was signed since.
+    /// The most that `redeemedNano` may show as far as this ledger can tell: what was redeemed at the first look, what
+    /// the provider acknowledged, and the highest claim that was signed since.
     #[serde(default)]
     pub claimed_nano: NanoTon,
-    /// What the contract shows as redeemed where this ledger cannot explain it: somebody else claimed, or this object is older
-    /// than the claims. Nothing is reserved, metered or claimed until the provider acknowledges it.
+    /// What the contract shows as redeemed where this ledger cannot explain it: somebody else claimed, or this object
+    /// is older than the claims. Nothing is reserved, metered or claimed until the provider acknowledges it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unexplained_nano: Option<NanoTon>,
     /// When the challenge window of a closing channel ends, in Unix seconds.
@@ -195,13 +196,13 @@ pub struct PaymentChannelStatus {
     /// Metered for jobs that left the counters: settled or deleted ones, and ended ones where the ledger fills.
     #[serde(default)]
     pub finished_nano: NanoTon,
-    /// Digest over the receipts of jobs that left the counters, one job after the other: what claims commit to, although the
-    /// counters are gone. As 64 hexadecimal digits; absent before the first such job.
+    /// Digest over the receipts of jobs that left the counters, one job after the other: what claims commit to,
+    /// although the counters are gone. As 64 hexadecimal digits; absent before the first such job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub finished_root: Option<String>,
-    /// Redeemed on account of other ledgers: before this object first saw the contract, or acknowledged by the provider. Part of
-    /// `finishedNano`; of it counts what `redeemedNano` shows.
+    /// Redeemed on account of other ledgers: before this object first saw the contract, or acknowledged by the
+    /// provider. Part of `finishedNano`; of it counts what `redeemedNano` shows.
     #[serde(default)]
     pub earlier_nano: NanoTon,
     /// When the oldest amount that is metered and not redeemed appeared, in Unix seconds.
@@ -249,7 +250,8 @@ pub struct Reservation {
     pub nano: NanoTon,
 }
 
-/// Usage by one agent in one attempt of a job, or in a session: a counter that only grows, so merging is taking the maximum.
+/// Usage by one agent in one attempt of a job, or in a session: a counter that only grows, so merging is taking the
+/// maximum.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Counter {

@@ -78,8 +78,8 @@ pub struct InferenceJobSpec {
         regex(pattern = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")
     )]
     pub model: String,
-    /// The provider that is asked. Absent: the one that the channel pays; of a job that is free, any of the namespace that
-    /// offers the model for nothing.
+    /// The provider that is asked. Absent: the one that the channel pays; of a job that is free, any of the namespace
+    /// that offers the model for nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider_ref: Option<ProviderReference>,
     /// Which API the requests use.
@@ -200,9 +200,9 @@ pub struct Billing {
     /// The most that tokens may cost; absent: any price, within `maxNano`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_prices: Option<MaxPrices>,
-    /// Requests that run at once before the payer has to sign for more; absent: all. A step may cost its requests' share of
-    /// `maxNano`, and is reserved alone: the job waits after each until the channel's voucher covers the next, as
-    /// `kubectl cocoon run --step` has it do once the receipts of the last one verify.
+    /// Requests that run at once before the payer has to sign for more; absent: all. A step may cost its requests'
+    /// share of `maxNano`, and is reserved alone: the job waits after each until the channel's voucher covers the next,
+    /// as `kubectl cocoon run --step` has it do once the receipts of the last one verify.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10000))]
     pub step: Option<u32>,
@@ -218,7 +218,8 @@ pub enum BillingMode {
     Free,
 }
 
-/// Where a job stands. Only the operator writes it, whole, so that the API server need not keep who wrote which field of it.
+/// Where a job stands. Only the operator writes it, whole, so that the API server need not keep who wrote which field
+/// of it.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
@@ -342,7 +343,8 @@ pub struct JobCost {
     /// What the delivered requests cost.
     #[serde(default)]
     pub spent_nano: NanoTon,
-    /// Metered on the channel in all when the job's last usage was: the job is paid once the channel has redeemed as much.
+    /// Metered on the channel in all when the job's last usage was: the job is paid once the channel has redeemed as
+    /// much.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settles_at_nano: Option<NanoTon>,
     /// `spentNano` in TON, for people.
@@ -351,8 +353,9 @@ pub struct JobCost {
     pub spent: String,
 }
 
-/// Attempts of one job at most, as the schema of its status says: the first, and one for each that `backoffLimit` allows.
-/// Attempts that were stopped, by `suspend`, because they were no longer covered or because their agent was evicted, count here as well.
+/// Attempts of one job at most, as the schema of its status says: the first, and one for each that `backoffLimit`
+/// allows. Attempts that were stopped, by `suspend`, because they were no longer covered or because their agent was
+/// evicted, count here as well.
 pub const MAX_ASSIGNMENTS: usize = 101;
 
 /// One attempt: some requests on one agent.
@@ -373,7 +376,8 @@ pub struct Assignment {
     /// The agent's public key, which verifies its receipts.
     #[schemars(length(max = 64))]
     pub agent: String,
-    /// The word of the provider's wallet that the key is its agent's; absent where no wallet is needed to serve for free.
+    /// The word of the provider's wallet that the key is its agent's; absent where no wallet is needed to serve for
+    /// free.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<AgentCertificate>,
     /// Prices of the attempt: those that were agreed.
@@ -442,8 +446,8 @@ pub enum AssignmentState {
     Ended,
     /// The agent is gone; what it had not delivered runs again.
     Lost,
-    /// Stopped by `suspend`, because it was no longer covered, or because the cluster took its agent from its node; what it had not
-    /// delivered runs later, and it counts against no limit.
+    /// Stopped by `suspend`, because it was no longer covered, or because the cluster took its agent from its node;
+    /// what it had not delivered runs later, and it counts against no limit.
     Suspended,
     /// The agent refused it; another is asked.
     Refused,

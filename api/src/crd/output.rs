@@ -4,10 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use super::reference::LocalReference;
 
-/// Where the results are: in pages, all of which are Secrets of the job's namespace and belong to the job. Keys of each:
-/// `results.jsonl`, OpenAI batch results; `receipts.jsonl`, the agents' receipts of what was delivered and is billed;
-/// `tokens.jsonl`, the tokens that those receipts count; `undelivered.jsonl`, receipts of answers that did not fit or came
-/// twice, which are free. One JSON object a line.
+/// Where the results are: in pages, all of which are Secrets of the job's namespace and belong to the job. Keys of
+/// each: `results.jsonl`, OpenAI batch results; `receipts.jsonl`, the agents' receipts of what was delivered and is
+/// billed; `tokens.jsonl`, the tokens that those receipts count; `undelivered.jsonl`, receipts of answers that did not
+/// fit or came twice, which are free. One JSON object a line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Output {
@@ -33,8 +33,9 @@ pub struct OutputPage {
     /// Name of the Secret.
     #[schemars(length(max = 253))]
     pub name: String,
-    /// Digest of its texts: SHA-256 over `results.jsonl`, `receipts.jsonl`, `undelivered.jsonl` and `tokens.jsonl`, each after
-    /// its length in eight bytes, big-endian, and before all of them the text `cocoon.farm/page/v1`, likewise.
+    /// Digest of its texts: SHA-256 over `results.jsonl`, `receipts.jsonl`, `undelivered.jsonl` and `tokens.jsonl`,
+    /// each after its length in eight bytes, big-endian, and before all of them the text `cocoon.farm/page/v1`,
+    /// likewise.
     #[schemars(length(max = 64))]
     pub sha256: String,
 }

@@ -120,8 +120,8 @@ pub struct CocoonProviderSpec {
     #[schemars(length(min = 1, max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     #[x_kube(validation = Rule::new("self.all(m, m.minReplicas <= m.maxReplicas)").message("minReplicas must not exceed maxReplicas"))]
     pub models: Vec<ModelOffer>,
-    /// Which other namespaces' channels and jobs may name this provider. One that is taken out gets no new work; what its
-    /// channels owe is claimed all the same.
+    /// Which other namespaces' channels and jobs may name this provider. One that is taken out gets no new work; what
+    /// its channels owe is claimed all the same.
     #[serde(default)]
     pub allowed_namespaces: AllowedNamespaces,
     /// Where earnings go and how they are settled.

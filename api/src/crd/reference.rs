@@ -39,8 +39,8 @@ pub struct ProviderReference {
         regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
     )]
     pub name: String,
-    /// Its namespace; absent: the namespace of the object that names it. A provider of another namespace must list this one in
-    /// its `allowedNamespaces`.
+    /// Its namespace; absent: the namespace of the object that names it. A provider of another namespace must list this
+    /// one in its `allowedNamespaces`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(min = 1, max = 63),
@@ -58,8 +58,9 @@ impl ProviderReference {
 
 /// Namespace and name of an object.
 ///
-/// As a text it is read and written from the namespace of whoever names it, its *home*: an object of the home is named by its
-/// name alone, one of another namespace as `namespace/name`. Neither part contains a slash, so that the text tells which it is.
+/// As a text it is read and written from the namespace of whoever names it, its *home*: an object of the home is named
+/// by its name alone, one of another namespace as `namespace/name`. Neither part contains a slash, so that the text
+/// tells which it is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FullName {
     /// Namespace.

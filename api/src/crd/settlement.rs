@@ -109,8 +109,8 @@ pub struct Redeem {
     pub cumulative_nano: NanoTon,
     /// Of this, redeemed before.
     pub redeemed_before_nano: NanoTon,
-    /// Root of the Merkle tree over the receipts that were metered by then, which goes into the message: the provider's word on
-    /// what it claims for. As 64 hexadecimal digits.
+    /// Root of the Merkle tree over the receipts that were metered by then, which goes into the message: the provider's
+    /// word on what it claims for. As 64 hexadecimal digits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub receipts_root: Option<String>,
@@ -159,8 +159,8 @@ pub struct SettlementStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub transaction: Option<String>,
-    /// What the message cost the wallet with all its legs: its own transaction, what the channels' transactions used up of
-    /// the value that went along, and the transactions that took in the rest.
+    /// What the message cost the wallet with all its legs: its own transaction, what the channels' transactions used up
+    /// of the value that went along, and the transactions that took in the rest.
     #[serde(default)]
     pub fee_nano: NanoTon,
     /// Paid by the channels beyond what was redeemed before.

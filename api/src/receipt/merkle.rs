@@ -9,8 +9,9 @@ const TAG: &[u8] = b"cocoon.farm/tokens-root/v1";
 const LEAF: [u8; 1] = [0];
 const NODE: [u8; 1] = [1];
 
-/// Root of the Merkle tree (the shape of RFC 6962, section 2.1) over the token ids of the prompt, then of the answer, each
-/// four bytes in big-endian order; hashed with both counts, so that no token of one can be taken for one of the other.
+/// Root of the Merkle tree (the shape of RFC 6962, section 2.1) over the token ids of the prompt, then of the answer,
+/// each four bytes in big-endian order; hashed with both counts, so that no token of one can be taken for one of the
+/// other.
 ///
 /// A tree rather than one digest: to dispute the n-th token of an answer, one token and log₂ of the number of tokens
 /// digests are shown, and none of the others.

@@ -1,5 +1,5 @@
-//! The tokens of a prompt and its answer as they travel with a result and are kept beside it: whoever has them counts the bill
-//! again and computes the root that the receipt names.
+//! The tokens of a prompt and its answer as they travel with a result and are kept beside it: whoever has them counts
+//! the bill again and computes the root that the receipt names.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD_NO_PAD};
 use serde::{Deserialize, Serialize};
@@ -11,14 +11,15 @@ use crate::units::Usage;
 const BITS: u32 = 7;
 const MORE: u8 = 0x80;
 
-/// Token ids as text: each id in LEB128 (seven bits a byte, the lowest first, with no byte more than it needs), all of them as
-/// base64 without padding. An id of a vocabulary of 150,000 takes four characters at most, an ordinary one less than three.
+/// Token ids as text: each id in LEB128 (seven bits a byte, the lowest first, with no byte more than it needs), all of
+/// them as base64 without padding. An id of a vocabulary of 150,000 takes four characters at most, an ordinary one less
+/// than three.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TokenIds(String);
 
-/// The tokens of one request: of its prompt as the model saw it, and of all that was sampled, a last one that ends the answer
-/// included.
+/// The tokens of one request: of its prompt as the model saw it, and of all that was sampled, a last one that ends the
+/// answer included.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AnswerTokens {

@@ -16,8 +16,8 @@ const INTERVAL: Duration = Duration::from_millis(20);
 /// Number of the signal.
 const SIGABRT: i32 = 6;
 
-/// Starts the program where dumps are as large as this machine lets them be, kills it as `abort` does once it has begun, and holds
-/// that the kernel wrote none. `variables` are put into its environment.
+/// Starts the program where dumps are as large as this machine lets them be, kills it as `abort` does once it has
+/// begun, and holds that the kernel wrote none. `variables` are put into its environment.
 ///
 /// # Panics
 /// Where it wrote one, and on a machine that dumps nothing at all, since nothing could be told there.

@@ -16,8 +16,8 @@ use cocoon_ton::{
 use super::{Chain, clock, until};
 use crate::payer::Payer;
 
-/// Signatures for one payment at most. A second one is made only after the first message expired unused; when two expire
-/// in a row, the endpoints do not pass messages on.
+/// Signatures for one payment at most. A second one is made only after the first message expired unused; when two
+/// expire in a row, the endpoints do not pass messages on.
 const MAX_SIGNATURES: u32 = 2;
 
 /// What became of a signed message.

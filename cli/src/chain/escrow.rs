@@ -90,7 +90,8 @@ impl Chain {
                     (channel::top_up(address, missing, query)?, missing)
                 }
                 ChannelStatus::Closed => (channel::top_up(address, deposit, query)?, deposit),
-                // The payer's own top-up ends the closing; one of nothing but its allowance does where nothing is missing.
+                // The payer's own top-up ends the closing; one of nothing but its allowance does where nothing is
+                // missing.
                 ChannelStatus::Closing { .. } => {
                     let missing = deposit.saturating_sub(state.available);
                     eprintln!(
@@ -191,8 +192,8 @@ impl Chain {
         })
     }
 
-    /// Signs a voucher for the channel's present epoch, valid for so many seconds of chain time from here on, or as long as
-    /// the epoch.
+    /// Signs a voucher for the channel's present epoch, valid for so many seconds of chain time from here on, or as
+    /// long as the epoch.
     pub async fn voucher(
         &self,
         payer: &Payer,

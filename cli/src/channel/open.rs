@@ -1,5 +1,5 @@
-//! `channel open`: escrow first, object last, so that an object always has its contract. Before anything is paid, the API
-//! server says whether it would take the object.
+//! `channel open`: escrow first, object last, so that an object always has its contract. Before anything is paid, the
+//! API server says whether it would take the object.
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
@@ -36,8 +36,8 @@ pub struct Arguments {
     /// The CocoonProvider that is paid; one of another namespace must allow this one (`spec.allowedNamespaces`).
     #[arg(long, value_name = "[NAMESPACE/]NAME", value_parser = kubernetes::provider)]
     provider: ProviderReference,
-    /// Address of the provider's payout wallet, as its owner told it. The provider's object is not read then, so that no right
-    /// in its namespace is needed. Needs --network.
+    /// Address of the provider's payout wallet, as its owner told it. The provider's object is not read then, so that
+    /// no right in its namespace is needed. Needs --network.
     #[arg(long, value_name = "ADDRESS")]
     payee: Option<String>,
     /// Address of the wallet that claims for the provider (`payout.claimer`), where its owner told one beside --payee.
@@ -181,8 +181,8 @@ impl Plan {
         })
     }
 
-    /// Lets the API server judge the object as it is going to be, without keeping it: what it would refuse is not paid for.
-    /// The voucher's signature is left out, since it is worth money; the server cannot check it anyway.
+    /// Lets the API server judge the object as it is going to be, without keeping it: what it would refuse is not paid
+    /// for. The voucher's signature is left out, since it is worth money; the server cannot check it anyway.
     async fn rehearse(&self, cap: NanoTon, valid_for: Option<u32>, cluster: &Cluster) -> Result<()> {
         let epoch = match self.chain.state(&self.params.address()).await? {
             ChannelOnChain::Channel { state, .. } => state.epoch,

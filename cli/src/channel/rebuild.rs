@@ -1,7 +1,7 @@
 //! `channel rebuild`: proves from receipts what a ledger lost, and lets the provider say so.
 //!
-//! For the farm, whose cluster was restored from a backup. What is proven goes into `spec.payout.rulings` of the provider's
-//! object, which payers cannot write.
+//! For the farm, whose cluster was restored from a backup. What is proven goes into `spec.payout.rulings` of the
+//! provider's object, which payers cannot write.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -52,7 +52,8 @@ pub struct Arguments {
     /// Only print what is proven.
     #[arg(long)]
     dry_run: bool,
-    /// More receipts than the namespace's results hold, one a line, as `kubectl cocoon results JOB -o receipts` prints them.
+    /// More receipts than the namespace's results hold, one a line, as `kubectl cocoon results JOB -o receipts` prints
+    /// them.
     #[arg(long, value_name = "FILE")]
     receipts: Vec<PathBuf>,
     /// Public key of an agent of this provider, where neither jobs nor certificates say so, as 64 hexadecimal digits.
@@ -62,7 +63,8 @@ pub struct Arguments {
     chain: chain::Arguments,
 }
 
-/// Attempts to store a ruling: the operator writes the provider's status every few seconds at most, and each attempt takes far less.
+/// Attempts to store a ruling: the operator writes the provider's status every few seconds at most, and each attempt
+/// takes far less.
 const RULING_ATTEMPTS: u32 = 5;
 
 /// Proves, prints, and stores the ruling.

@@ -84,7 +84,8 @@ impl Forward {
             .context("the port was forwarded without a word on failures")?;
         let (mut from_browser, mut to_browser) = tokio::io::split(stream);
         let (mut from_page, mut to_page) = tokio::io::split(page);
-        // Whichever side goes away first, a connection of HTTP is over with it. A browser that goes in the middle is no failure.
+        // Whichever side goes away first, a connection of HTTP is over with it. A browser that goes in the middle is no
+        // failure.
         tokio::select! {
             _ = tokio::io::copy(&mut from_page, &mut to_browser) => {}
             _ = tokio::io::copy(&mut from_browser, &mut to_page) => {}

@@ -22,8 +22,8 @@ pub struct Pages {
     pub faults: Vec<String>,
 }
 
-/// All pages; nothing where there is none yet. While the job runs, the open page may list more closed ones than the status does,
-/// which follows.
+/// All pages; nothing where there is none yet. While the job runs, the open page may list more closed ones than the
+/// status does, which follows.
 pub async fn load(job: &InferenceJob, cluster: &Cluster) -> Result<Option<Pages>> {
     let status = job.status.clone().unwrap_or_default();
     let output = status.output.as_ref();

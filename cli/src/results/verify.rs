@@ -1,7 +1,9 @@
-//! Checks every receipt of a job: the agent's signature and chain, price times tokens, the model, prices and requests that
-//! were agreed, the very bytes of the answer, and the tokens that are billed, by their number and by the root over them.
+//! Checks every receipt of a job: the agent's signature and chain, price times tokens, the model, prices and requests
+//! that were agreed, the very bytes of the answer, and the tokens that are billed, by their number and by the root over
+//! them.
 //!
-//! An agent's key is believed where the provider's wallet signed for it: the key and its certificate are in the job's status.
+//! An agent's key is believed where the provider's wallet signed for it: the key and its certificate are in the job's
+//! status.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -80,8 +82,9 @@ pub struct Verdict {
 }
 
 impl Expectations {
-    /// What the job's object says; `contract` is the address in its channel, where that still exists, `wallet` that of the
-    /// provider, where that does, and `requests` are the digests of the bodies of its input, where that can be read.
+    /// What the job's object says; `contract` is the address in its channel, where that still exists, `wallet` that of
+    /// the provider, where that does, and `requests` are the digests of the bodies of its input, where that can be
+    /// read.
     pub fn of(
         job: &InferenceJob,
         contract: Option<String>,

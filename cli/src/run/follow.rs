@@ -21,7 +21,8 @@ use super::progress::Progress;
 /// Failed watches in a row after which the API server is given up; with the watcher's backoff about two minutes.
 const MAX_WATCH_FAILURES: u32 = 10;
 
-/// Shows the job until `condition` is true, and has `each` of its states seen to. Fails where the job fails or is deleted.
+/// Shows the job until `condition` is true, and has `each` of its states seen to. Fails where the job fails or is
+/// deleted.
 pub(super) async fn until(
     jobs: &Api<InferenceJob>,
     job: &InferenceJob,

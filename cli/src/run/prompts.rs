@@ -40,7 +40,8 @@ pub(super) fn jsonl(bodies: &[Value]) -> String {
         .collect()
 }
 
-/// Stores prompts for the job of this name; a name is made where there is none. A Secret that holds the same already is used.
+/// Stores prompts for the job of this name; a name is made where there is none. A Secret that holds the same already is
+/// used.
 pub(super) async fn store(name: Option<&str>, requests: &str, cluster: &Cluster) -> Result<Stored> {
     let secrets: Api<Secret> = cluster.api();
     let params = PostParams {

@@ -22,7 +22,8 @@ use crate::{
 pub(super) struct Steps {
     channel: String,
     bound: Bound,
-    /// What other jobs of the channel had come to, or could, when this one began: what was signed before is the most of that.
+    /// What other jobs of the channel had come to, or could, when this one began: what was signed before is the most of
+    /// that.
     base: NanoTon,
 }
 

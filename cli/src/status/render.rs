@@ -11,7 +11,8 @@ pub(super) const WIDTH: usize = 100;
 const WAITING: usize = 10;
 
 impl Report {
-    /// For people: offers, their models, what is wrong, and what waits for what. No line is longer than [`WIDTH`] columns.
+    /// For people: offers, their models, what is wrong, and what waits for what. No line is longer than [`WIDTH`]
+    /// columns.
     pub fn render(&self) -> String {
         let mut text = self.provider_table().within(WIDTH);
         if self.providers.iter().any(|provider| !provider.models.is_empty()) {

@@ -131,7 +131,8 @@ impl Provider {
     }
 }
 
-/// Whether a job is the provider's: chosen for it, or not yet anybody's, of its namespace and for a model that it offers.
+/// Whether a job is the provider's: chosen for it, or not yet anybody's, of its namespace and for a model that it
+/// offers.
 fn serves(provider: &CocoonProvider, job: &InferenceJob) -> bool {
     let mut models = provider.spec.models.iter();
     match chosen(job) {

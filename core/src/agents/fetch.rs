@@ -1,4 +1,5 @@
-//! Downloads of models onto nodes, as their pods show them: which are due, which go, and what an agent waits for that waits for one.
+//! Downloads of models onto nodes, as their pods show them: which are due, which go, and what an agent waits for that
+//! waits for one.
 
 use std::{collections::BTreeSet, net::IpAddr};
 
@@ -15,7 +16,8 @@ use super::{AgentPod, AgentState, CRASH_LOOP, IMAGE_FAILURES, PREPARING, said};
 
 /// Name of the container of an agent's pod that waits until the node has a copy of the model.
 pub const AWAIT_CONTAINER: &str = "await-model";
-/// How long a download that was started again must run until its last end is what was: one that is refused ends in a moment.
+/// How long a download that was started again must run until its last end is what was: one that is refused ends in a
+/// moment.
 const TAKEN_UP: SignedDuration = SignedDuration::from_secs(30);
 
 /// A pod that downloads a model onto its node. One that has ended is none.
@@ -185,8 +187,9 @@ pub struct Due {
     pub remove: Vec<FetchPod>,
 }
 
-/// What is due: each node on which an agent waits for a model has one download of it, under the name that `name` gives it; `None` is a
-/// model that is not downloaded. One that nobody waits for goes on while it gets on, for the next agent, and goes where it does not.
+/// What is due: each node on which an agent waits for a model has one download of it, under the name that `name` gives
+/// it; `None` is a model that is not downloaded. One that nobody waits for goes on while it gets on, for the next
+/// agent, and goes where it does not.
 pub fn due(agents: &[AgentPod], downloads: &[FetchPod], name: impl Fn(&str, &str) -> Option<String>) -> Due {
     let waiting: BTreeSet<(String, String)> = agents
         .iter()

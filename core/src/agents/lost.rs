@@ -1,5 +1,6 @@
-//! An agent that cannot start where it is. The kubelet starts its container again in the same pod, and a pod keeps the GPUs that it
-//! was given, and has its node's copy of the model awaited once: only another pod can get a healthy GPU, or wait for a copy again.
+//! An agent that cannot start where it is. The kubelet starts its container again in the same pod, and a pod keeps the
+//! GPUs that it was given, and has its node's copy of the model awaited once: only another pod can get a healthy GPU,
+//! or wait for a copy again.
 
 use cocoon_api::agent::{GpuFault, StartFault};
 use k8s_openapi::{
@@ -52,7 +53,8 @@ impl Loss {
     }
 }
 
-/// The agent in this pod, if another pod is to take its place: it has lost what it needs, was started again, and did not find it.
+/// The agent in this pod, if another pod is to take its place: it has lost what it needs, was started again, and did
+/// not find it.
 pub fn lost(pod: &Pod, now: Timestamp) -> Option<Lost> {
     let agent = AgentPod::from_pod(pod, now)?;
     let what = match agent.state {
@@ -96,7 +98,8 @@ mod tests {
     const LOST: &str = "error: DeviceLost: cannot open GPU 0";
     const GONE: &str = "error: ModelCopyGone: the node's copy of the model is gone";
 
-    /// What a pod of that age has lost whose container was started again so often, is as `state` says, and ended before with `code`.
+    /// What a pod of that age has lost whose container was started again so often, is as `state` says, and ended before
+    /// with `code`.
     fn loss(age: SignedDuration, restarts: u32, state: &Value, code: i32, words: &str) -> Option<Loss> {
         let pod: Pod = serde_json::from_value(json!({
             "metadata": {"name": "a", "uid": "u", "creationTimestamp": CREATED, "labels": {

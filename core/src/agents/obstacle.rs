@@ -1,4 +1,5 @@
-//! What keeps an agent from serving: read once from its pod, and said by the provider and by the job in words of the same meaning.
+//! What keeps an agent from serving: read once from its pod, and said by the provider and by the job in words of the
+//! same meaning.
 
 use cocoon_api::{
     agent::GpuFault,
@@ -140,8 +141,9 @@ fn count_of(words: &str) -> u32 {
 }
 
 impl Shortage {
-    /// Reads the scheduler's words: `0/3 nodes are available: 1 Insufficient nvidia.com/gpu, 2 node(s) were unschedulable.` Of
-    /// several shortages that comes first without which the pod would run soonest: what others hold and give back.
+    /// Reads the scheduler's words:
+    /// `0/3 nodes are available: 1 Insufficient nvidia.com/gpu, 2 node(s) were unschedulable.` Of several shortages
+    /// that comes first without which the pod would run soonest: what others hold and give back.
     pub fn of(words: &str) -> Self {
         // What preemption could do is said behind, in the same words.
         let words = words.split("preemption:").next().unwrap_or_default();
@@ -171,8 +173,9 @@ impl Shortage {
         }
     }
 
-    /// Which of the two rules out most nodes. Where a control plane has nodes of its own they are tainted, for agents as for
-    /// everything else, and newer schedulers do not say whose taints they mean: a few do not hide that all others lack a label.
+    /// Which of the two rules out most nodes. Where a control plane has nodes of its own they are tainted, for agents
+    /// as for everything else, and newer schedulers do not say whose taints they mean: a few do not hide that all
+    /// others lack a label.
     fn of_taints_and_labels(words: &str) -> Self {
         let (mut tainted, mut unmatched) = (0, 0);
         for (at, _) in words.match_indices(TAINT) {

@@ -1,7 +1,8 @@
-//! Whether a pod that looks like an agent is one: what the API server says of it, of its token and of those that own it.
+//! Whether a pod that looks like an agent is one: what the API server says of it, of its token and of those that own
+//! it.
 //!
-//! Labels and owner references are whatever the author of a pod writes. So a pod is an agent only if it runs what the operator asked for
-//! and nothing beside, and the process that answers is one of this very pod.
+//! Labels and owner references are whatever the author of a pod writes. So a pod is an agent only if it runs what the
+//! operator asked for and nothing beside, and the process that answers is one of this very pod.
 
 use std::net::IpAddr;
 
@@ -15,7 +16,8 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
 };
 
-/// What the API server says of a bound token, beside its user ("Managing Service Accounts", bound tokens): UID of the pod.
+/// What the API server says of a bound token, beside its user ("Managing Service Accounts", bound tokens): UID of the
+/// pod.
 const POD_UID: &str = "authentication.kubernetes.io/pod-uid";
 /// Likewise the pod's name.
 const POD_NAME: &str = "authentication.kubernetes.io/pod-name";
@@ -59,7 +61,8 @@ pub enum Stranger {
     /// What serves there does not speak the protocol, or shows no token.
     #[error("what serves there shows no token")]
     NoToken,
-    /// The API server does not take the token for the agents' audience: it is expired, another audience's, or none at all.
+    /// The API server does not take the token for the agents' audience: it is expired, another audience's, or none at
+    /// all.
     #[error("the API server does not take its token")]
     TokenRefused,
     /// The token is bound to another pod, or to none.
@@ -210,9 +213,9 @@ fn is(owner: &OwnerReference, metadata: &ObjectMeta) -> Result<(), Stranger> {
     if is_same { Ok(()) } else { Err(Stranger::NotOwned) }
 }
 
-/// What of a pod differs from what was asked for, among that by which its author could have a say in what its processes do. Left
-/// out is what the cluster fills in or may change: where it runs, what it may take, how it is pulled, and what guards the node from
-/// it.
+/// What of a pod differs from what was asked for, among that by which its author could have a say in what its processes
+/// do. Left out is what the cluster fills in or may change: where it runs, what it may take, how it is pulled, and what
+/// guards the node from it.
 fn different(found: &PodSpec, wanted: &PodSpec) -> Option<Part> {
     let has_debuggers = found
         .ephemeral_containers

@@ -1,5 +1,5 @@
-//! A pod that has a node and whose volumes are not set up there. The kubelet tells why only in Events; that it does not get
-//! on is in the pod's status.
+//! A pod that has a node and whose volumes are not set up there. The kubelet tells why only in Events; that it does not
+//! get on is in the pod's status.
 
 use k8s_openapi::{
     api::core::v1::{ContainerStatus, Pod, PodCondition, PodStatus},
@@ -9,11 +9,11 @@ use k8s_openapi::{
 use super::{PREPARING, model_file};
 
 /// How long a pod may take from its node to its first container before somebody is told: a file of the node is there at
-/// once and a sandbox within seconds, a volume of the network is attached in half a minute; twice that. The kubelet tries
-/// again for ever, so that an agent that is only slow loses nothing.
+/// once and a sandbox within seconds, a volume of the network is attached in half a minute; twice that. The kubelet
+/// tries again for ever, so that an agent that is only slow loses nothing.
 const SETUP_LIMIT: SignedDuration = SignedDuration::from_secs(60);
-/// True once volumes and sandbox are there; absent before Kubernetes 1.29. Up to 1.35 it turns true only after the first
-/// pull of the image.
+/// True once volumes and sandbox are there; absent before Kubernetes 1.29. Up to 1.35 it turns true only after the
+/// first pull of the image.
 const READY_TO_START: &str = "PodReadyToStartContainers";
 
 /// What the pod shows of volumes that were not set up in time.

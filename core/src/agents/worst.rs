@@ -5,8 +5,8 @@ use k8s_openapi::api::apps::v1::Deployment;
 
 use super::{AgentPod, Obstacle, Refusal};
 
-/// The obstacle that is told of the agents of one model: the worst, and of those that are as bad the one of the first pod by name.
-/// `refused` is why no pod can be made, which has no pod.
+/// The obstacle that is told of the agents of one model: the worst, and of those that are as bad the one of the first
+/// pod by name. `refused` is why no pod can be made, which has no pod.
 pub fn worst<'a>(
     pods: impl IntoIterator<Item = &'a AgentPod>,
     refused: Option<Refusal>,
@@ -21,8 +21,8 @@ pub fn worst<'a>(
         .min_by_key(|(obstacle, pod)| (obstacle.rank(), pod.map(|pod| &pod.name)))
 }
 
-/// The API server's words, where it refuses the pods of this provider's agents of this model. They are the farm's: they name what
-/// is in its namespace.
+/// The API server's words, where it refuses the pods of this provider's agents of this model. They are the farm's: they
+/// name what is in its namespace.
 pub fn refusal<'a>(
     deployments: impl IntoIterator<Item = &'a Deployment>,
     provider: &str,

@@ -5,9 +5,9 @@
 
 use k8s_openapi::jiff::Timestamp;
 
-/// A `PaymentChannel` object that names a contract. The least of a contract's contenders is its holder: the oldest, and of
-/// those of one second the first by namespace and name. An object that is being deleted counts until it is gone, since what
-/// it metered is still claimed.
+/// A `PaymentChannel` object that names a contract. The least of a contract's contenders is its holder: the oldest, and
+/// of those of one second the first by namespace and name. An object that is being deleted counts until it is gone,
+/// since what it metered is still claimed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Contender {
     /// When the API server took it, in whole seconds.
@@ -21,8 +21,8 @@ pub struct Contender {
 impl Contender {
     /// Why an object in `namespace` cannot be used while this one holds the contract, and what to do.
     ///
-    /// A holder in another namespace is not named: whoever may create objects in one namespace could ask by a contract's
-    /// public address who uses it elsewhere. Those who may list channels everywhere find it by the address.
+    /// A holder in another namespace is not named: whoever may create objects in one namespace could ask by a
+    /// contract's public address who uses it elsewhere. Those who may list channels everywhere find it by the address.
     pub fn excludes(&self, namespace: &str) -> String {
         if self.namespace == namespace {
             let Self { namespace, name, .. } = self;

@@ -1,5 +1,5 @@
-//! Whether work is covered: what it may come to can be claimed, and in time. Asked at every plan, for work that is to start
-//! and for work that runs.
+//! Whether work is covered: what it may come to can be claimed, and in time. Asked at every plan, for work that is to
+//! start and for work that runs.
 //!
 //! Wanted properties, each checked by the model test:
 //! - nothing starts unless a claim could be made now;
@@ -16,13 +16,13 @@ use cocoon_api::{
 use super::evidence::evidence;
 use crate::ledger;
 
-/// Between the last moment of work and the end of claims: a plan follows a change within 15 s, an agent is stopped and drained
-/// in 8 s and its usage metered in a second; a message is signed only 40 s before the end at the latest, and one that is lost is
-/// replaced after its 90 s. Rounded up.
+/// Between the last moment of work and the end of claims: a plan follows a change within 15 s, an agent is stopped and
+/// drained in 8 s and its usage metered in a second; a message is signed only 40 s before the end at the latest, and
+/// one that is lost is replaced after its 90 s. Rounded up.
 pub const CLAIM_SECONDS: i64 = 180;
 
-/// New work needs a look at the contract that is no older: two looks at a quiet channel through an endpoint that grants one
-/// request a second and serves fifty of them.
+/// New work needs a look at the contract that is no older: two looks at a quiet channel through an endpoint that grants
+/// one request a second and serves fifty of them.
 pub const MAX_LOOK_SECONDS: i64 = 120;
 
 /// A channel as coverage sees it.
@@ -151,8 +151,8 @@ pub fn is_behind(status: &PaymentChannelStatus) -> bool {
             .is_some_and(|condition| condition.reason == LedgerCurrent::LedgerBehind.name())
 }
 
-/// Whether what the ledger metered could be claimed now: the contract is this channel's, there is evidence, and the contract
-/// pays.
+/// Whether what the ledger metered could be claimed now: the contract is this channel's, there is evidence, and the
+/// contract pays.
 pub fn redeemable(status: &PaymentChannelStatus, now: i64) -> bool {
     let pays = match status.state {
         Some(ChannelState::Open) => true,
@@ -162,13 +162,14 @@ pub fn redeemable(status: &PaymentChannelStatus, now: i64) -> bool {
     pays && is_usable(status) && evidence(status, now).is_some()
 }
 
-/// Whether something was reserved or metered on the channel and is not paid: then it is looked at and claimed from, also where
-/// its namespace may not use the provider any more.
+/// Whether something was reserved or metered on the channel and is not paid: then it is looked at and claimed from,
+/// also where its namespace may not use the provider any more.
 pub fn owes(status: &PaymentChannelStatus) -> bool {
     !status.reservations.is_empty() || status.accrued_nano > status.redeemed_nano
 }
 
-/// The most that can be claimed now of what was metered, with the kept voucher and from what the contract paid and holds.
+/// The most that can be claimed now of what was metered, with the kept voucher and from what the contract paid and
+/// holds.
 pub fn claim(status: &PaymentChannelStatus, now: i64) -> Result<NanoTon, UnitError> {
     let Some(voucher) = evidence(status, now) else {
         return Ok(status.redeemed_nano);

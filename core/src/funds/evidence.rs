@@ -1,7 +1,7 @@
 //! The payer's vouchers: which are kept as evidence, and whether the present one is good for new work.
 //!
-//! The specification is the payer's to change. What was verified once is copied into the status, signature included, and
-//! claims are made with the copy.
+//! The specification is the payer's to change. What was verified once is copied into the status, signature included,
+//! and claims are made with the copy.
 
 use cocoon_api::{
     NanoTon,
@@ -11,16 +11,16 @@ use cocoon_api::{
 
 use super::facts::{Signature, Terms};
 
-/// Vouchers kept of one channel, one an epoch. An epoch lasts at least a challenge window, and only the present one can be
-/// claimed: the others bridge readings that are late or false. `status.vouchers` takes as many.
+/// Vouchers kept of one channel, one an epoch. An epoch lasts at least a challenge window, and only the present one can
+/// be claimed: the others bridge readings that are late or false. `status.vouchers` takes as many.
 pub const MAX_KEPT: usize = 8;
 
-/// How long a voucher must still last to be claimed with: the 90 s for which a settlement's message is valid, and 30 s until
-/// the chain shows its effect.
+/// How long a voucher must still last to be claimed with: the 90 s for which a settlement's message is valid, and 30 s
+/// until the chain shows its effect.
 pub const MIN_VOUCHER_SECONDS: i64 = 120;
 
-/// The kept vouchers with the present one, if that is genuine and no worse than what is kept of its epoch. `epoch` is the
-/// contract's, as far as it is known; where there are too many, those farthest from it go.
+/// The kept vouchers with the present one, if that is genuine and no worse than what is kept of its epoch. `epoch` is
+/// the contract's, as far as it is known; where there are too many, those farthest from it go.
 pub(super) fn keep(
     spec: &PaymentChannelSpec,
     before: &PaymentChannelStatus,

@@ -4,12 +4,12 @@ use cocoon_api::{NanoTon, crd::provider::Rebuilt};
 
 use super::{escrow::Escrow, payee::Payee};
 
-/// The shortest challenge window that any provider can work with, and the least validity of a voucher: a close may go unseen for
-/// 120 s, and work ends 180 s before claims do (`MAX_LOOK_SECONDS` and `CLAIM_SECONDS` in `coverage`).
+/// The shortest challenge window that any provider can work with, and the least validity of a voucher: a close may go
+/// unseen for 120 s, and work ends 180 s before claims do (`MAX_LOOK_SECONDS` and `CLAIM_SECONDS` in `coverage`).
 pub const MIN_CHALLENGE_SECONDS: u32 = 300;
 
-/// How far the operator's clock and the chain's newest block may lie apart. Blocks come every 0.4 s; a minute is a clock that is
-/// set wrong, or an endpoint or a chain that stands still.
+/// How far the operator's clock and the chain's newest block may lie apart. Blocks come every 0.4 s; a minute is a
+/// clock that is set wrong, or an endpoint or a chain that stands still.
 pub const MAX_SKEW_SECONDS: i64 = 60;
 
 /// One look at a channel's contract.

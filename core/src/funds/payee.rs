@@ -45,8 +45,9 @@ impl Payee {
         })
     }
 
-    /// Whether the provider's wallet may claim from this contract, and what it claims is the provider's. A contract that pays the
-    /// wallet itself was opened before the provider kept it apart; what it pays is swept to the payout address.
+    /// Whether the provider's wallet may claim from this contract, and what it claims is the provider's. A contract
+    /// that pays the wallet itself was opened before the provider kept it apart; what it pays is swept to the payout
+    /// address.
     pub fn owns(&self, escrow: &Escrow) -> Result<(), ForeignEscrow> {
         let Self { address, claimer } = self;
         if escrow.provider == *claimer {

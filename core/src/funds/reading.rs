@@ -1,10 +1,11 @@
 //! What a look at the contract is believed to say, and how the ledger takes what it shows as redeemed.
 //!
 //! `redeemed` is what an endpoint says. It is compared with what only the payer and this ledger can have caused:
-//! - above every cap that was ever verified and every claim that was ever signed, it is false, and nothing of the look counts;
+//! - above every cap that was ever verified and every claim that was ever signed, it is false, and nothing of the look
+//!   counts;
 //! - above what this ledger ever claimed, somebody else claimed: the ledger is behind, and stands still;
-//! - anything lower is taken as it is, also where more was shown before. To the provider a low figure does no harm: claims are
-//!   cumulative, and the contract pays none of them twice.
+//! - anything lower is taken as it is, also where more was shown before. To the provider a low figure does no harm:
+//!   claims are cumulative, and the contract pays none of them twice.
 
 use cocoon_api::{
     NanoTon,
@@ -126,8 +127,8 @@ fn book(escrow: &Escrow, before: &PaymentChannelStatus, facts: &Facts) -> Result
         });
     }
     if is_first || redeemed <= facts.acknowledged {
-        // What this ledger metered, and what its running jobs may hand over once more after a restore, counts as paid first: that is
-        // to the provider's disadvantage, never to the payer's.
+        // What this ledger metered, and what its running jobs may hand over once more after a restore, counts as paid
+        // first: that is to the provider's disadvantage, never to the payer's.
         let at_this_reading = PaymentChannelStatus {
             redeemed_nano: redeemed,
             ..before.clone()

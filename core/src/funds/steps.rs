@@ -1,13 +1,13 @@
 //! Payment step by step: of a job's budget only so much is set free at once as a few requests may cost.
 //!
-//! The payer signs for the next step when it has verified the receipts of the last one, and the operator starts a step only when
-//! it is signed for. So the payer never promised more than one step beyond what it has verified, and the provider never worked
-//! for more than was promised.
+//! The payer signs for the next step when it has verified the receipts of the last one, and the operator starts a step
+//! only when it is signed for. So the payer never promised more than one step beyond what it has verified, and the
+//! provider never worked for more than was promised.
 
 use cocoon_api::NanoTon;
 
-/// What a job may have cost in all by the end of its next step: what it cost so far, and the share that `step` of `total` requests
-/// have of the budget, rounded up. All of the budget where there are no steps.
+/// What a job may have cost in all by the end of its next step: what it cost so far, and the share that `step` of
+/// `total` requests have of the budget, rounded up. All of the budget where there are no steps.
 pub fn allowance(budget: NanoTon, step: Option<u32>, spent: NanoTon, total: u32) -> NanoTon {
     let Some(step) = step.filter(|step| *step < total) else {
         return budget;

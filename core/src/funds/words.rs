@@ -82,8 +82,8 @@ fn named(spec: &PaymentChannelSpec) -> String {
     }
 }
 
-/// Says that a provider of another namespace is not there for this one. The words are the same where it does not exist, so that
-/// nobody learns by a reference what there is in a namespace that is closed to them.
+/// Says that a provider of another namespace is not there for this one. The words are the same where it does not exist,
+/// so that nobody learns by a reference what there is in a namespace that is closed to them.
 pub fn not_granted(provider: &str) -> String {
     format!(
         "CocoonProvider {provider} does not exist, or does not allow this namespace: its owner can add the namespace to \

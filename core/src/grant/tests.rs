@@ -107,8 +107,8 @@ fn any_grant() -> impl Strategy<Value = AllowedNamespaces> {
 }
 
 proptest! {
-    /// The home may always; a stranger by `All` and by its name, and otherwise only by labels that are known; and a name that is added
-    /// takes nothing away.
+    /// The home may always; a stranger by `All` and by its name, and otherwise only by labels that are known; and a
+    /// name that is added takes nothing away.
     #[test]
     fn nobody_is_let_in_but_by_a_word_of_the_provider(
         grant in any_grant(), asking in "[a-c]", labels in proptest::option::of(any_labels()),

@@ -1,7 +1,8 @@
-//! Whose agents worked on a job: the word of the provider's wallet on each agent's key, kept beside the key in the job's status.
+//! Whose agents worked on a job: the word of the provider's wallet on each agent's key, kept beside the key in the
+//! job's status.
 //!
-//! It lies with the job and not with the provider, since it is needed as long as the receipts are: long after the agent, and
-//! perhaps the provider's object, is gone.
+//! It lies with the job and not with the provider, since it is needed as long as the receipts are: long after the
+//! agent, and perhaps the provider's object, is gone.
 
 use cocoon_api::{
     crd::{
@@ -53,7 +54,8 @@ pub fn certify(
     })
 }
 
-/// Whether the wallet at `wallet` signed that the assignment's agent is the provider's. `home` is the namespace of the job.
+/// Whether the wallet at `wallet` signed that the assignment's agent is the provider's. `home` is the namespace of the
+/// job.
 pub fn verify(assignment: &Assignment, home: &str, wallet: &Address) -> Result<(), Uncertified> {
     let held = assignment.certificate.as_ref().ok_or(Uncertified::Missing)?;
     let agent: AgentKey = assignment.agent.parse().map_err(|_| Uncertified::Agent)?;

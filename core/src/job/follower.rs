@@ -1,5 +1,5 @@
-//! The follower of one attempt on one agent: attaches, reads its results, has them stored and metered, and knows when it is
-//! over. It does no I/O: it says what is to be done next ([`Follower::action`]) and is told what came of it
+//! The follower of one attempt on one agent: attaches, reads its results, has them stored and metered, and knows when
+//! it is over. It does no I/O: it says what is to be done next ([`Follower::action`]) and is told what came of it
 //! ([`Follower::on`]), one thing after the other.
 //!
 //! ```text
@@ -10,7 +10,8 @@
 //!
 //! Wanted properties, each a property test over random sequences of events:
 //! - nothing is metered that was not stored, and what was stored is metered before more is read;
-//! - a full page is written once and before more is read, and counts from the moment on at which the open page lists it;
+//! - a full page is written once and before more is read, and counts from the moment on at which the open page lists
+//!   it;
 //! - a stream that is read again, from the start or from another agent, adds nothing twice;
 //! - every wait ends: at a limit of this file, at the job's deadline, or when the attempt is asked to stop;
 //! - an attempt that is asked to stop is over within [`CANCEL_LIMIT`] of the agent's and the store's last word.
@@ -33,11 +34,11 @@ use super::{
 
 /// How long an agent may be silent: six of its signs of life (`KEEP_ALIVE_SECONDS`).
 pub const SILENCE_LIMIT: Duration = Duration::from_secs(30);
-/// How long an agent may live without computing anything: the prefill of the longest context, 131,072 tokens, at the 250
-/// tokens a second of a slow CPU takes 524 s, rounded up to whole minutes. Signs of life do not count.
+/// How long an agent may live without computing anything: the prefill of the longest context, 131,072 tokens, at the
+/// 250 tokens a second of a slow CPU takes 524 s, rounded up to whole minutes. Signs of life do not count.
 pub const PROGRESS_LIMIT: Duration = Duration::from_mins(10);
-/// How long an attempt that is asked to stop may go on: the agent stops within one batch, which takes seconds, and its last
-/// lines take one landing.
+/// How long an attempt that is asked to stop may go on: the agent stops within one batch, which takes seconds, and its
+/// last lines take one landing.
 pub const CANCEL_LIMIT: Duration = Duration::from_secs(30);
 /// How long results wait for the API server to take them. Its outages take minutes; nothing is read meanwhile.
 pub const STORE_LIMIT: Duration = Duration::from_hours(1);

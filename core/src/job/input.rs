@@ -1,7 +1,7 @@
 //! The requests of a job: inline bodies, or `OpenAI` batch JSONL from a `ConfigMap` or Secret.
 //!
-//! Bodies are bytes here ([`Payload`]): they are counted, digested and handed on, and only the agent looks into them. Sizes
-//! are limited before anything is parsed, and nothing that is said about an input repeats a byte of it.
+//! Bodies are bytes here ([`Payload`]): they are counted, digested and handed on, and only the agent looks into them.
+//! Sizes are limited before anything is parsed, and nothing that is said about an input repeats a byte of it.
 
 use std::{borrow::Cow, collections::BTreeMap};
 
@@ -185,7 +185,8 @@ pub fn batch(bytes: &[u8], source_name: &str, endpoint: Endpoint) -> Result<Requ
     collect(source_name, named)
 }
 
-/// The bytes behind a byte order mark, where they may be UTF-8 text. Each line is checked by itself, so that a fault has its place.
+/// The bytes behind a byte order mark, where they may be UTF-8 text. Each line is checked by itself, so that a fault
+/// has its place.
 fn as_text(bytes: &[u8]) -> Result<&[u8], Encoding> {
     const UTF8_MARK: &[u8] = &[0xEF, 0xBB, 0xBF];
     const UTF16_MARKS: [&[u8]; 2] = [&[0xFF, 0xFE], &[0xFE, 0xFF]];
@@ -278,8 +279,8 @@ fn collect(source_name: &str, named: impl Iterator<Item = Named>) -> Result<Requ
     })
 }
 
-/// The name of a request without one: `request-1`, and where another request was given that name, the first of `request-1-2`,
-/// `request-1-3` and so on that none was given.
+/// The name of a request without one: `request-1`, and where another request was given that name, the first of
+/// `request-1-2`, `request-1-3` and so on that none was given.
 fn generated(index: u32, given: &BTreeMap<String, u32>) -> String {
     let plain = format!("request-{index}");
     // One more than there are given names, so that one is free.

@@ -1,11 +1,11 @@
 //! What has landed of a job: its results with their tokens, and beside them the receipts that bill them.
 //!
-//! They live together in one page of the job's results and are written together, so a request is billed if and only if its
-//! result was delivered. What arrives twice, from the same attempt or from another, changes nothing. Of pages that are closed
-//! only what must be known of them stays in memory ([`Index`]).
+//! They live together in one page of the job's results and are written together, so a request is billed if and only if
+//! its result was delivered. What arrives twice, from the same attempt or from another, changes nothing. Of pages that
+//! are closed only what must be known of them stays in memory ([`Index`]).
 //!
-//! A result that is not delivered, because it does not fit or because another attempt's was first, is free. Its receipt is
-//! kept apart, so that every agent's chain of receipts still verifies from its start.
+//! A result that is not delivered, because it does not fit or because another attempt's was first, is free. Its receipt
+//! is kept apart, so that every agent's chain of receipts still verifies from its start.
 
 mod error;
 mod index;
@@ -254,8 +254,8 @@ impl Landing {
         })
     }
 
-    /// Whether the job would cost more than it may. An agent keeps within the budget by itself; that none is billed who does
-    /// not, is seen to here.
+    /// Whether the job would cost more than it may. An agent keeps within the budget by itself; that none is billed who
+    /// does not, is seen to here.
     fn exceeds(&self, receipt: &Receipt, terms: &Terms) -> Result<bool, UnitError> {
         let Some(budget) = terms.budget else {
             return Ok(false);
@@ -387,7 +387,8 @@ struct Answer {
 }
 
 impl Answer {
-    /// Whether the receipt is about this answer, is what was agreed, and is signed by an agent that the provider answers for.
+    /// Whether the receipt is about this answer, is what was agreed, and is signed by an agent that the provider
+    /// answers for.
     fn check(&self, terms: &Terms) -> Result<(), LandingError> {
         let Self {
             position,

@@ -6,8 +6,8 @@
 //! - an attempt is given up only when its agent can no longer deliver: its pod is gone, or another process
 //!   answers there; an agent that cannot be reached is first removed;
 //! - every wait says what it waits for;
-//! - an accepted job ends: attempts are bounded by `backoffLimit`, time by `activeDeadlineSeconds`, and a wait for results that
-//!   somebody took away by [`LOST_RESULTS_SECONDS`];
+//! - an accepted job ends: attempts are bounded by `backoffLimit`, time by `activeDeadlineSeconds`, and a wait for
+//!   results that somebody took away by [`LOST_RESULTS_SECONDS`];
 //! - model, prices and terms are those that were agreed with the first attempt, whatever the provider offers later.
 
 mod agree;

@@ -1,8 +1,9 @@
 //! A ledger from what is left of it: the receipts that were kept, the payer's vouchers, and what the contract redeemed.
 //!
-//! A restored backup knows less than the contract paid for. Receipts prove what was delivered meanwhile. Of a job that has not
-//! ended nothing is booked: it hands over its usage by itself, and what it was paid for work that is lost counts as paid
-//! when it does that work again. Jobs that are gone or finished hand over nothing, so that their receipts are booked.
+//! A restored backup knows less than the contract paid for. Receipts prove what was delivered meanwhile. Of a job that
+//! has not ended nothing is booked: it hands over its usage by itself, and what it was paid for work that is lost
+//! counts as paid when it does that work again. Jobs that are gone or finished hand over nothing, so that their
+//! receipts are booked.
 //!
 //! Wanted properties, each a test:
 //! - no request is counted twice, whoever answered it;
@@ -141,7 +142,8 @@ pub struct Remains<'a> {
     pub jobs: &'a BTreeMap<String, InferenceJob>,
     /// Keys of agents that are known to be the provider's.
     pub agents: &'a BTreeSet<AgentKey>,
-    /// Receipts of delivered answers, in any order and as often as they were found; those of other contracts are passed over.
+    /// Receipts of delivered answers, in any order and as often as they were found; those of other contracts are passed
+    /// over.
     pub receipts: &'a [Receipt],
     /// What the contract shows.
     pub redeemed: NanoTon,
@@ -192,8 +194,8 @@ pub fn explain(
     } = rebuilt;
     let ledger = at(ledger, redeemed);
     let accrued = super::accrued(&ledger)?;
-    // The ledger's sum may hold these jobs, or some. So they count only as far as it cannot hold them, and beyond that as far
-    // as they were paid: what it does not hold of finished ones, and all of those that are gone.
+    // The ledger's sum may hold these jobs, or some. So they count only as far as it cannot hold them, and beyond that
+    // as far as they were paid: what it does not hold of finished ones, and all of those that are gone.
     let surely = finished_nano
         .checked_add(gone_nano)?
         .saturating_sub(ledger.finished_nano);
@@ -295,7 +297,8 @@ fn rows(remains: &Remains<'_>) -> Result<Vec<Row>, Refusal> {
     Ok(rows.into_values().collect())
 }
 
-/// What jobs and sessions that may still hand over usage were worth beyond what the ledger counts of them, within what they may come to.
+/// What jobs and sessions that may still hand over usage were worth beyond what the ledger counts of them, within what
+/// they may come to.
 fn open(rows: &[Row], ledger: &PaymentChannelStatus) -> Result<NanoTon, UnitError> {
     let mut sum = NanoTon::ZERO;
     for of_bill in rows.chunk_by(|a, b| a.subject.bill() == b.subject.bill()) {

@@ -1,7 +1,7 @@
 //! What a claim commits to: the receipts behind everything that a ledger has metered.
 //!
-//! A counter names the head of its chain of receipts, and each receipt the one before, so that a counter stands for all of its
-//! receipts. The tree's leaves are the counters; the first one stands for jobs and sessions that have left them.
+//! A counter names the head of its chain of receipts, and each receipt the one before, so that a counter stands for all
+//! of its receipts. The tree's leaves are the counters; the first one stands for jobs and sessions that have left them.
 
 use cocoon_api::{
     Bill, Subject,

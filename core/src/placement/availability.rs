@@ -13,8 +13,8 @@ use crate::{
     inventory::{Inventory, Requirements, selector_text},
 };
 
-/// How bad it is that an agent serves without some of its devices, among the ranks of obstacles: not as bad as that one does not
-/// serve, and worse than that one starts.
+/// How bad it is that an agent serves without some of its devices, among the ranks of obstacles: not as bad as that one
+/// does not serve, and worse than that one starts.
 const WORN_RANK: u8 = 5;
 
 /// The agents of one model.
@@ -96,8 +96,8 @@ impl Agents<'_> {
         }
     }
 
-    /// What keeps an agent from serving, or from serving with all of its devices; `None` once all that are wanted do. The worst comes
-    /// first.
+    /// What keeps an agent from serving, or from serving with all of its devices; `None` once all that are wanted do.
+    /// The worst comes first.
     pub fn wait(&self, inventory: &Inventory, requirements: &Requirements) -> Option<Wait> {
         let missing = self.missing(inventory, requirements);
         missing

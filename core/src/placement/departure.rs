@@ -8,12 +8,12 @@ use cocoon_api::{
 };
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-/// How long a departing provider waits for its jobs to hand over what they used, where nothing can be claimed. It takes a few
-/// calls, so that this covers a dozen tries and still leaves within half a minute.
+/// How long a departing provider waits for its jobs to hand over what they used, where nothing can be claimed. It takes
+/// a few calls, so that this covers a dozen tries and still leaves within half a minute.
 pub const SIGN_LIMIT: SignedDuration = SignedDuration::from_secs(15);
 
-/// How long it waits for what can be claimed, and for signed settlements to be confirmed or to expire. Messages are valid for some minutes; a
-/// chain that shows nothing for ten is not going to.
+/// How long it waits for what can be claimed, and for signed settlements to be confirmed or to expire. Messages are
+/// valid for some minutes; a chain that shows nothing for ten is not going to.
 pub const CONFIRM_LIMIT: SignedDuration = SignedDuration::from_mins(10);
 
 /// What a departing provider still owes or is owed.
@@ -30,7 +30,8 @@ pub struct Dues {
 }
 
 impl Dues {
-    /// Adds up what the channels toward `provider` say, where a claim costs `redeem_fee`. Fails where amounts leave their range.
+    /// Adds up what the channels toward `provider` say, where a claim costs `redeem_fee`. Fails where amounts leave
+    /// their range.
     pub fn of<'a>(
         provider: &FullName,
         channels: impl IntoIterator<Item = &'a PaymentChannel>,

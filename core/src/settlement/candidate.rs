@@ -160,8 +160,8 @@ fn urgency(status: &PaymentChannelStatus, leaves: bool, now: i64) -> Option<Urge
         .map(|(_, urgency)| urgency)
 }
 
-/// What each job used over all its agents and attempts, ordered by job: sessions have no object that asks. At most as many jobs as a settlement's
-/// schema takes for one channel, which is as many as a ledger takes.
+/// What each job used over all its agents and attempts, ordered by job: sessions have no object that asks. At most as
+/// many jobs as a settlement's schema takes for one channel, which is as many as a ledger takes.
 fn covered(counters: &[Counter]) -> Result<Vec<CoveredJob>, UnitError> {
     let mut jobs: BTreeMap<&str, CoveredJob> = BTreeMap::new();
     for counter in counters {

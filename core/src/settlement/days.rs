@@ -1,7 +1,8 @@
 //! What settlements brought in, day by day.
 //!
-//! Settlements are kept for a while only ([`super::superfluous`]), the oldest go first. What offers have earned in all is in their ledgers;
-//! what those know beyond the settlements that are kept is earned earlier, and on no day that can be told.
+//! Settlements are kept for a while only ([`super::superfluous`]), the oldest go first. What offers have earned in all
+//! is in their ledgers; what those know beyond the settlements that are kept is earned earlier, and on no day that can
+//! be told.
 
 use std::collections::BTreeMap;
 
@@ -30,14 +31,15 @@ pub struct Day {
 pub struct EarnedByDay {
     /// Days on which something was earned, the newest first.
     pub days: Vec<Day>,
-    /// Earned by settlements that are no longer kept. Where it is not nothing, the oldest of the days may be told in part.
+    /// Earned by settlements that are no longer kept. Where it is not nothing, the oldest of the days may be told in
+    /// part.
     pub earlier: NanoTon,
     /// Confirmed by settlements and not yet in the offers' ledgers, which follow: not to be called earned.
     pub ahead: NanoTon,
 }
 
-/// Earnings by day of offers that say that `confirmed` was paid to them in all. Only settlements that are confirmed count, each on
-/// the day on which the chain's getters showed it. What only passes money on, earns nothing.
+/// Earnings by day of offers that say that `confirmed` was paid to them in all. Only settlements that are confirmed
+/// count, each on the day on which the chain's getters showed it. What only passes money on, earns nothing.
 pub fn earned_by_day<'a>(
     settlements: impl IntoIterator<Item = &'a Settlement>,
     confirmed: NanoTon,

@@ -71,9 +71,10 @@ impl Wait {
 /// Decides at `now` (Unix seconds of the chain). `affordable` is the number of claims whose attached value the
 /// wallet holds; `setbacks` names the channels that did not pay lately.
 ///
-/// A claim that is not worth its fee is not made: see [`is_worth_it`]. All others are made at once where they are urgent;
-/// otherwise they are made together, when they reach the threshold or the oldest of them the age. What a channel did not pay
-/// before is asked for again after a while, except where the payer is closing it: then there may be no later time.
+/// A claim that is not worth its fee is not made: see [`is_worth_it`]. All others are made at once where they are
+/// urgent; otherwise they are made together, when they reach the threshold or the oldest of them the age. What a
+/// channel did not pay before is asked for again after a while, except where the payer is closing it: then there may be
+/// no later time.
 pub fn decide(
     candidates: Vec<Candidate>,
     setbacks: &BTreeMap<String, Setback>,
@@ -125,14 +126,15 @@ pub fn decide(
     })
 }
 
-/// Of an urgent claim the fee may take half: what cannot be claimed later is worth more now, but somebody who signs one short
-/// voucher after another must not have the provider work for its fees.
+/// Of an urgent claim the fee may take half: what cannot be claimed later is worth more now, but somebody who signs one
+/// short voucher after another must not have the provider work for its fees.
 const URGENT_FEE_RATIO: FeeRatio = match FeeRatio::from_millionths(500_000) {
     Some(ratio) => ratio,
     None => panic!("a constant ratio is out of range"),
 };
 
-/// Whether a claim that brings `step` is made at all: its fee is within the policy's ratio, or within half where it is urgent.
+/// Whether a claim that brings `step` is made at all: its fee is within the policy's ratio, or within half where it is
+/// urgent.
 pub fn is_worth_it(step: NanoTon, is_urgent: bool, policy: &Policy) -> bool {
     let ratio = if is_urgent {
         policy.max_fee_ratio.max(URGENT_FEE_RATIO)

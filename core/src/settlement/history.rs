@@ -1,4 +1,5 @@
-//! What the settlements of a provider tell: where each stands, which channels did not pay lately, and how the next is named.
+//! What the settlements of a provider tell: where each stands, which channels did not pay lately, and how the next is
+//! named.
 
 use std::collections::BTreeMap;
 
@@ -39,9 +40,8 @@ pub fn ended_at(settlement: &Settlement) -> Option<i64> {
     conditions::find(list, type_).map(|condition| condition.last_transition_time.0.as_second())
 }
 
-/// Claims in a row that each channel did not pay, as the kept settlements tell; by the channels' names as the provider's
-/// namespace names them. Of a message with many claims only the channels
-/// count that did not show theirs.
+/// Claims in a row that each channel did not pay, as the kept settlements tell; by the channels' names as the
+/// provider's namespace names them. Of a message with many claims only the channels count that did not show theirs.
 pub fn setbacks(settlements: &[Settlement]) -> BTreeMap<String, Setback> {
     let mut ended: Vec<(i64, &Settlement)> = settlements
         .iter()
@@ -96,8 +96,8 @@ fn was_not_redeemed(settlement: &Settlement) -> bool {
 /// Characters of the provider's name in a settlement's: 253 less what follows it.
 const MAX_PROVIDER_CHARS: usize = 200;
 
-/// `<provider>-<eight digits of the wallet>-<seqno>-<number>`, as a DNS subdomain. The number is one more than the highest of the
-/// names that are taken: some of those between may have been removed.
+/// `<provider>-<eight digits of the wallet>-<seqno>-<number>`, as a DNS subdomain. The number is one more than the
+/// highest of the names that are taken: some of those between may have been removed.
 pub fn next_name<'a>(
     provider: &str,
     wallet: &str,

@@ -30,8 +30,8 @@ pub struct Dues<'a> {
 
 /// Says whether the channel has paid the job, and otherwise what that waits for and what would change it.
 ///
-/// Claims are cumulative: once as much was redeemed as was metered at the job's end, the job is paid, whichever settlement
-/// did it.
+/// Claims are cumulative: once as much was redeemed as was metered at the job's end, the job is paid, whichever
+/// settlement did it.
 pub fn outlook(dues: &Dues<'_>) -> Result<Observation, UnitError> {
     let Dues {
         channel,

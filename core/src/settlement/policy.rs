@@ -16,9 +16,9 @@ use crate::{
 const MILLION: u64 = 1_000_000;
 
 /// What one claim costs the wallet with all its legs where the chain's prices are not known: its own transaction, the
-/// channel's, and what comes back. Measured as 1,232,806 nanoTON at the prices of 2026 for a message with one claim, and as a fifth
-/// more where the wallet is not the one that is paid (`operator/tests/sender.rs` holds it against this figure), and rounded up. Where they are known,
-/// `cocoon_ton::Prices::redeem_fee` says it.
+/// channel's, and what comes back. Measured as 1,232,806 nanoTON at the prices of 2026 for a message with one claim,
+/// and as a fifth more where the wallet is not the one that is paid (`operator/tests/sender.rs` holds it against this
+/// figure), and rounded up. Where they are known, `cocoon_ton::Prices::redeem_fee` says it.
 pub const REDEEM_FEE: NanoTon = match NanoTon::from_nano(1_500_000) {
     Ok(fee) => fee,
     Err(_) => panic!("a constant amount is out of range"),
@@ -103,8 +103,8 @@ pub enum PolicyError {
     MaxFeeRatio(String),
 }
 
-/// What a provider asks of channels. A field that is no duration is as if the shortest were asked for; the provider is told so
-/// by its own status.
+/// What a provider asks of channels. A field that is no duration is as if the shortest were asked for; the provider is
+/// told so by its own status.
 pub fn terms(payout: &Payout) -> Terms {
     let seconds = |text: &str| {
         duration::seconds(text)
@@ -117,8 +117,8 @@ pub fn terms(payout: &Payout) -> Terms {
     }
 }
 
-/// Whose messages the provider's claims are, which decides about their fee. Channels that were opened before it kept a wallet
-/// apart cost a little less.
+/// Whose messages the provider's claims are, which decides about their fee. Channels that were opened before it kept a
+/// wallet apart cost a little less.
 pub fn claimed_by(payout: &Payout) -> ClaimedBy {
     if payout.signer() == payout.address {
         ClaimedBy::Payee

@@ -1,8 +1,8 @@
 //! What leaves a wallet that claims for a payout address of its own: everything above the reserve for fees.
 //!
-//! The wallet's key is at work in the operator, and whoever steals it has what lies there. So little lies there: claims are paid
-//! to the payout address, and what reaches the wallet all the same (the claims of channels that still name it as their provider,
-//! a top-up that was too generous) goes on to the payout address.
+//! The wallet's key is at work in the operator, and whoever steals it has what lies there. So little lies there: claims
+//! are paid to the payout address, and what reaches the wallet all the same (the claims of channels that still name it
+//! as their provider, a top-up that was too generous) goes on to the payout address.
 //!
 //! Wanted properties, each a property test:
 //! - the reserve stays;
@@ -22,11 +22,12 @@ pub const LEAST_SWEEP: NanoTon = match NanoTon::from_nano(100_000_000) {
     Err(_) => panic!("a constant amount is out of range"),
 };
 
-/// After a sweep that failed: what made it fail is an endpoint or the chain, which recover within minutes, and each one that the
-/// wallet took burnt its fee.
+/// After a sweep that failed: what made it fail is an endpoint or the chain, which recover within minutes, and each one
+/// that the wallet took burnt its fee.
 pub const SWEEP_RETRY_SECONDS: i64 = 3_600;
 
-/// What a wallet with this balance passes on; none where that is too little. The message's fee comes out of the reserve.
+/// What a wallet with this balance passes on; none where that is too little. The message's fee comes out of the
+/// reserve.
 pub fn surplus(balance: NanoTon, reserve: NanoTon) -> Option<NanoTon> {
     let above = balance.saturating_sub(reserve);
     (above >= LEAST_SWEEP).then_some(above)

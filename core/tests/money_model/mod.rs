@@ -228,7 +228,8 @@ impl World {
             return;
         }
         let number = self.bills.len();
-        // Every third is a session, which has the UID of the job before as its id: nothing may take the one for the other.
+        // Every third is a session, which has the UID of the job before as its id: nothing may take the one for the
+        // other.
         let bill = if number % 3 == 2 {
             Bill::session(format!("id-{}", number - 1))
         } else {

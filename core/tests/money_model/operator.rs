@@ -275,8 +275,8 @@ impl World {
         self.land(index);
     }
 
-    /// Lands what the agent of the active attempt has, and meters it: on the object that holds the budget, and not while the ledger
-    /// is behind.
+    /// Lands what the agent of the active attempt has, and meters it: on the object that holds the budget, and not
+    /// while the ledger is behind.
     fn land(&mut self, index: usize) {
         let job = &mut self.cluster.jobs[index];
         let delivered = self.agents[job.number].get(&job.attempts);

@@ -11,8 +11,8 @@ use super::{World, nano};
 const CHAIN: u32 = 1;
 
 impl World {
-    /// One step of a session; answers whether there may be more to do. It lives as long as the ledger that reserved for it holds
-    /// something of it, and ends for good otherwise.
+    /// One step of a session; answers whether there may be more to do. It lives as long as the ledger that reserved for
+    /// it holds something of it, and ends for good otherwise.
     pub(super) fn serve(&mut self, index: usize) -> Result<bool, String> {
         let session = self.cluster.jobs[index].clone();
         let Some(channel) = &mut self.cluster.channel else {

@@ -25,8 +25,8 @@ use serde_json::json;
 
 use super::on_stack;
 
-/// Kubernetes looks again at a namespace that cannot go yet after twice the time, and after a minute at most: two such waits
-/// beyond the claims.
+/// Kubernetes looks again at a namespace that cannot go yet after twice the time, and after a minute at most: two such
+/// waits beyond the claims.
 const NAMESPACE_LIMIT: Duration = Duration::from_mins(4);
 
 /// An offer that settles nothing by itself: what was delivered is owed when the attack begins.
@@ -168,8 +168,8 @@ fn a_listed_namespace_that_is_deleted_pays_before_it_goes() -> Result<()> {
     })
 }
 
-/// The operator has rights in these two namespaces alone, which are deleted while both payers owe; so is the operator's pod, so that
-/// nothing is held in memory alone.
+/// The operator has rights in these two namespaces alone, which are deleted while both payers owe; so is the operator's
+/// pod, so that nothing is held in memory alone.
 async fn farm_and_team_pay(stack: &Stack, farms: &str, teams: &str) -> Result<()> {
     let farm = Farm::start(stack, farms, &patient(stack)).await?;
     let everyone = json!({"spec": {"allowedNamespaces": {"from": "All"}}});

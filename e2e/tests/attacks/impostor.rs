@@ -1,4 +1,5 @@
-//! Whoever makes pods in a farm's namespace, with an agent's labels, owners, image and every Secret that is there, gets no prompt.
+//! Whoever makes pods in a farm's namespace, with an agent's labels, owners, image and every Secret that is there, gets
+//! no prompt.
 
 use anyhow::{Context as _, Result, ensure};
 use cocoon_api::{
@@ -88,7 +89,8 @@ enum Loot {
     EverySecret,
 }
 
-/// Makes a pod as the agents' own, and `metadata` over its own. It runs the agent's image, which serves as an agent does.
+/// Makes a pod as the agents' own, and `metadata` over its own. It runs the agent's image, which serves as an agent
+/// does.
 async fn pose(farm: &Farm<'_>, name: &str, change: &Value, loot: Loot) -> Result<Pod> {
     let deployment = only(farm.api::<Deployment>().list(&ListParams::default()).await?.items)?;
     let template = deployment

@@ -17,7 +17,8 @@ use serde_json::{Value, json};
 
 use super::on_stack;
 
-/// As many as a job may have: of each, receipt, tokens and result take 2 kB, so that a page of 256 KiB is full before the end.
+/// As many as a job may have: of each, receipt, tokens and result take 2 kB, so that a page of 256 KiB is full before
+/// the end.
 const REQUESTS: usize = 256;
 
 /// `kill -9`: deletes the operator's pods without a grace period.

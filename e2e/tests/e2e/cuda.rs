@@ -27,8 +27,8 @@ use super::{on_stack, receipts::assert_all_paid};
 /// So short that a software GPU answers within seconds: it takes about a second of one core for each token.
 const SHORT_TOKENS: u32 = 4;
 const SHORT_PROMPTS: [&str; 2] = ["Water boils at", "Once upon a time"];
-/// So many and so long that some are answered before the GPU is pulled, and some are not: one takes the GPU longer than the status
-/// takes to show it.
+/// So many and so long that some are answered before the GPU is pulled, and some are not: one takes the GPU longer than
+/// the status takes to show it.
 const LONG_PROMPTS: [&str; 6] = ["One", "Two", "Three", "Four", "Five", "Six"];
 const LONG_TOKENS: u32 = 16;
 /// MiB of a GPU that holds half of the layers, with their keys and values and working memory; all of them take 150.

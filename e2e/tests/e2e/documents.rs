@@ -1,4 +1,5 @@
-//! The pages of a farm's and of a payer's first hour, walked: every command of theirs is run, in order, as it is printed.
+//! The pages of a farm's and of a payer's first hour, walked: every command of theirs is run, in order, as it is
+//! printed.
 
 use std::{fs, path::Path};
 

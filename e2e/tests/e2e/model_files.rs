@@ -17,8 +17,8 @@ use tempfile::NamedTempFile;
 
 use super::{on_stack, receipts::assert_all_paid};
 
-/// Until the agents whose file is put on their nodes serve: the kubelet looks for it at longer and longer intervals, of two
-/// minutes and two seconds at most; then they start as any other.
+/// Until the agents whose file is put on their nodes serve: the kubelet looks for it at longer and longer intervals, of
+/// two minutes and two seconds at most; then they start as any other.
 const FOUND_LIMIT: Duration = Duration::from_mins(4);
 
 /// One file, and what the agent must say of it: words that are no part of the model's name, which names the pods.

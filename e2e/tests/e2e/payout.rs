@@ -15,7 +15,8 @@ use serde_json::json;
 
 use super::on_stack;
 
-/// What a claim or a sweep costs its wallet at most, 0.0015 TON, and the wallet's deployment with the first one as much again.
+/// What a claim or a sweep costs its wallet at most, 0.0015 TON, and the wallet's deployment with the first one as much
+/// again.
 const FEES: u64 = 3_000_000;
 /// What the chain takes of a balance for its storage in a test's time: next to nothing.
 const RENT: u64 = 1_000_000;

@@ -47,8 +47,8 @@ impl<'a> Applied<'a> {
         })
     }
 
-    /// What the payer would sign: for this channel, up to `cap`, without an end, as the command line signs, since the API
-    /// server takes none that ends earlier.
+    /// What the payer would sign: for this channel, up to `cap`, without an end, as the command line signs, since the
+    /// API server takes none that ends earlier.
     fn voucher(&self, cap: NanoTon) -> Voucher {
         Voucher {
             global_id: self.farm.stack.network().global_id(),
@@ -110,7 +110,8 @@ async fn assert_worthless(farm: &Farm<'_>, job: &str) -> Result<()> {
     assert_unfunded(farm, job).await
 }
 
-/// Nothing was reserved, started or paid for the job, and it says that a higher voucher than the channel has would help.
+/// Nothing was reserved, started or paid for the job, and it says that a higher voucher than the channel has would
+/// help.
 async fn assert_asked_for_the_newest(farm: &Farm<'_>, job: &str) -> Result<()> {
     let message = farm
         .wait_for_reason(job, "FundsReserved", "WaitingForFunds")
@@ -185,7 +186,8 @@ fn a_voucher_that_the_payer_did_not_sign_for_this_channel_and_now_is_worth_nothi
             "nothing was claimed"
         );
 
-        // One that has ended is worth nothing from the start: the API server takes none that ends before an earlier one.
+        // One that has ended is worth nothing from the start: the API server takes none that ends before an earlier
+        // one.
         channel.delete().await?;
         let ended = Voucher {
             cap: NanoTon::from_nano(cap.nano() + STEP)?,
@@ -202,8 +204,9 @@ fn a_voucher_that_the_payer_did_not_sign_for_this_channel_and_now_is_worth_nothi
         let waits = farm.wait_for("waits", "Settled").await?;
         assert_all_paid(&farm, &[(&waits, 1)]).await?;
 
-        // An old voucher, presented again, is below what was paid since. To an object without a history, a contract that paid more
-        // than its payer ever allowed is a lie of the endpoint's: it asks for the newest voucher and carries on with that.
+        // An old voucher, presented again, is below what was paid since. To an object without a history, a contract
+        // that paid more than its payer ever allowed is a lie of the endpoint's: it asks for the newest voucher and
+        // carries on with that.
         let paid = waits.status.unwrap_or_default().cost.spent_nano;
         channel.delete().await?;
         let replayed = Voucher {

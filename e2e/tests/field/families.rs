@@ -1,4 +1,5 @@
-//! Clusters of IPv4, of IPv6, and of both: what is ours has an address of each family that the cluster has, and answers there.
+//! Clusters of IPv4, of IPv6, and of both: what is ours has an address of each family that the cluster has, and answers
+//! there.
 
 use std::{
     collections::BTreeSet,

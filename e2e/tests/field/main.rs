@@ -1,7 +1,8 @@
-//! Clusters as people have them: upgrades and rollbacks under work, drained nodes, guarded namespaces, quotas, two operators, either family of addresses.
+//! Clusters as people have them: upgrades and rollbacks under work, drained nodes, guarded namespaces, quotas, two
+//! operators, either family of addresses.
 //!
-//! They run as the other end-to-end tests do, one after the other, on a stack that is there. Those that change the stack put it
-//! back, whatever happens.
+//! They run as the other end-to-end tests do, one after the other, on a stack that is there. Those that change the
+//! stack put it back, whatever happens.
 
 mod definitions;
 mod drain;

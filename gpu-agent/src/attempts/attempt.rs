@@ -18,8 +18,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{live::Live, rate::Rate};
 
-/// Bytes of a line of results at most besides its answer and tokens: a receipt of the longest kind takes 1,664, and names and
-/// numbers around it less than 200.
+/// Bytes of a line of results at most besides its answer and tokens: a receipt of the longest kind takes 1,664, and
+/// names and numbers around it less than 200.
 const MAX_AROUND_ANSWER_BYTES: usize = 2048;
 
 /// Names an attempt: UID of the job, number of the attempt.

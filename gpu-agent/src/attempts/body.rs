@@ -1,7 +1,7 @@
 //! Request bodies as in the `OpenAI` API, read into typed values.
 //!
-//! A field that is not implemented is refused rather than ignored, unless its value asks for nothing ([`neutral`]). A refusal names
-//! the field, never its value: what a body says is private.
+//! A field that is not implemented is refused rather than ignored, unless its value asks for nothing ([`neutral`]). A
+//! refusal names the field, never its value: what a body says is private.
 
 mod messages;
 mod neutral;
@@ -206,7 +206,8 @@ impl Fields<'_> {
         Ok(Sampling {
             temperature: narrow(temperature),
             top_k: u32::try_from(top_k).unwrap_or(u32::MAX),
-            // The smallest positive number stands for 0 and those that are smaller still: it leaves the likeliest token alone.
+            // The smallest positive number stands for 0 and those that are smaller still: it leaves the likeliest token
+            // alone.
             top_p: narrow(top_p).max(f32::MIN_POSITIVE),
             min_p: narrow(min_p),
             penalties: self.penalties()?,

@@ -5,8 +5,8 @@
 //! selftest ◀ memory ◀ staging ◀ ops
 //! ```
 //!
-//! The kernels are in `gpu-agent/kernels`, compiled ahead to PTX; see the README there. `launch` and `layout` are pure: the
-//! tests of the kernels use them with a card in software.
+//! The kernels are in `gpu-agent/kernels`, compiled ahead to PTX; see the README there. `launch` and `layout` are pure:
+//! the tests of the kernels use them with a card in software.
 
 pub mod device;
 pub mod error;

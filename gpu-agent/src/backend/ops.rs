@@ -254,8 +254,8 @@ pub trait Ops: Send {
     /// # Errors
     /// The device failed.
     fn stage(&mut self, batch: &Batch, specs: &[SampleSpec<'_>]) -> Result<(), DeviceError>;
-    /// Begins the part of a step that takes nothing from the host; what another device computed was received. False where
-    /// the machine has replayed a recording of that part instead: then nothing of it is to be computed, and
+    /// Begins the part of a step that takes nothing from the host; what another device computed was received. False
+    /// where the machine has replayed a recording of that part instead: then nothing of it is to be computed, and
     /// [`Ops::end`] is not called. `repeats` is true where steps of this kind may be recorded: the part is the same for
     /// every batch of the same extents.
     ///

@@ -11,8 +11,8 @@ use super::{
 
 /// Candidates that are sorted first where only the nucleus bounds them: at usual settings the nucleus is inside.
 const FIRST_CANDIDATES: usize = 256;
-/// Mass of the likeliest token, 2⁴⁰: the masses of 2²⁰ tokens add up to less than 2⁶¹, and what is left out below one is
-/// less than a millionth of the likeliest token's probability in all.
+/// Mass of the likeliest token, 2⁴⁰: the masses of 2²⁰ tokens add up to less than 2⁶¹, and what is left out below one
+/// is less than a millionth of the likeliest token's probability in all.
 const ONE: f32 = power_of_two(40);
 /// `e^x · 2⁴⁰` is below 1 for every `x` below this.
 const NO_MASS: f32 = -28.0;
@@ -243,7 +243,8 @@ fn draw(spec: &SampleSpec<'_>, candidates: &mut [Candidate]) -> Option<u32> {
         .map(|candidate| candidate.token)
 }
 
-/// `ln (e^(logit − largest) / Σ e^(logits − largest))`, with the sum of the masses, and the logarithm in double precision.
+/// `ln (e^(logit − largest) / Σ e^(logits − largest))`, with the sum of the masses, and the logarithm in double
+/// precision.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_precision_loss,

@@ -102,7 +102,8 @@ impl<'a> Part<'a> {
             .write_note(&self.cache.file(&self.sha256, "state"), &text)
     }
 
-    /// Evicts other copies until `total` bytes, or as many as have come and `ahead` more, fit within `limit` and on the disk.
+    /// Evicts other copies until `total` bytes, or as many as have come and `ahead` more, fit within `limit` and on the
+    /// disk.
     ///
     /// # Errors
     /// They do not fit, or the folder cannot be written.
@@ -152,8 +153,8 @@ impl<'a> Part<'a> {
         self.hash.clone().finalize().into()
     }
 
-    /// Makes it the node's copy, where it has the digest: the file is on the disk before it has the copy's name, and has the name
-    /// before its marker says that it was verified.
+    /// Makes it the node's copy, where it has the digest: the file is on the disk before it has the copy's name, and
+    /// has the name before its marker says that it was verified.
     ///
     /// # Errors
     /// A file cannot be written.

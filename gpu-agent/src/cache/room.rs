@@ -10,8 +10,8 @@ use super::{Cache, CacheError, io_error, part::Validator, remove};
 
 /// Name of the lock that one holds who makes room.
 const ROOM_LOCK: &str = "room.lock";
-/// How long a copy stays although nobody holds it: an agent's pod finds it first, and the agent holds it once it was started, which
-/// takes seconds; one that ended is started again after five minutes at most.
+/// How long a copy stays although nobody holds it: an agent's pod finds it first, and the agent holds it once it was
+/// started, which takes seconds; one that ended is started again after five minutes at most.
 const GRACE: Duration = Duration::from_mins(10);
 
 /// What the folder holds of one digest.
@@ -26,7 +26,8 @@ struct Held {
 }
 
 impl Cache {
-    /// Evicts copies until `total` bytes of `sha256` fit beside the others within `limit`, and `ahead` more fit on the disk.
+    /// Evicts copies until `total` bytes of `sha256` fit beside the others within `limit`, and `ahead` more fit on the
+    /// disk.
     pub(super) fn make_room(
         &self,
         sha256: &[u8; 32],

@@ -21,8 +21,8 @@ use tokio::{
     time::sleep,
 };
 
-/// How long a file that had another digest is not asked for again: it would most likely come as it was, in full. Whoever corrects
-/// the offer has another download at once.
+/// How long a file that had another digest is not asked for again: it would most likely come as it was, in full.
+/// Whoever corrects the offer has another download at once.
 const HOLD: Duration = Duration::from_mins(30);
 /// File that says, by its time, when the file had another digest.
 const MISMATCH: &str = "mismatch";

@@ -1,5 +1,5 @@
-//! `gpu-agent random-model`: writes a model of random weights in a published model's shape, so that a card can be measured and
-//! checked before any model was downloaded. What it says has no meaning.
+//! `gpu-agent random-model`: writes a model of random weights in a published model's shape, so that a card can be
+//! measured and checked before any model was downloaded. What it says has no meaning.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};

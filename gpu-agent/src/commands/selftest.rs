@@ -1,5 +1,5 @@
-//! `gpu-agent selftest`: every kernel against its twin on the card at hand, then a short generation against the processor, then
-//! how fast it is.
+//! `gpu-agent selftest`: every kernel against its twin on the card at hand, then a short generation against the
+//! processor, then how fast it is.
 
 use std::fmt::Write as _;
 use std::num::NonZeroUsize;

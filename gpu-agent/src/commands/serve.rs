@@ -66,7 +66,8 @@ pub(crate) struct Arguments {
     /// Model file (GGUF).
     #[arg(long, env = "COCOON_MODEL_FILE")]
     model: PathBuf,
-    /// The file is a copy that a download onto this node has verified: it is not verified again where its marker says so.
+    /// The file is a copy that a download onto this node has verified: it is not verified again where its marker says
+    /// so.
     #[arg(long, env = "COCOON_MODEL_IS_COPY")]
     model_is_copy: bool,
     /// Name that jobs call the model by.
@@ -78,8 +79,8 @@ pub(crate) struct Arguments {
     /// What computes; there is no fallback.
     #[arg(long, env = "COCOON_BACKEND", value_enum, ignore_case = true)]
     backend: BackendKind,
-    /// Address of the protocol, with mutual TLS. `[::]` is every address of both families, and of IPv4 alone where the kernel knows
-    /// no IPv6.
+    /// Address of the protocol, with mutual TLS. `[::]` is every address of both families, and of IPv4 alone where the
+    /// kernel knows no IPv6.
     #[arg(long, env = "COCOON_LISTEN", default_value = "[::]:8443")]
     listen: SocketAddr,
     /// Address of probes and metrics, plain.
@@ -123,8 +124,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     runtime.block_on(listen(arguments, service))
 }
 
-/// Loads the model and verifies its digest in the same pass over the file. A file whose header can be read and that has another
-/// digest is told as that, whatever else is wrong with it, and nothing of it is served.
+/// Loads the model and verifies its digest in the same pass over the file. A file whose header can be read and that has
+/// another digest is told as that, whatever else is wrong with it, and nothing of it is served.
 fn load(arguments: &Arguments) -> anyhow::Result<(Arc<Service>, Option<File>)> {
     if let BackendKind::Cuda = arguments.backend {
         // A driver that is missing is told before the file is read to its end.

@@ -1,7 +1,7 @@
 //! Who uses which block of the key/value cache.
 //!
-//! A block is free, or has as many users as sequences whose tables name it. Full blocks may be named; a named block that
-//! has lost its last user is idle: it keeps its content until nothing else is free, and whoever needs that content
+//! A block is free, or has as many users as sequences whose tables name it. Full blocks may be named; a named block
+//! that has lost its last user is idle: it keeps its content until nothing else is free, and whoever needs that content
 //! may share it.
 
 use std::collections::BTreeMap;
@@ -127,7 +127,8 @@ impl BlockPool {
         }
     }
 
-    /// Panics unless the blocks that are in use are exactly those of these tables, and every other is free or idle, once.
+    /// Panics unless the blocks that are in use are exactly those of these tables, and every other is free or idle,
+    /// once.
     #[cfg(test)]
     pub(super) fn check<'a>(&self, tables: impl Iterator<Item = &'a u32>) {
         let mut users = vec![0; self.blocks.len()];

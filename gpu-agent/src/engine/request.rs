@@ -41,7 +41,8 @@ pub enum Event {
     Tokens {
         /// The tokens, at least one.
         ids: Vec<u32>,
-        /// Text that is certain to be part of the answer; it may lag behind the tokens, and has caught up with the last.
+        /// Text that is certain to be part of the answer; it may lag behind the tokens, and has caught up with the
+        /// last.
         text: String,
         /// Log-probabilities of the tokens by the model's logits as they were, before temperature and penalties.
         logprobs: Vec<f32>,

@@ -24,8 +24,8 @@ use crate::{
     model::tokenizer::Tokenizer,
 };
 
-/// As often are devices without work asked whether they still answer: a lost one is known before a probe of the pod's readiness
-/// has failed thrice, and a check is a copy of a word.
+/// As often are devices without work asked whether they still answer: a lost one is known before a probe of the pod's
+/// readiness has failed thrice, and a check is a copy of a word.
 const CHECK_EVERY: Duration = Duration::from_secs(10);
 
 /// A request and where its events go.

@@ -118,8 +118,8 @@ impl Scheduler {
         self.running.iter_mut().find(|sequence| sequence.id == id)
     }
 
-    /// Notes that a step was computed; full blocks can be shared from here on. True once a sequence: when its whole prompt
-    /// is computed.
+    /// Notes that a step was computed; full blocks can be shared from here on. True once a sequence: when its whole
+    /// prompt is computed.
     pub fn advance(&mut self, step: &Step) -> bool {
         let mine = |sequence: &&mut Sequence| sequence.id == step.sequence;
         let Some(sequence) = self.running.iter_mut().find(mine) else {

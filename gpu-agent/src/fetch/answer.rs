@@ -63,8 +63,8 @@ impl Answer {
     }
 }
 
-/// Where a redirect from `url` leads; none where it may not be followed: from https to http, with credentials, or to what is no
-/// address.
+/// Where a redirect from `url` leads; none where it may not be followed: from https to http, with credentials, or to
+/// what is no address.
 pub fn follow(url: &Url, location: &str) -> Option<Url> {
     let next = url.join(location).ok()?;
     let is_allowed = match (url.scheme(), next.scheme()) {

@@ -22,7 +22,8 @@ pub struct Order {
     pub limit: u64,
 }
 
-/// Makes sure that the node has a copy: waits for a download of the same file that is under way, and goes on with one that broke.
+/// Makes sure that the node has a copy: waits for a download of the same file that is under way, and goes on with one
+/// that broke.
 ///
 /// # Errors
 /// The file cannot be had, is another one, or cannot be kept.

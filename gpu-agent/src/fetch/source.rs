@@ -18,8 +18,8 @@ pub struct Patience {
     pub quiet: Duration,
     /// Bytes that must come within [`Patience::quiet`]: slower than a kilobyte a second a gigabyte takes eleven days.
     pub least_bytes: u64,
-    /// Failures in a row that are waited out; a megabyte that comes between two makes the next one the first. Six with doubled waits
-    /// bridge a minute: a server that is started anew.
+    /// Failures in a row that are waited out; a megabyte that comes between two makes the next one the first. Six with
+    /// doubled waits bridge a minute: a server that is started anew.
     pub attempts: u32,
     /// Wait after the first failure, doubled with each one that follows.
     pub backoff: Duration,

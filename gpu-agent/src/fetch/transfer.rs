@@ -11,7 +11,8 @@ use super::{Answer, FetchError, Patience, Progress, Source, answer::validator, s
 
 /// Redirects that are followed for one request: a name, a mirror, a signed address, and twice that.
 const MAX_REDIRECTS: usize = 6;
-/// Times that a file is begun again because the server has another one than before. One that changes more often is not served.
+/// Times that a file is begun again because the server has another one than before. One that changes more often is not
+/// served.
 const MAX_RESTARTS: u32 = 3;
 /// Bytes after which a failure is the first in a row.
 const PROGRESS_BYTES: u64 = 1 << 20;
@@ -20,7 +21,8 @@ const PROGRESS_BYTES: u64 = 1 << 20;
 pub trait Sink {
     /// Bytes that it has, from the file's start.
     fn length(&self) -> u64;
-    /// The name of the file of which it has them, for `If-Range`, and the file's whole length, as far as they are known.
+    /// The name of the file of which it has them, for `If-Range`, and the file's whole length, as far as they are
+    /// known.
     fn known(&self) -> (Option<String>, Option<u64>);
     /// Bytes come: of a file of this length and name, as far as the server says them.
     ///

@@ -1,5 +1,5 @@
-//! The token by which the operator recognises this pod. The kubelet renews the file; it is read whenever it is asked for, and no
-//! copy of it stays.
+//! The token by which the operator recognises this pod. The kubelet renews the file; it is read whenever it is asked
+//! for, and no copy of it stays.
 
 use std::path::PathBuf;
 

@@ -24,8 +24,8 @@ pub(super) fn router(service: Arc<Service>) -> Router {
 }
 
 /// The model is loaded before anything listens, so an agent is ready while its engine serves. An engine that has ended
-/// does not come back: the agent must be started again, which is what failing liveness asks for. While some of its devices
-/// serve, it goes on with them.
+/// does not come back: the agent must be started again, which is what failing liveness asks for. While some of its
+/// devices serve, it goes on with them.
 async fn healthy(State(service): State<Arc<Service>>) -> (StatusCode, String) {
     match service.serving.engine.health() {
         Health::Serving => (StatusCode::OK, serving(&service.serving.devices())),

@@ -111,8 +111,8 @@ async fn start(
     }
 }
 
-/// An agent whose engine has ended takes no new attempt. It would hand everything back at once, and be asked again for as
-/// long as Kubernetes believes it ready: each time would count against the job's attempts.
+/// An agent whose engine has ended takes no new attempt. It would hand everything back at once, and be asked again for
+/// as long as Kubernetes believes it ready: each time would count against the job's attempts.
 fn check_health(service: &Service, id: &AttemptId) -> Result<(), Failed> {
     match service.serving.engine.health() {
         Health::Serving => Ok(()),

@@ -1,7 +1,8 @@
-//! Mutual TLS with a certificate that this process makes itself: its key is in memory only, and nobody else ever had it.
+//! Mutual TLS with a certificate that this process makes itself: its key is in memory only, and nobody else ever had
+//! it.
 //!
-//! Clients are let in by the authority in a mounted file, which may change on disk. Whose process the certificate is, the operator
-//! learns from the token that it asks for on the same connection.
+//! Clients are let in by the authority in a mounted file, which may change on disk. Whose process the certificate is,
+//! the operator learns from the token that it asks for on the same connection.
 
 use std::{
     path::{Path, PathBuf},
@@ -22,7 +23,8 @@ use rustls::{
 const RELOAD_INTERVAL: Duration = Duration::from_secs(10);
 /// How long a certificate is valid: a key that somebody got hold of is of no use for longer.
 const CERTIFICATE_LIFE: SignedDuration = SignedDuration::from_hours(24);
-/// How old a certificate is when another one, with another key, takes its place: the rest of its life is for clocks that differ.
+/// How old a certificate is when another one, with another key, takes its place: the rest of its life is for clocks
+/// that differ.
 const RENEWAL_AGE: SignedDuration = SignedDuration::from_hours(12);
 /// How far other clocks may be behind.
 const CLOCK_SKEW: SignedDuration = SignedDuration::from_hours(1);
@@ -144,8 +146,8 @@ impl Tls {
         }
     }
 
-    /// Takes another authority where the file has changed, and makes another certificate where it is time; true where one of these
-    /// was so.
+    /// Takes another authority where the file has changed, and makes another certificate where it is time; true where
+    /// one of these was so.
     pub(super) fn renew(&self, now: Timestamp) -> Result<bool, TlsError> {
         let authority = read(&self.client_authority)?;
         let is_due = {
@@ -174,8 +176,8 @@ fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
     })
 }
 
-/// TLS 1.3 alone, in which a client's signature is over the certificate that it was shown: nobody in between can pass the operator's
-/// on.
+/// TLS 1.3 alone, in which a client's signature is over the certificate that it was shown: nobody in between can pass
+/// the operator's on.
 fn config(own: &Own, path: &Path, authority: &[u8]) -> Result<Arc<ServerConfig>, TlsError> {
     let failed = |source: Box<dyn std::error::Error + Send + Sync>| TlsError::Config {
         path: path.to_owned(),

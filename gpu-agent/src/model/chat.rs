@@ -1,7 +1,7 @@
 //! Chat templates: the Jinja text of `tokenizer.chat_template`, rendered as Hugging Face's tokenizers render it.
 //!
-//! What people say in a conversation stays text: a control token's name in it is cut in two before the text is tokenised, so that
-//! nobody but the template ends a turn or begins one.
+//! What people say in a conversation stays text: a control token's name in it is cut in two before the text is
+//! tokenised, so that nobody but the template ends a turn or begins one.
 
 mod functions;
 mod message;
@@ -121,8 +121,8 @@ impl ChatTemplate {
     /// The prompt for the next message of the assistant.
     ///
     /// # Errors
-    /// The template refuses the conversation. The words are the template's own, where they are in it as they stand: others may
-    /// repeat a message.
+    /// The template refuses the conversation. The words are the template's own, where they are in it as they stand:
+    /// others may repeat a message.
     pub fn render(&self, messages: &[Message]) -> Result<Conversation, ChatError> {
         let (messages, mark) = self.cutter.cut(messages).ok_or(ChatError::NoMark)?;
         let rendered = self

@@ -5,10 +5,10 @@
 //!                            ▲ plan         ▲ microbatch
 //! ```
 //!
-//! [`Needs`] says what a model takes before it is loaded, and [`plan`] which device gets which part of it. [`Loaded`] holds
-//! the weights; [`Loaded::reserve`] adds working memory and a cache, sized by what is left, and makes a [`Decoder`]. Layers
-//! may be spread over several devices: each has a range of them, and hands the residual stream on, one microbatch after the
-//! other, so that all devices work at once.
+//! [`Needs`] says what a model takes before it is loaded, and [`plan`] which device gets which part of it. [`Loaded`]
+//! holds the weights; [`Loaded::reserve`] adds working memory and a cache, sized by what is left, and makes a
+//! [`Decoder`]. Layers may be spread over several devices: each has a range of them, and hands the residual stream on,
+//! one microbatch after the other, so that all devices work at once.
 //!
 //! Shapes: `T` rows of a batch, `D` width, `Q`/`K` widths of all query/key heads, `F` hidden width, `V` vocabulary.
 

@@ -145,8 +145,8 @@ impl Tokenizer {
         Ok(encoding.get_ids().to_vec())
     }
 
-    /// Tokens of a raw prompt: as [`Tokenizer::encode`], after the beginning-of-sequence token where the model wants one and the
-    /// prompt does not begin with it.
+    /// Tokens of a raw prompt: as [`Tokenizer::encode`], after the beginning-of-sequence token where the model wants
+    /// one and the prompt does not begin with it.
     ///
     /// # Errors
     /// As [`Tokenizer::encode`].
@@ -174,8 +174,8 @@ impl Tokenizer {
         self.inner.id_to_token(token)
     }
 
-    /// Names that direct the model where they stand in a text: control tokens, and tokens that look like them in files whose converter
-    /// took them for text of the user's own.
+    /// Names that direct the model where they stand in a text: control tokens, and tokens that look like them in files
+    /// whose converter took them for text of the user's own.
     pub fn control_names(&self) -> impl Iterator<Item = String> {
         let looks_like_one =
             |name: &str| END_NAMES.contains(&name) || (name.starts_with("<|") && name.ends_with("|>"));

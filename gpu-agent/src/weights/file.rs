@@ -22,8 +22,8 @@ use super::{
 
 /// Bytes hashed at a time: large enough to hide the cost of a read, small beside any model.
 const HASH_CHUNK_BYTES: usize = 1 << 20;
-/// Bytes between two tensors that are read for the digest alone: more than any alignment. A tensor that is read far ahead
-/// of its turn does not make the digest run after it.
+/// Bytes between two tensors that are read for the digest alone: more than any alignment. A tensor that is read far
+/// ahead of its turn does not make the digest run after it.
 const LARGEST_GAP_BYTES: u64 = 1 << 20;
 
 /// Why a model cannot be served.
@@ -70,8 +70,8 @@ pub enum ModelError {
 
 /// An open model file.
 ///
-/// Its digest is computed beside the reads of its tensors, as long as these come in the order of the file: a file that is loaded
-/// in that order is read once.
+/// Its digest is computed beside the reads of its tensors, as long as these come in the order of the file: a file that
+/// is loaded in that order is read once.
 #[derive(Debug)]
 pub struct ModelFile {
     path: PathBuf,
@@ -101,8 +101,8 @@ impl ModelFile {
         Ok(file)
     }
 
-    /// Opens a copy that was verified when it came onto the node, and checks its header. It is not evicted while what is answered
-    /// beside it is open.
+    /// Opens a copy that was verified when it came onto the node, and checks its header. It is not evicted while what
+    /// is answered beside it is open.
     ///
     /// # Errors
     /// The file cannot be read, or is no acceptable GGUF.

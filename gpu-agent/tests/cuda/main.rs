@@ -1,5 +1,5 @@
-//! The CUDA backend on a driver in software: the same tokens and log-probabilities as the CPU, to the bit, and what it says
-//! where there is no card to use.
+//! The CUDA backend on a driver in software: the same tokens and log-probabilities as the CPU, to the bit, and what it
+//! says where there is no card to use.
 
 mod faults;
 mod loading;
@@ -47,7 +47,8 @@ fn decoder<O: Ops>(file: &ModelFile, ops: O) -> Decoder<O> {
     loaded.reserve(budget()).expect("memory for a cache")
 }
 
-/// Tokens of each prompt's completion with the bits of their log-probabilities: all prompts at once, then one token each.
+/// Tokens of each prompt's completion with the bits of their log-probabilities: all prompts at once, then one token
+/// each.
 fn generate(backend: &mut dyn Backend) -> Result<Vec<Vec<(u32, u32)>>, ForwardError> {
     let mut random = tiny::Random(5);
     let mut texts: Vec<Vec<u32>> = PROMPTS

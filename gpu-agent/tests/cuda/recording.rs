@@ -93,7 +93,8 @@ fn only_what_was_chosen_crosses_the_bus() {
         let before = downloaded();
         decode(&mut backend);
         let a_step = (downloaded() - before) / STEPS as u64;
-        // Two samples of 32 bytes, and a word for each row that may be no finite number: the logits are 4 bytes a token.
+        // Two samples of 32 bytes, and a word for each row that may be no finite number: the logits are 4 bytes a
+        // token.
         let logits = 2 * 4 * tiny::VOCABULARY as u64;
         assert!((1..=256).contains(&a_step), "{a_step} bytes a step");
         assert!(a_step < logits / 4, "{a_step} bytes of {logits}");

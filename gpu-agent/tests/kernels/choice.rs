@@ -1,4 +1,5 @@
-//! The unit that a card's measured rates choose is the one whose kernel costs the card least, by what the kernels count.
+//! The unit that a card's measured rates choose is the one whose kernel costs the card least, by what the kernels
+//! count.
 
 #![expect(clippy::cast_precision_loss, reason = "counts of small launches")]
 
@@ -13,8 +14,8 @@ use crate::card::assert_bits;
 use crate::card::{Card, ptx};
 use crate::product::{Case, Unit};
 
-/// How much more than the best unit the chosen one may cost: where tiles and dots are that close, the loads of weights decide, which
-/// the measured rates leave out. Elsewhere wrong units cost several times as much.
+/// How much more than the best unit the chosen one may cost: where tiles and dots are that close, the loads of weights
+/// decide, which the measured rates leave out. Elsewhere wrong units cost several times as much.
 const CLOSE: f64 = 1.25;
 
 /// Clocks of one multiprocessor for what was counted, memory left out: it is the same for every unit.

@@ -1,5 +1,5 @@
-//! How the kernels use a card, as far as it can be counted: sectors of weights, bank conflicts, and instructions for a byte of
-//! memory beside those that a card can issue while its memory delivers the byte.
+//! How the kernels use a card, as far as it can be counted: sectors of weights, bank conflicts, and instructions for a
+//! byte of memory beside those that a card can issue while its memory delivers the byte.
 //!
 //! The gates hold in every run of the tests, and `kernels/README.md` says what was counted. `./x bench kernels` sets
 //! [`FIGURES`] and gets the figures as JSON.
@@ -40,8 +40,8 @@ fn reach(counters: &Counters, bytes: u64) -> [f64; ROOFLINES.len()] {
     })
 }
 
-/// Warps' instructions that each card can issue while its memory delivers a byte: four schedulers of a multiprocessor issue one
-/// a clock.
+/// Warps' instructions that each card can issue while its memory delivers a byte: four schedulers of a multiprocessor
+/// issue one a clock.
 fn slots() -> [f64; ROOFLINES.len()] {
     ROOFLINES.map(|name| {
         let card = Card::named(name).expect("a card of the table");

@@ -149,7 +149,8 @@ pub struct Case {
 }
 
 impl Case {
-    /// Runs it on a card, with a bias and a residual, and returns what the card and the twin say. Loads of weights are watched.
+    /// Runs it on a card, with a bias and a residual, and returns what the card and the twin say. Loads of weights are
+    /// watched.
     pub fn run(&self, unit: Unit, card: &Card, module: &Module) -> Result<(Vec<f32>, Vec<f32>), Box<Fault>> {
         let mut random = Random::new(0x0C0C_0011 ^ self.columns as u64);
         let matrix = random.matrix(self.kind, self.outputs, self.columns);

@@ -88,8 +88,8 @@ impl Authority {
         }
     }
 
-    /// A client that presents a certificate of `own`, if any. It takes whatever certificate the agent has: that the operator
-    /// recognises it is no matter of the agent's.
+    /// A client that presents a certificate of `own`, if any. It takes whatever certificate the agent has: that the
+    /// operator recognises it is no matter of the agent's.
     pub fn client(own: Option<&Self>, address: SocketAddr) -> Client {
         let mut builder = Client::builder()
             .danger_accept_invalid_certs(true)

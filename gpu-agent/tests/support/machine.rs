@@ -1,7 +1,7 @@
 //! A process that finds a driver in software as `libcuda.so.1`.
 //!
-//! The loader reads `LD_LIBRARY_PATH` when a process starts, and the driver reads its configuration once. So each test starts its
-//! own executable again, for itself alone, with both set, and its body runs there.
+//! The loader reads `LD_LIBRARY_PATH` when a process starts, and the driver reads its configuration once. So each test
+//! starts its own executable again, for itself alone, with both set, and its body runs there.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

@@ -123,8 +123,8 @@ fn tokenizer(header: &mut Writer) {
     header.number("tokenizer.ggml.eos_token_id", VOCABULARY - 1);
 }
 
-/// A Llama model of one layer with nothing but zeros whose feed-forward layer is `hidden` wide: large, and no byte of the
-/// three large matrices on the disk.
+/// A Llama model of one layer with nothing but zeros whose feed-forward layer is `hidden` wide: large, and no byte of
+/// the three large matrices on the disk.
 pub fn large(folder: &tempfile::TempDir, hidden: usize) -> ModelFile {
     let mut model = File::default();
     hyperparameters(&mut model.header, hidden, 1);

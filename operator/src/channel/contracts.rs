@@ -1,16 +1,17 @@
-//! Which object holds each contract: an index over all channels that are watched, by the network's global id and the parsed
-//! address, so that other spellings of an address and other names of a network are the same contract. Only objects rank whose
-//! binding the payer signed: whoever merely knows an address can keep nobody from using it.
+//! Which object holds each contract: an index over all channels that are watched, by the network's global id and the
+//! parsed address, so that other spellings of an address and other names of a network are the same contract. Only
+//! objects rank whose binding the payer signed: whoever merely knows an address can keep nobody from using it.
 //!
 //! The watch of the channel controller feeds it. What remains of races is bounded:
-//! - the order is by values that the API server wrote once, so that every look at the same objects names the same holder;
+//! - the order is by values that the API server wrote once, so that every look at the same objects names the same
+//!   holder;
 //! - an object can be displaced only by one of the same second that sorts before it, or of an API server whose clock is
-//!   behind. Nobody holds a contract before [`SETTLING`] has passed since it was first seen, so that the watch has shown
-//!   such a one by then;
+//!   behind. Nobody holds a contract before [`SETTLING`] has passed since it was first seen, so that the watch has
+//!   shown such a one by then;
 //! - where the watch is slower still, both may hold the contract until it has caught up. From then on the later one's
-//!   reservations, claims and status are refused by this index, whatever its stored status says. What its jobs used until
-//!   then, no more than the budgets reserved in that time, is not claimed while the contract is held, and is paid only as
-//!   far as it exceeds what the holder redeemed. That is to the farm's disadvantage, never to the payer's.
+//!   reservations, claims and status are refused by this index, whatever its stored status says. What its jobs used
+//!   until then, no more than the budgets reserved in that time, is not claimed while the contract is held, and is paid
+//!   only as far as it exceeds what the holder redeemed. That is to the farm's disadvantage, never to the payer's.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -28,8 +29,8 @@ use kube::{
 
 use crate::chain::Networks;
 
-/// How long after it was first seen an object may hold a contract: the second within which an older one by order can still
-/// be created, and half a second until the watch shows that one, which takes milliseconds.
+/// How long after it was first seen an object may hold a contract: the second within which an older one by order can
+/// still be created, and half a second until the watch shows that one, which takes milliseconds.
 const SETTLING: Duration = Duration::from_millis(1500);
 
 /// Before the index has seen an object, or all objects for the first time, it is asked again after this time.
@@ -151,7 +152,8 @@ impl Contracts {
         matches!(self.tenure(channel), Tenure::HeldBy(_) | Tenure::Unbound)
     }
 
-    /// Where the object stands; none where it names no contract of a known network, or the payer did not sign that it may.
+    /// Where the object stands; none where it names no contract of a known network, or the payer did not sign that it
+    /// may.
     fn place(&self, channel: &PaymentChannel) -> Option<Place> {
         let chain = self.networks.get(&channel.spec.network).ok()?;
         let network = chain.network();

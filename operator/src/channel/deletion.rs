@@ -71,8 +71,8 @@ async fn settlements(namespace: &str, shared: &Channels) -> Result<Vec<Settlemen
     Ok(listed.attempt("list settlements in", namespace)?.items)
 }
 
-/// Lets a deleted channel go although it cannot be told what it owes, once it has waited as long as for a settlement. Answers
-/// whether it went.
+/// Lets a deleted channel go although it cannot be told what it owes, once it has waited as long as for a settlement.
+/// Answers whether it went.
 pub(super) async fn give_up(channel: &PaymentChannel, error: &Error, shared: &Channels) -> Result<bool> {
     let Some(deleted_at) = &channel.metadata.deletion_timestamp else {
         return Ok(false);

@@ -1,6 +1,7 @@
 //! Folds what settled and deleted jobs used into the total of finished ones, so that a ledger holds no more than the
 //! jobs that are not paid yet. Where it fills all the same, because what they cost together is not worth a settlement's
-//! fee, jobs that have ended are folded before they are paid: how much must be redeemed for that is in their own status.
+//! fee, jobs that have ended are folded before they are paid: how much must be redeemed for that is in their own
+//! status.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -39,8 +40,8 @@ struct Pass {
 }
 
 impl Passes {
-    /// UIDs of the jobs to fold: those whose turn it is and that will use no more; none where the last pass was a moment
-    /// ago.
+    /// UIDs of the jobs to fold: those whose turn it is and that will use no more; none where the last pass was a
+    /// moment ago.
     pub(super) async fn done(&self, channel: PaymentChannel, jobs: Api<InferenceJob>) -> Result<Vec<String>> {
         let key = describe(&channel);
         let status = channel.status.unwrap_or_default();
@@ -108,9 +109,10 @@ fn named_jobs(status: &PaymentChannelStatus) -> BTreeSet<(String, String)> {
 /// UIDs of those jobs that are gone or that `fold` holds for.
 ///
 /// The caller has read the channel before. That order makes folding safe beside an operator that was paused and goes on
-/// with what it read long ago: a job that is metered or gone *after* the channel was read adds no usage to it any more, and
-/// if usage was added between the two reads, the channel has another version, so that the write with the folded ledger is
-/// refused. A job from a cache could be older than the channel, and its last usage would be folded away before it came.
+/// with what it read long ago: a job that is metered or gone *after* the channel was read adds no usage to it any more,
+/// and if usage was added between the two reads, the channel has another version, so that the write with the folded
+/// ledger is refused. A job from a cache could be older than the channel, and its last usage would be folded away
+/// before it came.
 async fn done(
     turn: Vec<(String, String)>,
     jobs: &Api<InferenceJob>,

@@ -1,5 +1,5 @@
-//! What this process has seen of each channel's contract, and when: work needs a look that is not old, and the chain's clock
-//! counts where it is ahead of this process's. Nothing of it is stored, so that whoever leads next looks first.
+//! What this process has seen of each channel's contract, and when: work needs a look that is not old, and the chain's
+//! clock counts where it is ahead of this process's. Nothing of it is stored, so that whoever leads next looks first.
 
 use std::{
     collections::BTreeMap,

@@ -94,7 +94,8 @@ pub(super) async fn observe(channel: &PaymentChannel, tenure: &Tenure, ctx: &Con
     })
 }
 
-/// A contract that another object holds is not looked at on account of this one: many objects of one contract cost one look.
+/// A contract that another object holds is not looked at on account of this one: many objects of one contract cost one
+/// look.
 fn in_use(channel: &PaymentChannel, tenure: &Tenure) -> Option<Sight> {
     match tenure {
         Tenure::HeldBy(holder) => Some(Sight::InUse(

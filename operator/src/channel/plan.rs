@@ -20,8 +20,8 @@ use super::observe::Seen;
 
 /// A channel that waits for its payer is looked at this often at first, so that a deposit is seen within seconds.
 const WAITING_INTERVAL: Duration = Duration::from_secs(5);
-/// A channel that has not been in order for ten minutes or more, a closed one for instance: a public endpoint that allows
-/// one request a second has room for sixty of them.
+/// A channel that has not been in order for ten minutes or more, a closed one for instance: a public endpoint that
+/// allows one request a second has room for sixty of them.
 const IDLE_INTERVAL: Duration = Duration::from_mins(1);
 /// A tenth of the time that it has waited is how long it may go unseen.
 const WAITED_PARTS: u32 = 10;
@@ -90,8 +90,8 @@ pub(super) fn departure(
     })))
 }
 
-/// Whether the provider gave up what the channel owes: for this channel by a ruling, or for all by its own annotation. The payer
-/// owns the channel's object, so that nothing on that says so.
+/// Whether the provider gave up what the channel owes: for this channel by a ruling, or for all by its own annotation.
+/// The payer owns the channel's object, so that nothing on that says so.
 pub(super) fn is_written_off(channel: &PaymentChannel, seen: &Seen) -> bool {
     let Some(provider) = &seen.provider else {
         return false;

@@ -39,9 +39,9 @@ pub(super) async fn write(
         &channel.name_any(),
         |stored| shared.passes.done(stored, jobs.clone()),
         |stored, status, done| {
-            // The facts are about the specification that was read. And where a settlement raised `redeemed` since, the look at
-            // the chain may be the older one. Where the contract has another holder since, that has woken this channel. The
-            // next look is never far.
+            // The facts are about the specification that was read. And where a settlement raised `redeemed` since, the
+            // look at the chain may be the older one. Where the contract has another holder since, that has woken this
+            // channel. The next look is never far.
             if stored.metadata.uid != channel.metadata.uid
                 || stored.metadata.generation != channel.metadata.generation
                 || status.redeemed_nano != redeemed_before

@@ -62,8 +62,8 @@ pub(super) fn validate(channel: &PaymentChannel, seen: &Seen, networks: &Network
     }
 }
 
-/// Why the provider's wallet cannot redeem, in the words of its condition; none where it can. That an endpoint does not answer is
-/// no fault of the wallet: the look at the contract tells the same.
+/// Why the provider's wallet cannot redeem, in the words of its condition; none where it can. That an endpoint does not
+/// answer is no fault of the wallet: the look at the contract tells the same.
 pub(crate) fn unready_wallet(provider: &CocoonProvider) -> Option<String> {
     let list = provider
         .status
@@ -78,8 +78,8 @@ pub(crate) fn unready_wallet(provider: &CocoonProvider) -> Option<String> {
     }
 }
 
-/// A voucher of a channel, of its specification or kept, with the key that must have signed it; none where a field does not
-/// parse.
+/// A voucher of a channel, of its specification or kept, with the key that must have signed it; none where a field does
+/// not parse.
 pub(crate) fn signed_voucher(
     spec: &PaymentChannelSpec,
     voucher: &Kept,

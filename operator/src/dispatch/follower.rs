@@ -36,8 +36,8 @@ use crate::{
     reconcile::within,
 };
 
-/// For one call to the API server on behalf of an attempt: it answers in milliseconds, and the follower must hear that it is
-/// asked to stop. What takes longer is tried again.
+/// For one call to the API server on behalf of an attempt: it answers in milliseconds, and the follower must hear that
+/// it is asked to stop. What takes longer is tried again.
 const CALL_LIMIT: Duration = Duration::from_secs(15);
 
 /// What is known of an attempt that is followed.
@@ -138,7 +138,8 @@ struct Driver {
 }
 
 impl Attempt {
-    /// Follows until the attempt is over or lost, or until it is let go. `known` tells the reconciler; `notify` wakes it.
+    /// Follows until the attempt is over or lost, or until it is let go. `known` tells the reconciler; `notify` wakes
+    /// it.
     pub(super) async fn follow(
         self,
         known: watch::Sender<Known>,
@@ -260,7 +261,8 @@ impl Driver {
         is_stored
     }
 
-    /// What is stored is told at once, and live figures as often as they are looked at: a job that is over before has none.
+    /// What is stored is told at once, and live figures as often as they are looked at: a job that is over before has
+    /// none.
     fn publish(&mut self, known: &watch::Sender<Known>, is_stored: bool, notify: &mut (impl FnMut() + Send)) {
         let progress = self.follower.progress();
         let mut has_figures = false;

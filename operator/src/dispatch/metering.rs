@@ -49,9 +49,9 @@ impl JobKey {
     }
 }
 
-/// Merges what landed of a job into its channel's counters. A job whose status says that all of it was merged, or that is
-/// gone and of which the ledger holds nothing any more, has left the ledger: its usage is in `finishedNano`, and merging it
-/// again would count it twice.
+/// Merges what landed of a job into its channel's counters. A job whose status says that all of it was merged, or that
+/// is gone and of which the ledger holds nothing any more, has left the ledger: its usage is in `finishedNano`, and
+/// merging it again would count it twice.
 pub async fn meter(client: &Client, job: &JobKey, channel: &str, landing: &Landing) -> Result<()> {
     merge(client, job, channel, landing, |_| false).await.map(drop)
 }
@@ -168,8 +168,8 @@ impl Standing {
         if is_over { Self::Metered } else { Self::Counting }
     }
 
-    /// Whether usage may be added to this ledger. A job that is gone is folded sooner or later, with everything that the
-    /// ledger holds of it; as long as it holds anything, it was not.
+    /// Whether usage may be added to this ledger. A job that is gone is folded sooner or later, with everything that
+    /// the ledger holds of it; as long as it holds anything, it was not.
     fn adds_usage(self, status: &PaymentChannelStatus, bill: &Bill) -> bool {
         match self {
             Self::Counting => true,

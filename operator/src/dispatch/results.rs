@@ -34,8 +34,8 @@ pub struct Stored {
 pub struct Origin {
     /// Version of the Secret; `None` before it exists.
     version: Option<String>,
-    /// Its owners. Who orphans the results takes the job away from them: it is not put back, or the results would go with
-    /// the job.
+    /// Its owners. Who orphans the results takes the job away from them: it is not put back, or the results would go
+    /// with the job.
     owners: Option<Vec<OwnerReference>>,
 }
 

@@ -261,8 +261,8 @@ async fn assign(
     }))
 }
 
-/// The first number from `planned` on that the agent does not know. One that it knows was delivered before the cluster was
-/// restored from a backup, and would be billed a second time. As many as a status can hold end the search.
+/// The first number from `planned` on that the agent does not know. One that it knows was delivered before the cluster
+/// was restored from a backup, and would be billed a second time. As many as a status can hold end the search.
 async fn unknown_attempt(
     job: &InferenceJob,
     planned: u32,

@@ -18,8 +18,8 @@ use crate::{
     settlement::Account,
 };
 
-/// Certificates in memory at most, of 0.5 kB each: the agents of a thousand GPUs. Beyond that all are forgotten, and signed again
-/// when they are asked for.
+/// Certificates in memory at most, of 0.5 kB each: the agents of a thousand GPUs. Beyond that all are forgotten, and
+/// signed again when they are asked for.
 const MAX_KEPT: usize = 1024;
 
 /// By provider, the address of its wallet, and its agent's key.

@@ -17,8 +17,8 @@ use crate::{
     watch::{Wakes, prune},
 };
 
-/// A job that waits is looked at again after this time, whatever events were missed: an agent whose volumes are not set up in
-/// time sends none.
+/// A job that waits is looked at again after this time, whatever events were missed: an agent whose volumes are not set
+/// up in time sends none.
 pub(super) const WAITING_INTERVAL: Duration = Duration::from_secs(15);
 
 /// What the job controller needs beside the shared context.

@@ -26,8 +26,8 @@ const DRAIN_INTERVAL: Duration = Duration::from_millis(100);
 /// After this time the job goes although its usage could not be metered: deletion never hangs.
 const METER_LIMIT: SignedDuration = SignedDuration::from_secs(20);
 
-/// The job, held by the finalizer where it is paid for, or `None` where it is going or gone. One that is free stands for nothing
-/// that must be in order before it goes: its attempt is stopped, and its results go with it.
+/// The job, held by the finalizer where it is paid for, or `None` where it is going or gone. One that is free stands
+/// for nothing that must be in order before it goes: its attempt is stopped, and its results go with it.
 pub(super) async fn live(job: &InferenceJob, jobs: &Jobs) -> Result<Option<InferenceJob>> {
     let is_held = job.finalizers().iter().any(|name| name == SETTLEMENT_FINALIZER);
     let Some(deleted_at) = &job.metadata.deletion_timestamp else {

@@ -114,8 +114,8 @@ pub(super) fn follow(
     Ok(())
 }
 
-/// The agent of an assignment, where the wallet that the provider names signed for its key. What stands beside the key in the
-/// status is not taken on trust: nothing of an agent without it is paid for.
+/// The agent of an assignment, where the wallet that the provider names signed for its key. What stands beside the key
+/// in the status is not taken on trust: nothing of an agent without it is paid for.
 fn certified(assignment: &Assignment, namespace: &str, jobs: &Jobs) -> Option<AgentKey> {
     let FullName { namespace: of, name } = FullName::parse(&assignment.provider, namespace);
     let provider = jobs.ctx.watches.providers.get(&of, &name)?;

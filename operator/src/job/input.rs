@@ -80,7 +80,8 @@ fn parse(
     input::batch(bytes, &source_name(kind, reference), job.spec.endpoint).map_err(InputFault::Wrong)
 }
 
-/// The key may be among the texts or among the bytes, where `kubectl create configmap --from-file` puts what is no UTF-8.
+/// The key may be among the texts or among the bytes, where `kubectl create configmap --from-file` puts what is no
+/// UTF-8.
 fn of_config_map(found: Option<ConfigMap>, reference: &KeyReference) -> Result<Vec<u8>, InputFault> {
     let map = found.unwrap_or_default();
     let text = map.data.unwrap_or_default().remove(&reference.key);

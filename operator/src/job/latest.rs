@@ -69,8 +69,8 @@ impl<K: Resource<DynamicType = ()> + Clone> Latest<K> {
     }
 }
 
-/// Whether an object was read before it was written so. Versions of objects of one kind are numbers that grow (Kubernetes API
-/// concepts, "Resource versions"); one that is none is taken for newer.
+/// Whether an object was read before it was written so. Versions of objects of one kind are numbers that grow
+/// (Kubernetes API concepts, "Resource versions"); one that is none is taken for newer.
 fn is_older<K: Resource>(object: &K, written: &K) -> bool {
     let version = |object: &K| object.meta().resource_version.as_ref()?.parse::<u64>().ok();
     let is_same = object.meta().uid == written.meta().uid;

@@ -180,8 +180,8 @@ fn paid_by(settlement: &Settlement) -> Vec<ObjectRef<InferenceJob>> {
     jobs.collect()
 }
 
-/// Whether a provider serves the job or could come to: one that nobody serves yet may be for any provider of its namespace, or
-/// name one of another.
+/// Whether a provider serves the job or could come to: one that nobody serves yet may be for any provider of its
+/// namespace, or name one of another.
 fn may_serve(provider: &FullName, job: &InferenceJob) -> bool {
     chosen(job).map_or_else(
         || {

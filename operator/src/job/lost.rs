@@ -1,4 +1,5 @@
-//! A job whose results are not what the operator wrote: its agent is stopped at once, and the job ends when it has waited for them.
+//! A job whose results are not what the operator wrote: its agent is stopped at once, and the job ends when it has
+//! waited for them.
 
 use std::time::Duration;
 
@@ -58,8 +59,8 @@ pub(super) async fn handle(job: &InferenceJob, why: &Unreadable, jobs: &Jobs) ->
     }))
 }
 
-/// Asks the agent to stop, whoever follows it. One that does not answer has nothing to give, and is not asked again: it stops when
-/// what it was asked for is computed.
+/// Asks the agent to stop, whoever follows it. One that does not answer has nothing to give, and is not asked again: it
+/// stops when what it was asked for is computed.
 async fn stop(job: &InferenceJob, active: &Assignment, jobs: &Jobs) {
     let uid = job.uid().unwrap_or_default();
     jobs.dispatcher.forget(&uid);

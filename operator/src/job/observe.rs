@@ -229,7 +229,8 @@ fn offers(
     offers
 }
 
-/// The provider that a free job will choose, by the order in which it is planned: its agents are looked at with the first step.
+/// The provider that a free job will choose, by the order in which it is planned: its agents are looked at with the
+/// first step.
 fn offering(offers: &[Offer]) -> Option<String> {
     let mut offering: Vec<&Offer> = offers
         .iter()
@@ -240,8 +241,8 @@ fn offering(offers: &[Offer]) -> Option<String> {
     offering.first().map(|offer| offer.provider.clone())
 }
 
-/// What is stored of the job's results. It is read where something may have landed that this process did not follow, and
-/// before a job is accepted: the Secret of its name may be somebody else's.
+/// What is stored of the job's results. It is read where something may have landed that this process did not follow,
+/// and before a job is accepted: the Secret of its name may be somebody else's.
 async fn stored_results(
     job: &InferenceJob,
     status: &InferenceJobStatus,
@@ -256,8 +257,8 @@ async fn stored_results(
     load(&results(job, jobs)?).await.map(Some)
 }
 
-/// What is known of a job's requests, and the requests where an attempt needs them. Between acceptance and dispatch nothing
-/// is read: the status has their number and digest.
+/// What is known of a job's requests, and the requests where an attempt needs them. Between acceptance and dispatch
+/// nothing is read: the status has their number and digest.
 async fn requests(
     job: &InferenceJob,
     status: &InferenceJobStatus,

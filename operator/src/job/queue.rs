@@ -1,7 +1,7 @@
 //! Which agent works on which job, and which jobs wait for one: in memory, because this process alone assigns.
 //!
-//! Whoever waits longest is next. Of the jobs that wait, no more are woken than places are free, so that what a thousand
-//! waiting jobs cost does not grow with how often one of them ends.
+//! Whoever waits longest is next. Of the jobs that wait, no more are woken than places are free, so that what a
+//! thousand waiting jobs cost does not grow with how often one of them ends.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},

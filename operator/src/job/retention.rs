@@ -193,10 +193,11 @@ async fn stored_settlements(namespace: &str, jobs: &Jobs) -> Result<Vec<Settleme
         .attempt("list settlements in", namespace)
 }
 
-/// The settlement's word on this job, if its claim covers the job's whole cost; with how far it has come, and the claim.
+/// The settlement's word on this job, if its claim covers the job's whole cost; with how far it has come, and the
+/// claim.
 ///
-/// It does where it lists the job, and also where it claims as much as was metered at the job's end: a job that left the
-/// ledger before it was paid is listed nowhere.
+/// It does where it lists the job, and also where it claims as much as was metered at the job's end: a job that left
+/// the ledger before it was paid is listed nowhere.
 fn covering(
     job: &InferenceJob,
     channel: &str,

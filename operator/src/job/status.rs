@@ -26,12 +26,12 @@ use crate::{
     status::Put,
 };
 
-/// Characters of `waitingFor` at most, as its schema says: a longer one would be refused with all of the status. The words
-/// come from a scheduler or a kubelet, and may be any length.
+/// Characters of `waitingFor` at most, as its schema says: a longer one would be refused with all of the status. The
+/// words come from a scheduler or a kubelet, and may be any length.
 const MAX_WAITING_CHARS: usize = 1024;
 
-/// Says what a job waits for whose results cannot be read, and that this attempt was stopped for it; everything else stays as it is.
-/// Where somebody wrote another status meanwhile, it is said at the next look.
+/// Says what a job waits for whose results cannot be read, and that this attempt was stopped for it; everything else
+/// stays as it is. Where somebody wrote another status meanwhile, it is said at the next look.
 pub(super) async fn wait(
     job: &InferenceJob,
     rejection: &Rejection,
@@ -53,8 +53,8 @@ pub(super) async fn wait(
     jobs.put(job, &next).await.map(drop)
 }
 
-/// Ends a job whose results cannot be read: its figures stay what they were when they could, but for its cost, which is at least
-/// what the ledger counts. `settles_at` is what its channel had metered in all.
+/// Ends a job whose results cannot be read: its figures stay what they were when they could, but for its cost, which is
+/// at least what the ledger counts. `settles_at` is what its channel had metered in all.
 pub(super) async fn end_without_results(
     job: &InferenceJob,
     end: &End,
@@ -149,8 +149,8 @@ pub(super) async fn write(
     Ok(Some(written))
 }
 
-/// The position to show: a job that waits is written again no more often than its position falls to a quarter, or it would cost the
-/// API server more the more jobs wait.
+/// The position to show: a job that waits is written again no more often than its position falls to a quarter, or it
+/// would cost the API server more the more jobs wait.
 fn counted(shown: Option<u32>, position: u32) -> u32 {
     shown
         .filter(|shown| (shown / 4 + 1..=*shown).contains(&position))

@@ -18,7 +18,8 @@ use crate::{
     error::{self, Result},
 };
 
-/// Between two looks at all agents: what an orphaned attempt computes meanwhile is nobody's, and each look asks every agent.
+/// Between two looks at all agents: what an orphaned attempt computes meanwhile is nobody's, and each look asks every
+/// agent.
 const INTERVAL: Duration = Duration::from_mins(1);
 
 /// An attempt that was told to stop: UID of the job, number of the attempt.

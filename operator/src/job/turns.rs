@@ -1,5 +1,6 @@
-//! Jobs that have no agent take turns in asking the API server: what ten thousand of them cost must not keep those waiting
-//! that an agent works on. Nor must those of one namespace keep those of another waiting, so that namespaces take turns as well.
+//! Jobs that have no agent take turns in asking the API server: what ten thousand of them cost must not keep those
+//! waiting that an agent works on. Nor must those of one namespace keep those of another waiting, so that namespaces
+//! take turns as well.
 
 use std::{
     collections::{BTreeMap, HashSet, VecDeque},
@@ -12,7 +13,8 @@ use kube::runtime::reflector::ObjectRef;
 
 use crate::watch::Wakes;
 
-/// Turns at once: a quarter of the jobs that are reconciled at once, so that three quarters are there for jobs with an agent.
+/// Turns at once: a quarter of the jobs that are reconciled at once, so that three quarters are there for jobs with an
+/// agent.
 const TURNS: usize = 4;
 
 /// Who has a turn, and who is next.
@@ -37,8 +39,8 @@ pub(super) struct Turn<'a> {
 }
 
 impl Turns {
-    /// A turn for the job. Where none is free, the job is woken as soon as one may be: it comes after those of its namespace that
-    /// asked before, and may find that another was faster.
+    /// A turn for the job. Where none is free, the job is woken as soon as one may be: it comes after those of its
+    /// namespace that asked before, and may find that another was faster.
     pub(super) fn take<'a>(&'a self, job: &InferenceJob, wakes: &'a Wakes<InferenceJob>) -> Option<Turn<'a>> {
         let job = ObjectRef::from_obj(job);
         let mut state = self.lock();

@@ -147,7 +147,8 @@ fn days(Money { by_day, .. }: &Money, now: Timestamp) -> Markup {
     }
 }
 
-/// The newest days as bars, those without earnings too. An image of what the table says, so readers of the page skip it.
+/// The newest days as bars, those without earnings too. An image of what the table says, so readers of the page skip
+/// it.
 fn chart(days: &[Day], today: Date) -> Markup {
     let dates = (0_i64..).take(DAYS).map(|back| today.saturating_sub(back.days()));
     let mut dates: Vec<Date> = dates.collect();

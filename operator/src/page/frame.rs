@@ -12,7 +12,8 @@ use super::text;
 /// The style sheet, which stands in each document: one request shows one view.
 const STYLE: &str = include_str!("style.css");
 
-/// Seconds after which a browser asks again. Nobody has to press a key to see a job end, and a tab that is forgotten costs little.
+/// Seconds after which a browser asks again. Nobody has to press a key to see a job end, and a tab that is forgotten
+/// costs little.
 const REFRESH_SECONDS: u32 = 30;
 
 /// A place of the navigation.

@@ -150,7 +150,8 @@ fn shown(phase: JobPhase) -> Markup {
     }
 }
 
-/// Why a job stands where it does. The message of a payer's job may name its Secrets, so only the reason's code is shown of it.
+/// Why a job stands where it does. The message of a payer's job may name its Secrets, so only the reason's code is
+/// shown of it.
 fn reason(job: &InferenceJob, status: &InferenceJobStatus, called: &Called) -> Markup {
     let Some(condition) = cause(phase(job), status) else {
         return nothing();

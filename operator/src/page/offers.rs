@@ -21,7 +21,8 @@ use super::{
     text,
 };
 
-/// Offers of one page. Each may have 32 models and 64 kinds of cards, as the schema says, so that a page is 2 MiB at most.
+/// Offers of one page. Each may have 32 models and 64 kinds of cards, as the schema says, so that a page is 2 MiB at
+/// most.
 const ROWS: usize = 5;
 /// Downloads that are shown of a model, of the 16 that its status may list.
 const DOWNLOADS: usize = 4;
@@ -83,7 +84,8 @@ fn readiness(provider: &CocoonProvider, conditions: &[Condition]) -> Markup {
     }
 }
 
-/// What is not as it should be, in the operator's words. Those on settlements may name payers' channels: of these, the reason alone.
+/// What is not as it should be, in the operator's words. Those on settlements may name payers' channels: of these, the
+/// reason alone.
 fn troubles(list: &[Condition]) -> Markup {
     let types = [
         InventoryReady::TYPE,

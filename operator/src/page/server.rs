@@ -1,4 +1,5 @@
-//! Brings the views to a browser: over loopback, to whoever forwards a port, and to nobody through whose page it was asked for.
+//! Brings the views to a browser: over loopback, to whoever forwards a port, and to nobody through whose page it was
+//! asked for.
 
 use std::{
     sync::{Arc, OnceLock},
@@ -231,8 +232,8 @@ async fn guard(request: Request, next: Next) -> Response {
     }
 }
 
-/// Whether a browser asks for localhost. A site that has its own name point to this machine (DNS rebinding) would else read the
-/// page with the visitor's browser.
+/// Whether a browser asks for localhost. A site that has its own name point to this machine (DNS rebinding) would else
+/// read the page with the visitor's browser.
 fn is_local(headers: &HeaderMap) -> bool {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
     let name = host.map(|host| match host.rsplit_once(':') {

@@ -47,7 +47,8 @@ pub(super) fn view(snapshot: &Snapshot, page: usize) -> String {
     frame::view(Place::Settlements, snapshot.now, &content)
 }
 
-/// A settlement is the farm's: it lies in its namespace. The channels and jobs that it names are payers', and only counted.
+/// A settlement is the farm's: it lies in its namespace. The channels and jobs that it names are payers', and only
+/// counted.
 fn row(settlement: &Settlement, now: Timestamp) -> [Markup; 8] {
     let status = settlement.status.clone().unwrap_or_default();
     let full_name = FullName::of(settlement);

@@ -9,7 +9,8 @@ use kube::{ResourceExt, runtime::reflector::Store};
 use super::text::plain;
 use crate::watch::Watches;
 
-/// Digits of a UID that tell an object of somebody else: of a thousand objects, the chance that two share them is one in 8,000.
+/// Digits of a UID that tell an object of somebody else: of a thousand objects, the chance that two share them is one
+/// in 8,000.
 const UID_DIGITS: usize = 8;
 
 /// The stores of the controllers that the page reads.

@@ -6,8 +6,8 @@ use k8s_openapi::jiff::{Timestamp, tz::TimeZone};
 /// Longest text of anybody that is shown: two lines on a screen, five on a phone. The objects have the rest.
 pub(super) const MAX_CHARS: usize = 280;
 
-/// What somebody else wrote, fit to stand in a line: cut, and without characters that are not seen or turn the direction of what
-/// follows. That it is no markup is the templates' business.
+/// What somebody else wrote, fit to stand in a line: cut, and without characters that are not seen or turn the
+/// direction of what follows. That it is no markup is the templates' business.
 pub(super) fn plain(text: &str) -> String {
     let mut letters = text
         .chars()
@@ -19,7 +19,8 @@ pub(super) fn plain(text: &str) -> String {
     shown
 }
 
-/// Neither a control character nor one of Unicode's marks for the direction of text, for invisible operators and for tags.
+/// Neither a control character nor one of Unicode's marks for the direction of text, for invisible operators and for
+/// tags.
 fn is_seen(letter: char) -> bool {
     let is_mark = matches!(
         letter,

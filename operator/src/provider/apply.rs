@@ -88,8 +88,8 @@ impl Entry {
     }
 }
 
-/// Applies the children in their order, then removes agents that have lost what they need and what is not offered any more. What
-/// the API server refuses keeps nothing else from being applied; the first of it is answered, in its words.
+/// Applies the children in their order, then removes agents that have lost what they need and what is not offered any
+/// more. What the API server refuses keeps nothing else from being applied; the first of it is answered, in its words.
 pub(super) async fn apply(
     valid: &ValidProvider,
     plan: &Plan,
@@ -146,8 +146,8 @@ pub(super) async fn apply(
     Ok(refused.unwrap_or_else(|| ChildrenApplied::Applied.condition("what is made for it is there")))
 }
 
-/// Deletes the pod of an agent that has lost what it needs: its Deployment makes another, which the scheduler places. What the
-/// agent had delivered is stored, and what it had not runs elsewhere already.
+/// Deletes the pod of an agent that has lost what it needs: its Deployment makes another, which the scheduler places.
+/// What the agent had delivered is stored, and what it had not runs elsewhere already.
 async fn replace(client: &Client, valid: &ValidProvider, agent: &Lost) -> Result<()> {
     let Lost { pod, uid, what } = agent;
     let namespace = &valid.namespace;
@@ -223,8 +223,9 @@ async fn write(client: &Client, valid: &ValidProvider, child: &Child) -> Result<
 
 /// Server-side apply; answers the generation.
 ///
-/// An object of the name that is not the provider's is left alone: applying by force would take it over. What is there is written in
-/// the version with this UID only, and what is not there is written without force, so that one which came in between is refused.
+/// An object of the name that is not the provider's is left alone: applying by force would take it over. What is there
+/// is written in the version with this UID only, and what is not there is written without force, so that one which came
+/// in between is refused.
 async fn patch<K>(client: &Client, valid: &ValidProvider, child: &Child) -> Result<Option<i64>>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,

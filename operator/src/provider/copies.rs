@@ -25,8 +25,8 @@ const MAX_NODES: usize = 256;
 /// Downloads that are listed at most, as the schema allows.
 const MAX_DOWNLOADS: usize = 16;
 
-/// Adds the nodes that have a copy: those that were listed before, while the offer names the same file, and those whose agents found it;
-/// without those that are gone, or on which an agent waits for it.
+/// Adds the nodes that have a copy: those that were listed before, while the offer names the same file, and those whose
+/// agents found it; without those that are gone, or on which an agent waits for it.
 pub(super) fn on(
     model: &ValidModel,
     provider: &CocoonProvider,

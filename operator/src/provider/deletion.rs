@@ -148,8 +148,8 @@ fn since(provider: &CocoonProvider) -> Result<Timestamp> {
     })
 }
 
-/// Lets a deleted provider go although it cannot be told what it owes, once it has waited as long as for a settlement; until then
-/// the error is tried again.
+/// Lets a deleted provider go although it cannot be told what it owes, once it has waited as long as for a settlement;
+/// until then the error is tried again.
 pub(super) async fn give_up(
     provider: &CocoonProvider,
     error: Error,

@@ -31,8 +31,8 @@ use super::{
 };
 use crate::error::{KubeContext as _, Result};
 
-/// Time between two questions to one download. Its answer is written into the status: one write in this time while something is
-/// downloaded.
+/// Time between two questions to one download. Its answer is written into the status: one write in this time while
+/// something is downloaded.
 pub(super) const INTERVAL: SignedDuration = SignedDuration::from_secs(5);
 /// A download answers from memory; a reconcile does not wait longer for figures that are only shown.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -135,7 +135,8 @@ async fn read(mut answer: reqwest::Response) -> Option<FetchProgress> {
     json::read(&body).ok()
 }
 
-/// Begins the downloads that are due, and removes those that nobody needs. What is refused is said; the rest is done all the same.
+/// Begins the downloads that are due, and removes those that nobody needs. What is refused is said; the rest is done
+/// all the same.
 pub(super) async fn apply(
     valid: &ValidProvider,
     plan: &Plan,
@@ -186,7 +187,8 @@ async fn missing_headers(
     Ok(Some(ChildrenApplied::Refused.condition(message)))
 }
 
-/// Makes the pod. One of its name that has ended, which no watch shows, is removed, so that the next reconcile makes another.
+/// Makes the pod. One of its name that has ended, which no watch shows, is removed, so that the next reconcile makes
+/// another.
 async fn begin(pods: &Api<Pod>, valid: &ValidProvider, beginning: &Beginning) -> Result<()> {
     let name = &beginning.child.name;
     let object = || format!("Pod {name}.{}", valid.namespace);

@@ -1,5 +1,6 @@
-//! What agents say of themselves: how fast they are, as they measured it at start, and what has ended of their devices. Asked once of
-//! each, and from time to time of one that can lose a device and go on, and of a pod that is no agent: it may have become one.
+//! What agents say of themselves: how fast they are, as they measured it at start, and what has ended of their devices.
+//! Asked once of each, and from time to time of one that can lose a device and go on, and of a pod that is no agent: it
+//! may have become one.
 
 use std::{
     collections::BTreeMap,
@@ -28,8 +29,8 @@ const MAX_ATTEMPTS: u32 = 3;
 /// Agents asked at once: together they delay a reconcile by one timeout for each sixteen.
 const AT_ONCE: usize = 16;
 
-/// How often an agent with several devices is asked again. A lost one that it goes on without is shown as late as this, and two
-/// reconciles, at most; an agent with one device ends with it, which its pod shows.
+/// How often an agent with several devices is asked again. A lost one that it goes on without is shown as late as this,
+/// and two reconciles, at most; an agent with one device ends with it, which its pod shows.
 const DEVICES_INTERVAL: SignedDuration = SignedDuration::from_secs(30);
 
 /// What an agent says of itself.
@@ -52,7 +53,8 @@ enum Answer {
 }
 
 impl Answer {
-    /// With what it answers when it is asked again. One that does not answer is what it said last: while it serves, its devices do.
+    /// With what it answers when it is asked again. One that does not answer is what it said last: while it serves, its
+    /// devices do.
     fn renew(&mut self, figures: Option<Figures>, now: Timestamp) {
         *self = match (figures, &*self) {
             (Some(figures), _) => Self::Said { figures, asked: now },

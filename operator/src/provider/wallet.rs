@@ -1,5 +1,5 @@
-//! Holds the wallet's Secret back from deletion until what its key must still claim is claimed: `kubectl delete namespace` takes
-//! Secrets first.
+//! Holds the wallet's Secret back from deletion until what its key must still claim is claimed:
+//! `kubectl delete namespace` takes Secrets first.
 
 use cocoon_api::{
     NanoTon,
@@ -16,8 +16,8 @@ use crate::{
     finalizer, toward,
 };
 
-/// Puts the finalizer on the Secret that the provider names, and takes it from the one that it named before. Answers the name of
-/// the one that carries it.
+/// Puts the finalizer on the Secret that the provider names, and takes it from the one that it named before. Answers
+/// the name of the one that carries it.
 ///
 /// One that is being deleted is let go once nothing can be claimed, and after ten minutes in any case.
 pub(super) async fn hold(provider: &CocoonProvider, providers: &Providers) -> Result<Option<String>> {
@@ -63,7 +63,8 @@ pub(super) async fn release(provider: &CocoonProvider, name: &str, providers: &P
     }
 }
 
-/// Whether channels toward the provider, or toward another of this namespace with the same wallet, can still be claimed.
+/// Whether channels toward the provider, or toward another of this namespace with the same wallet, can still be
+/// claimed.
 async fn owes(provider: &CocoonProvider, providers: &Providers) -> Result<bool> {
     let namespace = provider.namespace().unwrap_or_default();
     let mut channels = Vec::new();

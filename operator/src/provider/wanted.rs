@@ -7,8 +7,8 @@ use kube::ResourceExt;
 use super::{children, validate};
 use crate::config::Config;
 
-/// What the agents of this model must be. Where there is no such provider, or nothing valid is offered, no pod is recognised that is
-/// not known already.
+/// What the agents of this model must be. Where there is no such provider, or nothing valid is offered, no pod is
+/// recognised that is not known already.
 pub(crate) fn wanted(
     provider: Option<&CocoonProvider>,
     namespace: &str,

@@ -120,8 +120,8 @@ fn pod(before: Option<&Pod>, pod: &Pod) -> Concerns {
     if before.is_some_and(|before| read(before) == read(pod)) {
         return Concerns::None;
     }
-    // A pod of anyone takes GPUs once it has a node; before, an agent's pod concerns its provider, and others once no node takes it:
-    // their idle agents give way.
+    // A pod of anyone takes GPUs once it has a node; before, an agent's pod concerns its provider, and others once no
+    // node takes it: their idle agents give way.
     let is_placed = pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some());
     if is_placed || waiting::is_unschedulable(pod) {
         Concerns::All

@@ -142,8 +142,8 @@ impl Account {
     }
 }
 
-/// Claims that a wallet with this balance can send in one message: each takes its attached value along until the channel
-/// sends it back.
+/// Claims that a wallet with this balance can send in one message: each takes its attached value along until the
+/// channel sends it back.
 pub(super) fn affordable(balance: NanoTon) -> usize {
     let value = REDEEM_VALUE.nano();
     let many = balance.nano().saturating_sub(WALLET_RESERVE) / value;

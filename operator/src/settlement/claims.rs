@@ -26,7 +26,8 @@ const LEAST_SECONDS: u32 = 30;
 const HOP_SECONDS: u32 = 10;
 
 /// How long claims are checked for one message: a third of the 90 s for which it is valid from the time that was read
-/// before, so that what a slow endpoint answers is not signed only to expire. What was not reached is in the next message.
+/// before, so that what a slow endpoint answers is not signed only to expire. What was not reached is in the next
+/// message.
 const CHECK_LIMIT: Duration = Duration::from_secs(30);
 
 /// A claim that the chain would pay now.
@@ -41,8 +42,8 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// Checks a candidate against the chain at `time`. `Err` says why it would not be paid; the controller of the channel
-    /// learns the same at its next look.
+    /// Checks a candidate against the chain at `time`. `Err` says why it would not be paid; the controller of the
+    /// channel learns the same at its next look.
     pub async fn check(
         candidate: Candidate,
         channel: &PaymentChannel,

@@ -74,10 +74,10 @@ pub async fn look(
 
 /// What the message cost the wallet with all its legs, and how many of its claims came back.
 ///
-/// The legs: the wallet's own transaction with the ways of its messages; of the value that went along with each claim, what
-/// the channel's transaction and the way back used up; and the transaction that took in what came back. A channel sends
-/// step and rest in one message to the wallet that it pays, and the rest alone to a claimer; where it refused the claim, the value
-/// bounces.
+/// The legs: the wallet's own transaction with the ways of its messages; of the value that went along with each claim,
+/// what the channel's transaction and the way back used up; and the transaction that took in what came back. A channel
+/// sends step and rest in one message to the wallet that it pays, and the rest alone to a claimer; where it refused the
+/// claim, the value bounces.
 fn cost(chain: &Chain, spec: &SettlementSpec, found: &Found) -> Result<(NanoTon, usize), UnitError> {
     let sent = found.transaction.payments();
     let (mut fee, mut returned) = (found.transaction.fees()?, 0);
@@ -137,8 +137,8 @@ async fn shown(chain: &Chain, address: &Address) -> Result<NanoTon, ChainError> 
     })
 }
 
-/// Counts the claims that left the wallet: out-messages to the channels they are for. A sweep left it where exactly that much went to
-/// its address.
+/// Counts the claims that left the wallet: out-messages to the channels they are for. A sweep left it where exactly
+/// that much went to its address.
 fn landed(chain: &Chain, spec: &SettlementSpec, transaction: &Transaction) -> Landed {
     let payments = transaction.payments();
     let sent = |text: &str| {

@@ -12,7 +12,8 @@ use scopeguard::ScopeGuard;
 
 use crate::reconcile::CHAIN_LIMIT;
 
-/// Between two looks at what a wallet holds above its reserve: nothing is lost while it lies there, and each look asks the chain.
+/// Between two looks at what a wallet holds above its reserve: nothing is lost while it lies there, and each look asks
+/// the chain.
 const SWEEP_INTERVAL: Duration = Duration::from_mins(1);
 
 /// When bytes were last sent, which provider uses which wallet, and messages that cannot be stored.
@@ -27,9 +28,9 @@ struct Kept {
     wallets: BTreeMap<String, Holder>,
     /// When each provider's wallet was last looked at for what it holds above its reserve.
     looked: BTreeMap<String, Instant>,
-    /// Messages of providers whose namespace is being deleted, by provider: the API server stores nothing new there. One that is
-    /// forgotten with the process does no harm: claims are cumulative, the wallet takes each number once, and the channels know
-    /// what was claimed.
+    /// Messages of providers whose namespace is being deleted, by provider: the API server stores nothing new there.
+    /// One that is forgotten with the process does no harm: claims are cumulative, the wallet takes each number once,
+    /// and the channels know what was claimed.
     unstored: BTreeMap<String, Settlement>,
 }
 
@@ -40,8 +41,8 @@ struct Holder {
 }
 
 impl Holder {
-    /// A holder is seen with every reconcile of its message; one that was not for longer than a reconcile can take is gone,
-    /// and its message is told from another's by the wallet's number.
+    /// A holder is seen with every reconcile of its message; one that was not for longer than a reconcile can take is
+    /// gone, and its message is told from another's by the wallet's number.
     fn is_gone(&self, now: Instant) -> bool {
         now.duration_since(self.seen) > CHAIN_LIMIT
     }
@@ -112,8 +113,8 @@ impl Memory {
         }
     }
 
-    /// Takes the wallet for a message of this provider, unless another's is being signed or in flight. It is given back where
-    /// the reconcile ends, however it ends, without a message that is stored.
+    /// Takes the wallet for a message of this provider, unless another's is being signed or in flight. It is given back
+    /// where the reconcile ends, however it ends, without a message that is stored.
     pub(super) fn take_wallet(
         &self,
         wallet: String,

@@ -66,8 +66,8 @@ pub fn sign(
     settlement(provider, &message, redeems, None)
 }
 
-/// Signs one message that passes so much on to the payout address. `seqno` is the wallet's, `time` the chain's. The value does not
-/// come back: the address need not be a contract yet.
+/// Signs one message that passes so much on to the payout address. `seqno` is the wallet's, `time` the chain's. The
+/// value does not come back: the address need not be a contract yet.
 pub fn sweep(
     provider: &str,
     wallet: &Wallet,

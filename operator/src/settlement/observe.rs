@@ -1,4 +1,5 @@
-//! Reads what a provider's settlement depends on: its channels, its settlements, and the chain where a message is in flight.
+//! Reads what a provider's settlement depends on: its channels, its settlements, and the chain where a message is in
+//! flight.
 
 use std::time::Instant;
 

@@ -170,8 +170,9 @@ fn sign_message(provider: &CocoonProvider, account: &Account, prepared: Prepared
     })
 }
 
-/// Stores the signed message before it is ever sent. Its name says which number of which wallet it uses up, and for which
-/// time, so that of two operators that sign for the same number at the same moment one is refused and reads again: none.
+/// Stores the signed message before it is ever sent. Its name says which number of which wallet it uses up, and for
+/// which time, so that of two operators that sign for the same number at the same moment one is refused and reads
+/// again: none.
 async fn store(
     provider: &CocoonProvider,
     spec: SettlementSpec,

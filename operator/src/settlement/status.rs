@@ -77,8 +77,8 @@ pub(super) async fn waiting(settlement: &Settlement, what: &str, shared: &Settle
     write(settlement, status, vec![reason.condition(what)], shared).await
 }
 
-/// Ends a settlement. Its channels are written first, so that whoever sees it confirmed sees them paid; all of it can be
-/// repeated after a crash.
+/// Ends a settlement. Its channels are written first, so that whoever sees it confirmed sees them paid; all of it can
+/// be repeated after a crash.
 pub(super) async fn ended(settlement: &Settlement, outcome: Outcome, shared: &Settlements) -> Result<()> {
     let metrics = &shared.ctx.metrics;
     match outcome {
@@ -186,7 +186,8 @@ async fn confirmed(
     Ok(())
 }
 
-/// Notes in the channels what a signed message claims, before it is sent: what is redeemed by it is theirs, whoever sees it first.
+/// Notes in the channels what a signed message claims, before it is sent: what is redeemed by it is theirs, whoever
+/// sees it first.
 pub(super) async fn note_claims(settlement: &Settlement, shared: &Settlements) -> Result<()> {
     for redeem in &settlement.spec.redeems {
         let channels = channels(settlement, redeem, shared);
@@ -208,8 +209,8 @@ fn channels(settlement: &Settlement, redeem: &Redeem, shared: &Settlements) -> A
     Api::namespaced(shared.ctx.client.clone(), &redeem.full_name(&home).namespace)
 }
 
-/// Whether the claim was made for this object: another one of its name has another ledger. Where no UID was noted, the contract
-/// tells.
+/// Whether the claim was made for this object: another one of its name has another ledger. Where no UID was noted, the
+/// contract tells.
 fn is_meant(channel: &PaymentChannel, redeem: &Redeem) -> bool {
     let uid = channel.metadata.uid.as_deref();
     channel.spec.contract_address == redeem.contract_address

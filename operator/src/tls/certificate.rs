@@ -1,4 +1,5 @@
-//! What is asked of a certificate that an agent made itself: that it is the one that is known, and that its key is there.
+//! What is asked of a certificate that an agent made itself: that it is the one that is known, and that its key is
+//! there.
 
 use k8s_openapi::jiff::Timestamp;
 use rustls::{

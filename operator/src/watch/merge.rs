@@ -36,7 +36,8 @@ impl<K: Resource<DynamicType = ()> + Clone + 'static> Merge<K> {
         Self::Filling((0..namespaces).map(|_| Filling::default()).collect())
     }
 
-    /// Takes an event of the namespace at this place, and answers what is to be told. `store` holds what was told so far.
+    /// Takes an event of the namespace at this place, and answers what is to be told. `store` holds what was told so
+    /// far.
     pub(super) fn take(
         &mut self,
         (place, namespace): (usize, &str),

@@ -9,8 +9,8 @@ use futures::{Stream, stream};
 use kube::{Resource, runtime::reflector::ObjectRef};
 use tokio::sync::Notify;
 
-/// Objects that are to be reconciled. One that is woken many times before the controller takes it is in it once, so that it
-/// holds no more than there are objects.
+/// Objects that are to be reconciled. One that is woken many times before the controller takes it is in it once, so
+/// that it holds no more than there are objects.
 pub struct Wakes<K: Resource<DynamicType = ()> + 'static> {
     objects: Mutex<HashSet<ObjectRef<K>>>,
     notify: Notify,

@@ -1,5 +1,5 @@
-//! An API server in memory, as far as an operator asks it when nothing changes: it lists, takes what is created, patched or put,
-//! and counts. Its watches never tell anything, so that memory stays as old as it can be.
+//! An API server in memory, as far as an operator asks it when nothing changes: it lists, takes what is created,
+//! patched or put, and counts. Its watches never tell anything, so that memory stays as old as it can be.
 
 use std::{
     collections::BTreeMap,

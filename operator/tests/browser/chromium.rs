@@ -105,7 +105,8 @@ impl Chromium {
 
     /// The views that are wider than a window of each width, with what sticks out.
     ///
-    /// The page lets no script run and no frame show it, so its text is laid into frames of a document that does the measuring.
+    /// The page lets no script run and no frame show it, so its text is laid into frames of a document that does the
+    /// measuring.
     pub(super) fn overflows(&self, views: &[(&str, String)], widths: &[u32]) -> Result<Vec<String>> {
         let mut frames = String::new();
         for (path, html) in views {

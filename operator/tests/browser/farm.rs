@@ -1,4 +1,5 @@
-//! A farm's busy day: two offers, payers of other namespaces, two weeks of settlements, and what goes wrong now and then.
+//! A farm's busy day: two offers, payers of other namespaces, two weeks of settlements, and what goes wrong now and
+//! then.
 
 use std::fmt::Debug;
 

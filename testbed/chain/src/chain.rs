@@ -88,8 +88,8 @@ impl Chain {
         Self::genesis_at(global_id, utime, 1)
     }
 
-    /// As [`Chain::genesis`], at so many times the basechain's prices of gas and forwarding. They are not part of what is
-    /// stored: a network that is kept on disk has the usual ones.
+    /// As [`Chain::genesis`], at so many times the basechain's prices of gas and forwarding. They are not part of what
+    /// is stored: a network that is kept on disk has the usual ones.
     ///
     /// # Errors
     ///

@@ -1,5 +1,5 @@
-//! A running network: one [`Chain`] behind a lock, the clock that moves it, the disk that remembers it, and the endpoints
-//! that answer about it, each with its own faults.
+//! A running network: one [`Chain`] behind a lock, the clock that moves it, the disk that remembers it, and the
+//! endpoints that answer about it, each with its own faults.
 
 mod error;
 mod status;

@@ -5,10 +5,10 @@
 //! journal-0000000007    one line a block since then, appended
 //! ```
 //!
-//! A line is `<first 16 hex digits of the SHA-256 of the JSON> <JSON>`. A reader takes the newest snapshot that is whole
-//! and then every block that continues it, from its own journal and from later ones, up to the first line that is torn
-//! or does not fit. A damaged newest snapshot therefore costs nothing: the one before it and both journals give the
-//! same state. Writing never touches an older generation until two newer ones are in place.
+//! A line is `<first 16 hex digits of the SHA-256 of the JSON> <JSON>`. A reader takes the newest snapshot that is
+//! whole and then every block that continues it, from its own journal and from later ones, up to the first line that is
+//! torn or does not fit. A damaged newest snapshot therefore costs nothing: the one before it and both journals give
+//! the same state. Writing never touches an older generation until two newer ones are in place.
 //!
 //! Snapshots are flushed to the disk itself; journal lines only to the operating system, so that a killed process
 //! loses nothing and a power failure at most the blocks since the last snapshot.

@@ -154,8 +154,8 @@ pub enum Payout {
 }
 
 impl Payout {
-    /// Reads the body of a message from a channel; none where it is none of the contract's. Who sent it is for the caller
-    /// to check: anybody can write such a body.
+    /// Reads the body of a message from a channel; none where it is none of the contract's. Who sent it is for the
+    /// caller to check: anybody can write such a body.
     pub fn parse(body: &Cell) -> Option<Self> {
         let mut fields = Fields::new(body, "payout");
         let op = fields.u32().ok()?;

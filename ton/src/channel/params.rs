@@ -55,8 +55,8 @@ pub struct ChannelParams {
     pub payer: Address,
     /// Gets every claim that is paid; alone may refund.
     pub provider: Address,
-    /// May redeem beside the provider, and gets nothing but what is left of its fees; the provider itself where it keeps
-    /// no key apart for claims.
+    /// May redeem beside the provider, and gets nothing but what is left of its fees; the provider itself where it
+    /// keeps no key apart for claims.
     pub claimer: Address,
     /// Seconds between close and settle, in which the provider may still redeem. A provider should refuse a
     /// channel whose period is shorter than what it needs to notice and redeem. The contract holds it to

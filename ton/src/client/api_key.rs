@@ -7,7 +7,8 @@ use zeroize::Zeroizing;
 
 use super::ClientError;
 
-/// Longest key that is taken, in bytes: many times what providers give out, and far below what servers take as a header.
+/// Longest key that is taken, in bytes: many times what providers give out, and far below what servers take as a
+/// header.
 const MAX_BYTES: usize = 1_024;
 
 /// An API key. Goes into the header `X-API-Key` of requests to its endpoint, and nowhere else: it is never printed.

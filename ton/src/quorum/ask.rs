@@ -11,11 +11,12 @@ use super::error::{Dissent, Trouble};
 use crate::client::ClientError;
 use crate::{ChannelReader, Network};
 
-/// How long a read that has its majority waits for the other endpoints, so that they are named where they differ. A good
-/// endpoint answers in a tenth of it; one that is in trouble is waited for once in [`super::PROBE_INTERVAL`].
+/// How long a read that has its majority waits for the other endpoints, so that they are named where they differ. A
+/// good endpoint answers in a tenth of it; one that is in trouble is waited for once in [`super::PROBE_INTERVAL`].
 pub const STRAGGLER_WAIT: Duration = Duration::from_secs(1);
 
-/// How long the other endpoints have to take a message when one has taken it: a message is sent again after five seconds.
+/// How long the other endpoints have to take a message when one has taken it: a message is sent again after five
+/// seconds.
 pub const SEND_WAIT: Duration = Duration::from_secs(3);
 
 /// What one endpoint answered.

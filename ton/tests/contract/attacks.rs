@@ -199,8 +199,8 @@ fn a_strangers_top_up_after_a_refund_comes_back() {
     assert!(transaction.payments()[0].value > milli(1_990));
 }
 
-/// The rule: only the payer's own top-up ends a closing. Whatever the others send, and however often, the deadline stays
-/// and the deposit goes back.
+/// The rule: only the payer's own top-up ends a closing. Whatever the others send, and however often, the deadline
+/// stays and the deposit goes back.
 #[test]
 fn nobody_but_the_payer_can_keep_a_closing_channel_from_being_settled() {
     let mut world = World::with_channel(ton(5));

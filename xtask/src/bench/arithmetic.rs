@@ -1,4 +1,5 @@
-//! What the one arithmetic costs a processor: the agent beside one whose vectors fuse multiply-adds and leave out segments.
+//! What the one arithmetic costs a processor: the agent beside one whose vectors fuse multiply-adds and leave out
+//! segments.
 
 use std::fs;
 use std::path::{Path, PathBuf};

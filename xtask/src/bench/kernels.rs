@@ -1,5 +1,5 @@
-//! How well the GPU kernels use their cards, without a card: registers, spills and occupancy by NVIDIA's assembler, and what the
-//! machine of PTX counts.
+//! How well the GPU kernels use their cards, without a card: registers, spills and occupancy by NVIDIA's assembler, and
+//! what the machine of PTX counts.
 
 use std::fs;
 use std::path::Path;

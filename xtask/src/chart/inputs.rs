@@ -1,4 +1,5 @@
-//! Values as people have them: a chart within a chart, empty sections, those of the version before, and what is refused.
+//! Values as people have them: a chart within a chart, empty sections, those of the version before, and what is
+//! refused.
 
 use std::fs;
 use std::path::Path;

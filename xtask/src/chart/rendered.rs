@@ -167,7 +167,8 @@ impl Rendered {
         Ok(())
     }
 
-    /// `admissionPolicy.enabled`, by the values set that is rendered: the policy spares the operator, by its name and no other.
+    /// `admissionPolicy.enabled`, by the values set that is rendered: the policy spares the operator, by its name and
+    /// no other.
     pub(super) fn admission_policy_follows(&self, values: &str) -> Result<()> {
         let wanted = matches!(values, "all" | "one-namespace");
         let policies: Vec<&Value> = self.other_policies("ValidatingAdmissionPolicy").collect();

@@ -1,4 +1,5 @@
-//! The chart's annotations for Artifact Hub that follow from the repository: its kinds, and an example of each that people write.
+//! The chart's annotations for Artifact Hub that follow from the repository: its kinds, and an example of each that
+//! people write.
 //!
 //! Source: Artifact Hub's "Helm annotations".
 

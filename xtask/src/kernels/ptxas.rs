@@ -1,5 +1,5 @@
-//! NVIDIA's assembler over the committed PTX, as the driver's compiler works at load: registers and spills of every kernel
-//! on every architecture.
+//! NVIDIA's assembler over the committed PTX, as the driver's compiler works at load: registers and spills of every
+//! kernel on every architecture.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -78,8 +78,8 @@ impl Multiprocessor {
 }
 
 impl Assembled {
-    /// Warps that a multiprocessor holds, and the most it could, when blocks have so many threads and bytes of dynamic shared
-    /// memory.
+    /// Warps that a multiprocessor holds, and the most it could, when blocks have so many threads and bytes of dynamic
+    /// shared memory.
     pub(crate) fn occupancy(&self, threads: u32, dynamic_shared: u32) -> (u32, u32) {
         let of = Multiprocessor::of(self.architecture);
         let warps = threads.div_ceil(32).max(1);

@@ -11,8 +11,8 @@ use crate::workspace;
 
 /// The configuration in the state folder, which is there once a cluster is.
 pub(super) const CONFIGURATION: &str = "cluster.json";
-/// Folders of the state folder: with the driver in software, with a file of each node's name that holds the indices of its
-/// failed GPUs, and with a file that sets another size of their memory. A worker has each at the path after it.
+/// Folders of the state folder: with the driver in software, with a file of each node's name that holds the indices of
+/// its failed GPUs, and with a file that sets another size of their memory. A worker has each at the path after it.
 pub(super) const DRIVER: (&str, &str) = ("driver", "/opt/testbed-driver");
 pub(super) const FAILURES: (&str, &str) = ("failures", "/opt/testbed-failures");
 pub(super) const MEMORY: (&str, &str) = ("memory", "/opt/testbed-memory");

@@ -1,5 +1,5 @@
-//! What podman leaves on the machine after its last container, taken back: firewall chains, forwarding, cgroups and empty
-//! folders. What was there before the first one stays.
+//! What podman leaves on the machine after its last container, taken back: firewall chains, forwarding, cgroups and
+//! empty folders. What was there before the first one stays.
 
 use std::fs;
 use std::io::Write as _;
@@ -181,8 +181,8 @@ fn has_network(saved: &str) -> bool {
     chains(saved).iter().any(|chain| !SHARED_CHAINS.contains(chain))
 }
 
-/// What takes netavark's chains out of a table that `iptables-save` shows, for `iptables-restore`; nothing where there are
-/// none.
+/// What takes netavark's chains out of a table that `iptables-save` shows, for `iptables-restore`; nothing where there
+/// are none.
 fn without_netavark(saved: &str) -> Option<String> {
     let table = saved.lines().find_map(|line| line.strip_prefix('*'))?;
     let chains = chains(saved);

@@ -1,5 +1,5 @@
-//! The image of kind's nodes, made of pinned packages, kind's own files and the testbed's Kubernetes, without a container
-//! engine. The same inputs give the same bytes.
+//! The image of kind's nodes, made of pinned packages, kind's own files and the testbed's Kubernetes, without a
+//! container engine. The same inputs give the same bytes.
 
 use std::fs::{self, File};
 use std::io::Cursor;
@@ -25,8 +25,8 @@ const CREATED: &str = "2026-01-01T00:00:00Z";
 /// How many hex digits of the inputs' digest name an image: 64 bits, never the same for two of one machine's.
 const KEY_DIGITS: usize = 16;
 const REPOSITORY: &str = "localhost/cocoon-kind-node";
-/// An image of other inputs that was made so long ago is of no checkout that somebody works on. Each is half a gigabyte, and a
-/// cache that outlives its machine would fill up.
+/// An image of other inputs that was made so long ago is of no checkout that somebody works on. Each is half a
+/// gigabyte, and a cache that outlives its machine would fill up.
 const KEPT: Duration = Duration::from_hours(24);
 
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";

@@ -1,4 +1,5 @@
-//! The Debian packages of a node: pinned by version and digest, kept in the cache, and offered as an archive of their own.
+//! The Debian packages of a node: pinned by version and digest, kept in the cache, and offered as an archive of their
+//! own.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -30,8 +31,8 @@ pub(super) fn names(pins: &Path) -> Result<Vec<String>> {
     Ok(read(pins)?.into_iter().map(|package| package.name).collect())
 }
 
-/// Makes an archive of the packages that the file `pins` lists in the folder `archive`, downloading those that the folder
-/// `cache` lacks, and answers apt's line for it.
+/// Makes an archive of the packages that the file `pins` lists in the folder `archive`, downloading those that the
+/// folder `cache` lacks, and answers apt's line for it.
 pub(super) fn archive(pins: &Path, cache: &Path, archive: &Path) -> Result<String> {
     let packages = read(pins)?;
     let _lock = cache::lock("debs")?;

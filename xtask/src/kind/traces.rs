@@ -9,7 +9,8 @@ use anyhow::{Context, Result};
 
 use super::host;
 
-/// Kernel settings that are looked at, below `/proc/sys`. A kubelet writes the first two folders', a container engine the others'.
+/// Kernel settings that are looked at, below `/proc/sys`. A kubelet writes the first two folders', a container engine
+/// the others'.
 const SETTINGS: [&str; 8] = [
     "vm",
     "kernel",

@@ -1,7 +1,7 @@
 //! The chart: as Helm packs it, and as the OCI artifact that `helm push` would make of it.
 //!
-//! What differs from the checkout is `Chart.yaml` alone: it names the images that were made with it, by digest, and what is new.
-//! Sources: Helm's "Chart archive" and "Use OCI-based registries", Artifact Hub's "Helm annotations".
+//! What differs from the checkout is `Chart.yaml` alone: it names the images that were made with it, by digest, and
+//! what is new. Sources: Helm's "Chart archive" and "Use OCI-based registries", Artifact Hub's "Helm annotations".
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

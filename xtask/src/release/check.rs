@@ -115,7 +115,8 @@ fn sums_match(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Helm takes the chart out of a registry that serves the artifact, gets the package, and renders the images of this release.
+/// Helm takes the chart out of a registry that serves the artifact, gets the package, and renders the images of this
+/// release.
 fn chart_installs(release: &Release, layout: Layout, package: &[u8], images: &[String]) -> Result<()> {
     let [content] = layout.layers()?[..] else {
         bail!("a chart has one layer")

@@ -1,7 +1,7 @@
 //! What was made of what: an in-toto statement with SLSA provenance.
 //!
-//! It is not signed: it says what the program that made the release knows, and whoever publishes signs for it. Nothing in it
-//! depends on the machine, so that the same commit gives the same statement.
+//! It is not signed: it says what the program that made the release knows, and whoever publishes signs for it. Nothing
+//! in it depends on the machine, so that the same commit gives the same statement.
 //!
 //! Sources: in-toto attestation framework 1.0, "Statement"; SLSA 1.0, "Provenance".
 

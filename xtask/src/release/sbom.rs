@@ -1,5 +1,5 @@
-//! What each program consists of, as a `CycloneDX` bill of materials: the crates that are linked into it, and for an image the Debian
-//! packages below it.
+//! What each program consists of, as a `CycloneDX` bill of materials: the crates that are linked into it, and for an
+//! image the Debian packages below it.
 //!
 //! Sources: `CycloneDX` 1.6, package URL specification, `cargo tree` for the features that the program is built with.
 
@@ -34,7 +34,8 @@ impl Crate {
     }
 }
 
-/// The crates of a program, and which each of them uses, by their URLs. The first of [`Tree::root`] is the program's own.
+/// The crates of a program, and which each of them uses, by their URLs. The first of [`Tree::root`] is the program's
+/// own.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Tree {
     root: String,
@@ -73,7 +74,8 @@ fn read(path: &str) -> Result<String> {
     fs::read_to_string(workspace::root().join(path)).with_context(|| format!("read {path}"))
 }
 
-/// Asks cargo which crates are linked into a package's program: neither those that only build it nor those of other features.
+/// Asks cargo which crates are linked into a package's program: neither those that only build it nor those of other
+/// features.
 fn crates_of(package: &str) -> Result<Tree> {
     let output = workspace::cargo()
         .args(["tree", "--locked", "--package", package, "--target", TARGET])
@@ -95,7 +97,8 @@ fn crates_of(package: &str) -> Result<Tree> {
     tree(&String::from_utf8_lossy(&output.stdout)).with_context(|| format!("read cargo's tree of {package}"))
 }
 
-/// Reads lines such as `2serde v1.0.229 (/path)\tMIT OR Apache-2.0 (*)`, the depth first. Each crate's own are listed once.
+/// Reads lines such as `2serde v1.0.229 (/path)\tMIT OR Apache-2.0 (*)`, the depth first. Each crate's own are listed
+/// once.
 fn tree(text: &str) -> Result<Tree> {
     let mut tree = Tree::default();
     let mut above: Vec<String> = Vec::new();

@@ -1,8 +1,8 @@
 //! Import circles: files of one crate that, by way of each other, import themselves.
 //!
-//! A file imports only what stands before it, so that it can be read, tested and moved without what comes after. `mod` lines
-//! are no imports: a folder's file may name what is in the folder. What it imports from there, or re-exports, may not import
-//! it back. A name that comes from a re-export counts as imported from the file that defines it.
+//! A file imports only what stands before it, so that it can be read, tested and moved without what comes after. `mod`
+//! lines are no imports: a folder's file may name what is in the folder. What it imports from there, or re-exports, may
+//! not import it back. A name that comes from a re-export counts as imported from the file that defines it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

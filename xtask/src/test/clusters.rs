@@ -18,8 +18,8 @@ pub(super) fn e2e_on_kind() -> Result<Outcome> {
     end_to_end("e2e", &["kind", "test"])
 }
 
-/// The tests that show what is of a family: a job from apply to paid, probes, Services and the command line, a download from a
-/// server at an address in brackets, and the page through a forwarded port.
+/// The tests that show what is of a family: a job from apply to paid, probes, Services and the command line, a download
+/// from a server at an address in brackets, and the page through a forwarded port.
 const IPV6_TESTS: [&str; 4] = [
     "six_prompts_are_answered_as_the_reference_says_and_paid_to_the_nanoton",
     "what_is_ours_answers_on_every_family_that_the_cluster_has",
@@ -61,8 +61,8 @@ fn count_of(step: &str, wanted: usize, outcome: &mut Outcome) {
     }
 }
 
-/// The tests that show what is another's on kind: a job from apply to paid, processes and GPUs of nodes that are containers,
-/// and a network that enforces policies.
+/// The tests that show what is another's on kind: a job from apply to paid, processes and GPUs of nodes that are
+/// containers, and a network that enforces policies.
 const KIND_TESTS: [&str; 5] = [
     "six_prompts_are_answered_as_the_reference_says_and_paid_to_the_nanoton",
     "an_agent_killed_in_its_container_starts_again_with_another_key_and_does_the_rest",

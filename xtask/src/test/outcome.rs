@@ -76,7 +76,8 @@ impl Outcome {
         outcome.finish(step, success, if messages.is_empty() { output } else { messages })
     }
 
-    /// Takes tests that checked nothing off those that passed: lines of a name, a tab and a reason, which the tests wrote.
+    /// Takes tests that checked nothing off those that passed: lines of a name, a tab and a reason, which the tests
+    /// wrote.
     pub(super) fn skip(&mut self, noted: &str) {
         for (name, reason) in noted.lines().filter_map(|line| line.split_once('\t')) {
             self.passed = self.passed.saturating_sub(1);

@@ -1,5 +1,5 @@
-//! What no other tool looks at: words that do not belong in the repository, files that grow too long or import each other,
-//! and fuzz targets that nobody would run.
+//! What no other tool looks at: words that do not belong in the repository, prose that is too wide, files that grow too
+//! long or import each other, and fuzz targets that nobody would run.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -8,7 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use super::{circles, outcome::Outcome};
+use super::{circles, outcome::Outcome, width};
 use crate::workspace;
 
 /// Text that must not be in a file, and why. Each is written in two parts so that this file is not found.
@@ -69,6 +69,7 @@ pub(super) fn check() -> Result<Outcome> {
             continue;
         };
         findings.extend(words(path, &text));
+        findings.extend(width::wide(path, &text, ending(path)));
         let lines = text.lines().count();
         if lines > LONG_FILE_LINES && SOURCES.contains(&ending(path)) {
             outcome.notes.push(format!(
@@ -125,8 +126,8 @@ fn words(path: &str, text: &str) -> Vec<String> {
     findings
 }
 
-/// Every fuzz target has its entry in the manifest beside it, and that manifest stands alone: fuzzing needs other flags of the
-/// compiler than the workspace.
+/// Every fuzz target has its entry in the manifest beside it, and that manifest stands alone: fuzzing needs other flags
+/// of the compiler than the workspace.
 fn unlisted_fuzz_targets(paths: &[String]) -> Result<Vec<String>> {
     let mut findings = Vec::new();
     for target in paths

@@ -4,14 +4,14 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-/// Which namespaces' channels and jobs may name the provider, as `allowedRoutes.namespaces` of Gateway API says it of routes.
-/// The provider's own always may.
+/// Which namespaces' channels and jobs may name the provider, as `allowedRoutes.namespaces` of Gateway API says it of
+/// routes. The provider's own always may.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(validation = Rule::new("self.from == 'Selector' ? has(self.names) || has(self.selector) : !has(self.names) && !has(self.selector)").message("from Selector needs names or selector; Same and All take neither"))]
 pub struct AllowedNamespaces {
-    /// `Same`: the provider's own namespace alone. `All`: every namespace. `Selector`: those that `names` lists or `selector`
-    /// matches.
+    /// `Same`: the provider's own namespace alone. `All`: every namespace. `Selector`: those that `names` lists or
+    /// `selector` matches.
     #[serde(default)]
     pub from: AllowedFrom,
     /// Names of namespaces.

@@ -42,8 +42,9 @@ pub struct ModelOffer {
     #[serde(default = "default_idle_timeout")]
     #[schemars(length(min = 1, max = 16), regex(pattern = DURATION_PATTERN))]
     pub idle_timeout: String,
-    /// What the model takes in memory, as `kubectl cocoon model add` reads it off the file. From it follows what memory its agents ask
-    /// for and may take; without it they ask for 512Mi and have no limit. `pod.resources` goes before it.
+    /// What the model takes in memory, as `kubectl cocoon model add` reads it off the file. From it follows what memory
+    /// its agents ask for and may take; without it they ask for 512Mi and have no limit. `pod.resources` goes before
+    /// it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub footprint: Option<Footprint>,
     /// How the pods of its agents are scheduled, labelled and limited.
@@ -56,9 +57,10 @@ pub struct ModelOffer {
     pub allow_free: bool,
 }
 
-/// What a model takes in memory. With backend `CPU` an agent asks for weights, a full cache (`contextLength` rounded up to 64, times
-/// `maxInFlight`, times `cacheBytesPerToken`) and 512Mi, and may take a quarter of the weights and 768Mi more. With backend
-/// `CUDA` the cards hold both: it asks for 512Mi and 512Mi for each GPU, and may take 1280Mi and 1Gi for each GPU.
+/// What a model takes in memory. With backend `CPU` an agent asks for weights, a full cache (`contextLength` rounded up
+/// to 64, times `maxInFlight`, times `cacheBytesPerToken`) and 512Mi, and may take a quarter of the weights and 768Mi
+/// more. With backend `CUDA` the cards hold both: it asks for 512Mi and 512Mi for each GPU, and may take 1280Mi and 1Gi
+/// for each GPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Footprint {
@@ -94,15 +96,15 @@ fn default_idle_timeout() -> String {
     validation = Rule::new("!has(self.headersFrom) || has(self.url)").message("headersFrom is for a url")
 )]
 pub struct ModelSource {
-    /// Address of the file, http or https. Each node on which an agent is to run downloads it once, verifies it and keeps it, by its
-    /// digest: other agents start from that copy, those of other offers too. What the nodes keep is bounded by the chart's
-    /// `models.cache`.
+    /// Address of the file, http or https. Each node on which an agent is to run downloads it once, verifies it and
+    /// keeps it, by its digest: other agents start from that copy, those of other offers too. What the nodes keep is
+    /// bounded by the chart's `models.cache`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 8, max = 2048), regex(pattern = r"^https?://[^\s/?#]+[^\s#]*$"))]
     #[x_kube(validation = Rule::new("!self.matches('^https?://[^/?#]*@')").message("url must hold no user or password: put them into a header, and name its Secret in headersFrom"))]
     pub url: Option<String>,
-    /// Secret whose keys and texts are headers of the requests to `url`, for example `Authorization`. It carries the label
-    /// `cocoon.farm/headers: "true"`, so that no other Secret can be sent somewhere.
+    /// Secret whose keys and texts are headers of the requests to `url`, for example `Authorization`. It carries the
+    /// label `cocoon.farm/headers: "true"`, so that no other Secret can be sent somewhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub headers_from: Option<HeadersFrom>,
     /// Absolute path of the file on every matching node.

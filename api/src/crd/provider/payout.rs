@@ -16,33 +16,35 @@ pub struct Payout {
         regex(pattern = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")
     )]
     pub network: String,
-    /// Where channels pay. With `claimer` it may be any address, best one whose key lies in no cluster; without, it is the
-    /// payout wallet (v5r1), which also claims.
+    /// Where channels pay. With `claimer` it may be any address, best one whose key lies in no cluster; without, it is
+    /// the payout wallet (v5r1), which also claims.
     #[schemars(length(min = 48, max = 67))]
     pub address: String,
-    /// Address of a wallet (v5r1) that claims in the place of `address`: it signs settlements and the agents' certificates and
-    /// pays the fees, and claims pay it nothing. Channels name both: one that was opened before keeps the wallet that it named.
+    /// Address of a wallet (v5r1) that claims in the place of `address`: it signs settlements and the agents'
+    /// certificates and pays the fees, and claims pay it nothing. Channels name both: one that was opened before keeps
+    /// the wallet that it named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 48, max = 67))]
     pub claimer: Option<String>,
-    /// Secret whose key `key` holds the 24 words, or the 64 hexadecimal digits, of the wallet that claims: that of `claimer`, or of
-    /// `address` where there is none. Keep little in it.
+    /// Secret whose key `key` holds the 24 words, or the 64 hexadecimal digits, of the wallet that claims: that of
+    /// `claimer`, or of `address` where there is none. Keep little in it.
     pub wallet_secret_ref: LocalReference,
-    /// What the claimer's wallet keeps for fees: what lies in it above this, by 0.1 TON or more, is swept to `address`. The default
-    /// lets one message claim from a hundred channels, each of which sends back most of the 0.01 TON that go along.
+    /// What the claimer's wallet keeps for fees: what lies in it above this, by 0.1 TON or more, is swept to `address`.
+    /// The default lets one message claim from a hundred channels, each of which sends back most of the 0.01 TON that
+    /// go along.
     #[serde(default = "default_fee_reserve")]
     #[schemars(extend("minimum" = 100_000_000))]
     pub fee_reserve_nano: NanoTon,
     /// When usage is settled.
     #[serde(default)]
     pub settle: SettlePolicy,
-    /// Shortest challenge window of a channel that is worked for, as a Go duration of at least 5m: the time that a payer's close
-    /// leaves to notice it and to redeem, an outage of the cluster included.
+    /// Shortest challenge window of a channel that is worked for, as a Go duration of at least 5m: the time that a
+    /// payer's close leaves to notice it and to redeem, an outage of the cluster included.
     #[serde(default = "default_hour")]
     #[schemars(length(min = 1, max = 16), regex(pattern = DURATION_PATTERN))]
     pub min_challenge: String,
-    /// How long a voucher must still be valid for new work, as a Go duration of at least 5m. Each voucher that runs out has its
-    /// claim made early, whatever the fee.
+    /// How long a voucher must still be valid for new work, as a Go duration of at least 5m. Each voucher that runs out
+    /// has its claim made early, whatever the fee.
     #[serde(default = "default_hour")]
     #[schemars(length(min = 1, max = 16), regex(pattern = DURATION_PATTERN))]
     pub min_voucher_validity: String,
@@ -69,12 +71,12 @@ pub struct Ruling {
     /// Lets the channel go when it is deleted, at once and with everything that it owes.
     #[serde(default)]
     pub write_off: bool,
-    /// Takes what its contract shows as redeemed, up to this much, as paid on account of work that this ledger does not know.
-    /// Ends `LedgerBehind`.
+    /// Takes what its contract shows as redeemed, up to this much, as paid on account of work that this ledger does not
+    /// know. Ends `LedgerBehind`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acknowledged_nano: Option<NanoTon>,
-    /// What receipts prove of the work that the ledger lost; `kubectl cocoon channel rebuild` proves and writes it. Ends
-    /// `LedgerBehind` where it explains what the contract shows as redeemed.
+    /// What receipts prove of the work that the ledger lost; `kubectl cocoon channel rebuild` proves and writes it.
+    /// Ends `LedgerBehind` where it explains what the contract shows as redeemed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rebuilt: Option<Rebuilt>,
 }

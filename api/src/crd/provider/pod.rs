@@ -49,7 +49,8 @@ pub struct PodSettings {
         regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
     )]
     pub runtime_class_name: Option<String>,
-    /// Secrets with credentials for the agent's image, in this namespace; otherwise those that the operator was installed with.
+    /// Secrets with credentials for the agent's image, in this namespace; otherwise those that the operator was
+    /// installed with.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = 8),

@@ -138,8 +138,8 @@ pub struct ModelStatus {
     /// Completion tokens a second of its agents together, measured when they started.
     #[serde(default)]
     pub tokens_per_second: i64,
-    /// Nodes that have a copy of the file of `source.url`, as their agents have shown it. A copy that was evicted since shows when
-    /// the next agent starts there.
+    /// Nodes that have a copy of the file of `source.url`, as their agents have shown it. A copy that was evicted since
+    /// shows when the next agent starts there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256), inner(length(max = 253)))]
     pub cached_nodes: Vec<String>,

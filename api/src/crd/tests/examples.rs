@@ -22,7 +22,8 @@ fn files(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// A field that the kind does not have, or of another type, is an error of serde's; what a rule refuses is one of CEL's.
+/// A field that the kind does not have, or of another type, is an error of serde's; what a rule refuses is one of
+/// CEL's.
 fn check<K>(object: &Value, place: &str)
 where
     K: serde::de::DeserializeOwned + schemars::JsonSchema,

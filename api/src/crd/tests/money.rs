@@ -95,8 +95,8 @@ fn a_reference_is_a_name_and_no_path() {
     );
 }
 
-/// Paths of lists whose items Kubernetes cannot compare with the ones before, and that have a rule which asks for that: the API
-/// server refuses such a definition.
+/// Paths of lists whose items Kubernetes cannot compare with the ones before, and that have a rule which asks for that:
+/// the API server refuses such a definition.
 fn uncorrelatable(path: &str, schema: &Value, in_list: bool, found: &mut Vec<String>) {
     let rules = schema["x-kubernetes-validations"]
         .as_array()

@@ -1,5 +1,5 @@
-//! What is known of everything that has landed, of whichever page: enough to refuse what is there already and to add it all
-//! up, and no byte of an answer.
+//! What is known of everything that has landed, of whichever page: enough to refuse what is there already and to add it
+//! all up, and no byte of an answer.
 
 use std::collections::BTreeMap;
 
@@ -79,8 +79,8 @@ impl Index {
         });
     }
 
-    /// Whether this receipt is stored. An agent that signs two different ones for one place of its chain, or delivers one
-    /// request twice in an attempt, breaks the protocol.
+    /// Whether this receipt is stored. An agent that signs two different ones for one place of its chain, or delivers
+    /// one request twice in an attempt, breaks the protocol.
     pub(super) fn is_known(&self, position: u32, receipt: &Receipt) -> Result<bool, LandingError> {
         let Some(chain) = self.chain(&receipt.chain) else {
             return Ok(false);

@@ -4,9 +4,10 @@
 //! answers ─▶ open page ──full──▶ closing ──create, immutable──▶ closed ──▶ listed in the open page, then in the status
 //! ```
 //!
-//! A page is closed by what landed and never by the clock, and its name follows from what it holds. So whoever reads the same
-//! results again after a crash between two writes closes the same page, finds it, and goes on. The open page, which is replaced
-//! only by who read it last, is the one that says what counts: a closed page that it does not list has not landed.
+//! A page is closed by what landed and never by the clock, and its name follows from what it holds. So whoever reads
+//! the same results again after a crash between two writes closes the same page, finds it, and goes on. The open page,
+//! which is replaced only by who read it last, is the one that says what counts: a closed page that it does not list
+//! has not landed.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -26,7 +27,8 @@ use super::{
 const NAME_TAG: &[u8] = b"cocoon.farm/page-name/v1";
 /// Hexadecimal digits in the name of a page: enough that nobody meets one by chance.
 const NAME_DIGITS: usize = 16;
-/// Names that are tried for one page. Who puts an object in the way of each must know what the page holds before it is written.
+/// Names that are tried for one page. Who puts an object in the way of each must know what the page holds before it is
+/// written.
 pub(super) const MAX_NAMES: u32 = 8;
 
 /// A page to write: once, and immutable.
@@ -134,8 +136,8 @@ fn name(job: &str, uid: &str, number: usize, sha256: Sha256Digest, taken: u32) -
     format!("{job}-{digits}")
 }
 
-/// The closed pages that the open page lists. What the job's status lists must be where it was: nobody but the operator writes
-/// there, and it only adds. Without an open page, which somebody removed, the status alone counts.
+/// The closed pages that the open page lists. What the job's status lists must be where it was: nobody but the operator
+/// writes there, and it only adds. Without an open page, which somebody removed, the status alone counts.
 pub fn closed_pages(head: Option<&HeadText>, known: &[OutputPage]) -> Result<Vec<OutputPage>, LandingError> {
     let list: Vec<OutputPage> = match head {
         Some(head) => lines("pages", &head.pages).collect::<Result<_, _>>()?,

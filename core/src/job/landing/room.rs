@@ -18,24 +18,25 @@ pub struct Limits {
 
 /// The limits of every job.
 pub const LIMITS: Limits = Limits {
-    // A Secret holds 1 MiB of data, counted before base64, and etcd takes 1.5 MiB of an object. The 40 KiB less are for the
-    // list of closed pages, and for what encryption at rest and an admission webhook may add.
+    // A Secret holds 1 MiB of data, counted before base64, and etcd takes 1.5 MiB of an object. The 40 KiB less are for
+    // the list of closed pages, and for what encryption at rest and an admission webhook may add.
     most_of_page: 984 * 1024,
     // The open page is written again with each second's news: a quarter of a MiB bounds what that costs etcd.
     page: 256 * 1024,
-    // 256 answers of 8,192 tokens: six bytes of text and four of ids for each token, which is more than any but the oddest
-    // text takes, make 20 MiB; prompts, receipts and names are less than 2 MiB.
+    // 256 answers of 8,192 tokens: six bytes of text and four of ids for each token, which is more than any but the
+    // oddest text takes, make 20 MiB; prompts, receipts and names are less than 2 MiB.
     job: 32 * 1024 * 1024,
 };
 
 // A page that is closed holds `page` bytes, or with the next one more than `most_of_page`.
 const _: () = assert!(LIMITS.job / LIMITS.page <= MAX_PAGES && LIMITS.most_of_page >= 2 * LIMITS.page);
 
-/// Receipts of one job at most, delivered or not: one for each request, and three times as many of answers that came twice.
+/// Receipts of one job at most, delivered or not: one for each request, and three times as many of answers that came
+/// twice.
 pub(super) const MAX_RECEIPTS: usize = 4 * MAX_REQUESTS;
 
-/// Bytes of one receipt as a line, at most: fixed texts, five digests, a key, a signature, a job's UID, an address of 67
-/// characters, the name of an arithmetic, two decimals and sixteen numbers, which a test fills to their ranges.
+/// Bytes of one receipt as a line, at most: fixed texts, five digests, a key, a signature, a job's UID, an address of
+/// 67 characters, the name of an arithmetic, two decimals and sixteen numbers, which a test fills to their ranges.
 pub(super) const MAX_RECEIPT_BYTES: usize = 1_664;
 
 /// Bytes of a failure as a line, at most, without the request's name: the message and 112 bytes around it.

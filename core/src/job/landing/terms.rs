@@ -21,7 +21,8 @@ pub struct Terms {
     pub model: Sha256Digest,
     /// The prices that were agreed.
     pub prices: Prices,
-    /// The agent whose key the provider's wallet signed for. Nobody else's receipts are paid for; free ones need no wallet.
+    /// The agent whose key the provider's wallet signed for. Nobody else's receipts are paid for; free ones need no
+    /// wallet.
     pub certified: Option<AgentKey>,
     /// How much may be kept.
     pub limits: Limits,

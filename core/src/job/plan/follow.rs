@@ -122,7 +122,8 @@ fn follow_step(
     };
     let budget = match &world.job.billing {
         Billing::Free => None,
-        // What the attempt may cost is what is left of the budget, also where somebody deleted results that were billed.
+        // What the attempt may cost is what is left of the budget, also where somebody deleted results that were
+        // billed.
         Billing::Channel { budget, .. } => {
             let metered = world
                 .channel

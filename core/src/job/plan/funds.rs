@@ -108,8 +108,8 @@ pub(super) fn choose_offer<'a>(world: &'a World<'_>) -> Result<&'a Offer, Observ
         .ok_or_else(|| Accepted::ModelUnknown.condition(missing()))
 }
 
-/// Whether a provider of another namespace is not the job's to use. One that does not exist is no other case: nobody learns by
-/// a reference what there is in a namespace that is closed to them.
+/// Whether a provider of another namespace is not the job's to use. One that does not exist is no other case: nobody
+/// learns by a reference what there is in a namespace that is closed to them.
 fn is_closed_to(world: &World<'_>, provider: &str) -> bool {
     let mut offers = world.offers.iter();
     FullName::is_elsewhere(provider) && !offers.any(|offer| offer.provider == provider && offer.granted)
@@ -141,7 +141,8 @@ pub(super) fn reserve(
     }
     let (step, total) = (world.job.step, world.job.input.total);
     let budget = &allowance(*budget, step, world.landing.nano()?, total);
-    // What was metered on the object that held the budget stays there: with attempts behind it, a job changes to no other.
+    // What was metered on the object that held the budget stays there: with attempts behind it, a job changes to no
+    // other.
     if world.status.assignments.is_empty() {
         draft.channel_uid = None;
     }
@@ -211,9 +212,9 @@ pub(super) fn reserved(channel: &str, budget: NanoTon) -> Observation {
 
 /// Whether what one more attempt delivers can be metered.
 ///
-/// Each attempt becomes one counter. Every reservation stands for the counter of its job's attempt that runs or comes next,
-/// a job runs one attempt at a time, and none starts but while counters and reservations together fit. So what runs always
-/// finds its place: between two starts, counters only take the places that were held for them.
+/// Each attempt becomes one counter. Every reservation stands for the counter of its job's attempt that runs or comes
+/// next, a job runs one attempt at a time, and none starts but while counters and reservations together fit. So what
+/// runs always finds its place: between two starts, counters only take the places that were held for them.
 fn has_place(channel: &Channel) -> bool {
     channel.status.counters.len() + channel.status.reservations.len() <= ledger::MAX_COUNTERS
 }

@@ -1,8 +1,9 @@
-//! What becomes of a job that has worked and whose results can be read no more: a page is gone, or is not as it was written.
+//! What becomes of a job that has worked and whose results can be read no more: a page is gone, or is not as it was
+//! written.
 //!
-//! Nothing can be delivered then, nor told what was. So its agent is not held, and the job ends in a bounded time. What was metered
-//! stays metered, once: of the pages that are left nothing is counted anew, since a part of a chain of receipts may cost less than what
-//! the ledger counted of it.
+//! Nothing can be delivered then, nor told what was. So its agent is not held, and the job ends in a bounded time. What
+//! was metered stays metered, once: of the pages that are left nothing is counted anew, since a part of a chain of
+//! receipts may cost less than what the ledger counted of it.
 
 use cocoon_api::{
     conditions::{self, Accepted, Failed, Reason as _},
@@ -15,8 +16,8 @@ use cocoon_api::{
 use super::{deadline::has_run_for, step::End};
 use crate::job::validate::{accepted_input, validate};
 
-/// Seconds for which a job whose results cannot be read waits for them: enough to put a page back that was deleted by mistake,
-/// from a backup. An outage of the API server is none of these: it says nothing of a page.
+/// Seconds for which a job whose results cannot be read waits for them: enough to put a page back that was deleted by
+/// mistake, from a backup. An outage of the API server is none of these: it says nothing of a page.
 pub const LOST_RESULTS_SECONDS: i64 = 600;
 
 /// What to do next.

@@ -11,10 +11,10 @@ use cocoon_api::{
 use super::{Agent, Draft, Offer, Plan, Step, World};
 use crate::agents::{AgentPod, AgentState, Obstacle, fetch::Fetch, worst::worst};
 
-/// Jobs that one agent works on at once at most. Each keeps a stream open and its results in the agent's memory: 22 MiB where
-/// 256 answers have 8,192 tokens each, so that sixteen of the largest take 350 MiB beside the model. Between two jobs a
-/// place is empty while results are stored, a status is written and the next job is assigned; twice the eight that fill a batch
-/// keep it full meanwhile.
+/// Jobs that one agent works on at once at most. Each keeps a stream open and its results in the agent's memory: 22 MiB
+/// where 256 answers have 8,192 tokens each, so that sixteen of the largest take 350 MiB beside the model. Between two
+/// jobs a place is empty while results are stored, a status is written and the next job is assigned; twice the eight
+/// that fill a batch keep it full meanwhile.
 pub const MAX_JOBS_PER_AGENT: usize = 16;
 
 pub(super) fn schedule(world: &World<'_>, offer: &Offer, agreed: Agreement, mut draft: Draft) -> Plan {
@@ -77,9 +77,9 @@ pub(super) fn dispatched(agent: &str, attempt: u32) -> Observation {
     Scheduled::Dispatched.condition(format!("agent {agent} works on attempt {attempt}"))
 }
 
-/// Says why no agent serves: the obstacle that the provider tells of as well. What others wrote, the scheduler, the kubelet or a
-/// registry, names what is in the provider's namespace, and goes no further than that; what the API server wrote when it refused
-/// a pod does not come here at all.
+/// Says why no agent serves: the obstacle that the provider tells of as well. What others wrote, the scheduler, the
+/// kubelet or a registry, names what is in the provider's namespace, and goes no further than that; what the API server
+/// wrote when it refused a pod does not come here at all.
 fn no_agent(world: &World<'_>, offer: &Offer) -> Observation {
     let (model, provider) = (&world.job.model, &offer.provider);
     let Some((obstacle, pod)) = worst(world.agents.iter().map(|agent| &agent.pod), world.refused) else {

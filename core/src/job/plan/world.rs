@@ -26,7 +26,8 @@ pub struct Offer {
     pub prices: Prices,
     /// Takes jobs that nobody pays for.
     pub allow_free: bool,
-    /// Why nothing that is paid for can run: the payout wallet cannot redeem, or nobody has looked yet; none where it can.
+    /// Why nothing that is paid for can run: the payout wallet cannot redeem, or nobody has looked yet; none where it
+    /// can.
     pub unpayable: Option<String>,
 }
 
@@ -86,7 +87,8 @@ pub struct World<'a> {
     pub job: &'a ValidatedJob,
     /// Its stored status.
     pub status: &'a InferenceJobStatus,
-    /// Providers of the namespace, and those of others that the job, its channel or its status names; ordered as they are named.
+    /// Providers of the namespace, and those of others that the job, its channel or its status names; ordered as they
+    /// are named.
     pub offers: &'a [Offer],
     /// The channel that it names; `None` where it does not exist or the job is free.
     pub channel: Option<&'a Channel>,

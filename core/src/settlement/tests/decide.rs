@@ -246,7 +246,8 @@ fn a_channel_that_did_not_pay_waits_longer_each_time() {
 
 #[test]
 fn fifty_channels_that_close_at_once_are_all_redeemed_in_time() {
-    // Windows of five minutes, a wallet that affords ten claims, ten seconds for each message, and one channel that never pays.
+    // Windows of five minutes, a wallet that affords ten claims, ten seconds for each message, and one channel that
+    // never pays.
     let mut channels: Vec<PaymentChannel> = (0..50)
         .map(|index| {
             let mut channel = channel(&format!("c{index:02}"), &[TON], 0, 9 * TON, 9 * TON);

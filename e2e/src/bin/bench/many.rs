@@ -30,9 +30,10 @@ const PATIENCE: Duration = Duration::from_mins(3);
 /// Jobs a second of which fewer is a failure.
 const LEAST_RATE: f64 = 2.0;
 
-/// Requests to the API server that one job of these may cost: its input when its wait is said and when it is dispatched, its status
-/// when it waits, when an agent has it and when it has ended, its results and an Event are 7; its place in a queue of a thousand is
-/// written again whenever it has fallen to a quarter, which is five times; and one for what is tried again. More is a failure.
+/// Requests to the API server that one job of these may cost: its input when its wait is said and when it is
+/// dispatched, its status when it waits, when an agent has it and when it has ended, its results and an Event are 7;
+/// its place in a queue of a thousand is written again whenever it has fallen to a quarter, which is five times; and
+/// one for what is tried again. More is a failure.
 const MOST_REQUESTS: f64 = 13.0;
 
 /// How jobs are submitted.

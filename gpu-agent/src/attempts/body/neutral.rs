@@ -1,11 +1,12 @@
 //! Fields that SDKs and other servers write, and that ask for nothing where they have their neutral value.
 //!
-//! The names and defaults are those of the `OpenAI` API reference (chat completions and completions), and of vLLM's and llama.cpp's
-//! servers for what these add.
+//! The names and defaults are those of the `OpenAI` API reference (chat completions and completions), and of vLLM's and
+//! llama.cpp's servers for what these add.
 
 use serde_json::Value;
 
-/// Whether a field with this value asks for nothing; `None` where the field is not known. `null` always asks for nothing.
+/// Whether a field with this value asks for nothing; `None` where the field is not known. `null` always asks for
+/// nothing.
 pub(super) fn judge(name: &str, value: &Value) -> Option<bool> {
     let neutral = match name {
         // Notes of the caller's: they change no answer.

@@ -3,7 +3,8 @@
 /// Partial sums of a sum over a row of floats.
 pub const STRIDES: usize = 128;
 
-/// The sum of `terms`: term `i` is added to partial sum `i mod 128` in order, and the partial sums become one in a tree.
+/// The sum of `terms`: term `i` is added to partial sum `i mod 128` in order, and the partial sums become one in a
+/// tree.
 pub fn strided_sum(terms: impl Iterator<Item = f32>) -> f32 {
     let mut partials = [0.0; STRIDES];
     for (index, term) in terms.enumerate() {

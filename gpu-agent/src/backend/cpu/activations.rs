@@ -1,7 +1,7 @@
 //! Activations quantised to 8 bits in groups of 32, or to twice 8 bits where more care is asked for.
 //!
-//! Rows are gathered in tiles of 8, the number that one pass over the weights serves; within a tile the same group of all
-//! rows lies together, so that a kernel walks through one stretch of memory.
+//! Rows are gathered in tiles of 8, the number that one pass over the weights serves; within a tile the same group of
+//! all rows lies together, so that a kernel walks through one stretch of memory.
 
 use super::{
     Isa,

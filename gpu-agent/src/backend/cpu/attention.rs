@@ -1,8 +1,9 @@
 //! Causal grouped-query attention over the paged cache, one chunk of 64 positions after the other.
 //!
-//! Chunks begin at multiples of 64 positions and are visited in order, whatever else is in the batch. Within a chunk all
-//! scores come first, then their weights relative to the chunk's largest score, then the weighted values; a chunk's
-//! result is added to what the chunks before it summed (Dao et al. 2022). A query's result depends on its sequence alone.
+//! Chunks begin at multiples of 64 positions and are visited in order, whatever else is in the batch. Within a chunk
+//! all scores come first, then their weights relative to the chunk's largest score, then the weighted values; a chunk's
+//! result is added to what the chunks before it summed (Dao et al. 2022). A query's result depends on its sequence
+//! alone.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use crate::backend::error::{AllocationError, DeviceFault};
 
-/// Bytes that can be allocated without another process, or the kernel, suffering for it: what the machine has available,
-/// or what the limit of this process's control group leaves, whichever is less. Where the system says neither,
-/// there is no bound to be known.
+/// Bytes that can be allocated without another process, or the kernel, suffering for it: what the machine has
+/// available, or what the limit of this process's control group leaves, whichever is less. Where the system says
+/// neither, there is no bound to be known.
 pub(super) fn available() -> u64 {
     let read = |path: PathBuf| std::fs::read_to_string(path).unwrap_or_default();
     let machine = meminfo_available(&read("/proc/meminfo".into()));

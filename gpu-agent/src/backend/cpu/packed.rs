@@ -1,14 +1,15 @@
 //! Weights repacked for integer dot products: 16 rows side by side, a segment of 256 columns after the other.
 //!
-//! The dot-product instructions multiply four neighbouring bytes and add them to one 32-bit lane. So a *line* of 64 bytes
-//! holds four consecutive columns (a *quad*) of 16 rows, and a block of 32 columns is 8 lines with one quant a byte. Two quants of 4
-//! bits share a byte (quads 0–3 in the low nibbles of 4 lines, 4–7 in the high ones). Fifth bits are one more line, bit
-//! `j` of a byte for quad `j`; fifth and sixth bits are two more, bits `2j` and `2j + 1` for quads `j` and `4 + j`.
-//! 16-bit quants are 8 lines of high bytes and 8 of low ones. One broadcast of four activations then serves 16 rows.
+//! The dot-product instructions multiply four neighbouring bytes and add them to one 32-bit lane. So a *line* of 64
+//! bytes holds four consecutive columns (a *quad*) of 16 rows, and a block of 32 columns is 8 lines with one quant a
+//! byte. Two quants of 4 bits share a byte (quads 0–3 in the low nibbles of 4 lines, 4–7 in the high ones). Fifth bits
+//! are one more line, bit `j` of a byte for quad `j`; fifth and sixth bits are two more, bits `2j` and `2j + 1` for
+//! quads `j` and `4 + j`. 16-bit quants are 8 lines of high bytes and 8 of low ones. One broadcast of four activations
+//! then serves 16 rows.
 //!
-//! Quants are unsigned. Where zero is a power of two of them, integer dots start from minus that power times the sum of the
-//! activations, which is exact; other types have a minimum. Scales stand at the head of each segment, so that a row group
-//! is one stretch of memory.
+//! Quants are unsigned. Where zero is a power of two of them, integer dots start from minus that power times the sum of
+//! the activations, which is exact; other types have a minimum. Scales stand at the head of each segment, so that a row
+//! group is one stretch of memory.
 
 mod arena;
 #[cfg(target_arch = "x86_64")]

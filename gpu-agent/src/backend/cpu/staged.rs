@@ -68,8 +68,8 @@ impl Staged {
         }
     }
 
-    /// Chooses a token for every output, whose logits are `[outputs, vocabulary]`; calls `fault` with the rows that have
-    /// none.
+    /// Chooses a token for every output, whose logits are `[outputs, vocabulary]`; calls `fault` with the rows that
+    /// have none.
     #[expect(unsafe_code, reason = "threads write disjoint elements of one slice")]
     pub(super) fn sample(
         &mut self,

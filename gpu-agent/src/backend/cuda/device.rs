@@ -288,8 +288,8 @@ impl Device {
             (x, y, z)
         };
         let shared = u32::try_from(shape.shared_bytes).unwrap_or(u32::MAX);
-        // SAFETY: the arguments are those of the kernel, in order and of its sizes, as the kernels' tests use them; their
-        // addresses are of buffers that live as long as this card's operations, and hold what `shape` covers. The
+        // SAFETY: the arguments are those of the kernel, in order and of its sizes, as the kernels' tests use them;
+        // their addresses are of buffers that live as long as this card's operations, and hold what `shape` covers. The
         // driver copies the arguments before it returns.
         unsafe {
             result::launch_kernel(

@@ -100,8 +100,8 @@ impl OpenError {
     }
 }
 
-/// The reason on a card that holds nothing of this process yet: a context and a measurement take memory, of which another
-/// process can have left nothing.
+/// The reason on a card that holds nothing of this process yet: a context and a measurement take memory, of which
+/// another process can have left nothing.
 fn of_an_empty_card(fault: DeviceFault) -> GpuFault {
     match fault {
         DeviceFault::OutOfMemory => GpuFault::GpuMemoryTaken,

@@ -18,11 +18,12 @@ const QUANTISATIONS: [(&str, Format); 7] = [
 /// Share of free memory that weights may take: the rest holds keys and values of some thousand tokens, activations and
 /// logits. An 8B model of 4 bits on a card of 6 GB has this share.
 const WEIGHTS: f64 = 0.85;
-/// Weights of the model whose speed is estimated on every card that holds it, in billions: the size that most owners ask for.
+/// Weights of the model whose speed is estimated on every card that holds it, in billions: the size that most owners
+/// ask for.
 const COMMON: f64 = 8.0;
 
-/// What a card could serve in one quantisation. Everything here is an estimate: attention, launches and the driver are left
-/// out.
+/// What a card could serve in one quantisation. Everything here is an estimate: attention, launches and the driver are
+/// left out.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Forecast {

@@ -9,8 +9,8 @@
 //! streams.
 //!
 //! Some cards reach each other's memory without the host. Consumer and mining cards do not, and behind an IOMMU such
-//! copies may corrupt memory unnoticed ("CUDA C++ Programming Guide", "IOMMU on Linux"). Two copies through the host are
-//! right on every machine, and a hop is a few KB for each token.
+//! copies may corrupt memory unnoticed ("CUDA C++ Programming Guide", "IOMMU on Linux"). Two copies through the host
+//! are right on every machine, and a hop is a few KB for each token.
 #![expect(
     unsafe_code,
     reason = "copies over a link go on after their calls have returned"

@@ -8,12 +8,14 @@ use crate::backend::sample::Sampling;
 /// Dynamic shared memory that every card gives a block without being asked ("CUDA C++ Programming Guide", technical
 /// specifications).
 const SHARED_BYTES: usize = 48 * 1024;
-/// Warps of a block of `product_1` by `dp4a`, the most of any kernel: a card whose memory is fast needs as many loads in flight.
+/// Warps of a block of `product_1` by `dp4a`, the most of any kernel: a card whose memory is fast needs as many loads
+/// in flight.
 pub const MOST_WARPS: usize = 20;
-/// Rows from which a product may be computed on integer tensor cores where the card has them: fewer leave most of them idle.
+/// Rows from which a product may be computed on integer tensor cores where the card has them: fewer leave most of them
+/// idle.
 pub const FEW_ROWS: usize = 3;
-/// Rows from which it may be computed by large tiles. With fewer, segments are computed side by side to fill the card, which
-/// large tiles do not.
+/// Rows from which it may be computed by large tiles. With fewer, segments are computed side by side to fill the card,
+/// which large tiles do not.
 pub const TENSOR_ROWS: usize = 257;
 /// Rows and groups of a tile of `tensor`.
 const TILE: (usize, usize) = (64, 4);
@@ -178,8 +180,8 @@ impl Batch {
         }
     }
 
-    /// Bytes of dynamic shared memory of a block of `warps` warps, as `kernels/segments.cuh` and the units of its kernels have
-    /// them: each warp's own, its sums of segments, and sums of two matrices.
+    /// Bytes of dynamic shared memory of a block of `warps` warps, as `kernels/segments.cuh` and the units of its
+    /// kernels have them: each warp's own, its sums of segments, and sums of two matrices.
     pub const fn shared_bytes(self, warps: usize) -> usize {
         let rows = self.rows();
         let (own, sums) = match self {

@@ -216,8 +216,8 @@ impl Layout {
         }
     }
 
-    /// Packs consecutive groups on up to `threads` threads: `rows` as the file encodes them, `row_bytes` each. `out` has
-    /// [`Layout::group_bytes`] for each group: the planes one after the other, each with the parts of all groups.
+    /// Packs consecutive groups on up to `threads` threads: `rows` as the file encodes them, `row_bytes` each. `out`
+    /// has [`Layout::group_bytes`] for each group: the planes one after the other, each with the parts of all groups.
     ///
     /// # Panics
     /// `out` has another size, or a row is not of this layout.

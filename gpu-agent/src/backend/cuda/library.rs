@@ -89,7 +89,8 @@ fn header(file: &Path) -> Vec<u8> {
     read.map_or_else(|_| Vec::new(), |_| bytes)
 }
 
-/// Whether this is the beginning of a library for other processors, as `e_ident` and `e_machine` of the ELF specification say it.
+/// Whether this is the beginning of a library for other processors, as `e_ident` and `e_machine` of the ELF
+/// specification say it.
 fn is_foreign(header: &[u8]) -> bool {
     let machine: u16 = match ARCH {
         "x86_64" => 62,

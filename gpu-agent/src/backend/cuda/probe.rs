@@ -1,9 +1,9 @@
 //! The measurement of a card's rates, before a model is loaded.
 //!
-//! Each rate is measured with more and more work until the card's clock can tell it from the cost of a launch, or until the
-//! next step would keep the host waiting: so a card at a two hundredth of its rate, a link of one lane and a card in
-//! software are all measured in bounded time. A measurement is of a run and of one twice as long: their difference has no cost
-//! of a launch in it.
+//! Each rate is measured with more and more work until the card's clock can tell it from the cost of a launch, or until
+//! the next step would keep the host waiting: so a card at a two hundredth of its rate, a link of one lane and a card
+//! in software are all measured in bounded time. A measurement is of a run and of one twice as long: their difference
+//! has no cost of a launch in it.
 
 use std::time::{Duration, Instant};
 
@@ -16,8 +16,8 @@ use crate::backend::error::DeviceError;
 /// A run of this many seconds is measured well: the clock of events has half a microsecond (CUDA driver API,
 /// `cuEventElapsedTime`).
 const ENOUGH_SECONDS: f64 = 250e-6;
-/// The longest that a next step may be expected to keep the host waiting. Seven rates of at most five steps stay far below
-/// two seconds.
+/// The longest that a next step may be expected to keep the host waiting. Seven rates of at most five steps stay far
+/// below two seconds.
 const MOST_WAIT: Duration = Duration::from_millis(20);
 /// Threads of a block, two warps for each scheduler of a multiprocessor.
 const THREADS: usize = 256;

@@ -1,7 +1,7 @@
 //! What a card was measured to do, and which unit computes a product fastest by that.
 //!
-//! The choice asks for rates alone, never for a card's name: `sm_86` says nothing about a mining card, whose `dp4a` may run at
-//! a thirtieth of the usual rate and whose tensor cores at a two hundredth. All units give equal bits.
+//! The choice asks for rates alone, never for a card's name: `sm_86` says nothing about a mining card, whose `dp4a` may
+//! run at a thirtieth of the usual rate and whose tensor cores at a two hundredth. All units give equal bits.
 
 use serde::Serialize;
 
@@ -14,8 +14,8 @@ const BLOCK: f64 = 32.0;
 const BLOCK_BYTES: f64 = 18.0;
 /// Products of one dot.
 const DOT: f64 = 4.0;
-/// What the operands of a block's dots cost beside its scaling: two loads of 16 bytes for each row of activations, where scaling is
-/// four instructions (`block_dot` in `kernels/product.cuh`). Tiles share theirs among eight rows.
+/// What the operands of a block's dots cost beside its scaling: two loads of 16 bytes for each row of activations,
+/// where scaling is four instructions (`block_dot` in `kernels/product.cuh`). Tiles share theirs among eight rows.
 const OPERANDS: f64 = 0.5;
 /// What it costs a block of `few` to take its weights apart, beside its scaling.
 const UNPACKED: f64 = 4.0;

@@ -1,7 +1,8 @@
 //! Steps that were recorded: all launches between the staging of a batch and the read of what was chosen, in one graph.
 //!
-//! The first step of a kind is computed launch by launch, which also brings its kernels to the card. The second is recorded as
-//! it is launched, and every later one is a single call of the driver: a host of two cores keeps a dozen cards busy.
+//! The first step of a kind is computed launch by launch, which also brings its kernels to the card. The second is
+//! recorded as it is launched, and every later one is a single call of the driver: a host of two cores keeps a dozen
+//! cards busy.
 #![expect(unsafe_code, reason = "a graph goes with its card from thread to thread")]
 
 use std::collections::BTreeMap;
@@ -12,8 +13,8 @@ use cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
 use super::device::Device;
 use crate::backend::error::{DeviceError, DeviceFault};
 
-/// Recordings that are kept: 32 numbers of sequences at each of eight lengths of the context. Each takes some 100 KB of the
-/// host's memory for a model of 30 layers. When there are more, the one that was used longest ago is forgotten.
+/// Recordings that are kept: 32 numbers of sequences at each of eight lengths of the context. Each takes some 100 KB of
+/// the host's memory for a model of 30 layers. When there are more, the one that was used longest ago is forgotten.
 const MOST_RECORDINGS: usize = 256;
 
 /// What launches of a step depend on: steps of one key differ in the staged numbers alone.

@@ -1,7 +1,7 @@
 //! Page-locked memory through which weights stream to the cards, a piece at a time.
 //!
-//! One piece is filled while others are copied: the host holds a few pieces, however large the file is, and every card takes
-//! its copy of the same piece.
+//! One piece is filled while others are copied: the host holds a few pieces, however large the file is, and every card
+//! takes its copy of the same piece.
 #![expect(
     unsafe_code,
     reason = "copies from page-locked memory go on after their calls have returned"
@@ -94,7 +94,8 @@ impl Ring {
         Ok(piece.memory.bytes_mut())
     }
 
-    /// Starts copies of parts of this piece to the same offsets of a buffer on each card, and goes on to the next piece.
+    /// Starts copies of parts of this piece to the same offsets of a buffer on each card, and goes on to the next
+    /// piece.
     ///
     /// # Errors
     /// A card failed.
@@ -115,8 +116,8 @@ impl Ring {
             for (part, offset) in parts {
                 let bytes = &piece.memory.bytes()[part.clone()];
                 assert!(offset + bytes.len() <= buffer.bytes(), "a copy beyond its buffer");
-                // SAFETY: the copy stays within the buffer, which lives on this stream; the piece's memory stays as it is
-                // until the event behind the copy was waited for, which its next use and its end do.
+                // SAFETY: the copy stays within the buffer, which lives on this stream; the piece's memory stays as it
+                // is until the event behind the copy was waited for, which its next use and its end do.
                 unsafe {
                     result::memcpy_htod_async(buffer.address() + *offset as u64, bytes, stream.cu_stream())
                 }

@@ -1,11 +1,12 @@
-//! Every kernel against its twin in plain Rust, bit for bit, on the card at hand and on the shapes of the model at hand.
+//! Every kernel against its twin in plain Rust, bit for bit, on the card at hand and on the shapes of the model at
+//! hand.
 //!
 //! ```text
 //! random, check, plain ◀ scene, bench ◀ rows, products, attention, sampling ◀ selftest
 //! ```
 //!
-//! The tests of the kernels prove them on a machine of PTX; this proves what the driver's compiler made of them, on this card,
-//! before anybody is billed for what it computes.
+//! The tests of the kernels prove them on a machine of PTX; this proves what the driver's compiler made of them, on
+//! this card, before anybody is billed for what it computes.
 
 mod attention;
 mod bench;

@@ -193,9 +193,8 @@ impl Staged {
     }
 
     /// Brings tiles of query heads for `attend_rows` to the card, unless they are there: `group` heads share a key
-    /// head, and
-    /// `all` sequences have tiles, or those with more than one new token. Returns how many tiles there are; `None` where there
-    /// is no room for them.
+    /// head, and `all` sequences have tiles, or those with more than one new token. Returns how many tiles there are;
+    /// `None` where there is no room for them.
     pub(super) fn bring_tiles(
         &mut self,
         device: &Device,
@@ -246,7 +245,8 @@ impl Staged {
         self.seen = self.put(&seen);
     }
 
-    /// What launches of this step depend on beside the staged numbers; none where sequences have more than one new token.
+    /// What launches of this step depend on beside the staged numbers; none where sequences have more than one new
+    /// token.
     pub(super) fn key(&self) -> Option<Key> {
         (self.singles == self.batch.rows()).then_some(Key {
             rows: self.singles,

@@ -91,7 +91,8 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// `answer` is asked with the number of the request, from 0, and its head in small letters but for the first line's path.
+    /// `answer` is asked with the number of the request, from 0, and its head in small letters but for the first line's
+    /// path.
     pub(super) async fn start(answer: impl Fn(usize, &str) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

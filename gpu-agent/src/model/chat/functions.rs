@@ -32,8 +32,8 @@ pub(super) fn is_raised(error: &Error) -> bool {
     std::error::Error::source(error).is_some_and(<dyn std::error::Error>::is::<Raised>)
 }
 
-/// The template without the tags of `{% generation %}` blocks, which mark an assistant's words for training: what is between them
-/// stands as it is, and so does the tags' control of white space.
+/// The template without the tags of `{% generation %}` blocks, which mark an assistant's words for training: what is
+/// between them stands as it is, and so does the tags' control of white space.
 pub(super) fn without_generation_blocks(source: &str) -> String {
     static TAG: LazyLock<Regex> =
         LazyLock::new(|| Regex::new(r"\{%([-+]?)\s*(end)?generation\s*([-+]?)%\}").expect("a valid pattern"));
@@ -48,7 +48,8 @@ pub(super) fn without_generation_blocks(source: &str) -> String {
     TAG.replace_all(source, tag).into_owned()
 }
 
-/// JSON as Python's `json.dumps` writes it, with its options; nothing is escaped for HTML, and for ASCII only where that is asked for.
+/// JSON as Python's `json.dumps` writes it, with its options; nothing is escaped for HTML, and for ASCII only where
+/// that is asked for.
 #[expect(
     clippy::needless_pass_by_value,
     reason = "filters take their options by value"

@@ -5,8 +5,8 @@ use serde_json::{Map, Value};
 
 use super::message::Message;
 
-/// Characters of which one marks cuts: the first that no message holds. Private use plane 15 has more of them than a job's input
-/// has room for.
+/// Characters of which one marks cuts: the first that no message holds. Private use plane 15 has more of them than a
+/// job's input has room for.
 const MARKS: std::ops::RangeInclusive<char> = '\u{F0000}'..='\u{FFFFD}';
 
 /// Finds the names of control tokens.
@@ -23,8 +23,8 @@ impl Cutter {
         Self { names, finder }
     }
 
-    /// The messages, with a mark behind the first character of every name in them, and the mark where there is one. Text that is
-    /// split at the mark holds no name. `None` where no mark is left.
+    /// The messages, with a mark behind the first character of every name in them, and the mark where there is one.
+    /// Text that is split at the mark holds no name. `None` where no mark is left.
     pub(super) fn cut(&self, messages: &[Message]) -> Option<(Vec<Message>, Option<char>)> {
         let mut cuts = false;
         let mut look = |text: &str| cuts |= !self.places(text).is_empty();
@@ -85,8 +85,8 @@ impl Cutter {
         marked
     }
 
-    /// Where a text is cut, ascending: behind the first character of each name, and at the end of a text whose last characters
-    /// begin a name, which the text behind it might complete.
+    /// Where a text is cut, ascending: behind the first character of each name, and at the end of a text whose last
+    /// characters begin a name, which the text behind it might complete.
     fn places(&self, text: &str) -> Vec<usize> {
         let Some(finder) = &self.finder else {
             return Vec::new();

@@ -63,8 +63,8 @@ impl<O: Ops> Loaded<O> {
     /// Loads every weight of the file onto one device.
     ///
     /// # Errors
-    /// A tensor is missing, has another shape than the hyperparameters say, holds what is no finite number, or is not part
-    /// of the architecture; or the device has too little memory.
+    /// A tensor is missing, has another shape than the hyperparameters say, holds what is no finite number, or is not
+    /// part of the architecture; or the device has too little memory.
     pub fn load(file: &ModelFile, spec: DecoderSpec, ops: O) -> Result<Self, LoadError> {
         let layers = spec.layers.len();
         Self::load_split(file, spec, vec![(ops, layers)])

@@ -5,8 +5,8 @@
 //! ```
 //!
 //! Where the whole model fits one card, every such card gets all of it and computes sequences of its own. Where it does
-//! not, the layers are spread over the cards in order, so that only one row of the residual stream for each token crosses from
-//! card to card.
+//! not, the layers are spread over the cards in order, so that only one row of the residual stream for each token
+//! crosses from card to card.
 
 mod place;
 mod refusal;

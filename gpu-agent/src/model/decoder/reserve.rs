@@ -11,8 +11,8 @@ use crate::backend::{AllocationError, Batch, Budget, Limits, ReserveError, ops::
 impl<O: Ops> Loaded<O> {
     /// Allocates working memory and a cache within a budget.
     ///
-    /// The context is at most the model's own. The cache has as many blocks as the budget allows on every device, at least
-    /// one sequence of full length, and at most what `budget.cache_tokens` asks for.
+    /// The context is at most the model's own. The cache has as many blocks as the budget allows on every device, at
+    /// least one sequence of full length, and at most what `budget.cache_tokens` asks for.
     ///
     /// # Errors
     /// The budget is too small, and what would fit; or a device refuses the memory.

@@ -70,7 +70,8 @@ impl Writer {
         self.array(key, I32, values.len(), &bytes);
     }
 
-    /// Places a tensor behind those before it; `dimensions` as in [`super::TensorInfo`]. Answers its bytes, without what pads them.
+    /// Places a tensor behind those before it; `dimensions` as in [`super::TensorInfo`]. Answers its bytes, without
+    /// what pads them.
     pub fn tensor(&mut self, name: &str, dimensions: &[usize], kind: TensorType) -> usize {
         let (columns, rows) = dimensions
             .split_first()

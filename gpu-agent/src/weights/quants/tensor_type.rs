@@ -66,7 +66,8 @@ impl TensorType {
         Self::ALL.into_iter().find(|kind| kind.code() == code)
     }
 
-    /// What the format calls the types that are not supported, by the number that it stores (GGUF specification, `ggml_type`).
+    /// What the format calls the types that are not supported, by the number that it stores (GGUF specification,
+    /// `ggml_type`).
     pub const fn name_of(code: u32) -> Option<&'static str> {
         Some(match code {
             9 => "Q8_1",

@@ -91,7 +91,8 @@ pub fn swapped_nibbles(ptx: &str, kernel: &str) -> String {
     })
 }
 
-/// Every block number read from a table, which are the 32-bit loads into 64-bit registers after the first barrier, is 0.
+/// Every block number read from a table, which are the 32-bit loads into 64-bit registers after the first barrier, is
+/// 0.
 pub fn ignored_table(ptx: &str, kernel: &str) -> String {
     let mut after_barrier = false;
     change(ptx, kernel, |lines, at| {

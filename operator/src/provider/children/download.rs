@@ -1,7 +1,7 @@
 //! The pods that download models onto nodes.
 //!
-//! Agents reach nobody, so a pod of its own downloads. It runs as root without any capability, since a node's folder of models is
-//! root's: no pod of anybody else can have put a file there, unless it is the node's administrator's.
+//! Agents reach nobody, so a pod of its own downloads. It runs as root without any capability, since a node's folder of
+//! models is root's: no pod of anybody else can have put a file there, unless it is the node's administrator's.
 
 use cocoon_api::names::{
     AGENT_HEALTH_PORT, COMPONENT_LABEL, DOWNLOAD_COMPONENT, FIELD_MANAGER, MANAGED_BY_LABEL, MODEL_LABEL,
@@ -40,7 +40,8 @@ pub(in crate::provider) fn name(agents: &str, model: &ValidModel, node: &str) ->
     Some(naming::download(agents, &what, node))
 }
 
-/// The pod that downloads a model onto a node; `None` where the model is not downloaded. `agents` is the name of the model's agents.
+/// The pod that downloads a model onto a node; `None` where the model is not downloaded. `agents` is the name of the
+/// model's agents.
 pub(in crate::provider) fn pod(
     provider: &ValidProvider,
     model: &ValidModel,
@@ -119,12 +120,12 @@ pub(in crate::provider) fn pod(
     Some(made)
 }
 
-/// Where a node of IPv6 asks for its credentials: link-local addresses, the one of EC2 (user guide, "Use the Instance Metadata Service") and
-/// the one of Compute Engine ("About VM metadata"), which are unique local ones.
+/// Where a node of IPv6 asks for its credentials: link-local addresses, the one of EC2 (user guide, "Use the Instance
+/// Metadata Service") and the one of Compute Engine ("About VM metadata"), which are unique local ones.
 const CREDENTIALS_IPV6: [&str; 3] = ["fe80::/10", "fd00:ec2::254/128", "fd20:ce::254/128"];
 
-/// Downloads reach names and the web, and not the addresses of the node alone, at which clouds give out credentials. The operator asks
-/// them how far they are. `None` where no model is downloaded.
+/// Downloads reach names and the web, and not the addresses of the node alone, at which clouds give out credentials.
+/// The operator asks them how far they are. `None` where no model is downloaded.
 pub(in crate::provider) fn policy(provider: &ValidProvider, operator_namespace: &str) -> Option<Child> {
     let is_downloaded = |model: &ValidModel| matches!(model.source, Source::Url { .. });
     if !provider.models.iter().any(is_downloaded) {

@@ -37,8 +37,8 @@ const OPERATOR: &str = "/operator";
 const OPERATOR_VOLUME: &str = "operator";
 /// The token of the pod, in [`OPERATOR`].
 const TOKEN: &str = "token";
-/// Seconds for which a token is valid, the least that Kubernetes gives; the kubelet renews it in time. It says whose process answers
-/// now, and needs not last.
+/// Seconds for which a token is valid, the least that Kubernetes gives; the kubelet renews it in time. It says whose
+/// process answers now, and needs not last.
 const TOKEN_SECONDS: u32 = 600;
 /// What the scheduler sets aside for an agent beside its GPUs: a core's half to feed them. An agent on the CPU
 /// takes what else the node has.

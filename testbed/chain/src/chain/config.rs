@@ -77,8 +77,8 @@ pub const STORAGE: StoragePrices = StoragePrices {
     mc_cell_price_ps: 500_000,
 };
 
-/// Builds the whole configuration of a network with this global id, at `price_factor` times the basechain's prices of gas and
-/// forwarding.
+/// Builds the whole configuration of a network with this global id, at `price_factor` times the basechain's prices of
+/// gas and forwarding.
 ///
 /// # Errors
 ///

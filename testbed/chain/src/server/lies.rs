@@ -11,8 +11,8 @@ const AMOUNTS: u64 = 1_000_000;
 /// What is added to an amount: 0.5 TON.
 const INVENTED: u64 = 500_000_000;
 
-/// Changes the answer of a method: time runs ahead, accounts hold more, nothing was ever sent, and a getter's first amount, or
-/// its only number, is higher.
+/// Changes the answer of a method: time runs ahead, accounts hold more, nothing was ever sent, and a getter's first
+/// amount, or its only number, is higher.
 pub(super) fn distort(method: &str, answer: &mut Value) {
     match method {
         "getBlockHeader" => {

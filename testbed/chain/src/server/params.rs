@@ -1,4 +1,5 @@
-//! Parameters of a method, from a query string or a JSON object; numbers may come as strings, as on the public endpoint.
+//! Parameters of a method, from a query string or a JSON object; numbers may come as strings, as on the public
+//! endpoint.
 
 use axum::http::StatusCode;
 use serde_json::{Map, Value};

@@ -1,6 +1,7 @@
 //! TVM stacks in toncenter v2's JSON.
 //!
-//! Arguments: `["num", 5 | "5" | "0x5" | "-0x5"]`, `["cell" | "slice" | "tvm.Cell" | "tvm.Slice" | "tvm.Builder", base64
+//! Arguments: `["num", 5 | "5" | "0x5" | "-0x5"]`, `["cell" | "slice" | "tvm.Cell" | "tvm.Slice" | "tvm.Builder",
+//! base64
 //! | {"bytes": base64}]`, `["tuple" | "list", {"elements": […]}]`, `["null"]`. Results: `["num", "0x5"]`, `["cell",
 //! {"bytes", "object"}]` for cells and slices alike, and `["tuple" | "list", {"@type", "elements"}]` whose elements
 //! are `tvm.stackEntry…` objects; null is the empty list.

@@ -185,8 +185,8 @@ func recordedFamily(testbed layout.Testbed) (*layout.Family, error) {
 	return &family, nil
 }
 
-// chooseFamily settles the family before anything has an address: the one that is asked for, or that there is. A cluster
-// that has nodes keeps the one that it was made with: nodes and services cannot change theirs.
+// chooseFamily settles the family before anything has an address: the one that is asked for, or that there is. A
+// cluster that has nodes keeps the one that it was made with: nodes and services cannot change theirs.
 func (c *Cluster) chooseFamily(asked *layout.Family, nodes int) error {
 	recorded, err := recordedFamily(c.testbed)
 	if err != nil {

@@ -21,8 +21,8 @@ import (
 )
 
 // Up makes the cluster run with that many nodes and addresses of that family; 0 and nil keep what there is, or take one
-// node and IPv4. Every step makes only what is missing, so it starts a cluster, repairs a damaged one and leaves a healthy
-// one alone.
+// node and IPv4. Every step makes only what is missing, so it starts a cluster, repairs a damaged one and leaves a
+// healthy one alone.
 func (c *Cluster) Up(ctx context.Context, count int, family *layout.Family) (err error) {
 	started := time.Now()
 	unlock, err := c.lock()

@@ -14,8 +14,8 @@ import (
 	"cocoon.farm/testbed/cluster/internal/layout"
 )
 
-// kubeletSettings are the kernel settings that the kubelet insists on and would write for the whole machine. A node sees
-// files of these contents in their place, so the kubelet finds what it wants and the machine keeps its own.
+// kubeletSettings are the kernel settings that the kubelet insists on and would write for the whole machine. A node
+// sees files of these contents in their place, so the kubelet finds what it wants and the machine keeps its own.
 var kubeletSettings = map[string]string{
 	"vm/overcommit_memory":      "1",
 	"vm/panic_on_oom":           "0",

@@ -1,9 +1,9 @@
 //! The driver in software, as containers that get GPUs find it.
 //!
-//! NVIDIA's container toolkit mounts the node's `libcuda.so.1` into a container's own folder of libraries, where its loader
-//! looks without being told, and gives it the device nodes of its GPUs. Here a device plugin's response does the same: the
-//! image stays as it is, and a container of the same image without GPUs finds nothing. What the driver in software is told
-//! of the container's GPUs, and of no others, are the variables that `testbed/gpu/libcuda` documents.
+//! NVIDIA's container toolkit mounts the node's `libcuda.so.1` into a container's own folder of libraries, where its
+//! loader looks without being told, and gives it the device nodes of its GPUs. Here a device plugin's response does the
+//! same: the image stays as it is, and a container of the same image without GPUs finds nothing. What the driver in
+//! software is told of the container's GPUs, and of no others, are the variables that `testbed/gpu/libcuda` documents.
 
 use std::collections::HashMap;
 use std::io;
@@ -24,7 +24,8 @@ const LOST: &str = "lost";
 const STATE_MODE: u32 = 0o1777;
 /// Preset of the driver in software; name, memory and compute capability are those of the node's labels.
 const PRESET: &str = "rtx-3090";
-/// What stands in for each of NVIDIA's device nodes: the driver in software opens none, but that a node is passed through shows.
+/// What stands in for each of NVIDIA's device nodes: the driver in software opens none, but that a node is passed
+/// through shows.
 const DEVICE: &str = "/dev/null";
 /// Device nodes that all GPUs share.
 const COMMON_DEVICES: [&str; 2] = ["/dev/nvidiactl", "/dev/nvidia-uvm"];
@@ -146,8 +147,8 @@ impl Driver {
         }
     }
 
-    /// Has the driver lose the GPUs that have failed, and find those again that have not, until `stop`. A process that lost
-    /// its GPU does not find it again.
+    /// Has the driver lose the GPUs that have failed, and find those again that have not, until `stop`. A process that
+    /// lost its GPU does not find it again.
     pub async fn follow(&self, gpus: &Gpus, stop: &CancellationToken) -> Result<(), Error> {
         let mut lists = gpus.subscribe();
         loop {
@@ -176,7 +177,8 @@ impl Driver {
     }
 }
 
-/// The folder of Debian's loader for this machine's architecture, where NVIDIA's toolkit puts the library in Debian's images.
+/// The folder of Debian's loader for this machine's architecture, where NVIDIA's toolkit puts the library in Debian's
+/// images.
 fn library_path() -> String {
     format!("/usr/lib/{}-linux-gnu/libcuda.so.1", std::env::consts::ARCH)
 }

@@ -1,5 +1,5 @@
-//! The failures file: which GPUs have failed, so that a cluster can be shown losing a GPU. They are reported as unhealthy,
-//! and the driver in software loses them.
+//! The failures file: which GPUs have failed, so that a cluster can be shown losing a GPU. They are reported as
+//! unhealthy, and the driver in software loses them.
 //!
 //! It holds GPU indices from 0, separated by white space. No file means no failures.
 

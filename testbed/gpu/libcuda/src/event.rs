@@ -80,8 +80,8 @@ impl Event {
         Ok(())
     }
 
-    /// Milliseconds from one event to another: what the card's work between them would take, or, where the card had none,
-    /// what passed on the host.
+    /// Milliseconds from one event to another: what the card's work between them would take, or, where the card had
+    /// none, what passed on the host.
     #[expect(clippy::cast_precision_loss, reason = "the driver gives seven digits")]
     pub fn elapsed(start: &Self, end: &Self) -> Result<f32> {
         if !start.timing || !end.timing {

@@ -28,8 +28,8 @@ impl Nodes {
         self.list.len() - 1
     }
 
-    /// Makes one node wait for another that was added before it. Work is launched in the order of adding, so a dependency
-    /// against that order is refused, although a graph that has no circle could have it.
+    /// Makes one node wait for another that was added before it. Work is launched in the order of adding, so a
+    /// dependency against that order is refused, although a graph that has no circle could have it.
     pub fn order(&mut self, before: usize, after: usize) -> Result<()> {
         let node = self
             .list

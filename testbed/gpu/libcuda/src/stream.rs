@@ -7,8 +7,8 @@
 //! ```
 //!
 //! Work is done as early as it may be, and by the submitting thread where nothing has to be waited for. Kernels of two
-//! streams therefore never overlap in one thread's program, which the documentation allows: concurrency is never promised.
-//! A host function, and what is queued behind one, runs on a thread of its own.
+//! streams therefore never overlap in one thread's program, which the documentation allows: concurrency is never
+//! promised. A host function, and what is queued behind one, runs on a thread of its own.
 
 pub mod capture;
 pub mod mark;

@@ -10,7 +10,8 @@ use testbed_ptx::{Capability, Launch, Limits, Memory, Module, run};
 const DEVICE: Capability = Capability { major: 9, minor: 0 };
 /// Rounds of each mix; the fastest counts.
 const ROUNDS: usize = 7;
-/// Instructions of a round at least: a third of a second, so that the steps of the clock, some milliseconds, do not count.
+/// Instructions of a round at least: a third of a second, so that the steps of the clock, some milliseconds, do not
+/// count.
 const ROUND_INSTRUCTIONS: u64 = 4_000_000;
 
 /// A mix of instructions: a kernel with its launch.

@@ -1,8 +1,8 @@
 //! How long a card would take for what was counted: an estimate, from the rates of its instructions and its bandwidth.
 //!
 //! Three things take time on a card side by side: issuing instructions, moving sectors, and passes over the banks of
-//! shared memory. The longest of them is the estimate, which knows nothing of latency, caches or occupancy: it says which
-//! of two layouts is better, not how many tokens a second come out.
+//! shared memory. The longest of them is the estimate, which knows nothing of latency, caches or occupancy: it says
+//! which of two layouts is better, not how many tokens a second come out.
 
 mod card;
 mod tables;

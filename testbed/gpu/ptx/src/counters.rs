@@ -127,7 +127,8 @@ pub struct Counters {
     pub global_loads: Traffic,
     /// Stores to global memory.
     pub global_stores: Traffic,
-    /// Loads of what [`crate::Launch::watched`] names, among those above. Bytes that several lanes of a request read count once.
+    /// Loads of what [`crate::Launch::watched`] names, among those above. Bytes that several lanes of a request read
+    /// count once.
     pub watched_loads: Traffic,
     /// Shared memory.
     pub shared: SharedTraffic,

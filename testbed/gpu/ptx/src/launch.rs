@@ -45,8 +45,8 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// The limits of a compute capability ("CUDA C++ Programming Guide", technical specifications), with shared memory as
-    /// far as a kernel may opt in.
+    /// The limits of a compute capability ("CUDA C++ Programming Guide", technical specifications), with shared memory
+    /// as far as a kernel may opt in.
     pub fn of(device: Capability) -> Self {
         let kib = match (device.major, device.minor) {
             (7, 5) => 64,

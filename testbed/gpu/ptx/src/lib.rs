@@ -1,5 +1,6 @@
-//! A CUDA card's multiprocessors in software: parses PTX up to ISA version 8.0 and executes its kernels, a warp at a time,
-//! with every checker on. It is written from NVIDIA's public documentation of PTX ("Parallel Thread Execution ISA", 8.0).
+//! A CUDA card's multiprocessors in software: parses PTX up to ISA version 8.0 and executes its kernels, a warp at a
+//! time, with every checker on. It is written from NVIDIA's public documentation of PTX ("Parallel Thread Execution
+//! ISA", 8.0).
 //!
 //! ```text
 //! text ─ Module::parse ─► Module ─ place ─► addresses of its variables ─┐

@@ -22,8 +22,8 @@ pub const GLOBAL_END: u64 = 0x7000_0000_0000;
 pub const ALIGNMENT: u64 = 256;
 /// Unused addresses after each allocation, so that an access a little beyond its end does not meet the next one.
 const GUARD: u64 = 1 << 16;
-/// Ranges kept of what was freed. A use after free is a mistake of recent code; 4,096 frees are more than one step of an
-/// engine makes, and cost 64 KiB.
+/// Ranges kept of what was freed. A use after free is a mistake of recent code; 4,096 frees are more than one step of
+/// an engine makes, and cost 64 KiB.
 const FREED_KEPT: usize = 4_096;
 
 /// The device has not so much memory left.

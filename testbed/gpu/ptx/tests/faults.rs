@@ -507,7 +507,8 @@ fn missing_parameters_are_refused() {
 
 #[test]
 fn loads_of_watched_memory_are_counted_apart_and_shared_bytes_once() {
-    // Lanes two by two read the same word of the first buffer; all of them read one word of the second, which is not watched.
+    // Lanes two by two read the same word of the first buffer; all of them read one word of the second, which is not
+    // watched.
     let mut card = kernel(&format!(
         "{PLACE}shr.u32 %r3, %r1, 1; mul.wide.u32 %d3, %r3, 4; add.u64 %d3, %d3, %d1; ld.global.u32 %r2, [%d3]; ld.global.u32 %r3, [%d1+4096];"
     ));

@@ -7,8 +7,9 @@
 //! 7fffffff 1 -> 7fffffff
 //! ```
 //!
-//! The first line has the instructions, then the widths of results and operands. Registers are d to h for results and a,
-//! b, c, x, y for operands; `pred` is a predicate. Each further line is one thread: operands, then results, in hexadecimal.
+//! The first line has the instructions, then the widths of results and operands. Registers are d to h for results and
+//! a, b, c, x, y for operands; `pred` is a predicate. Each further line is one thread: operands, then results, in
+//! hexadecimal.
 
 #![expect(clippy::cast_possible_truncation, reason = "a group has few rows")]
 

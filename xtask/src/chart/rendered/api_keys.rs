@@ -1,4 +1,5 @@
-//! The API keys of TON endpoints: each is a file from the Secret that the values name, and stands nowhere in what is rendered.
+//! The API keys of TON endpoints: each is a file from the Secret that the values name, and stands nowhere in what is
+//! rendered.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -12,8 +13,8 @@ use super::Rendered;
 type Keyed = (String, String, String);
 
 impl Rendered {
-    /// Every endpoint for which the values name a Secret is one whose key lies in a file of the operator, which a volume takes
-    /// from just that Secret; the other endpoints have none.
+    /// Every endpoint for which the values name a Secret is one whose key lies in a file of the operator, which a
+    /// volume takes from just that Secret; the other endpoints have none.
     pub(in crate::chart) fn api_keys_are_files_of_the_secrets_in(&self, values: &Value) -> Result<()> {
         let (wanted, found) = (wanted(values)?, self.keyed_endpoints()?);
         ensure!(

@@ -25,8 +25,8 @@ impl Rendered {
         self.of_kind(kind).filter(|policy| !keeps_rights(policy))
     }
 
-    /// Where namespaces are listed and nothing else is asked for, each Role and `RoleBinding` there is kept while an object has the
-    /// finalizer that `source` names.
+    /// Where namespaces are listed and nothing else is asked for, each Role and `RoleBinding` there is kept while an
+    /// object has the finalizer that `source` names.
     pub(in crate::chart) fn rights_are_kept(&self, values: &str, source: &str) -> Result<()> {
         let policies: Vec<&Value> = self
             .of_kind("ValidatingAdmissionPolicy")

@@ -106,7 +106,8 @@ impl Layout {
         self.descriptor["annotations"]["org.opencontainers.image.ref.name"].as_str()
     }
 
-    /// Fails unless it is an image of this name for this release's architecture, whose layers are those of its configuration.
+    /// Fails unless it is an image of this name for this release's architecture, whose layers are those of its
+    /// configuration.
     pub(super) fn is_image(&self, reference: &str) -> Result<()> {
         let name = &self.descriptor["annotations"]["io.containerd.image.name"];
         ensure!(name == reference, "it is named {name}, not {reference}");

@@ -1,5 +1,6 @@
-//! A world of one agent, the pages of one job and one ledger, in which everything may drop, repeat, fail and be replaced, the
-//! operator may crash between any two writes, and others write the open page and put objects in the way of closed ones.
+//! A world of one agent, the pages of one job and one ledger, in which everything may drop, repeat, fail and be
+//! replaced, the operator may crash between any two writes, and others write the open page and put objects in the way
+//! of closed ones.
 
 use std::collections::BTreeMap;
 

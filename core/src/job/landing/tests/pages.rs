@@ -250,7 +250,8 @@ proptest! {
                 }
                 let accepted_again = restarted.accept(&mut again, line.clone(), &names);
                 if let Err(LandingError::Full { .. }) = &accepted {
-                    // An agent that answers what was delivered before is refused where nothing more can be stored; all others are taken.
+                    // An agent that answers what was delivered before is refused where nothing more can be stored; all
+                    // others are taken.
                     prop_assert!(was_delivered);
                     let is_refused_again = matches!(accepted_again, Err(LandingError::Full { .. }));
                     prop_assert!(is_refused_again);

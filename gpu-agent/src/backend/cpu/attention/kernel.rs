@@ -1,8 +1,8 @@
 //! Scores and weighted values, written once for every width of vector.
 //!
-//! A module that calls [`attention_kernel`] brings `LANES`, `COLUMNS` (registers of sums that one walk over the values fills)
-//! and the operations on its vectors. Products and sums are rounded one by one, so the vectors are written out: the
-//! compiler makes none of such loops.
+//! A module that calls [`attention_kernel`] brings `LANES`, `COLUMNS` (registers of sums that one walk over the values
+//! fills) and the operations on its vectors. Products and sums are rounded one by one, so the vectors are written out:
+//! the compiler makes none of such loops.
 
 /// The functions of a module of vectors.
 macro_rules! attention_kernel {

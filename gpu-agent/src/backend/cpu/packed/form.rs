@@ -97,8 +97,8 @@ impl Form {
         }
     }
 
-    /// The number of the form of bytes that a form is brought to where many tokens share the work; `None` for forms that
-    /// are bytes.
+    /// The number of the form of bytes that a form is brought to where many tokens share the work; `None` for forms
+    /// that are bytes.
     pub(super) const fn bytes(self) -> Option<u8> {
         match (self.bits, self.zero, self.scales) {
             (8 | 16, _, _) => None,

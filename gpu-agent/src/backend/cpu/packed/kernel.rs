@@ -1,7 +1,7 @@
 //! The product of a segment with a tile of activations, written once for every width of vector.
 //!
-//! A module that calls [`product_kernel`] brings its vectors: `LANES` rows, `Bytes` (a quad of columns of those rows), `Ints`
-//! and `Floats` (one lane a row), and the operations on them that the macro names. Loops over tokens and quads
+//! A module that calls [`product_kernel`] brings its vectors: `LANES` rows, `Bytes` (a quad of columns of those rows),
+//! `Ints` and `Floats` (one lane a row), and the operations on them that the macro names. Loops over tokens and quads
 //! are written out, so that sums and weights have constant indices and stay in registers.
 
 use super::Line;
@@ -23,8 +23,8 @@ pub(super) struct Pass<'a> {
     pub(super) ahead: bool,
 }
 
-/// Lines from one that is read to one that is asked for, 2 KiB: with 8 tokens a processor multiplies them for as long as
-/// memory takes to answer.
+/// Lines from one that is read to one that is asked for, 2 KiB: with 8 tokens a processor multiplies them for as long
+/// as memory takes to answer.
 pub(super) const AHEAD: usize = 32;
 
 /// Runs a block with the constant `$index` from 0 up to `$limit`, at most 8.

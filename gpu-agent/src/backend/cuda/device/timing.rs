@@ -27,8 +27,8 @@ impl Device {
         Ok(f64::from(milliseconds) / 1e3)
     }
 
-    /// Whether the card's clock and the host's disagree about what copies take: then no card is at work, but a driver in
-    /// software, and times mean nothing.
+    /// Whether the card's clock and the host's disagree about what copies take: then no card is at work, but a driver
+    /// in software, and times mean nothing.
     ///
     /// # Errors
     /// The device failed.

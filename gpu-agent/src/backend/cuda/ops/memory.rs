@@ -43,8 +43,8 @@ impl Matrix {
     }
 }
 
-/// Streams a matrix through the ring, which is made when it is first needed, and anew where its pieces are too small for a
-/// group of rows.
+/// Streams a matrix through the ring, which is made when it is first needed, and anew where its pieces are too small
+/// for a group of rows.
 pub(super) fn stream(
     ring: &mut Option<Ring>,
     source: &MatrixRows<'_>,

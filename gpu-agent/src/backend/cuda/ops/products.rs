@@ -17,8 +17,8 @@ const WARPS_OF_MANY: usize = 2;
 const NOT_GATED: i32 = -1;
 
 impl CudaOps {
-    /// Quantises rows of `x`, normalised if asked for, into the scratch memory for normalised input. `some`: an array of
-    /// rows on the card, and how many; else all.
+    /// Quantises rows of `x`, normalised if asked for, into the scratch memory for normalised input. `some`: an array
+    /// of rows on the card, and how many; else all.
     pub(super) fn normalise(
         &mut self,
         x: &Tensor,

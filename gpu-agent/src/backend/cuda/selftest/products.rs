@@ -13,7 +13,8 @@ use crate::backend::ops::Activation;
 use crate::weights::file::RawMatrix;
 use crate::weights::quants::{Block, each_block};
 
-/// Rows that fill one large tile and a part of another, and at the start of a pod, where the twin's time counts, part of one.
+/// Rows that fill one large tile and a part of another, and at the start of a pod, where the twin's time counts, part
+/// of one.
 const TILED_ROWS: [usize; 2] = [70, 33];
 /// Rows that fill one small tile and a part of another, and more than one pair of them.
 const FEW: [usize; 2] = [11, 20];

@@ -10,7 +10,8 @@ use crate::backend::error::DeviceError;
 use crate::backend::sample::{Penalties, SampleSpec, Sampling};
 use crate::backend::sampling::{self, Scratch, random};
 
-/// The likeliest token; one by temperature and its likeliest tokens; and one by temperature, every other cut and penalties.
+/// The likeliest token; one by temperature and its likeliest tokens; and one by temperature, every other cut and
+/// penalties.
 pub const SAMPLINGS: [Sampling; 3] = [
     Sampling::GREEDY,
     Sampling {

@@ -39,8 +39,8 @@ fn cards(free: &[u64]) -> Vec<Card> {
     free.iter().map(card).collect()
 }
 
-/// What one card must have for all of it with one context: 1,100 of weights, 100 of keys and values, and the rest; and a
-/// 64th that stays free.
+/// What one card must have for all of it with one context: 1,100 of weights, 100 of keys and values, and the rest; and
+/// a 64th that stays free.
 const WHOLE: u64 = 1240;
 
 #[test]

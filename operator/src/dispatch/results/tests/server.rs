@@ -1,5 +1,5 @@
-//! The Secrets of one namespace in memory: created once, replaced by version, and not changed where they are immutable, as the API
-//! server has it.
+//! The Secrets of one namespace in memory: created once, replaced by version, and not changed where they are immutable,
+//! as the API server has it.
 
 use std::{
     collections::BTreeMap,

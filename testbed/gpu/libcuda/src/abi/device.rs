@@ -65,7 +65,8 @@ export! {
     enter cuDeviceGetProperties(properties: Out<Properties>, device: i32) |driver| {
         let device = driver.device(device)?;
         let mut values = [0; 14];
-        // Threads; sides of a block; sides of a grid; shared, constants, warp, pitch, registers, clock, texture alignment.
+        // Threads; sides of a block; sides of a grid; shared, constants, warp, pitch, registers, clock, texture
+        // alignment.
         for (value, attribute) in values.iter_mut().zip([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14]) {
             *value = device.attribute(attribute)?;
         }

@@ -151,8 +151,8 @@ impl<T: Copy> In<T> {
         if self.0.is_null() {
             return Err(Code::INVALID_VALUE);
         }
-        // SAFETY: the API's contract is that a non-null argument holds as many values as the call says; alignment is not
-        // relied on.
+        // SAFETY: the API's contract is that a non-null argument holds as many values as the call says; alignment is
+        // not relied on.
         Ok(unsafe { self.0.wrapping_add(index).read_unaligned() })
     }
 
@@ -167,8 +167,8 @@ impl<T: Copy> In<T> {
             return Err(Code::INVALID_VALUE);
         }
         let mut copy = vec![0; bytes];
-        // SAFETY: the API's contract is that a non-null argument holds the bytes that the call or the kernel's signature
-        // says; `copy` is as long and does not overlap it.
+        // SAFETY: the API's contract is that a non-null argument holds the bytes that the call or the kernel's
+        // signature says; `copy` is as long and does not overlap it.
         unsafe { std::ptr::copy_nonoverlapping(self.0.cast::<u8>(), copy.as_mut_ptr(), bytes) };
         Ok(copy)
     }

@@ -44,8 +44,8 @@ impl HostCall {
 /// Copies host memory into `to`. The caller of the driver promised that `from` may be read that far.
 pub fn read(from: usize, to: &mut [u8]) {
     let from = std::ptr::with_exposed_provenance::<u8>(from);
-    // SAFETY: the API's contract is that the range of a copy may be read until the copy is done. The regions may overlap
-    // if the caller passes addresses of managed memory, so this is `copy`.
+    // SAFETY: the API's contract is that the range of a copy may be read until the copy is done. The regions may
+    // overlap if the caller passes addresses of managed memory, so this is `copy`.
     unsafe { std::ptr::copy(from, to.as_mut_ptr(), to.len()) }
 }
 

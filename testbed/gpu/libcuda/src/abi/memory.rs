@@ -317,7 +317,8 @@ fn attribute_of(found: &Allocation, pointer: u64, attribute: i32, data: Out<u64>
     if wide(attribute) {
         data.maybe(value);
     } else if matches!(attribute, 8 | 10 | 13 | 15) {
-        // The documentation names these boolean; a program may hand in a `bool` or an `int`, and the first byte is both.
+        // The documentation names these boolean; a program may hand in a `bool` or an `int`, and the first byte is
+        // both.
         data.cast::<u8>().maybe(u8::try_from(value).unwrap_or(1));
     } else {
         data.cast::<u32>().maybe(u32::try_from(value).unwrap_or(u32::MAX));

@@ -4,10 +4,11 @@
 //! rtx-3090*2, rtx-4090:memory=8GiB:pcie=1x1:lost-after=100, cmp-90hx:name=Rig card
 //! ```
 //!
-//! `*2` makes two of them. Keys: `name`, `memory` (bytes, or with `KiB`, `MiB`, `GiB`), `cc` (`8.6`), `sms`, `clock` and
-//! `memory-clock` (MHz), `bus` (bits), `pcie` (generation `x` lanes), `ecc` (`on`, `off`), `uuid` (32 hexadecimal digits,
-//! dashes allowed), and five ways to break: `lost-after` and `ecc-after` (launches), `lost-when` and `ecc-when` (the path
-//! of a file: the card breaks when it appears), `skips` (a kernel's name: its launches do nothing, and succeed).
+//! `*2` makes two of them. Keys: `name`, `memory` (bytes, or with `KiB`, `MiB`, `GiB`), `cc` (`8.6`), `sms`, `clock`
+//! and `memory-clock` (MHz), `bus` (bits), `pcie` (generation `x` lanes), `ecc` (`on`, `off`), `uuid` (32 hexadecimal
+//! digits, dashes allowed), and five ways to break: `lost-after` and `ecc-after` (launches), `lost-when` and `ecc-when`
+//! (the path of a file: the card breaks when it appears), `skips` (a kernel's name: its launches do nothing, and
+//! succeed).
 
 use std::path::PathBuf;
 
@@ -53,8 +54,8 @@ pub struct Card {
     pub skips: Option<String>,
 }
 
-/// GB/s of one lane of PCI Express by its generation, after encoding (PCI Express Base Specification: 2.5 and 5 GT/s with
-/// 8b/10b, 8 to 32 GT/s with 128b/130b; 64 and 128 GT/s in flits).
+/// GB/s of one lane of PCI Express by its generation, after encoding (PCI Express Base Specification: 2.5 and 5 GT/s
+/// with 8b/10b, 8 to 32 GT/s with 128b/130b; 64 and 128 GT/s in flits).
 const LANE: [f64; 7] = [0.25, 0.5, 0.985, 1.969, 3.938, 7.563, 15.125];
 
 impl Card {

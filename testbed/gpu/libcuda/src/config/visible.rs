@@ -1,8 +1,8 @@
 //! `CUDA_VISIBLE_DEVICES`, as the CUDA C++ Programming Guide ("CUDA Environment Variables") has it.
 //!
-//! A sequence of indexes or of UUIDs with commas between them. Only the cards that are named are visible, in the order in
-//! which they are named. If one entry is invalid, only those before it are visible. A UUID may be cut short as long as it
-//! names one card. Naming a card twice makes no card visible.
+//! A sequence of indexes or of UUIDs with commas between them. Only the cards that are named are visible, in the order
+//! in which they are named. If one entry is invalid, only those before it are visible. A UUID may be cut short as long
+//! as it names one card. Naming a card twice makes no card visible.
 
 use std::fmt::Write;
 

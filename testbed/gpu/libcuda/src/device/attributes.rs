@@ -1,8 +1,8 @@
 //! What `cuDeviceGetAttribute` answers. Numbers are those of `CUdevice_attribute`.
 //!
-//! Limits that depend on the architecture follow the CUDA C++ Programming Guide, "Compute Capabilities". What a card has
-//! and this library has not (textures, virtual memory management, clusters, cooperation over several cards, memory that
-//! host and card use at one time) is answered with 0, so that programs take their other path.
+//! Limits that depend on the architecture follow the CUDA C++ Programming Guide, "Compute Capabilities". What a card
+//! has and this library has not (textures, virtual memory management, clusters, cooperation over several cards, memory
+//! that host and card use at one time) is answered with 0, so that programs take their other path.
 
 use super::Device;
 use crate::config::presets::{SHARED_PER_BLOCK, limits};
@@ -72,8 +72,8 @@ impl Device {
             108 if ampere => u64::from(card.l2_kib) * 1_024 * 3 / 4,
             109 if ampere => 128 << 20, // access policy window
             // Overlap of copies, mapped host memory, concurrent kernels, one address space, stream priorities, caches,
-            // managed memory, preemption, cooperative launch, registered host memory, memory pools, one domain of memory
-            // synchronisation.
+            // managed memory, preemption, cooperative launch, registered host memory, memory pools, one domain of
+            // memory synchronisation.
             15 | 19 | 31 | 41 | 78 | 79 | 80 | 83 | 90 | 95 | 99 | 115 | 126 => 1,
             _ => return None,
         })

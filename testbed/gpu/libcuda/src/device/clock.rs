@@ -1,7 +1,7 @@
 //! How long a card would have been at work: estimates of its launches, and what its copies take at their bandwidths.
 //!
-//! Events read this clock, so that a program which measures a card finds the card's ratios and not the host's. It stands
-//! still while the card waits.
+//! Events read this clock, so that a program which measures a card finds the card's ratios and not the host's. It
+//! stands still while the card waits.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

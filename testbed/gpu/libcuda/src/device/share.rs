@@ -1,9 +1,9 @@
 //! How much of a card's memory each process holds, so that two of them together cannot exceed the card.
 //!
-//! Every process has a world of its own: addresses, contexts, contents. What they share is the amount. Under the runtime
-//! folder each card has a folder of its UUID; in it, `lock` is held while somebody reads or changes amounts, and each
-//! process keeps one file with the bytes that it holds. The process locks its file for as long as it lives; whoever finds
-//! another's file unlocked knows that its process is gone, and removes it.
+//! Every process has a world of its own: addresses, contexts, contents. What they share is the amount. Under the
+//! runtime folder each card has a folder of its UUID; in it, `lock` is held while somebody reads or changes amounts,
+//! and each process keeps one file with the bytes that it holds. The process locks its file for as long as it lives;
+//! whoever finds another's file unlocked knows that its process is gone, and removes it.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};

@@ -20,7 +20,8 @@ pub fn blocks(function: &Function, threads: u32, dynamic_shared: u32) -> u32 {
     let warps = threads.div_ceil(32);
     let by_threads = of_card.threads_per_sm / 32 / warps;
     let registers = (function.registers() * 32).next_multiple_of(REGISTER_STEP) * warps;
-    // Registers are counted as the PTX text names them, so a kernel that a compiler would fit is never called too large.
+    // Registers are counted as the PTX text names them, so a kernel that a compiler would fit is never called too
+    // large.
     let by_registers = (REGISTERS / registers.max(1)).max(1);
     let shared = function
         .kernel()

@@ -84,7 +84,8 @@ impl Copy {
         Ok(())
     }
 
-    /// Lets the clocks of the cards that took part go on: a copy within a card reads and writes, any other crosses links.
+    /// Lets the clocks of the cards that took part go on: a copy within a card reads and writes, any other crosses
+    /// links.
     fn take_time(&self) {
         let bytes = (self.width * self.rows) as u64;
         match (self.to.device(), self.from.device()) {

@@ -1,9 +1,9 @@
-//! Host memory that kernels use: what the host has written goes to the card before a launch, what the kernel has written
-//! comes back after it.
+//! Host memory that kernels use: what the host has written goes to the card before a launch, what the kernel has
+//! written comes back after it.
 //!
-//! This is the rule of cards without concurrent managed access: while a kernel runs, the memory is the kernel's. Managed
-//! memory always takes part. Page-locked and registered memory takes part if one of the launch's parameters points into
-//! it: rings for copies are large, and few kernels read them.
+//! This is the rule of cards without concurrent managed access: while a kernel runs, the memory is the kernel's.
+//! Managed memory always takes part. Page-locked and registered memory takes part if one of the launch's parameters
+//! points into it: rings for copies are large, and few kernels read them.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! Memory pools: counters and settings. What is freed goes back to the card at once, whatever the release threshold says,
-//! so a pool never holds more than is used.
+//! Memory pools: counters and settings. What is freed goes back to the card at once, whatever the release threshold
+//! says, so a pool never holds more than is used.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

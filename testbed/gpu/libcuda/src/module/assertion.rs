@@ -1,8 +1,8 @@
 //! Device-side `assert`: a function that the driver provides, `__assertfail`.
 //!
 //! A compiler leaves it as an external function ("PTX Writer's Guide to Interoperability", "System Calls"). This driver
-//! gives it a body in PTX, in the place of its declaration and on the lines of it: it leaves its arguments in a variable of
-//! the module, and traps. What stands in the variable after the trap is what the program's `assert` said.
+//! gives it a body in PTX, in the place of its declaration and on the lines of it: it leaves its arguments in a
+//! variable of the module, and traps. What stands in the variable after the trap is what the program's `assert` said.
 
 mod provide;
 

@@ -1,7 +1,7 @@
 //! Capture: streams that record a graph instead of working.
 //!
-//! The rules are those of the CUDA Programming Guide ("Creating a Graph Using Stream Capture", "Prohibited and Unhandled
-//! Operations") and of `cuStreamBeginCapture`, `cuThreadExchangeStreamCaptureMode`.
+//! The rules are those of the CUDA Programming Guide ("Creating a Graph Using Stream Capture", "Prohibited and
+//! Unhandled Operations") and of `cuStreamBeginCapture`, `cuThreadExchangeStreamCaptureMode`.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;

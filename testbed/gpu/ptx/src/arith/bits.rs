@@ -157,7 +157,8 @@ fn highest(value: u64, width: u32, amount: bool) -> u32 {
     }
 }
 
-/// The field begins at bit `c` and has `d` bits (of each the low 8); beyond the top, a signed field is filled with the sign.
+/// The field begins at bit `c` and has `d` bits (of each the low 8); beyond the top, a signed field is filled with the
+/// sign.
 fn extract(modifiers: &mut Modifiers<'_>) -> Result<Chosen, ParseError> {
     let kind = modifiers.kind()?;
     let function = match kind {

@@ -130,7 +130,8 @@ macro_rules! floats {
     }};
 }
 
-/// The comparison of a relation, a type and `.ftz`. Packed halves are compared one after the other: see [`high_halves`].
+/// The comparison of a relation, a type and `.ftz`. Packed halves are compared one after the other: see
+/// [`high_halves`].
 pub fn compare(
     relation: Relation,
     kind: Type,

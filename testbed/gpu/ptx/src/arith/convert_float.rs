@@ -114,8 +114,8 @@ fn whole(value: f64, round: Round) -> f64 {
     }
 }
 
-/// To integers: rounded, and always clamped to the type's range. NaN gives zero, or the highest bit alone where one side
-/// has 64 bits.
+/// To integers: rounded, and always clamped to the type's range. NaN gives zero, or the highest bit alone where one
+/// side has 64 bits.
 pub fn to_integer(
     to: Type,
     from: Type,

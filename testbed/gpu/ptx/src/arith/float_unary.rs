@@ -1,7 +1,7 @@
 //! Signs, extremes, roots and transcendental functions (PTX ISA 9.7.3 and 9.7.4).
 //!
-//! Approximate functions are computed in double precision with `libm`, whose bits are the same on every host, and rounded
-//! once: that is the correctly rounded result but for one case in some hundred millions.
+//! Approximate functions are computed in double precision with `libm`, whose bits are the same on every host, and
+//! rounded once: that is the correctly rounded result but for one case in some hundred millions.
 
 use super::chosen::{Chosen, same};
 use super::half;

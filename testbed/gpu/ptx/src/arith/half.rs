@@ -1,7 +1,7 @@
 //! Half precision, `.f16` and `.bf16`, alone and in pairs (PTX ISA 9.7.4).
 //!
-//! A sum or product of two halves is exact, or rounds without harm, in single precision, which has more than twice their
-//! bits and two; the fused operation is rounded once by [`soft::fma`].
+//! A sum or product of two halves is exact, or rounds without harm, in single precision, which has more than twice
+//! their bits and two; the fused operation is rounded once by [`soft::fma`].
 
 use super::chosen::{Chosen, same};
 use super::lane::{Lane, lanes, narrow};

@@ -229,8 +229,8 @@ fn product24(add: bool, modifiers: &mut Modifiers<'_>) -> Result<Chosen, ParseEr
     Ok(same(function, kind, if add { 3 } else { 2 }, Class::Multiply))
 }
 
-/// Division by zero gives all bits set, as the machine code of cards does; PTX leaves it open. The remainder is then the
-/// dividend.
+/// Division by zero gives all bits set, as the machine code of cards does; PTX leaves it open. The remainder is then
+/// the dividend.
 fn division(quotient: bool, modifiers: &mut Modifiers<'_>) -> Result<Chosen, ParseError> {
     let kind = modifiers.kind()?;
     let function = if quotient {

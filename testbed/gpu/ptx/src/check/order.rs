@@ -1,7 +1,7 @@
 //! What orders the accesses of warps: vector clocks.
 //!
-//! A warp's clock goes on at each of its synchronisations. `seen[w][v]` is the clock of warp v up to which, without that
-//! value itself, everything that v did is known to have happened before what w does next. Barriers join what their
+//! A warp's clock goes on at each of its synchronisations. `seen[w][v]` is the clock of warp v up to which, without
+//! that value itself, everything that v did is known to have happened before what w does next. Barriers join what their
 //! members have seen; a warp's own synchronisation orders its lanes.
 
 /// The clocks of a block's warps.

@@ -1,6 +1,6 @@
 //! The cards. Rates of full chips are those of "CUDA C++ Programming Guide", table "Throughput of Native Arithmetic
-//! Instructions", by compute capability; multiprocessors, clocks and bandwidth are from the makers' data sheets. What mining
-//! cards are slowed down in is from public measurements, named with each.
+//! Instructions", by compute capability; multiprocessors, clocks and bandwidth are from the makers' data sheets. What
+//! mining cards are slowed down in is from public measurements, named with each.
 
 use super::card::{Card, Rates};
 

@@ -9,8 +9,8 @@ use crate::parse::tree::{Instruction, Operand, Type};
 use crate::program::{Operation, Register};
 use crate::{ParseError, ParseErrorKind};
 
-/// Instructions of PTX 8.0 that this machine lacks: those of textures and surfaces, of video, the older matrix products,
-/// and those that only clusters of `sm_90` have.
+/// Instructions of PTX 8.0 that this machine lacks: those of textures and surfaces, of video, the older matrix
+/// products, and those that only clusters of `sm_90` have.
 const NOT_IMPLEMENTED: [&str; 36] = [
     "tex",
     "tld4",
@@ -124,7 +124,8 @@ impl<'a> Decoder<'_, 'a> {
         };
         let mut from = [0; 4];
         for ((row, operand), &kind) in from.iter_mut().zip(&operands[1..]).zip(&types[1..]) {
-            // The operands of a packed conversion are no halves, and the amount of a shift has 32 bits whatever is shifted.
+            // The operands of a packed conversion are no halves, and the amount of a shift has 32 bits whatever is
+            // shifted.
             let (Register::P(found) | Register::W(found) | Register::D(found)) =
                 self.source(operand, kind, width)?;
             *row = found;

@@ -9,8 +9,8 @@ use super::warp::Warp;
 use crate::FaultKind;
 use crate::program::{Call, Operation, Passed, Register};
 
-/// Calls within calls that a thread may make: a recursion that ends stays below, and one that does not is stopped before
-/// its registers fill the host's memory.
+/// Calls within calls that a thread may make: a recursion that ends stays below, and one that does not is stopped
+/// before its registers fill the host's memory.
 const DEEPEST: u32 = 1_000;
 
 /// Where a passed value is.

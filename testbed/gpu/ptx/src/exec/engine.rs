@@ -9,8 +9,8 @@ use super::warp::Warp;
 use crate::program::{Collective, NONE, Operation, Predicate};
 use crate::{Fault, FaultKind};
 
-/// Steps of a divided warp before the lanes that are furthest ahead have their turn, for those behind may wait in a loop
-/// for them. No loop of a kernel that keeps its lanes together for long is that long.
+/// Steps of a divided warp before the lanes that are furthest ahead have their turn, for those behind may wait in a
+/// loop for them. No loop of a kernel that keeps its lanes together for long is that long.
 const PATIENCE: u64 = 1 << 14;
 /// Steps of that turn.
 const FAVOUR: u64 = 1 << 8;

@@ -1,8 +1,8 @@
 //! Matrix products of a warp (PTX ISA 9.7.13), and the moves of their fragments.
 //!
-//! All shapes lay their fragments out in one way. With e elements in a register, lane l of group g = l/4 and place t = l%4
-//! holds of A, in register r, row g + 8·(r mod R) and columns t·e + i + (r div R)·4e, where R is rows/8; of B, in register
-//! r, rows t·e + i + r·4e of column g; of C and D, row g + 8·j and columns 2t and 2t+1.
+//! All shapes lay their fragments out in one way. With e elements in a register, lane l of group g = l/4 and place t =
+//! l%4 holds of A, in register r, row g + 8·(r mod R) and columns t·e + i + (r div R)·4e, where R is rows/8; of B, in
+//! register r, rows t·e + i + r·4e of column g; of C and D, row g + 8·j and columns 2t and 2t+1.
 
 use super::address::addresses;
 use super::block::Core;
@@ -60,8 +60,8 @@ fn whole_warp(warp: &Warp, mask: u32, what: &str) -> Step {
 }
 
 impl Core<'_> {
-    /// `mma`: products are exact, and summed in double precision from the lowest k on before the one rounding; a card may
-    /// round its partial sums. Integer sums are exact.
+    /// `mma`: products are exact, and summed in double precision from the lowest k on before the one rounding; a card
+    /// may round its partial sums. Integer sums are exact.
     pub fn matrix_product(&self, warp: &mut Warp, product: &MatrixProduct, mask: u32) -> Step {
         whole_warp(warp, mask, "mma")?;
         let (rows, columns, depth) = product.shape;

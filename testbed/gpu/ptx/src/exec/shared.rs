@@ -153,8 +153,8 @@ pub fn accessor(order: &Order, warp: u32, lane: usize) -> Accessor<'_> {
     }
 }
 
-/// Counts the passes over the 32 banks of four bytes that a request takes. Lanes of one word share a pass; accesses of 8
-/// bytes go by half warps, of 16 bytes by quarters.
+/// Counts the passes over the 32 banks of four bytes that a request takes. Lanes of one word share a pass; accesses of
+/// 8 bytes go by half warps, of 16 bytes by quarters.
 pub fn count_wavefronts(tally: &mut Tally, addresses: &[u64; 32], size: usize, mask: u32) {
     let parts = (size / 4).clamp(1, 4);
     let mut passes = 0;

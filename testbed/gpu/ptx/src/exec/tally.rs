@@ -38,7 +38,8 @@ impl Tally {
         }
     }
 
-    /// Counts a load of `bytes` by each of these lanes, apart as well where all of them lie in `watched`: an address and bytes.
+    /// Counts a load of `bytes` by each of these lanes, apart as well where all of them lie in `watched`: an address
+    /// and bytes.
     #[inline]
     pub fn load(&mut self, addresses: &[u64; 32], lanes: u32, bytes: u64, watched: Option<(u64, u64)>) {
         let touched = sectors(addresses, lanes);

@@ -146,7 +146,8 @@ impl Allocation {
         });
     }
 
-    /// Whether all of `visit` hold, called with the place of each 64-bit word of the bits and the bits of the range in it.
+    /// Whether all of `visit` hold, called with the place of each 64-bit word of the bits and the bits of the range in
+    /// it.
     #[inline]
     fn bits(&self, address: u64, size: u64, visit: impl Fn(&Cells, usize, u64) -> bool) -> bool {
         let (mut at, end) = (address - self.base, address - self.base + size);

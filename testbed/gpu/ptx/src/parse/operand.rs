@@ -5,8 +5,8 @@ use super::lexer::Kind;
 use super::tree::Operand;
 use crate::ParseError;
 
-/// The most values between braces or parentheses of an operand. The widest vector has 64 registers (wgmma), a call passes
-/// at most 255 parameters.
+/// The most values between braces or parentheses of an operand. The widest vector has 64 registers (wgmma), a call
+/// passes at most 255 parameters.
 const MOST_IN_LIST: usize = 256;
 
 /// A comma-separated list of operands, up to the mark that ends it, which is taken.
