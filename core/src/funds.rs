@@ -23,7 +23,7 @@ pub use contract::Contender;
 pub use coverage::{
     CLAIM_SECONDS, Cover, Coverage, MAX_LOOK_SECONDS, claim, consents_to_free, is_behind, owes, redeemable,
 };
-pub use departure::{Departure, Leaving, SETTLE_SECONDS, depart};
+pub use departure::{Departure, JOBS_SECONDS, Leaving, SETTLE_SECONDS, depart};
 pub use escrow::{Escrow, Stage};
 pub use evidence::{MAX_KEPT, MIN_VOUCHER_SECONDS, evidence};
 pub use facts::{Clock, Facts, MAX_SKEW_SECONDS, MIN_CHALLENGE_SECONDS, Sight, Signature, Terms};

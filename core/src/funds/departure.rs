@@ -4,7 +4,7 @@ use cocoon_api::NanoTon;
 
 /// How long jobs may take to stop and to hand over their last usage: an agent is asked to stop and drained within
 /// 8 s, and its job released right after.
-const JOBS_SECONDS: i64 = 15;
+pub const JOBS_SECONDS: i64 = 15;
 
 /// How long a claim that can be made is waited for. A settlement takes seconds; ten minutes bridge an endpoint that is
 /// down, and messages, valid for 90 s, that are lost several times.

@@ -1,6 +1,9 @@
 //! Departure: when a provider that is being deleted may go.
 
-use crate::settlement::{has_ended, pays, signed_by, still_claimable};
+use crate::{
+    funds::{JOBS_SECONDS, SETTLE_SECONDS},
+    settlement::{has_ended, pays, signed_by, still_claimable},
+};
 use cocoon_api::{
     NanoTon,
     crd::{FullName, PaymentChannel, Settlement},
@@ -8,13 +11,13 @@ use cocoon_api::{
 };
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-/// How long a departing provider waits for its jobs to hand over what they used, where nothing can be claimed. It takes
-/// a few calls, so that this covers a dozen tries and still leaves within half a minute.
-pub const SIGN_LIMIT: SignedDuration = SignedDuration::from_secs(15);
+/// How long a departing provider waits for its jobs to hand over what they used, where nothing can be claimed: as long
+/// as a channel does.
+pub const SIGN_LIMIT: SignedDuration = SignedDuration::from_secs(JOBS_SECONDS);
 
-/// How long it waits for what can be claimed, and for signed settlements to be confirmed or to expire. Messages are
-/// valid for some minutes; a chain that shows nothing for ten is not going to.
-pub const CONFIRM_LIMIT: SignedDuration = SignedDuration::from_mins(10);
+/// How long it waits for what can be claimed, and for signed settlements to be confirmed or to expire: as long as a
+/// channel does.
+pub const CONFIRM_LIMIT: SignedDuration = SignedDuration::from_secs(SETTLE_SECONDS);
 
 /// What a departing provider still owes or is owed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
