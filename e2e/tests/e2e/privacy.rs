@@ -245,7 +245,7 @@ fn no_message_holds_a_byte_of_a_prompt_an_answer_or_a_secret() -> Result<()> {
 
 /// The kernel writes no core dump of agent and operator, in which all of this would be. Neither can be made to end by a
 /// fault from outside: it is the first process of its container, which takes no signal that it does not handle
-/// (pid_namespaces(7)).
+/// (`pid_namespaces(7)`).
 async fn leaves_no_memory(farm: &Farm<'_>) -> Result<()> {
     let operator = &farm.stack.description.operator_namespace;
     for (namespace, program) in [(&farm.namespace, "gpu-agent"), (operator, "cocoon-operator")] {
