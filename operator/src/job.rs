@@ -148,8 +148,15 @@ async fn reconcile(job: &Arc<InferenceJob>, jobs: &Jobs) -> Result<Action> {
             return retention::keep_or_delete(&job, jobs).await;
         }
         let step = match step(&job, carried, &mut turn, jobs).await {
-            Err(Error::Results { source }) => return lost::handle(&job, &source, jobs).await,
-            done => done?,
+            Ok(step) => step,
+            Err(error) => {
+                // Nobody waits behind a job that gets no further.
+                pass_on(&job, None, jobs);
+                let Error::Results { source } = error else {
+                    return Err(error);
+                };
+                return lost::handle(&job, &source, jobs).await;
+            }
         };
         let (applied, seen, written) = match step {
             Done::Written(done) => *done,
@@ -255,20 +262,24 @@ fn queue_up(job: &InferenceJob, plan: &Plan, jobs: &Jobs) {
         provider: FullName::parse(provider, &job.namespace().unwrap_or_default()),
         model: job.spec.model.clone(),
     });
-    match &wanted {
-        Some(wanted) if plan.waits_for_agent() => {
-            jobs.queue.wait(job, wanted.clone());
-            return;
-        }
-        _ => jobs.queue.leave(&job.uid().unwrap_or_default()),
+    match wanted {
+        Some(wanted) if plan.waits_for_agent() => drop(jobs.queue.wait(job, wanted)),
+        wanted => pass_on(job, wanted, jobs),
     }
-    if let Some(wanted) = &wanted {
-        let agents = observe::agents(wanted, jobs);
+}
+
+/// The job does not wait for an agent: of those that wait for what it waited for, or was `planned` for, as many are woken as
+/// there are places for.
+fn pass_on(job: &InferenceJob, planned: Option<Wanted>, jobs: &Jobs) {
+    let left = jobs.queue.leave(&job.uid().unwrap_or_default());
+    let left = left.filter(|left| planned.as_ref() != Some(left));
+    for wanted in left.into_iter().chain(planned) {
+        let agents = observe::agents(&wanted, jobs);
         let ready = agents
             .iter()
             .filter(|agent| matches!(agent.pod.state, AgentState::Ready(_)));
         let free = ready.map(|agent| MAX_JOBS_PER_AGENT.saturating_sub(agent.active));
-        jobs.wakes.wake_all(jobs.queue.next(wanted, free.sum()));
+        jobs.wakes.wake_all(jobs.queue.next(&wanted, free.sum()));
     }
 }
 

@@ -312,6 +312,27 @@ async fn a_job_whose_page_stays_away_ends_and_owes_what_was_metered_once() {
     );
 }
 
+/// It was waiting for an agent when its page went: whoever comes after it would wait for ever.
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_behind_a_job_that_gets_no_further() {
+    let (server, stop) = (ApiServer::default(), CancellationToken::new());
+    let path = |number: u32| format!("{GROUP}/namespaces/n/inferencejobs/j{number}");
+    let mut stuck = robbed_job(false, "Suspended");
+    stuck["status"]["queuePosition"] = json!(0);
+    server.hold(&format!("{GROUP}/namespaces/n/cocoonproviders/p"), offer());
+    server.hold(&format!("{GROUP}/namespaces/n/paymentchannels/c"), ledger());
+    server.hold(&path(1), stuck);
+    server.hold(&path(2), waiting_job(2));
+    let ctx = server.operator(&stop).await;
+    let controller = tokio::spawn(job::run(ctx, stop.clone()));
+    tokio::time::sleep(Duration::from_secs(50)).await;
+    stop.cancel();
+    controller.await.expect("the controller did not panic");
+    assert_eq!(reason_of(&server.held(&path(1)), "Accepted"), "InvalidInput");
+    let next = server.held(&path(2));
+    assert_eq!(next["status"]["queuePosition"], 0, "{next}");
+}
+
 /// A job whose status is decided on version 1, while the API server holds it as `stored`; what is held after a while.
 async fn decided_on_something_old(stored: Value) -> (Value, BTreeMap<String, u32>) {
     let (server, stop) = (ApiServer::default(), CancellationToken::new());

@@ -123,9 +123,9 @@ impl Jobs {
             Event::Delete(job) => {
                 let uid = job.uid().unwrap_or_default();
                 self.dispatcher.vanished(&uid);
-                self.queue.forget(&uid);
+                self.turns.forget(job);
                 // It may have left one place.
-                if let Some(wanted) = wanted(job) {
+                if let Some(wanted) = self.queue.forget(&uid).or_else(|| wanted(job)) {
                     self.wakes.wake_all(self.queue.next(&wanted, 1));
                 }
             }

@@ -154,7 +154,7 @@ pub(super) enum Prospect {
     Next,
     /// Every place on the agents that serve is taken, or somebody's who came before; so many did.
     Behind { wanted: Wanted, before: usize },
-    /// Nobody serves it now, it is held, or what it wants is not known before it is read.
+    /// Nobody serves it now or offers it what it wants, it is held, or what it wants is not known before it is read.
     Unknown,
 }
 
@@ -163,7 +163,8 @@ pub(super) fn prospect(job: &InferenceJob, jobs: &Jobs) -> Prospect {
     let channel = channel(job, jobs);
     let offers = offers(job, &status, channel.as_ref(), jobs);
     let wanted = wanted(job, &status, channel.as_ref(), &offers);
-    let Some(wanted) = wanted.filter(|_| !job.spec.suspend) else {
+    let may_have = |wanted: &Wanted| !job.spec.suspend && may_have(job, wanted, channel.as_ref(), &offers);
+    let Some(wanted) = wanted.filter(may_have) else {
         return Prospect::Unknown;
     };
     let agents = agents(&wanted, jobs);
@@ -183,6 +184,23 @@ pub(super) fn prospect(job: &InferenceJob, jobs: &Jobs) -> Prospect {
     } else {
         Prospect::Behind { wanted, before }
     }
+}
+
+/// Whether it is offered to the job at all: nobody waits behind a job that will be refused.
+fn may_have(job: &InferenceJob, wanted: &Wanted, channel: Option<&Channel>, offers: &[Offer]) -> bool {
+    let home = job.namespace().unwrap_or_default();
+    let is_free = job.spec.billing.mode == BillingMode::Free;
+    offers.iter().any(|offer| {
+        FullName::parse(&offer.provider, &home) == wanted.provider
+            && offer.granted
+            && !offer.closed
+            && offer.model_sha256.is_some()
+            && if is_free {
+                consents_to_free(offer.allow_free, offer.prices)
+            } else {
+                channel.is_some()
+            }
+    })
 }
 
 /// The provider that the job names itself, as its namespace names it.

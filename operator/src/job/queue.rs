@@ -79,7 +79,7 @@ impl Queue {
     pub(super) fn wait(&self, job: &InferenceJob, wanted: Wanted) -> Duration {
         let (uid, place) = (job.uid().unwrap_or_default(), place(job));
         let mut state = self.lock();
-        let since = state.leave(&uid).unwrap_or_else(Instant::now);
+        let since = state.leave(&uid).map_or_else(Instant::now, |left| left.since);
         state
             .waiting
             .entry(wanted.clone())
@@ -89,16 +89,16 @@ impl Queue {
         since.elapsed()
     }
 
-    /// The job does not wait for an agent.
-    pub(super) fn leave(&self, job: &str) {
-        self.lock().leave(job);
+    /// The job does not wait for an agent. Answers what it waited for, if it did.
+    pub(super) fn leave(&self, job: &str) -> Option<Wanted> {
+        Some(self.lock().leave(job)?.wanted)
     }
 
-    /// The job is gone.
-    pub(super) fn forget(&self, job: &str) {
+    /// The job is gone. Answers what it waited for, if it did.
+    pub(super) fn forget(&self, job: &str) -> Option<Wanted> {
         let mut state = self.lock();
-        state.leave(job);
         state.release(job);
+        Some(state.leave(job)?.wanted)
     }
 
     /// Of all jobs, those that are not there any more are gone.
@@ -157,16 +157,16 @@ impl State {
         }
     }
 
-    /// Answers since when it waited, where it did.
-    fn leave(&mut self, job: &str) -> Option<Instant> {
-        let Waiting { wanted, place, since } = self.wanted.remove(job)?;
-        if let Some(waiting) = self.waiting.get_mut(&wanted) {
-            waiting.remove(&place);
+    /// Answers how it waited, where it did.
+    fn leave(&mut self, job: &str) -> Option<Waiting> {
+        let left = self.wanted.remove(job)?;
+        if let Some(waiting) = self.waiting.get_mut(&left.wanted) {
+            waiting.remove(&left.place);
             if waiting.is_empty() {
-                self.waiting.remove(&wanted);
+                self.waiting.remove(&left.wanted);
             }
         }
-        Some(since)
+        Some(left)
     }
 }
 

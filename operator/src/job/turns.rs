@@ -26,7 +26,7 @@ struct State {
     taken: usize,
     /// By namespace, in the order of asking.
     next: BTreeMap<String, VecDeque<ObjectRef<InferenceJob>>>,
-    /// Those in `next`: a job is in it once, so that it holds no more than there are jobs.
+    /// Those in `next` that are still there; what is not in it is passed over when it comes to the front.
     asked: HashSet<ObjectRef<InferenceJob>>,
     /// The namespace whose job was woken last.
     last: String,
@@ -55,7 +55,13 @@ impl Turns {
         None
     }
 
-    /// Ends a turn; answers whom to wake: one for each turn that is free, because some of those who asked may be gone.
+    /// The job is gone.
+    pub(super) fn forget(&self, job: &InferenceJob) {
+        self.lock().asked.remove(&ObjectRef::from_obj(job));
+    }
+
+    /// Ends a turn; answers whom to wake: one for each turn that is free, because who is woken may need none
+    /// any more.
     fn end(&self) -> Vec<ObjectRef<InferenceJob>> {
         let mut state = self.lock();
         state.taken = state.taken.saturating_sub(1);
@@ -71,6 +77,16 @@ impl Turns {
 impl State {
     /// The first of the namespace that comes after the last one.
     fn pop(&mut self) -> Option<ObjectRef<InferenceJob>> {
+        loop {
+            let job = self.pop_any()?;
+            if self.asked.remove(&job) {
+                return Some(job);
+            }
+        }
+    }
+
+    /// Whether it is still there or not.
+    fn pop_any(&mut self) -> Option<ObjectRef<InferenceJob>> {
         let mut later = self
             .next
             .range_mut::<str, _>((Excluded(self.last.as_str()), Unbounded));
@@ -84,7 +100,6 @@ impl State {
             self.next.remove(&namespace);
         }
         self.last = namespace;
-        self.asked.remove(job.as_ref()?);
         job
     }
 }
@@ -126,17 +141,18 @@ mod tests {
         let mut taken: Vec<_> = (0..TURNS)
             .map(|number| turns.take(&job("n", number), &wakes).expect("it is free"))
             .collect();
-        for number in [10, 11, 10, 12] {
+        for number in [10, 11, 10, 12, 13] {
             assert!(turns.take(&job("n", number), &wakes).is_none());
         }
         assert!(woken(&wakes).is_empty());
         drop(taken.pop());
         assert_eq!(woken(&wakes), ["j10"]);
-        // It is gone, and another turn ends: both that are free are told of.
+        // Who was woken needs none any more, and another turn ends: two are told, and not who is gone.
+        turns.forget(&job("n", 11));
         drop(taken.pop());
         let mut both = woken(&wakes);
         both.sort();
-        assert_eq!(both, ["j11", "j12"]);
+        assert_eq!(both, ["j12", "j13"]);
         drop(taken);
         assert!(woken(&wakes).is_empty());
         let state = turns.lock();
