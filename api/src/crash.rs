@@ -14,8 +14,8 @@ pub fn leave_nothing_private() -> io::Result<()> {
     refuse_dumps()
 }
 
-/// Has the kernel write no core dump of this process: all of its memory would be in it. Programs that it starts may be
-/// dumped as far as the limit, which they inherit, allows: not at all.
+/// Has the kernel write no core dump of this process: all of its memory would be in it. Programs that it starts inherit
+/// the limit alone.
 ///
 /// A dump that is piped to a program (core(5)) ignores the limit, so that the process is made undumpable as well. That
 /// also keeps debuggers without root away, and hands its files in `/proc` to root.

@@ -268,8 +268,8 @@ fn queue_up(job: &InferenceJob, plan: &Plan, jobs: &Jobs) {
     }
 }
 
-/// The job does not wait for an agent: of those that wait for what it waited for, or was `planned` for, as many are woken as
-/// there are places for.
+/// The job does not wait for an agent: of those that wait for what it waited for, or was `planned` for, as many are
+/// woken as there are places for.
 fn pass_on(job: &InferenceJob, planned: Option<Wanted>, jobs: &Jobs) {
     let left = jobs.queue.leave(&job.uid().unwrap_or_default());
     let left = left.filter(|left| planned.as_ref() != Some(left));

@@ -57,7 +57,7 @@ impl Rendered {
         let held = format!("held == '{finalizer}'");
         for policy in policies {
             let name = &policy["metadata"]["name"];
-            self.binds_deletions(policy)
+            self.binds_removal(policy)
                 .with_context(|| format!("policy {name}"))?;
             let asks_objects = !policy["spec"]["paramKind"].is_null();
             let expression = &policy["spec"]["validations"][0]["expression"];
@@ -84,14 +84,14 @@ impl Rendered {
         Ok(())
     }
 
-    /// Deletions of every Role and `RoleBinding` of the listed namespaces, and of nothing else.
-    fn binds_deletions(&self, policy: &Value) -> Result<()> {
+    /// Deletions and changes of every Role and `RoleBinding` of the listed namespaces, and of nothing else.
+    fn binds_removal(&self, policy: &Value) -> Result<()> {
         let spec = &policy["spec"];
         ensure!(spec["failurePolicy"] == "Fail", "what cannot be told is allowed");
         let constraints = &spec["matchConstraints"];
         let rule = &constraints["resourceRules"][0];
         ensure!(
-            rule["operations"] == json!(["DELETE"])
+            rule["operations"] == json!(["DELETE", "UPDATE"])
                 && rule["apiGroups"] == json!(["rbac.authorization.k8s.io"])
                 && rule["resources"] == json!(["roles", "rolebindings"]),
             "it binds {rule}"
