@@ -1,7 +1,7 @@
 //! Placement: how many agents of each model an offer wants, and why one waits.
 //!
 //! ```text
-//! jobs ──demand──▶ need ──idle time, bounds──▶ wanted ──share of spec.replicas──▶ Plan
+//! jobs ──demand──▶ need ──idle time, bounds──▶ wanted ──share of spec.replicas──▶ Placements
 //! pods, inventory ────────────────────────────────────────────────────────────▶ waits
 //! ```
 //!
@@ -68,7 +68,7 @@ pub struct Problem<'a> {
 
 /// How many agents each model gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Plan {
+pub struct Placements {
     /// In the order of [`Problem::models`].
     pub models: Vec<Placement>,
     /// When the plan changes although nothing else does.
@@ -123,7 +123,7 @@ struct Wish {
 }
 
 /// Decides how many agents each model gets.
-pub fn place(problem: &Problem<'_>) -> Plan {
+pub fn place(problem: &Problem<'_>) -> Placements {
     let mut wishes: Vec<Wish> = problem.models.iter().map(|model| wish(model, problem)).collect();
     if !problem.paused {
         yield_idle(problem, &mut wishes);
@@ -149,7 +149,7 @@ pub fn place(problem: &Problem<'_>) -> Plan {
             }
         })
         .collect();
-    Plan { models, next_change }
+    Placements { models, next_change }
 }
 
 fn wish(model: &Model, problem: &Problem<'_>) -> Wish {

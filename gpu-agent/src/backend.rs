@@ -24,7 +24,7 @@ pub use error::{
     AllocationError, BatchError, DeviceError, DeviceFault, ForwardError, NumberError, ReserveError,
 };
 pub use limits::{Budget, Limits};
-pub use sample::{Penalties, SampleSpec, Sampled, Sampling, Seen, TokenMask};
+pub use sample::{Penalties, SampleSpec, Sampled, Sampling, SeenToken, TokenMask};
 
 /// Logits of a batch's outputs.
 #[derive(Debug, Clone, Copy)]

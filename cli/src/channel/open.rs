@@ -60,7 +60,7 @@ pub struct Arguments {
 }
 
 /// A channel as it is to be, and as far as it is there.
-struct Plan {
+struct Opening {
     name: String,
     params: ChannelParams,
     spec: PaymentChannelSpec,
@@ -90,7 +90,7 @@ pub(super) async fn run(arguments: Arguments, cluster: &Cluster) -> Result<()> {
             deposit.to_ton_string()
         );
     }
-    let plan = Plan::of(arguments, cluster).await?;
+    let plan = Opening::of(arguments, cluster).await?;
     plan.rehearse(cap, valid_for, cluster).await?;
     let opened = plan.fund(deposit).await?;
     plan.authorize(&opened.state, cap, valid_for, cluster).await?;
@@ -104,7 +104,7 @@ pub(super) async fn run(arguments: Arguments, cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-impl Plan {
+impl Opening {
     async fn of(arguments: Arguments, cluster: &Cluster) -> Result<Self> {
         let Arguments {
             name,

@@ -14,7 +14,7 @@ use gpu_agent::{
         chat::ChatTemplate,
         decoder::{
             Needs,
-            plan::{Card, Demand, Plan, human},
+            plan::{Card, Demand, MemoryPlan, human},
         },
         tokenizer::Tokenizer,
     },
@@ -125,7 +125,7 @@ impl Facts {
                 free: total / 100 * FREE_PERCENT,
                 total,
             };
-            Plan::new(&needs, &vec![card; count], demand).is_ok()
+            MemoryPlan::new(&needs, &vec![card; count], demand).is_ok()
         };
         let fits = CARDS
             .into_iter()

@@ -82,12 +82,12 @@ fn idle_agents_give_way_to_other_offers_at_once_and_no_more_of_them_than_are_ask
     assert_eq!(replicas(&place(&problem)), [3], "agents with work stay");
 }
 
-fn replicas(plan: &Plan) -> Vec<u32> {
+fn replicas(plan: &Placements) -> Vec<u32> {
     plan.models.iter().map(|placement| placement.replicas).collect()
 }
 
 /// The same world after the plan was applied.
-fn applied<'a>(problem: &Problem<'a>, plan: &Plan) -> Problem<'a> {
+fn applied<'a>(problem: &Problem<'a>, plan: &Placements) -> Problem<'a> {
     let mut after = problem.clone();
     for (model, placement) in after.models.iter_mut().zip(&plan.models) {
         model.current = placement.replicas;

@@ -54,7 +54,7 @@ impl Sampling {
 
 /// A token of a sequence, and how often it stands there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Seen {
+pub struct SeenToken {
     /// The token.
     pub token: u32,
     /// How often the completion has it; 0 where only the prompt does.
@@ -106,7 +106,7 @@ pub struct SampleSpec<'a> {
     /// Tokens of the completion before this one: the place in the request's random numbers.
     pub index: u64,
     /// Tokens of the sequence, ascending, each once; may be empty where no penalty is set.
-    pub seen: &'a [Seen],
+    pub seen: &'a [SeenToken],
     /// Tokens that may be chosen; absent: all.
     pub allowed: Option<&'a TokenMask>,
 }
@@ -221,10 +221,10 @@ mod tests {
             ..Penalties::NONE
         };
         assert!(refused(Sampling { penalties, ..greedy }));
-        let seen = |tokens: &[u32]| -> Vec<Seen> {
+        let seen = |tokens: &[u32]| -> Vec<SeenToken> {
             tokens
                 .iter()
-                .map(|token| Seen {
+                .map(|token| SeenToken {
                     token: *token,
                     completion: 0,
                 })

@@ -8,7 +8,7 @@ use super::{
     text::TextStream,
 };
 use crate::{
-    backend::{Penalties, SampleSpec, Sampling, Seen},
+    backend::{Penalties, SampleSpec, Sampling, SeenToken},
     model::tokenizer::Tokenizer,
 };
 
@@ -33,7 +33,7 @@ pub struct Sequence {
     max_tokens: usize,
     sampling: Sampling,
     /// Tokens so far, ascending; empty where no penalty asks for them.
-    seen: Vec<Seen>,
+    seen: Vec<SeenToken>,
     text: TextStream,
     ignore_eos: bool,
     /// Cache blocks in order of position; they cover `computed`, and what the next batch computes.
@@ -182,20 +182,20 @@ impl Sequence {
         }
         match self.seen.binary_search_by_key(&token, |seen| seen.token) {
             Ok(at) => self.seen[at].completion += 1,
-            Err(at) => self.seen.insert(at, Seen { token, completion: 1 }),
+            Err(at) => self.seen.insert(at, SeenToken { token, completion: 1 }),
         }
     }
 }
 
 /// The tokens of a prompt, if a penalty asks for them.
-fn seen(prompt: &[u32], penalties: &Penalties) -> Vec<Seen> {
+fn seen(prompt: &[u32], penalties: &Penalties) -> Vec<SeenToken> {
     if *penalties == Penalties::NONE {
         return Vec::new();
     }
     let mut tokens = prompt.to_vec();
     tokens.sort_unstable();
     tokens.dedup();
-    let of_prompt = |token| Seen { token, completion: 0 };
+    let of_prompt = |token| SeenToken { token, completion: 0 };
     tokens.into_iter().map(of_prompt).collect()
 }
 

@@ -4,7 +4,7 @@ use gpu_agent::backend::cuda::ops::CudaOps;
 use gpu_agent::backend::ops::Ops as _;
 use gpu_agent::backend::{Backend as _, Budget, Limits, ReserveError};
 use gpu_agent::model::architectures;
-use gpu_agent::model::decoder::plan::{Card, Demand, Plan};
+use gpu_agent::model::decoder::plan::{Card, Demand, MemoryPlan};
 use gpu_agent::model::decoder::{Loaded, Needs};
 use gpu_agent::weights::file::ModelFile;
 
@@ -77,7 +77,7 @@ fn what_is_planned_is_what_a_card_then_holds() {
                 context: 128,
             };
             let needs = |demand: Demand| Needs::of(&file, &spec, &card, &limits(&card, demand));
-            let plan = Plan::new(&needs, &cards, demand).expect("it fits");
+            let plan = MemoryPlan::new(&needs, &cards, demand).expect("it fits");
             let loaded = Loaded::load(&file, spec, card).expect("the model loads");
             let backend = loaded.reserve(budget()).expect("memory for a cache");
             assert_eq!(backend.limits().blocks, plan.cards[0].blocks);

@@ -20,7 +20,7 @@ use std::process::Command;
 use gpu_agent::backend::cuda::ops::CudaOps;
 use gpu_agent::backend::cuda::selftest::SAMPLINGS;
 use gpu_agent::backend::ops::Ops;
-use gpu_agent::backend::{Backend, Batch, Budget, ForwardError, SampleSpec, Seen};
+use gpu_agent::backend::{Backend, Batch, Budget, ForwardError, SampleSpec, SeenToken};
 use gpu_agent::model::architectures;
 use gpu_agent::model::decoder::{Decoder, Loaded};
 use gpu_agent::weights::file::ModelFile;
@@ -60,8 +60,8 @@ fn generate(backend: &mut dyn Backend) -> Result<Vec<Vec<(u32, u32)>>, ForwardEr
     let mut cached = [0; PROMPTS.len()];
     for index in 0..TOKENS as u64 {
         let mut batch = Batch::new(backend.limits().block_tokens);
-        let seen: Vec<Seen> = (0..20)
-            .map(|token| Seen {
+        let seen: Vec<SeenToken> = (0..20)
+            .map(|token| SeenToken {
                 token,
                 completion: token % 2,
             })

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use gpu_agent::backend::cpu::{CpuOps, Precision};
 use gpu_agent::backend::cuda::ops::CudaOps;
 use gpu_agent::backend::cuda::selftest::SAMPLINGS;
-use gpu_agent::backend::{Backend, Batch, SampleSpec, Seen};
+use gpu_agent::backend::{Backend, Batch, SampleSpec, SeenToken};
 
 use crate::machine::machine;
 use crate::{decoder, model, pipeline, tiny};
@@ -26,7 +26,7 @@ fn decode(backend: &mut dyn Backend) -> Vec<Step> {
     let mut found = Vec::new();
     for position in 0..STEPS {
         let mut batch = Batch::new(backend.limits().block_tokens);
-        let mut seen: [Vec<Seen>; 2] = Default::default();
+        let mut seen: [Vec<SeenToken>; 2] = Default::default();
         for (sequence, text) in texts.iter().enumerate() {
             let table: Vec<u32> = (0..8).map(|block| 2 * block + u32::from(sequence == 0)).collect();
             let row = batch.push(&text[position..], position, &table);
@@ -34,7 +34,7 @@ fn decode(backend: &mut dyn Backend) -> Vec<Step> {
             let mut tokens = text.clone();
             tokens.sort_unstable();
             tokens.dedup();
-            seen[sequence].extend(tokens.iter().map(|token| Seen {
+            seen[sequence].extend(tokens.iter().map(|token| SeenToken {
                 token: *token,
                 completion: 1,
             }));

@@ -4,7 +4,7 @@ use gpu_agent::backend::arithmetic::{exp, soft_cap};
 use gpu_agent::backend::cuda::launch::{Shape, Spec};
 use gpu_agent::backend::cuda::sample::Sample;
 use gpu_agent::backend::sampling::{self, Scratch, random};
-use gpu_agent::backend::{Penalties, SampleSpec, Sampling, Seen, TokenMask};
+use gpu_agent::backend::{Penalties, SampleSpec, Sampling, SeenToken, TokenMask};
 
 use crate::arguments;
 use crate::card::{Card, assert_bits, ptx};
@@ -19,7 +19,7 @@ struct Case {
     logits: Vec<f32>,
     sampling: Sampling,
     index: u64,
-    seen: Vec<Seen>,
+    seen: Vec<SeenToken>,
     allowed: Option<TokenMask>,
 }
 
@@ -208,9 +208,9 @@ fn draws_from_every_kind_of_kept_set_are_those_of_the_twin() {
 #[test]
 fn penalties_and_masks_are_applied_as_by_the_twin() {
     let base = Case::greedy(logits(5, 1030));
-    let seen: Vec<Seen> = (0..1030)
+    let seen: Vec<SeenToken> = (0..1030)
         .step_by(3)
-        .map(|token| Seen {
+        .map(|token| SeenToken {
             token,
             completion: token % 4,
         })

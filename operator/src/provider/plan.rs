@@ -26,7 +26,7 @@ use crate::config::Config;
 /// What is to be there.
 pub(super) struct Plan {
     pub(super) inventory: Inventory,
-    pub(super) placement: placement::Plan,
+    pub(super) placement: placement::Placements,
     /// In the order in which they are applied: what agents need comes before them.
     pub(super) children: Vec<Child>,
     /// Agents that go, so that other pods take their places.

@@ -214,7 +214,11 @@ pub(super) fn derive(
 }
 
 /// The agents of each model, in the order of the offer.
-fn by_model<'a>(valid: &'a ValidProvider, placement: &placement::Plan, seen: &'a Seen) -> Vec<Agents<'a>> {
+fn by_model<'a>(
+    valid: &'a ValidProvider,
+    placement: &placement::Placements,
+    seen: &'a Seen,
+) -> Vec<Agents<'a>> {
     let pods_of = |model: &str| seen.agents.iter().filter(|agent| agent.model == model).collect();
     let devices = || {
         let said = seen.figures.iter();

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::backend::{
     batch::Batch,
-    sample::{SampleSpec, Sampled, Sampling, Seen, TokenMask},
+    sample::{SampleSpec, Sampled, Sampling, SeenToken, TokenMask},
     sampling::{Scratch, sample_with},
 };
 
@@ -23,7 +23,7 @@ pub(super) struct Staged {
     pub(super) batch: Batch,
     specs: Vec<Spec>,
     /// Tokens seen by the sequences of all specifications, one after the other.
-    seen: Vec<Seen>,
+    seen: Vec<SeenToken>,
     chosen: Vec<Option<(u32, f32)>>,
     pub(super) sampled: Sampled,
     /// Of each thread.

@@ -8,7 +8,7 @@ use super::pinned::Pinned;
 use super::recording::Key;
 use crate::backend::error::{AllocationError, DeviceError};
 use crate::backend::limits::Limits;
-use crate::backend::sample::{SampleSpec, Seen};
+use crate::backend::sample::{SampleSpec, SeenToken};
 use crate::backend::{batch::Batch, sampling::random};
 pub(super) use results::Results;
 
@@ -228,7 +228,7 @@ impl Staged {
             seen.extend(
                 spec.seen
                     .iter()
-                    .flat_map(|Seen { token, completion }| [*token, *completion]),
+                    .flat_map(|SeenToken { token, completion }| [*token, *completion]),
             );
             if let Some(allowed) = spec.allowed {
                 found.mask = number(masks.len() / mask_words);

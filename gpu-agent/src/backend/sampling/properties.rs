@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::backend::sample::{Sampling, Seen, TokenMask};
+use crate::backend::sample::{Sampling, SeenToken, TokenMask};
 
 /// The definition, told by sets instead of sorted prefixes: token `visit[i]` is looked at `i`-th.
 fn by_sets(spec: &SampleSpec<'_>, logits: &[f32], visit: &[usize]) -> Option<u32> {
@@ -107,9 +107,9 @@ proptest! {
         let length = u32::try_from(logits.len()).expect("small");
         let open = (0..length).filter(|token| masked[*token as usize] || *token == 0);
         let mask = TokenMask::of(open, logits.len());
-        let seen: Vec<Seen> = (0..length)
+        let seen: Vec<SeenToken> = (0..length)
             .filter(|token| counts[*token as usize] > 0)
-            .map(|token| Seen { token, completion: counts[token as usize] - 1 })
+            .map(|token| SeenToken { token, completion: counts[token as usize] - 1 })
             .collect();
         let spec = SampleSpec { sampling, index, seen: &seen, allowed: Some(&mask) };
         prop_assert_eq!(spec.check(logits.len()), Ok(()));
@@ -134,7 +134,7 @@ proptest! {
     ) {
         let mut sampling = Sampling::GREEDY;
         sampling.penalties.repetition = repetition;
-        let seen = [Seen { token: 0, completion }];
+        let seen = [SeenToken { token: 0, completion }];
         let spec = SampleSpec { sampling, seen: &seen, ..SampleSpec::GREEDY };
         let mut scratch = Scratch::default();
         let got = sample(&spec, &logits, &mut scratch).map(|(token, _)| token);

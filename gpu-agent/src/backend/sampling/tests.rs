@@ -1,5 +1,5 @@
 use super::*;
-use crate::backend::sample::{Sampling, Seen, TokenMask};
+use crate::backend::sample::{Sampling, SeenToken, TokenMask};
 
 const LOGITS: [f32; 5] = [1.0, 3.0, -9.0, 3.0, -2.0];
 const WARM: Sampling = Sampling {
@@ -122,7 +122,7 @@ fn penalties_and_masks_change_what_is_chosen_and_not_its_log_probability() {
                 ..Sampling::GREEDY
             },
             index: 0,
-            seen: &[Seen { token: 1, completion }],
+            seen: &[SeenToken { token: 1, completion }],
             allowed,
         };
         sample(&spec, &LOGITS, &mut scratch).expect("finite")

@@ -13,7 +13,7 @@ use gpu_agent::{
     model::{
         decoder::{
             Loaded, Needs,
-            plan::{Card, CardPlan, Demand, MemoryTaken, Plan, Spread, human},
+            plan::{Card, CardPlan, Demand, MemoryPlan, MemoryTaken, Spread, human},
         },
         spec::DecoderSpec,
     },
@@ -110,7 +110,7 @@ fn plan(
     spec: &DecoderSpec,
     cards: &[Option<CudaOps>],
     memory: &[Card],
-) -> anyhow::Result<Plan> {
+) -> anyhow::Result<MemoryPlan> {
     let first = cards
         .first()
         .and_then(Option::as_ref)
@@ -121,9 +121,9 @@ fn plan(
         ..asked.demand
     };
     let is_tiled = matches!(first.units().product(TILED_ROWS), Unit::Tensor(_));
-    let plan = match is_tiled.then(|| Plan::new(&needs, memory, large)) {
+    let plan = match is_tiled.then(|| MemoryPlan::new(&needs, memory, large)) {
         Some(Ok(plan)) => plan,
-        _ => Plan::new(&needs, memory, asked.demand)?,
+        _ => MemoryPlan::new(&needs, memory, asked.demand)?,
     };
     Ok(match asked.cache_bytes {
         Some(bytes) => plan.within(bytes)?,
@@ -134,7 +134,7 @@ fn plan(
 /// Loads the weights, and reserves what was planned beside them.
 fn fill(
     asked: Asked,
-    plan: &Plan,
+    plan: &MemoryPlan,
     chosen: Vec<CudaOps>,
     file: &ModelFile,
     spec: &DecoderSpec,
@@ -184,7 +184,7 @@ fn limits(spec: &DecoderSpec, card: &CudaOps, demand: Demand) -> Limits {
 }
 
 /// What was planned, as a budget: the plan has made sure that it fits.
-fn budget(asked: Asked, plan: &Plan, part: &CardPlan) -> Budget {
+fn budget(asked: Asked, plan: &MemoryPlan, part: &CardPlan) -> Budget {
     Budget {
         bytes: asked.cache_bytes.unwrap_or(u64::MAX),
         rows: plan.demand.rows,
@@ -195,7 +195,7 @@ fn budget(asked: Asked, plan: &Plan, part: &CardPlan) -> Budget {
 }
 
 /// Says how long the weights take on the way to the cards: on a mining rig's risers it is minutes.
-fn announce(plan: &Plan, cards: &[CudaOps]) -> anyhow::Result<()> {
+fn announce(plan: &MemoryPlan, cards: &[CudaOps]) -> anyhow::Result<()> {
     let mut longest = Duration::ZERO;
     for (part, card) in plan.cards.iter().zip(cards) {
         let speed = card.link_speed().context("cannot measure the link to a GPU")?;

@@ -11,12 +11,12 @@
 mod place;
 mod refusal;
 
-pub use place::{Card, CardPlan, Demand, Plan, Spread, human};
+pub use place::{Card, CardPlan, Demand, MemoryPlan, Spread, human};
 pub use refusal::{CacheTooSmall, MemoryTaken, PlanError};
 
 use super::needs::Needs;
 
-impl Plan {
+impl MemoryPlan {
     /// With at most `bytes` of working memory, keys and values on each card.
     ///
     /// # Errors

@@ -74,7 +74,7 @@ impl CardPlan {
 
 /// What every card is to hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Plan {
+pub struct MemoryPlan {
     /// How the cards share the work.
     pub spread: Spread,
     /// What each engine is sized for: one a card with replicas, else one.
@@ -85,7 +85,7 @@ pub struct Plan {
     pub cards: Vec<CardPlan>,
 }
 
-impl Plan {
+impl MemoryPlan {
     /// A plan, if there is one.
     pub(super) fn attempt(needs: &dyn Fn(Demand) -> Needs, cards: &[Card], demand: Demand) -> Option<Self> {
         replicas(needs, cards, demand).or_else(|| layers(needs, cards, demand))
@@ -114,7 +114,7 @@ impl Plan {
 }
 
 /// The whole model on every card that holds it.
-fn replicas(needs: &dyn Fn(Demand) -> Needs, cards: &[Card], demand: Demand) -> Option<Plan> {
+fn replicas(needs: &dyn Fn(Demand) -> Needs, cards: &[Card], demand: Demand) -> Option<MemoryPlan> {
     let mut count = cards.len();
     while count > 0 {
         let each = Demand {
@@ -133,7 +133,7 @@ fn replicas(needs: &dyn Fn(Demand) -> Needs, cards: &[Card], demand: Demand) -> 
             })
             .collect();
         if plans.len() >= count {
-            return Some(Plan {
+            return Some(MemoryPlan {
                 spread: Spread::Replicas,
                 demand: each,
                 block_tokens: needs.block_tokens,
@@ -147,7 +147,7 @@ fn replicas(needs: &dyn Fn(Demand) -> Needs, cards: &[Card], demand: Demand) -> 
 }
 
 /// A range of layers on every card, filled as evenly as they can be.
-fn layers(needs: &dyn Fn(Demand) -> Needs, cards: &[Card], demand: Demand) -> Option<Plan> {
+fn layers(needs: &dyn Fn(Demand) -> Needs, cards: &[Card], demand: Demand) -> Option<MemoryPlan> {
     let needs = needs(demand);
     let (least, most) = bounds(&needs, demand);
     let evenly = |blocks: usize| {
@@ -172,7 +172,7 @@ fn layers(needs: &dyn Fn(Demand) -> Needs, cards: &[Card], demand: Demand) -> Op
     let plan = |((card, layers, _), share): ((usize, Range<usize>, [bool; 2]), &ShareNeed)| {
         card_plan(card, layers, share, demand, blocks)
     };
-    Some(Plan {
+    Some(MemoryPlan {
         spread: Spread::Layers,
         demand,
         block_tokens: needs.block_tokens,

@@ -2,7 +2,7 @@
 
 use cocoon_api::agent::GpuFault;
 
-use super::place::{Card, Demand, Plan, SPARE_PART, human};
+use super::place::{Card, Demand, MemoryPlan, SPARE_PART, human};
 use crate::model::decoder::needs::Needs;
 
 /// Most cards that a refusal asks for: more than any known rig has.
@@ -63,7 +63,7 @@ pub struct MemoryTaken {
 
 impl PlanError {
     pub(super) fn new(needs: &dyn Fn(Demand) -> Needs, cards: &[Card], demand: Demand) -> Self {
-        let fits = |demand: Demand| Plan::attempt(needs, cards, demand).is_some();
+        let fits = |demand: Demand| MemoryPlan::attempt(needs, cards, demand).is_some();
         let now = needs(demand);
         let whole = now.share(0..now.layers.len(), [true, true]);
         let block_tokens = now.block_tokens.max(1);
@@ -78,12 +78,12 @@ impl PlanError {
         let fitting_sequences = largest(demand.sequences, |sequences| fits(Demand { sequences, ..demand }));
         let percent = largest(99, |percent| {
             let scaled = |demand: Demand| scale(needs(demand), percent as u64);
-            Plan::attempt(&scaled, cards, demand).is_some()
+            MemoryPlan::attempt(&scaled, cards, demand).is_some()
         });
         let best = cards.iter().max_by_key(|card| card.free);
         let fitting_cards = best.and_then(|best| {
             (cards.len() + 1..=MOST_CARDS)
-                .find(|count| Plan::attempt(needs, &vec![best.clone(); *count], demand).is_some())
+                .find(|count| MemoryPlan::attempt(needs, &vec![best.clone(); *count], demand).is_some())
         });
         Self {
             weights: whole.weights,

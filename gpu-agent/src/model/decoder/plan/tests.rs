@@ -45,7 +45,7 @@ const WHOLE: u64 = 1240;
 
 #[test]
 fn a_model_that_fits_every_card_is_on_every_card() {
-    let plan = Plan::new(&needs, &cards(&[2000, 2000]), DEMAND).expect("it fits");
+    let plan = MemoryPlan::new(&needs, &cards(&[2000, 2000]), DEMAND).expect("it fits");
     assert_eq!(plan.spread, Spread::Replicas);
     assert_eq!((plan.demand.sequences, plan.cards.len()), (2, 2));
     // Two sequences of ten blocks each.
@@ -56,20 +56,20 @@ fn a_model_that_fits_every_card_is_on_every_card() {
 
 #[test]
 fn a_card_that_is_too_small_for_a_replica_is_left_out() {
-    let plan = Plan::new(&needs, &cards(&[2000, 500]), DEMAND).expect("it fits the first");
+    let plan = MemoryPlan::new(&needs, &cards(&[2000, 500]), DEMAND).expect("it fits the first");
     assert_eq!(plan.cards.len(), 1);
     assert_eq!((plan.cards[0].card, plan.demand.sequences), (0, 4));
 }
 
 #[test]
 fn a_cache_that_does_not_fit_whole_is_as_large_as_it_can_be() {
-    let plan = Plan::new(&needs, &cards(&[WHOLE + 60]), DEMAND).expect("it fits");
+    let plan = MemoryPlan::new(&needs, &cards(&[WHOLE + 60]), DEMAND).expect("it fits");
     assert!((11..20).contains(&plan.cards[0].blocks), "{:?}", plan.cards[0]);
 }
 
 #[test]
 fn layers_are_spread_over_cards_that_are_too_small_for_all_of_them() {
-    let plan = Plan::new(&needs, &cards(&[800, 800]), DEMAND).expect("it fits both together");
+    let plan = MemoryPlan::new(&needs, &cards(&[800, 800]), DEMAND).expect("it fits both together");
     assert_eq!(plan.spread, Spread::Layers);
     let ranges: Vec<Range<usize>> = plan.cards.iter().map(|card| card.layers.clone()).collect();
     assert_eq!(ranges, [0..5, 5..10], "as evenly as layers allow");
@@ -79,7 +79,7 @@ fn layers_are_spread_over_cards_that_are_too_small_for_all_of_them() {
 
 #[test]
 fn a_small_card_gets_fewer_layers() {
-    let plan = Plan::new(&needs, &cards(&[400, 1100]), DEMAND).expect("it fits both together");
+    let plan = MemoryPlan::new(&needs, &cards(&[400, 1100]), DEMAND).expect("it fits both together");
     assert!(plan.cards[0].layers.len() < plan.cards[1].layers.len());
 }
 
@@ -90,28 +90,28 @@ fn a_tied_table_of_embeddings_is_on_the_last_card_too() {
         head: 0,
         ..needs(demand)
     };
-    let plan = Plan::new(&tied, &cards(&[800, 800]), DEMAND).expect("it fits both together");
+    let plan = MemoryPlan::new(&tied, &cards(&[800, 800]), DEMAND).expect("it fits both together");
     let weights: u64 = plan.cards.iter().map(|card| card.weights).sum();
     assert_eq!(weights, 1100 * MIB);
-    let one = Plan::new(&tied, &cards(&[2000]), DEMAND).expect("it fits");
+    let one = MemoryPlan::new(&tied, &cards(&[2000]), DEMAND).expect("it fits");
     assert_eq!(one.cards[0].weights, 1050 * MIB);
 }
 
 #[test]
 fn what_does_not_fit_is_refused_with_what_would() {
-    let error = Plan::new(&needs, &cards(&[WHOLE - 10]), DEMAND).expect_err("too small");
+    let error = MemoryPlan::new(&needs, &cards(&[WHOLE - 10]), DEMAND).expect_err("too small");
     assert!(error.fitting_context > 0 && error.fitting_context < DEMAND.context);
     assert_eq!(error.fitting_context % 16, 0);
     let shorter = Demand {
         context: error.fitting_context,
         ..DEMAND
     };
-    Plan::new(&needs, &cards(&[WHOLE - 10]), shorter).expect("what is said to fit fits");
+    MemoryPlan::new(&needs, &cards(&[WHOLE - 10]), shorter).expect("what is said to fit fits");
     let longer = Demand {
         context: error.fitting_context + 16,
         ..DEMAND
     };
-    Plan::new(&needs, &cards(&[WHOLE - 10]), longer).expect_err("and nothing longer does");
+    MemoryPlan::new(&needs, &cards(&[WHOLE - 10]), longer).expect_err("and nothing longer does");
     assert_eq!(error.fitting_cards, 2);
     let words = error.to_string();
     for said in ["a context of ", "smaller quantisation", "2 such GPUs", "1.1 GiB"] {
@@ -123,7 +123,7 @@ fn what_does_not_fit_is_refused_with_what_would() {
 fn a_card_that_another_process_uses_says_how_much_of_it() {
     let mut taken = cards(&[8000]);
     taken[0].free = 1000 * MIB;
-    let error = Plan::new(&needs, &taken, DEMAND).expect_err("too little is free");
+    let error = MemoryPlan::new(&needs, &taken, DEMAND).expect_err("too little is free");
     assert_eq!(error.fault(), GpuFault::GpuMemoryTaken);
     let words = error.to_string();
     assert!(
@@ -134,7 +134,7 @@ fn a_card_that_another_process_uses_says_how_much_of_it() {
 
 #[test]
 fn nothing_fits_a_machine_without_memory() {
-    let error = Plan::new(&needs, &cards(&[1]), DEMAND).expect_err("too small");
+    let error = MemoryPlan::new(&needs, &cards(&[1]), DEMAND).expect_err("too small");
     assert_eq!((error.fitting_context, error.fitting_sequences), (0, 0));
     assert_eq!(error.fault(), GpuFault::GpuMemoryTooSmall);
     assert!(error.to_string().ends_with("use a smaller model"), "{error}");
@@ -143,7 +143,7 @@ fn nothing_fits_a_machine_without_memory() {
 #[test]
 fn a_line_says_what_a_card_holds() {
     let cards = cards(&[2000]);
-    let plan = Plan::new(&needs, &cards, DEMAND).expect("it fits");
+    let plan = MemoryPlan::new(&needs, &cards, DEMAND).expect("it fits");
     assert_eq!(
         plan.lines(&cards),
         [
@@ -162,7 +162,7 @@ proptest! {
     ) {
         let demand = Demand { sequences, context: blocks * 16, ..DEMAND };
         let cards = cards(&free);
-        let Ok(plan) = Plan::new(&needs, &cards, demand) else { return Ok(()) };
+        let Ok(plan) = MemoryPlan::new(&needs, &cards, demand) else { return Ok(()) };
         for part in &plan.cards {
             prop_assert!(part.bytes() <= cards[part.card].usable());
             prop_assert!(part.blocks >= blocks && part.blocks <= blocks * plan.demand.sequences);
