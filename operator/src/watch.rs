@@ -155,7 +155,7 @@ where
     }
 
     /// Tells of a name whether no object has it, once all were read.
-    fn lacks(&self) -> impl Fn(&str) -> bool + Send + use<K>
+    pub fn lacks(&self) -> impl Fn(&str) -> bool + Send + use<K>
     where
         K: Resource<Scope = ClusterResourceScope>,
     {
