@@ -18,7 +18,9 @@ pub async fn channels(provider: &FullName, ctx: &Context) -> Result<Vec<PaymentC
     let mut found = Vec::new();
     for api in ctx.config.scope().apis::<PaymentChannel>(&ctx.client) {
         let listed = match api.list(&named).await {
-            Err(kube::Error::Api(refused)) if refused.code == 403 && api.namespace().is_some_and(&is_gone) => {
+            Err(kube::Error::Api(refused))
+                if refused.code == 403 && api.namespace().is_some_and(&is_gone) =>
+            {
                 continue;
             }
             listed => listed.attempt("list channels of provider", provider)?,
