@@ -10,8 +10,8 @@ use crate::{
 };
 
 /// The channels that name this provider, in all namespaces that this operator acts in, as they are stored now. Whether
-/// the provider still allows their namespaces is nothing to them: what they owe is owed. A listed namespace that is gone
-/// has none: it cannot be read, since the rights in it went with it, and nobody else's claims are to wait for it.
+/// the provider still allows their namespaces is nothing to them: what they owe is owed. A listed namespace that is
+/// gone has none: it cannot be read, since the rights in it went with it, and nobody else's claims are to wait for it.
 pub async fn channels(provider: &FullName, ctx: &Context) -> Result<Vec<PaymentChannel>> {
     let named = ListParams::default().fields(&format!("spec.provider.name={}", provider.name));
     let is_gone = ctx.watches.namespaces.lacks();
