@@ -77,6 +77,20 @@ impl Context {
         Timestamp::now()
     }
 
+    /// Whether there is no namespace of this name.
+    pub fn is_gone(&self, namespace: &str) -> bool {
+        self.watches.namespaces.lacks()(namespace)
+    }
+
+    /// What was read in a namespace; `None` where the namespace is gone. A listed one takes the operator's rights in it
+    /// along, so that the API server forbids what it would not find. What it forbids elsewhere is an error.
+    pub fn unless_gone<T>(&self, namespace: &str, read: kube::Result<T>) -> kube::Result<Option<T>> {
+        match read {
+            Err(kube::Error::Api(refused)) if refused.code == 403 && self.is_gone(namespace) => Ok(None),
+            read => read.map(Some),
+        }
+    }
+
     /// Whether objects of namespace `asking` may name this provider, as namespaces are labelled now.
     pub fn allows(&self, provider: &CocoonProvider, asking: &str) -> bool {
         let namespace = self.watches.namespaces.reader().get(&ObjectRef::new(asking));

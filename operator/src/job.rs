@@ -148,15 +148,11 @@ async fn reconcile(job: &Arc<InferenceJob>, jobs: &Jobs) -> Result<Action> {
             return retention::keep_or_delete(&job, jobs).await;
         }
         let step = match step(&job, carried, &mut turn, jobs).await {
-            Ok(step) => step,
-            Err(error) => {
-                // Nobody waits behind a job that gets no further.
+            Err(Error::Results { source }) => {
                 pass_on(&job, None, jobs);
-                let Error::Results { source } = error else {
-                    return Err(error);
-                };
                 return lost::handle(&job, &source, jobs).await;
             }
+            done => done?,
         };
         let (applied, seen, written) = match step {
             Done::Written(done) => *done,
@@ -288,5 +284,7 @@ fn pass_on(job: &InferenceJob, planned: Option<Wanted>, jobs: &Jobs) {
     reason = "the signature that the controller calls"
 )]
 fn on_error(job: Arc<InferenceJob>, error: &Error, jobs: Arc<Jobs>) -> Action {
+    // Nobody waits behind a job that gets no further.
+    pass_on(&job, None, &jobs);
     RECONCILES.failed(&jobs.ctx.metrics, job.as_ref(), error)
 }

@@ -68,6 +68,15 @@ fn waiting_job(number: u32) -> Value {
     })
 }
 
+/// An offer that no agent serves, and jobs that wait for one.
+fn hold_waiting_jobs(server: &ApiServer) {
+    server.hold(&format!("{GROUP}/namespaces/n/cocoonproviders/p"), offer());
+    for number in 0..JOBS {
+        let path = format!("{GROUP}/namespaces/n/inferencejobs/j{number}");
+        server.hold(&path, waiting_job(number));
+    }
+}
+
 fn offer() -> Value {
     json!({
         "apiVersion": "cocoon.farm/v1alpha1", "kind": "CocoonProvider",
@@ -90,11 +99,7 @@ fn offer() -> Value {
 #[tokio::test(start_paused = true)]
 async fn a_job_that_waits_for_an_agent_asks_the_api_server_for_nothing() {
     let (server, stop) = (ApiServer::default(), CancellationToken::new());
-    server.hold(&format!("{GROUP}/namespaces/n/cocoonproviders/p"), offer());
-    for number in 0..JOBS {
-        let path = format!("{GROUP}/namespaces/n/inferencejobs/j{number}");
-        server.hold(&path, waiting_job(number));
-    }
+    hold_waiting_jobs(&server);
     let ctx = server.operator(&stop).await;
     let before = server.asked();
     let controller = tokio::spawn(job::run(ctx, stop.clone()));
@@ -131,11 +136,7 @@ async fn a_job_that_waits_for_an_agent_asks_the_api_server_for_nothing() {
 #[tokio::test(start_paused = true)]
 async fn jobs_that_have_no_agent_take_turns_in_asking_the_api_server() {
     let (server, stop) = (ApiServer::default(), CancellationToken::new());
-    server.hold(&format!("{GROUP}/namespaces/n/cocoonproviders/p"), offer());
-    for number in 0..JOBS {
-        let path = format!("{GROUP}/namespaces/n/inferencejobs/j{number}");
-        server.hold(&path, waiting_job(number));
-    }
+    hold_waiting_jobs(&server);
     let ctx = server.operator(&stop).await;
     server.slow_down(Duration::from_millis(100));
     let controller = tokio::spawn(job::run(ctx, stop.clone()));
@@ -312,25 +313,53 @@ async fn a_job_whose_page_stays_away_ends_and_owes_what_was_metered_once() {
     );
 }
 
-/// It was waiting for an agent when its page went: whoever comes after it would wait for ever.
+/// One was waiting for an agent when its page went, and of another the API server refuses what must be written first:
+/// whoever comes after them would wait for ever.
 #[tokio::test(start_paused = true)]
 async fn nobody_waits_behind_a_job_that_gets_no_further() {
+    let mut robbed = robbed_job(false, "Suspended");
+    robbed["status"]["queuePosition"] = json!(0);
+    let mut refused = robbed.clone();
+    refused["metadata"]["finalizers"] = json!([]);
+    refused["status"]["assignments"] = json!([]);
+    for (stuck, forbidden) in [(robbed, None), (refused, Some("patch"))] {
+        let (server, stop) = (ApiServer::default(), CancellationToken::new());
+        let path = |number: u32| format!("{GROUP}/namespaces/n/inferencejobs/j{number}");
+        server.hold(&format!("{GROUP}/namespaces/n/cocoonproviders/p"), offer());
+        server.hold(&format!("{GROUP}/namespaces/n/paymentchannels/c"), ledger());
+        server.hold(&path(1), stuck);
+        server.hold(&path(2), waiting_job(2));
+        let ctx = server.operator(&stop).await;
+        if let Some(verb) = forbidden {
+            server.forbid(&format!("{verb} {GROUP}/inferencejobs"));
+        }
+        let controller = tokio::spawn(job::run(ctx, stop.clone()));
+        tokio::time::sleep(Duration::from_secs(50)).await;
+        stop.cancel();
+        controller.await.expect("the controller did not panic");
+        let next = server.held(&path(2));
+        assert_eq!(next["status"]["queuePosition"], 0, "{forbidden:?}: {next}");
+    }
+}
+
+/// With listed namespaces the operator's rights go with a namespace, so that the API server forbids what it would not
+/// find.
+#[tokio::test(start_paused = true)]
+async fn what_is_forbidden_in_a_namespace_that_is_gone_is_not_there_and_elsewhere_an_error() {
     let (server, stop) = (ApiServer::default(), CancellationToken::new());
-    let path = |number: u32| format!("{GROUP}/namespaces/n/inferencejobs/j{number}");
-    let mut stuck = robbed_job(false, "Suspended");
-    stuck["status"]["queuePosition"] = json!(0);
-    server.hold(&format!("{GROUP}/namespaces/n/cocoonproviders/p"), offer());
-    server.hold(&format!("{GROUP}/namespaces/n/paymentchannels/c"), ledger());
-    server.hold(&path(1), stuck);
-    server.hold(&path(2), waiting_job(2));
+    let there = json!({"apiVersion": "v1", "kind": "Namespace",
+                       "metadata": {"name": "there", "resourceVersion": "1"}});
+    server.hold("/api/v1/namespaces/there", there);
     let ctx = server.operator(&stop).await;
-    let controller = tokio::spawn(job::run(ctx, stop.clone()));
-    tokio::time::sleep(Duration::from_secs(50)).await;
+    let refused = |code: u16| -> kube::Result<u8> {
+        let refused = kube::core::Status::failure("no rights", "Refused").with_code(code);
+        Err(kube::Error::Api(refused.boxed()))
+    };
+    assert_eq!(ctx.unless_gone("gone", refused(403)).unwrap(), None);
+    assert!(ctx.unless_gone("there", refused(403)).is_err());
+    assert!(ctx.unless_gone("gone", refused(500)).is_err());
+    assert_eq!(ctx.unless_gone("there", Ok(1)).unwrap(), Some(1));
     stop.cancel();
-    controller.await.expect("the controller did not panic");
-    assert_eq!(reason_of(&server.held(&path(1)), "Accepted"), "InvalidInput");
-    let next = server.held(&path(2));
-    assert_eq!(next["status"]["queuePosition"], 0, "{next}");
 }
 
 /// A job whose status is decided on version 1, while the API server holds it as `stored`; what is held after a while.

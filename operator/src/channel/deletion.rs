@@ -67,8 +67,11 @@ async fn settlements(namespace: &str, shared: &Channels) -> Result<Vec<Settlemen
         return Ok(Vec::new());
     }
     let api: Api<Settlement> = Api::namespaced(shared.ctx.client.clone(), namespace);
-    let listed = api.list(&ListParams::default()).await;
-    Ok(listed.attempt("list settlements in", namespace)?.items)
+    let listed = shared
+        .ctx
+        .unless_gone(namespace, api.list(&ListParams::default()).await)
+        .attempt("list settlements in", namespace)?;
+    Ok(listed.map(|listed| listed.items).unwrap_or_default())
 }
 
 /// Lets a deleted channel go although it cannot be told what it owes, once it has waited as long as for a settlement.

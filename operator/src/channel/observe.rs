@@ -40,10 +40,10 @@ pub(super) async fn observe(channel: &PaymentChannel, tenure: &Tenure, ctx: &Con
     let is_readable =
         is_object_name(name) && is_object_name(namespace) && ctx.config.scope().covers(namespace);
     let provider = if is_readable {
-        Api::<CocoonProvider>::namespaced(ctx.client.clone(), namespace)
-            .get_opt(name)
-            .await
+        let providers = Api::<CocoonProvider>::namespaced(ctx.client.clone(), namespace);
+        ctx.unless_gone(namespace, providers.get_opt(name).await)
             .attempt("read CocoonProvider", &payee)?
+            .flatten()
     } else {
         None
     };

@@ -188,9 +188,11 @@ async fn stored_settlements(namespace: &str, jobs: &Jobs) -> Result<Vec<Settleme
         settlement.spec.message.clear();
         Some(settlement)
     };
-    pages::collect(&settlements, &ListParams::default(), without_message)
-        .await
-        .attempt("list settlements in", namespace)
+    let listed = pages::collect(&settlements, &ListParams::default(), without_message).await;
+    let listed = jobs.ctx.unless_gone(namespace, listed);
+    Ok(listed
+        .attempt("list settlements in", namespace)?
+        .unwrap_or_default())
 }
 
 /// The settlement's word on this job, if its claim covers the job's whole cost; with how far it has come, and the

@@ -128,6 +128,13 @@ mod tests {
         .unwrap()
     }
 
+    fn all_taken<'a>(turns: &'a Turns, wakes: &'a Wakes<InferenceJob>, namespace: &str) -> Vec<Turn<'a>> {
+        let take = |number| turns.take(&job(namespace, number), wakes);
+        (0..TURNS)
+            .map(|number| take(number).expect("it is free"))
+            .collect()
+    }
+
     /// Whom the turns that end wake, in this order.
     fn woken(wakes: &Arc<Wakes<InferenceJob>>) -> Vec<String> {
         let mut stream = Box::pin(wakes.clone().stream());
@@ -138,9 +145,7 @@ mod tests {
     #[test]
     fn who_finds_no_turn_free_is_woken_when_one_is_in_the_order_of_asking() {
         let (turns, wakes) = (Turns::default(), Arc::new(Wakes::default()));
-        let mut taken: Vec<_> = (0..TURNS)
-            .map(|number| turns.take(&job("n", number), &wakes).expect("it is free"))
-            .collect();
+        let mut taken = all_taken(&turns, &wakes, "n");
         for number in [10, 11, 10, 12, 13] {
             assert!(turns.take(&job("n", number), &wakes).is_none());
         }
@@ -162,9 +167,7 @@ mod tests {
     #[test]
     fn a_namespace_with_many_jobs_keeps_no_other_waiting() {
         let (turns, wakes) = (Turns::default(), Arc::new(Wakes::default()));
-        let mut taken: Vec<_> = (0..TURNS)
-            .map(|number| turns.take(&job("crowd", number), &wakes).expect("it is free"))
-            .collect();
+        let mut taken = all_taken(&turns, &wakes, "crowd");
         for number in 10..100 {
             assert!(turns.take(&job("crowd", number), &wakes).is_none());
         }

@@ -189,8 +189,8 @@ async fn confirmed(
 /// Notes in the channels what a signed message claims, before it is sent: what is redeemed by it is theirs, whoever
 /// sees it first.
 pub(super) async fn note_claims(settlement: &Settlement, shared: &Settlements) -> Result<()> {
-    for redeem in &settlement.spec.redeems {
-        let channels = channels(settlement, redeem, shared);
+    for (redeem, namespace) in claims(settlement, |namespace| shared.ctx.is_gone(namespace)) {
+        let channels: Api<PaymentChannel> = Api::namespaced(shared.ctx.client.clone(), &namespace);
         ledger::update(&channels, &redeem.channel, |channel, status| {
             if redeem.cumulative_nano <= status.claimed_nano || !is_meant(channel, redeem) {
                 return Ok(false);
@@ -203,10 +203,15 @@ pub(super) async fn note_claims(settlement: &Settlement, shared: &Settlements) -
     Ok(())
 }
 
-/// Channels of the namespace of this claim's.
-fn channels(settlement: &Settlement, redeem: &Redeem, shared: &Settlements) -> Api<PaymentChannel> {
+/// The claims whose channels may be there, each with its namespace. Where that is gone the channel is as well, and the
+/// other claims of the message are not to wait for it.
+fn claims(settlement: &Settlement, is_gone: impl Fn(&str) -> bool) -> Vec<(&Redeem, String)> {
     let home = settlement.namespace().unwrap_or_default();
-    Api::namespaced(shared.ctx.client.clone(), &redeem.full_name(&home).namespace)
+    let redeems = settlement.spec.redeems.iter();
+    redeems
+        .map(|redeem| (redeem, redeem.full_name(&home).namespace))
+        .filter(|(_, namespace)| !is_gone(namespace))
+        .collect()
 }
 
 /// Whether the claim was made for this object: another one of its name has another ledger. Where no UID was noted, the
@@ -219,8 +224,8 @@ fn is_meant(channel: &PaymentChannel, redeem: &Redeem) -> bool {
 
 /// Raises what the channels show as redeemed, which the getters have shown.
 async fn credit(settlement: &Settlement, shared: &Settlements) -> Result<()> {
-    for redeem in &settlement.spec.redeems {
-        let channels = channels(settlement, redeem, shared);
+    for (redeem, namespace) in claims(settlement, |namespace| shared.ctx.is_gone(namespace)) {
+        let channels: Api<PaymentChannel> = Api::namespaced(shared.ctx.client.clone(), &namespace);
         ledger::update(&channels, &redeem.channel, |channel, status| {
             let step = redeem.cumulative_nano.saturating_sub(status.redeemed_nano);
             if step == NanoTon::ZERO || !is_meant(channel, redeem) {
@@ -269,4 +274,36 @@ async fn write(
     apply(&api, settlement, settlement.status.as_ref(), &status)
         .await
         .map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_claim_of_a_namespace_that_is_gone_keeps_no_other_of_its_message_waiting() {
+        let claim = |channel: &str, namespace: Option<&str>| {
+            json!({"channel": channel, "namespace": namespace, "contractAddress": "0:ab", "cumulativeNano": 1,
+                   "redeemedBeforeNano": 0})
+        };
+        let redeems = [
+            claim("a", Some("team")),
+            claim("b", Some("gone")),
+            claim("c", None),
+        ];
+        let settlement: Settlement = serde_json::from_value(json!({
+            "apiVersion": "cocoon.farm/v1alpha1", "kind": "Settlement", "metadata": {"name": "s", "namespace": "farm"},
+            "spec": {"providerRef": {"name": "p"}, "wallet": "0:ab", "seqno": 1, "validUntil": 1, "message": "",
+                     "messageHash": "", "claimed": "3", "redeems": redeems},
+        }))
+        .unwrap();
+        let left = claims(&settlement, |namespace| namespace == "gone");
+        let left: Vec<(&str, &str)> = left
+            .iter()
+            .map(|(redeem, namespace)| (redeem.channel.as_str(), namespace.as_str()))
+            .collect();
+        assert_eq!(left, [("a", "team"), ("c", "farm")]);
+    }
 }

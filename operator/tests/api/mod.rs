@@ -27,6 +27,8 @@ struct State {
     /// How often what was asked: the verb, and the path without names.
     asked: BTreeMap<String, u32>,
     version: u64,
+    /// What is forbidden, as it is counted.
+    forbidden: Option<String>,
     /// What an answer takes.
     latency: Duration,
     /// Requests that wait for one, and the most that ever did.
@@ -63,6 +65,11 @@ impl ApiServer {
     /// How often what was asked, so far.
     pub fn asked(&self) -> BTreeMap<String, u32> {
         self.lock().asked.clone()
+    }
+
+    /// Forbids this from here on: the verb, and the path without names.
+    pub fn forbid(&self, request: &str) {
+        self.lock().forbidden = Some(request.to_owned());
     }
 
     /// Takes so long for an answer from here on.
@@ -113,7 +120,9 @@ impl ApiServer {
             Method::PUT => "update",
             _ => "other",
         };
-        self.count(verb, path);
+        if self.count(verb, path) {
+            return Ok(refusal(StatusCode::FORBIDDEN, "Forbidden"));
+        }
         if is_watch {
             std::future::pending::<()>().await;
         }
@@ -148,7 +157,8 @@ impl ApiServer {
         self.lock().in_flight.0 -= 1;
     }
 
-    fn count(&self, verb: &str, path: &str) {
+    /// Answers whether it is forbidden.
+    fn count(&self, verb: &str, path: &str) -> bool {
         let place = match path.split_once("/namespaces/") {
             None => path.to_owned(),
             Some((group, rest)) => {
@@ -160,7 +170,10 @@ impl ApiServer {
                 }
             }
         };
-        *self.lock().asked.entry(format!("{verb} {place}")).or_default() += 1;
+        let (request, mut state) = (format!("{verb} {place}"), self.lock());
+        let is_forbidden = state.forbidden.as_ref() == Some(&request);
+        *state.asked.entry(request).or_default() += 1;
+        is_forbidden
     }
 
     fn list(&self, path: &str) -> Value {
