@@ -90,30 +90,11 @@ impl Process {
         }
     }
 
-    /// The first line of what an HTTP server answers to a GET from where this process is.
-    pub fn asks(self, address: SocketAddr, path: &str) -> Result<String> {
-        let script = format!(
-            "exec 3<>/dev/tcp/{}/{} && printf 'GET {path} HTTP/1.0\\r\\nHost: {address}\\r\\n\\r\\n' >&3 && head --lines 1 <&3",
-            address.ip(),
-            address.port()
-        );
-        let output = Command::new("nsenter")
-            .args(["--target", &self.0.to_string(), "--net", "timeout"])
-            .args([&CONNECT_SECONDS.to_string(), "bash", "-c", &script])
-            .output()
-            .context("could not run nsenter")?;
-        ensure!(
-            output.status.success(),
-            "{address} did not answer {path}: {}",
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
-        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
-    }
-
-    /// What a web server of its own pod answers, its head included: no policy stands between the two.
+    /// What a web server answers to a GET from where this process is, its head included. Between it and a server of its
+    /// own pod stands no policy.
     pub fn get(self, address: SocketAddr, path: &str) -> Result<String> {
         let script = format!(
-            "exec 3<>/dev/tcp/{}/{} && printf 'GET {path} HTTP/1.0\\r\\n\\r\\n' >&3 && cat <&3",
+            "exec 3<>/dev/tcp/{}/{} && printf 'GET {path} HTTP/1.0\\r\\nHost: {address}\\r\\n\\r\\n' >&3 && cat <&3",
             address.ip(),
             address.port()
         );

@@ -137,7 +137,8 @@ fn addresses(pod: &Pod, families: &Families) -> Result<Vec<IpAddr>> {
 }
 
 fn assert_answers(from: Process, address: IpAddr, port: u16, path: &str) -> Result<()> {
-    let line = from.asks(SocketAddr::new(address, port), path)?;
+    let answer = from.get(SocketAddr::new(address, port), path)?;
+    let line = answer.lines().next().unwrap_or_default();
     ensure!(line.contains(" 200"), "{address} answers {path} with {line:?}");
     Ok(())
 }

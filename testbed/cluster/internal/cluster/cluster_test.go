@@ -183,50 +183,42 @@ func TestAClusterKeepsItsFamily(t *testing.T) {
 }
 
 func TestAddressesOfIPv6AreInBracketsWhereAPortFollows(t *testing.T) {
-	c := newCluster(t)
-	c.testbed.Family = layout.IPv6
-	control, err := c.controlPlane()
-	if err != nil {
-		t.Fatal(err)
-	}
-	parts, err := c.nodeComponents(c.testbed.Node(2))
-	if err != nil {
-		t.Fatal(err)
-	}
-	flags := strings.Join(slices.Concat(control.etcd.Args, control.apiServer.Args, parts.kubelet.Args, parts.proxy.Args), " ")
-	for _, want := range []string{
+	c := clusterWithFlags(t, layout.IPv6, 2,
 		"--listen-client-urls=http://[::1]:2379 ", "--etcd-servers=http://[::1]:2379 ",
 		"--listen-metrics-urls=http://[fd14:d7f:174e:1::11]:2381 ",
 		"--advertise-address=fd14:d7f:174e:1::11 ", "--service-cluster-ip-range=fd14:d7f:174e:2::/112 ",
 		"--node-ip=fd14:d7f:174e:1::12 ", "--healthz-bind-address=[fd14:d7f:174e:1::12]:10256 ",
-	} {
-		if !strings.Contains(flags, want) {
-			t.Errorf("flags lack %q: %s", want, flags)
-		}
-	}
+	)
 	if got := c.api("/readyz"); got != "https://[fd14:d7f:174e:1::11]:6443/readyz" {
 		t.Errorf("got %s", got)
 	}
 }
 
 func TestADualClusterIsToldBothOfAll(t *testing.T) {
+	clusterWithFlags(t, layout.Dual, 1,
+		"--service-cluster-ip-range=10.96.0.0/16,fd14:d7f:174e:2::/112 ",
+		"--node-ip=198.18.217.11,fd14:d7f:174e:1::11 ", "--cluster-cidr=10.244.0.0/16,fd14:d7f:174e:100::/56 ",
+	)
+}
+
+// clusterWithFlags answers a cluster of the family, whose control plane and node of this number have the flags.
+func clusterWithFlags(t *testing.T, family layout.Family, node int, wanted ...string) *Cluster {
+	t.Helper()
 	c := newCluster(t)
-	c.testbed.Family = layout.Dual
+	c.testbed.Family = family
 	control, err := c.controlPlane()
 	if err != nil {
 		t.Fatal(err)
 	}
-	parts, err := c.nodeComponents(c.testbed.Node(1))
+	parts, err := c.nodeComponents(c.testbed.Node(node))
 	if err != nil {
 		t.Fatal(err)
 	}
-	flags := strings.Join(slices.Concat(control.apiServer.Args, parts.kubelet.Args, parts.proxy.Args), " ")
-	for _, want := range []string{
-		"--service-cluster-ip-range=10.96.0.0/16,fd14:d7f:174e:2::/112 ",
-		"--node-ip=198.18.217.11,fd14:d7f:174e:1::11 ", "--cluster-cidr=10.244.0.0/16,fd14:d7f:174e:100::/56 ",
-	} {
+	flags := strings.Join(slices.Concat(control.etcd.Args, control.apiServer.Args, parts.kubelet.Args, parts.proxy.Args), " ")
+	for _, want := range wanted {
 		if !strings.Contains(flags, want) {
 			t.Errorf("flags lack %q: %s", want, flags)
 		}
 	}
+	return c
 }
