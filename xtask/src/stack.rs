@@ -6,6 +6,7 @@
 
 mod address;
 mod chain;
+mod chart;
 mod given;
 mod process;
 mod testbed;
@@ -40,8 +41,6 @@ const CHAIN: &str = "chain";
 const START_LIMIT: Duration = Duration::from_secs(90);
 /// Between two looks at what is being started.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
-/// Helm's own limit for the operator to become ready.
-const HELM_TIMEOUT: &str = "180s";
 
 /// Arguments of `cargo xtask stack`.
 #[derive(clap::Args)]
@@ -167,7 +166,7 @@ pub(crate) fn up(options: &Up) -> Result<PathBuf> {
         Some(kubeconfig) => given::up(kubeconfig, options)?,
     };
     say("installing the chart");
-    install(&parts)?;
+    chart::install(&parts)?;
     describe(&parts)
 }
 
@@ -273,36 +272,6 @@ pub(crate) fn wait_for_gpus(kubeconfig: &Path, wanted: usize) -> Result<()> {
     wait("the nodes offer their GPUs", || {
         Ok(count_gpus(kubeconfig)? == wanted)
     })
-}
-
-fn install(parts: &Parts) -> Result<()> {
-    let mut values = json!({
-        "images": {"operator": parts.operator_image, "agent": parts.agent_image},
-        "ton": {"networks": [
-            {"name": NETWORK, "globalId": GLOBAL_ID, "endpoints": [format!("{}/api/v2", parts.chain)]},
-        ]},
-    });
-    if let Some(folder) = &parts.models {
-        values["models"] = json!({"cache": {"path": folder, "size": "4Gi"}});
-    }
-    let file = parts.state.join("values.json");
-    write_json(&file, &values)?;
-    succeed(
-        Command::new(tools::helm()?)
-            .args(["upgrade", "--install", RELEASE])
-            .arg(workspace::root().join("charts/cocoon-farm"))
-            .args([
-                "--namespace",
-                OPERATOR_NAMESPACE,
-                "--create-namespace",
-                "--wait",
-                "--timeout",
-                HELM_TIMEOUT,
-            ])
-            .arg("--values")
-            .arg(&file)
-            .env("KUBECONFIG", &parts.kubeconfig),
-    )
 }
 
 fn describe(parts: &Parts) -> Result<PathBuf> {
