@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{MapAccess, SeqAccess, Visitor},
+};
 use serde_json::value::RawValue;
 
 use crate::receipt::Sha256Digest;
@@ -114,6 +117,15 @@ impl Payload {
         self.text().starts_with('{')
     }
 
+    /// Whether it can be read as values: that it is JSON leaves open whether its escapes stand for characters, its
+    /// numbers for numbers, and its brackets for no more levels than are read.
+    ///
+    /// # Errors
+    /// Where it cannot.
+    pub fn check(&self) -> Result<(), Fault> {
+        read(self.text().as_bytes()).map(|Readable| ())
+    }
+
     /// SHA-256 of its bytes.
     pub fn digest(&self) -> Sha256Digest {
         Sha256Digest::of(self.text().as_bytes())
@@ -144,6 +156,57 @@ impl Serialize for Payload {
 impl<'de> Deserialize<'de> for Payload {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Box::<RawValue>::deserialize(deserializer).map(Self)
+    }
+}
+
+/// Any value, which is looked through and not kept.
+struct Readable;
+
+impl<'de> Deserialize<'de> for Readable {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Self)
+    }
+}
+
+impl<'de> Visitor<'de> for Readable {
+    type Value = Self;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("any value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut values: A) -> Result<Self, A::Error> {
+        while values.next_element::<Self>()?.is_some() {}
+        Ok(self)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Self, A::Error> {
+        while fields.next_entry::<Self, Self>()?.is_some() {}
+        Ok(self)
     }
 }
 
@@ -205,7 +268,40 @@ mod tests {
         );
     }
 
+    #[test]
+    fn a_payload_is_checked_for_what_nobody_can_read() {
+        let nested = |depth: usize| format!("{{\"a\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
+        for text in [
+            "{\"a\": [null, true, -1, 1e0, \"\\ud83d\\ude00\\u0000\"]}".to_owned(),
+            nested(100),
+        ] {
+            let payload = Payload::new(text.clone()).unwrap();
+            assert_eq!(payload.check(), Ok(()), "{text}");
+            assert!(read::<serde_json::Value>(text.as_bytes()).is_ok());
+        }
+        for text in [
+            format!("{{\"a\": \"{CANARY}\\ud83d\"}}"),
+            format!("{{\"a\": \"{CANARY}\\ude00\"}}"),
+            format!("{{\"{CANARY}\\ud83d\": 1}}"),
+            format!("{{\"a\": [\"{CANARY}\", 1e999]}}"),
+            nested(200),
+        ] {
+            let payload = Payload::new(text.clone()).unwrap();
+            let fault = payload.check().unwrap_err();
+            assert!(fault.column > 0 && !fault.to_string().contains(CANARY), "{text}");
+            assert!(read::<serde_json::Value>(text.as_bytes()).is_err(), "{text}");
+        }
+    }
+
     proptest! {
+        #[test]
+        fn what_passes_the_check_is_read_as_values(text in "[\\[\\]{}\":,0-9e\\\\ud8a.-]{0,40}") {
+            if let Ok(payload) = Payload::new(text) {
+                let value = read::<serde_json::Value>(payload.text().as_bytes());
+                prop_assert_eq!(payload.check().is_ok(), value.is_ok());
+            }
+        }
+
         #[test]
         fn arbitrary_bytes_never_panic(bytes: Vec<u8>) {
             let _ = read::<Payload>(&bytes).map(|payload| payload.digest());

@@ -3,20 +3,22 @@
 //! Bodies are bytes here ([`Payload`]): they are counted, digested and handed on, and only the agent looks into them.
 //! Sizes are limited before anything is parsed, and nothing that is said about an input repeats a byte of it.
 
-use std::{borrow::Cow, collections::BTreeMap};
+mod line;
+mod text;
+
+use std::collections::BTreeMap;
 
 use cocoon_api::{
     agent::{Endpoint, MAX_REQUESTS, RequestItem},
-    json::{Fault, FaultKind, Payload},
+    json::{Fault, Payload},
     receipt::Sha256Digest,
 };
-use serde::Deserialize;
+use line::MAX_CUSTOM_ID_CHARS;
 use sha2::{Digest as _, Sha256};
+pub use text::Encoding;
 
 /// Bytes of input at most: what fits beside everything else in an object of the API server.
 pub const MAX_INPUT_BYTES: usize = 256 * 1024;
-/// Characters of a `custom_id` at most, as in the `OpenAI` API.
-const MAX_CUSTOM_ID_CHARS: usize = 512;
 
 /// The requests of a job, in order.
 #[derive(Debug, Clone, PartialEq)]
@@ -91,34 +93,32 @@ pub enum InputError {
     },
 }
 
-/// What bytes are instead of UTF-8 text, as far as they tell.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Encoding {
-    /// They begin with a byte order mark of UTF-16.
-    #[error("is UTF-16 text")]
-    Utf16,
-    /// They begin with a byte order mark of UTF-32.
-    #[error("is UTF-32 text")]
-    Utf32,
-    /// There are NUL bytes, which JSON never has: UTF-16 without a byte order mark, or no text at all.
-    #[error("holds NUL bytes (the first one in line {0})")]
-    Nul(usize),
-}
-
 /// What is wrong with one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
     /// It cannot be read.
     #[error("it {0}")]
     Fault(Fault),
+    /// The line is no object.
+    #[error("it must be a JSON object with `custom_id`, `method`, `url` and `body`")]
+    Line,
+    /// There is no body, as where a line is the body itself.
+    #[error("`body` is missing: a line has `custom_id`, `method`, `url` and `body`, which is the request")]
+    NoBody,
+    /// A field that no line has.
+    #[error("it has a field beside `custom_id`, `method`, `url` and `body`")]
+    Field,
+    /// Two fields of one name.
+    #[error("it has a field twice")]
+    TwiceNamed,
     /// `method` is not POST.
     #[error("`method` must be POST")]
     Method,
     /// `url` is another endpoint's.
     #[error("`url` must be the job's endpoint {}", .0.path())]
     Url(Endpoint),
-    /// `custom_id` is empty or too long.
-    #[error("`custom_id` must have 1 to {MAX_CUSTOM_ID_CHARS} characters")]
+    /// `custom_id` is no text, empty or too long.
+    #[error("`custom_id` must be a text of 1 to {MAX_CUSTOM_ID_CHARS} characters")]
     CustomId,
     /// Another request has the same `custom_id`.
     #[error("its `custom_id` is that of request {0} as well")]
@@ -126,18 +126,12 @@ pub enum Problem {
     /// The body is no object.
     #[error("the body must be a JSON object")]
     Body,
-}
-
-/// One line of `OpenAI` batch JSONL.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct BatchLine<'a> {
-    custom_id: Option<String>,
-    #[serde(borrow)]
-    method: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    url: Option<Cow<'a, str>>,
-    body: Payload,
+    /// The body is JSON that no agent can read as values.
+    #[error(
+        "the body cannot be read at its byte {0}: half of a surrogate pair, a number beyond all ranges, or brackets \
+         that are too deep"
+    )]
+    Unreadable(usize),
 }
 
 /// Takes inline bodies.
@@ -151,58 +145,21 @@ pub fn inline(bodies: Vec<Payload>) -> Result<Requests, InputError> {
     collect(SOURCE, named)
 }
 
-/// Reads batch JSONL; `source_name` is the object and key, for messages.
-///
-/// A byte order mark of UTF-8 is passed over. Lines end with LF or CRLF, and with CR where no LF is in the text.
+/// Reads batch JSONL; `source_name` is the object and key, for messages. [`text`] says which bytes are read.
 pub fn batch(bytes: &[u8], source_name: &str, endpoint: Endpoint) -> Result<Requests, InputError> {
     within_limit(source_name, bytes.len())?;
-    let text = as_text(bytes).map_err(|encoding| InputError::NoText {
+    let lines = text::lines(bytes).map_err(|encoding| InputError::NoText {
         source_name: source_name.to_owned(),
         encoding,
     })?;
-    let end = if text.contains(&b'\n') { b'\n' } else { b'\r' };
-    let lines = (1..)
-        .zip(text.split(|byte| *byte == end))
-        .filter(|(_, line)| !line.trim_ascii().is_empty());
-    let named = lines.map(|(number, line): (usize, &[u8])| {
+    let named = lines.map(|(number, line)| {
         let place = format!("{source_name} line {number}");
-        let malformed = |problem| InputError::Malformed {
-            place: place.clone(),
-            problem,
-        };
-        let text = std::str::from_utf8(line).map_err(|error| {
-            malformed(Problem::Fault(Fault {
-                kind: FaultKind::Encoding,
-                line: number,
-                column: error.valid_up_to() + 1,
-            }))
-        })?;
-        let line: BatchLine<'_> = serde_json::from_str(text)
-            .map_err(|error| malformed(Problem::Fault(Fault::of(&error).at_line(number))))?;
-        check_line(&line, endpoint).map_err(malformed)?;
-        Ok((place, line.custom_id, line.body))
+        match line::read(line, number, endpoint) {
+            Ok((custom_id, body)) => Ok((place, custom_id, body)),
+            Err(problem) => Err(InputError::Malformed { place, problem }),
+        }
     });
     collect(source_name, named)
-}
-
-/// The bytes behind a byte order mark, where they may be UTF-8 text. Each line is checked by itself, so that a fault
-/// has its place.
-fn as_text(bytes: &[u8]) -> Result<&[u8], Encoding> {
-    const UTF8_MARK: &[u8] = &[0xEF, 0xBB, 0xBF];
-    const UTF16_MARKS: [&[u8]; 2] = [&[0xFF, 0xFE], &[0xFE, 0xFF]];
-    const UTF32_MARKS: [&[u8]; 2] = [&[0xFF, 0xFE, 0, 0], &[0, 0, 0xFE, 0xFF]];
-    let begins = |marks: [&[u8]; 2]| marks.iter().any(|mark| bytes.starts_with(mark));
-    if begins(UTF32_MARKS) {
-        return Err(Encoding::Utf32);
-    }
-    if begins(UTF16_MARKS) {
-        return Err(Encoding::Utf16);
-    }
-    if let Some(place) = bytes.iter().position(|byte| *byte == 0) {
-        let line = bytes[..place].split(|byte| *byte == b'\n').count();
-        return Err(Encoding::Nul(line));
-    }
-    Ok(bytes.strip_prefix(UTF8_MARK).unwrap_or(bytes))
 }
 
 fn within_limit(source_name: &str, bytes: usize) -> Result<(), InputError> {
@@ -213,20 +170,6 @@ fn within_limit(source_name: &str, bytes: usize) -> Result<(), InputError> {
         source_name: source_name.to_owned(),
         bytes,
     })
-}
-
-fn check_line(line: &BatchLine<'_>, endpoint: Endpoint) -> Result<(), Problem> {
-    if line.method.as_deref().is_some_and(|method| method != "POST") {
-        return Err(Problem::Method);
-    }
-    if line.url.as_deref().is_some_and(|url| url != endpoint.path()) {
-        return Err(Problem::Url(endpoint));
-    }
-    let is_name = |id: &String| (1..=MAX_CUSTOM_ID_CHARS).contains(&id.chars().count());
-    if !line.custom_id.as_ref().is_none_or(is_name) {
-        return Err(Problem::CustomId);
-    }
-    Ok(())
 }
 
 /// Place, name where the user gave one, and body of each request.
@@ -245,6 +188,9 @@ fn collect(source_name: &str, named: impl Iterator<Item = Named>) -> Result<Requ
         let malformed = |problem| InputError::Malformed { place, problem };
         if !body.is_object() {
             return Err(malformed(Problem::Body));
+        }
+        if let Err(fault) = body.check() {
+            return Err(malformed(Problem::Unreadable(fault.column)));
         }
         if let Some(name) = &custom_id
             && let Some(first) = given.insert(name.clone(), index)

@@ -42,6 +42,59 @@ fn errors_name_the_line_and_the_field() {
 }
 
 #[test]
+fn a_line_is_refused_with_its_field() {
+    for (line, words) in [
+        ("{\"messages\":[]}", "`body` is missing"),
+        ("{\"custom_id\":\"a\",\"body\":null}", "`body` is missing"),
+        ("{\"id\":\"a\",\"body\":{}}", "a field beside"),
+        ("{\"custom_id\":7,\"body\":{}}", "`custom_id` must be a text"),
+        ("{\"custom_id\":\"\",\"body\":{}}", "`custom_id` must be a text"),
+        (
+            "{\"custom_id\":\"\\ud800\",\"body\":{}}",
+            "`custom_id` must be a text",
+        ),
+        ("{\"method\":\"GET\",\"body\":{}}", "`method` must be POST"),
+        ("{\"method\":1,\"body\":{}}", "`method` must be POST"),
+        ("{\"url\":[],\"body\":{}}", "`url` must be the job's endpoint"),
+        ("{\"body\":{},\"body\":{}}", "a field twice"),
+        (
+            "{\"url\":\"/v1/completions\",\"url\":null,\"body\":{}}",
+            "a field twice",
+        ),
+        ("[{\"body\":{}}]", "must be a JSON object with"),
+        ("\"text\"", "must be a JSON object with"),
+        ("{\"body\":{}} {\"body\":{}}", "is no JSON (line 2, column 13)"),
+        (
+            "{\"body\":{\"prompt\":\"\\ud83d\"}}",
+            "the body cannot be read at its byte",
+        ),
+        (
+            "{\"body\":{\"seed\":1e999}}",
+            "the body cannot be read at its byte",
+        ),
+    ] {
+        let refused = problem(&format!("{{\"body\":{{}}}}\n{line}"));
+        assert!(
+            refused.starts_with("ConfigMap in key jobs line 2: ") && refused.contains(words),
+            "{refused}"
+        );
+    }
+}
+
+#[test]
+fn null_equals_absent_on_every_line() {
+    let plain = batch(b"{\"body\":{}}", "s", PATH).unwrap();
+    let nulls = b"{\"custom_id\":null,\"method\":null,\"url\":null,\"metadata\":null,\"body\":{}}";
+    assert_eq!(batch(nulls, "s", PATH), Ok(plain));
+    // Names are the user's own, whatever is in them.
+    let named = "{\"custom_id\":\" \",\"body\":{}}\n{\"custom_id\":\"\\u0000\",\"body\":{}}\n\
+                 {\"custom_id\":\"\u{e9}\",\"body\":{}}\n{\"custom_id\":\"e\u{301}\",\"body\":{}}\n\
+                 {\"\\u0063ustom_id\":\"a\",\"body\":{}}";
+    let named = batch(named.as_bytes(), "s", PATH).unwrap();
+    assert_eq!(named.custom_ids, [" ", "\0", "\u{e9}", "e\u{301}", "a"]);
+}
+
+#[test]
 fn no_error_repeats_a_byte_of_the_input() {
     let lines = [
         CANARY.to_owned(),
@@ -101,6 +154,12 @@ fn utf16(text: &str, mark: bool, swap: bool) -> Vec<u8> {
         .collect()
 }
 
+fn utf32(text: &str, bytes: fn(u32) -> [u8; 4]) -> Vec<u8> {
+    text.chars()
+        .flat_map(|character| bytes(u32::from(character)))
+        .collect()
+}
+
 #[test]
 fn a_byte_order_mark_and_every_kind_of_line_end_are_read() {
     let line = "{\"body\":{\"prompt\":\"x\"}}";
@@ -110,11 +169,21 @@ fn a_byte_order_mark_and_every_kind_of_line_end_are_read() {
         format!("{line}\r\n{line}\r\n"),
         format!("{line}\r{line}\r"),
         format!("\u{feff}{line}\r\r{line}"),
+        format!("{line}\r{line}\n"),
+        format!("\r\n{line}\n\r{line}\r\n"),
+        format!("\u{feff}{line}\n\u{feff}{line}\n\u{feff}"),
+        format!("\u{feff}\u{feff}{line}\r\n \u{c}\t\n{line}"),
     ] {
         assert_eq!(batch(text.as_bytes(), "s", PATH), Ok(plain.clone()), "{text:?}");
     }
     let faulty = batch(format!("{line}\r{{\r").as_bytes(), "s", PATH).unwrap_err();
     assert!(faulty.to_string().starts_with("s line 2: "), "{faulty}");
+    let mixed = batch(format!("{line}\r\n\r{{\n").as_bytes(), "s", PATH).unwrap_err();
+    assert!(mixed.to_string().starts_with("s line 3: "), "{mixed}");
+    // Characters that some editors show as ends of lines are text, as JSON has it.
+    let within = "{\"body\":{\"prompt\":\"a\u{2028}b\u{85}c\"}}";
+    let read = batch(within.as_bytes(), "s", PATH).unwrap();
+    assert_eq!(read.items[0].body.text(), "{\"prompt\":\"a\u{2028}b\u{85}c\"}");
 }
 
 #[test]
@@ -127,15 +196,41 @@ fn bytes_that_are_no_utf8_are_refused_by_name_and_never_altered() {
     let cases = [
         (utf16(line, true, false), "is UTF-16 text: save it as UTF-8 text"),
         (utf16(line, true, true), "is UTF-16 text: save it as UTF-8 text"),
-        (
-            utf16(line, false, false),
-            "holds NUL bytes (the first one in line 1)",
-        ),
-        (
-            utf16(line, false, true),
-            "holds NUL bytes (the first one in line 1)",
-        ),
+        (utf16(line, false, false), "is UTF-16 text: save it as UTF-8 text"),
+        (utf16(line, false, true), "is UTF-16 text: save it as UTF-8 text"),
         ([&[0xFF, 0xFE, 0, 0], line.as_bytes()].concat(), "is UTF-32 text"),
+        (utf32(line, u32::to_le_bytes), "is UTF-32 text"),
+        (utf32(line, u32::to_be_bytes), "is UTF-32 text"),
+        (
+            utf32(&format!("\u{feff}{line}"), u32::to_be_bytes),
+            "is UTF-32 text",
+        ),
+        (
+            [line.as_bytes(), b"\n", &utf16(line, true, false)].concat(),
+            "holds NUL bytes (the first one in line 2)",
+        ),
+        (
+            [line.as_bytes(), b"\n\xff\xfe"].concat(),
+            "line 2: it is no UTF-8 text",
+        ),
+        (
+            [line.as_bytes(), b"\r\n\r\0"].concat(),
+            "holds NUL bytes (the first one in line 3)",
+        ),
+        (vec![0], "holds NUL bytes (the first one in line 1)"),
+        (
+            vec![0x1F, 0x8B, 8, 0, 0, 0, 0, 0, 0, 3],
+            "is compressed (gzip): save it as UTF-8 text",
+        ),
+        (vec![0x28, 0xB5, 0x2F, 0xFD, 4], "is compressed (zstd)"),
+        (
+            b"{\"body\":{\"prompt\":\"\xc0\xaf\"}}".to_vec(),
+            "it is no UTF-8 text",
+        ),
+        (
+            b"{\"body\":{\"prompt\":\"\xed\xa0\xbd\"}}".to_vec(),
+            "it is no UTF-8 text",
+        ),
         (
             [line.as_bytes(), b"\n\0\0"].concat(),
             "holds NUL bytes (the first one in line 2)",
