@@ -65,8 +65,11 @@ pub enum Input {
 pub struct Body {
     /// What is to be continued.
     pub input: Input,
-    /// Tokens to sample at most; positive.
+    /// Tokens to sample at most, as the body asks; positive.
     pub max_tokens: Option<usize>,
+    /// Tokens to sample at most where the body asks for no number; positive. It is a bound of the whole job's, which
+    /// promises no request that many.
+    pub most_tokens: Option<usize>,
     /// How to sample, with every range checked.
     pub sampling: Sampling,
     /// Texts at which the completion ends; none is empty.
@@ -93,7 +96,12 @@ impl Body {
         };
         Ok(Self {
             input,
-            max_tokens: fields.max_tokens(defaults.sampling.max_tokens)?,
+            max_tokens: fields.max_tokens()?,
+            most_tokens: defaults
+                .sampling
+                .max_tokens
+                .map(|tokens| tokens as usize)
+                .filter(|tokens| *tokens > 0),
             sampling: fields.sampling(defaults)?,
             stop: fields.stop()?,
             ignore_eos: fields.ignore_eos()?,
@@ -159,17 +167,20 @@ impl Fields<'_> {
         Ok(())
     }
 
-    fn max_tokens(&self, default: Option<u32>) -> Result<Option<usize>, Refusal> {
+    fn max_tokens(&self) -> Result<Option<usize>, Refusal> {
         let name = if self.get("max_completion_tokens").is_some() {
             "max_completion_tokens"
         } else {
             "max_tokens"
         };
         match self.get(name) {
-            None => Ok(default.map(|tokens| tokens as usize).filter(|tokens| *tokens > 0)),
+            None => Ok(None),
+            Some(value) if is_minus_one(value) => Ok(None),
             Some(value) => match whole(value).and_then(|tokens| usize::try_from(tokens).ok()) {
                 Some(tokens) if tokens > 0 => Ok(Some(tokens)),
-                _ => Err(Refusal::invalid(format!("{name} must be a positive integer"))),
+                _ => Err(Refusal::invalid(format!(
+                    "{name} must be a positive integer, or -1 where only the job's own limit is to apply"
+                ))),
             },
         }
     }
@@ -180,14 +191,14 @@ impl Fields<'_> {
             .or(defaults.sampling.temperature)
             .unwrap_or(1.0);
         let top_p = self.float("top_p")?.or(defaults.sampling.top_p).unwrap_or(1.0);
-        let top_k = self
-            .integer("top_k")?
-            .or(defaults.sampling.top_k.map(u64::from))
-            .unwrap_or(0);
-        let seed = self
-            .integer("seed")?
-            .or(defaults.sampling.seed)
-            .unwrap_or(defaults.seed);
+        let top_k = match self.get("top_k") {
+            None => defaults.sampling.top_k.map_or(0, u64::from),
+            Some(value) if is_minus_one(value) => 0,
+            Some(value) => whole(value).ok_or_else(|| {
+                Refusal::invalid("top_k must be a non-negative integer, or -1, which is all tokens as 0 is")
+            })?,
+        };
+        let seed = self.seed()?.or(defaults.sampling.seed).unwrap_or(defaults.seed);
         if !(0.0..=2.0).contains(&temperature) {
             return Err(Refusal::invalid("temperature must be from 0 to 2"));
         }
@@ -274,11 +285,14 @@ impl Fields<'_> {
         self.get(name).map(number).transpose()
     }
 
-    fn integer(&self, name: &str) -> Result<Option<u64>, Refusal> {
+    /// Any integer of 64 bits: the `OpenAI` API has signed ones, of which each negative one is a seed of its own.
+    fn seed(&self) -> Result<Option<u64>, Refusal> {
         let number = |value: &Value| {
-            whole(value).ok_or_else(|| Refusal::invalid(format!("{name} must be a non-negative integer")))
+            whole(value)
+                .or_else(|| value.as_i64().map(i64::cast_unsigned))
+                .ok_or_else(|| Refusal::invalid("seed must be an integer of 64 bits"))
         };
-        self.get(name).map(number).transpose()
+        self.get("seed").map(number).transpose()
     }
 
     fn prompt(&self) -> Result<String, Refusal> {
@@ -321,6 +335,11 @@ fn whole(value: &Value) -> Option<u64> {
         )]
         (number.fract() == 0.0 && (0.0..9_007_199_254_740_992.0).contains(&number)).then_some(number as u64)
     })
+}
+
+/// What other servers take for no limit.
+fn is_minus_one(value: &Value) -> bool {
+    value.as_f64() == Some(-1.0)
 }
 
 /// A number as samplers take it.

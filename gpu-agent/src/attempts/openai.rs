@@ -26,14 +26,34 @@ pub(super) fn prepare(model: &Served, body: Body) -> Result<Prepared, Refusal> {
     let Body {
         input,
         max_tokens,
+        most_tokens,
         sampling,
         stop,
         ignore_eos,
     } = body;
     let prompt = tokens(model, &input)?;
-    let (prompt_tokens, context) = (prompt.len(), model.context);
+    let most = limit(prompt.len(), max_tokens, most_tokens, model.context)?;
+    Ok(Prepared {
+        generation: GenerationRequest {
+            prompt,
+            max_tokens: most,
+            sampling,
+            stop,
+            ignore_eos,
+        },
+    })
+}
+
+/// Tokens that may follow a prompt: as many as its body asks for, which must fit, or as the job allows and the context
+/// has room for.
+fn limit(
+    prompt_tokens: usize,
+    max_tokens: Option<usize>,
+    most_tokens: Option<usize>,
+    context: usize,
+) -> Result<usize, Refusal> {
     let room = context.saturating_sub(prompt_tokens);
-    let most = max_tokens.unwrap_or(room);
+    let most = max_tokens.unwrap_or_else(|| most_tokens.map_or(room, |most| most.min(room)));
     if room == 0 || most > room {
         let asked = max_tokens
             .map(|asked| format!(" and max_tokens {asked}"))
@@ -45,15 +65,7 @@ pub(super) fn prepare(model: &Served, body: Body) -> Result<Prepared, Refusal> {
             message,
         });
     }
-    Ok(Prepared {
-        generation: GenerationRequest {
-            prompt,
-            max_tokens: most,
-            sampling,
-            stop,
-            ignore_eos,
-        },
-    })
+    Ok(most)
 }
 
 fn tokens(model: &Served, input: &Input) -> Result<Vec<u32>, Refusal> {
@@ -122,4 +134,32 @@ pub(super) fn response(
         },
     })
     .to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_job_allows_at_most_fits_every_context() {
+        let of_job = |most| limit(10, None, most, 64);
+        assert_eq!(
+            [of_job(None), of_job(Some(1)), of_job(Some(54))],
+            [Ok(54), Ok(1), Ok(54)]
+        );
+        // The most that a job's definition takes: more than any context has behind a prompt.
+        assert_eq!(of_job(Some(1_048_576)), Ok(54));
+    }
+
+    #[test]
+    fn what_a_request_asks_for_itself_must_fit() {
+        assert_eq!(limit(10, Some(54), Some(3), 64), Ok(54));
+        let refused = limit(10, Some(55), None, 64).expect_err("does not fit");
+        assert_eq!(refused.code, FailureCode::ContextLengthExceeded);
+        assert!(
+            refused.message.contains("10 tokens and max_tokens 55"),
+            "{refused}"
+        );
+        assert!(limit(64, None, Some(1), 64).is_err());
+    }
 }

@@ -69,10 +69,13 @@ fn tool_calls(fields: &Map<String, Value>) -> Result<Option<Vec<Value>>, &'stati
     }
     let read = |call: &Value| -> Option<Value> {
         let function = call.get("function")?;
-        let arguments = match function.get("arguments")? {
-            Value::String(text) => serde_json::from_str(text).ok().filter(Value::is_object)?,
-            arguments @ Value::Object(_) => arguments.clone(),
-            _ => return None,
+        let arguments = match function.get("arguments") {
+            // A call without arguments, as some servers write it.
+            None | Some(Value::Null) => json!({}),
+            Some(Value::String(text)) if text.trim().is_empty() => json!({}),
+            Some(Value::String(text)) => serde_json::from_str(text).ok().filter(Value::is_object)?,
+            Some(arguments @ Value::Object(_)) => arguments.clone(),
+            Some(_) => return None,
         };
         let function = json!({"name": function.get("name")?.as_str()?, "arguments": arguments});
         Some(match call.get("id").and_then(Value::as_str) {
@@ -86,11 +89,12 @@ fn tool_calls(fields: &Map<String, Value>) -> Result<Option<Vec<Value>>, &'stati
         .ok_or(".tool_calls must have functions with a name and arguments")
 }
 
-/// Fields that ask for nothing are passed over: `refusal`, `audio` and the like as `null` or empty.
+/// Fields that ask for nothing are passed over: `refusal`, `audio`, `prefix` and the like as `null`, empty or false.
 fn refuse_others(fields: &Map<String, Value>) -> Result<(), &'static str> {
     let is_empty = |value: &Value| match value {
-        Value::Null => true,
+        Value::Null | Value::Bool(false) => true,
         Value::Array(values) => values.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
         Value::String(text) => text.is_empty(),
         _ => false,
     };

@@ -26,7 +26,10 @@ fn a_completion_takes_what_is_silent_from_the_defaults() {
     )
     .expect("valid");
     assert_eq!(body.input, Input::Prompt("Hi".to_owned()));
-    assert_eq!((body.max_tokens, body.stop), (Some(16), vec!["end".to_owned()]));
+    assert_eq!(
+        (body.max_tokens, body.most_tokens, body.stop),
+        (None, Some(16), vec!["end".to_owned()])
+    );
     assert_eq!(
         body.sampling,
         Sampling {
@@ -89,6 +92,81 @@ fn null_equals_absent_and_neutral_values_ask_for_nothing() {
 }
 
 #[test]
+fn what_other_servers_write_for_nothing_asks_for_nothing() {
+    let plain = read(Endpoint::Completions, &json!({"prompt": "Hi"}));
+    // What llama.cpp's server says of its settings, what vLLM's has as defaults, and what examples of LM Studio's have.
+    for fields in [
+        json!({
+            "max_tokens": -1, "n_predict": -1, "top_k": -1, "logit_bias": [], "id_slot": -1, "n_probs": 0,
+            "min_keep": 0, "n_keep": 0, "n_indent": 0, "t_max_predict_ms": 0, "timings_per_token": false, "post_sampling_probs": false,
+            "mirostat": 0, "mirostat_tau": 5.0, "mirostat_eta": 0.1, "xtc_probability": 0.0, "xtc_threshold": 0.1,
+            "dry_multiplier": 0.0, "dry_base": 1.75, "dry_allowed_length": 2, "dry_penalty_last_n": -1,
+            "dry_sequence_breakers": ["\n"], "dynatemp_range": 0.0, "dynatemp_exponent": 1.0, "typical_p": 1.0,
+            "top_n_sigma": -1.0, "repeat_last_n": -1, "repeat_penalty": 1.0, "lora": [],
+            "stop": [], "ignore_eos": false,
+        }),
+        json!({
+            "include_reasoning": true, "return_tokens_as_token_ids": false, "stop_token_ids": [], "bad_words": [],
+            "min_tokens": 0, "priority": 0, "documents": [], "mm_processor_kwargs": {}, "length_penalty": 1.0,
+            "vllm_xargs": {}, "cache_salt": null, "kv_transfer_params": null, "prompt_logprobs": null,
+        }),
+        json!({
+            "stream": false, "stream_options": {"include_usage": true, "include_obfuscation": false},
+            "response_format": {"type": "text", "json_schema": null}, "n": 1e0, "frequency_penalty": -0.0,
+            "top_k": -0.0,
+        }),
+    ] {
+        let mut body = fields;
+        body["prompt"] = json!("Hi");
+        assert_eq!(read(Endpoint::Completions, &body), plain, "{body}");
+    }
+    for fields in [
+        json!({"n_predict": 5}),
+        json!({"repeat_last_n": 64}),
+        json!({"stream_options": {"continuous_usage_stats": true}}),
+        json!({"stream_options": true}),
+        json!({"response_format": {"type": "text", "json_schema": {}}}),
+        json!({"logit_bias": [[5, -1]]}),
+        json!({"include_reasoning": false}),
+        json!({"max_tokens": -2}),
+        json!({"top_k": -2}),
+        json!({"top_k": 0.5}),
+    ] {
+        let mut body = fields.clone();
+        body["prompt"] = json!("Hi");
+        let refusal = read(Endpoint::Completions, &body).expect_err("must be refused");
+        let (name, _) = fields
+            .as_object()
+            .and_then(|fields| fields.iter().next())
+            .expect("a field");
+        assert!(refusal.message.contains(name.as_str()), "{fields}: {refusal}");
+    }
+}
+
+#[test]
+fn every_seed_of_64_bits_is_one_of_its_own() {
+    let seed = |seed: Value| {
+        let body = read(Endpoint::Completions, &json!({"prompt": "Hi", "seed": seed}));
+        body.map(|body| body.sampling.seed)
+    };
+    assert_eq!(seed(json!(-1)), Ok(u64::MAX));
+    assert_eq!(seed(json!(i64::MIN)), Ok(1 << 63));
+    assert_eq!(seed(json!(i64::MAX)), Ok((1 << 63) - 1));
+    assert_eq!(seed(json!(u64::MAX)), Ok(u64::MAX));
+    assert_eq!(seed(json!(-0.0)), Ok(0));
+    for beyond in [
+        "18446744073709551616",
+        "-9223372036854775809",
+        "1e300",
+        "0.5",
+        "\"7\"",
+    ] {
+        let beyond = serde_json::from_str(beyond).expect("JSON");
+        assert!(seed(beyond).expect_err("refused").message.contains("seed"));
+    }
+}
+
+#[test]
 fn messages_are_read_as_sdks_write_them() {
     let messages = json!([
         {"role": "user", "content": "2+2?", "name": "ann"},
@@ -96,7 +174,11 @@ fn messages_are_read_as_sdks_write_them() {
             {"id": "c1", "type": "function", "function": {"name": "add", "arguments": "{\"a\": 2}"}},
         ]},
         {"role": "tool", "content": "4", "tool_call_id": "c1"},
-        {"role": "assistant", "content": ""},
+        {"role": "assistant", "content": "", "prefix": false, "metadata": {}, "reasoning_content": ""},
+        {"role": "assistant", "tool_calls": [
+            {"id": null, "type": "function", "index": 0, "function": {"name": "now", "arguments": ""}},
+            {"function": {"name": "now", "arguments": null}}, {"function": {"name": "now"}},
+        ]},
     ]);
     let body = read(Endpoint::ChatCompletions, &json!({"messages": messages})).expect("valid");
     let Input::Messages(read) = body.input else {
@@ -110,6 +192,8 @@ fn messages_are_read_as_sdks_write_them() {
     );
     assert_eq!(read[2].tool_call_id.as_deref(), Some("c1"));
     assert_eq!(read[3], Message::text("assistant", ""));
+    let call = json!({"type": "function", "function": {"name": "now", "arguments": {}}});
+    assert_eq!(read[4].tool_calls, Some(vec![call.clone(), call.clone(), call]));
 }
 
 #[test]
@@ -229,7 +313,7 @@ fn what_is_wrong_or_not_implemented_is_refused_by_name_and_without_its_value() {
             json!({"prompt": "secret", "temperature": "secret"}),
         ),
         ("top_p", json!({"prompt": "secret", "top_p": 1.01})),
-        ("top_k", json!({"prompt": "secret", "top_k": -1})),
+        ("top_k", json!({"prompt": "secret", "top_k": -2})),
         ("min_p", json!({"prompt": "secret", "min_p": 1.5})),
         (
             "presence_penalty",
