@@ -5,11 +5,13 @@
 
 mod functions;
 mod message;
+mod shown;
 mod turns;
 
-use minijinja::{Environment, ErrorKind, context};
+use minijinja::{Environment, Error, ErrorKind, context};
 
 pub use message::Message;
+use serde_json::Value;
 use turns::Cutter;
 
 use super::tokenizer::{EncodeError, Tokenizer};
@@ -89,6 +91,7 @@ impl ChatTemplate {
         Self::compile(
             source,
             tokenizer.control_names(),
+            tokenizer.added_tags(),
             named(tokenizer.bos()),
             named(eos),
         )
@@ -96,12 +99,15 @@ impl ChatTemplate {
         .map_err(|error| file.refuse(KEY, &format!("is not a usable template: {error}")))
     }
 
+    /// The names of `control` are cut in every text, and of `tags` those that the template itself writes around what
+    /// people say.
     fn compile(
         source: &str,
         control: impl IntoIterator<Item = String>,
+        tags: impl IntoIterator<Item = String>,
         bos: String,
         eos: String,
-    ) -> Result<Self, minijinja::Error> {
+    ) -> Result<Self, Error> {
         let mut environment = Environment::new();
         environment.set_trim_blocks(true);
         environment.set_lstrip_blocks(true);
@@ -109,13 +115,26 @@ impl ChatTemplate {
         environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         functions::add(&mut environment);
         environment.add_template_owned(NAME, functions::without_generation_blocks(source))?;
-        Ok(Self {
+        let mut template = Self {
             environment,
             source: source.to_owned(),
-            cutter: Cutter::new(control),
+            cutter: Cutter::new([]),
             bos,
             eos,
-        })
+        };
+        let frame = template.frame();
+        let frames = tags.into_iter().filter(|name| frame.contains(name.as_str()));
+        template.cutter = Cutter::new(control.into_iter().chain(frames));
+        Ok(template)
+    }
+
+    /// What the template writes around a conversation of which no word is a token's name. Nothing where it takes no
+    /// such conversation.
+    fn frame(&self) -> String {
+        let turns = ["user", "assistant", "user"].map(|role| Message::text(role, "x"));
+        let led = [&[Message::text("system", "x")], &turns[..]].concat();
+        let write = |messages: &[Message]| self.write(messages, false).unwrap_or_default();
+        write(&led) + &write(&turns)
     }
 
     /// The prompt for the next message of the assistant.
@@ -126,16 +145,7 @@ impl ChatTemplate {
     pub fn render(&self, messages: &[Message]) -> Result<Conversation, ChatError> {
         let (messages, mark) = self.cutter.cut(messages).ok_or(ChatError::NoMark)?;
         let rendered = self
-            .environment
-            .get_template(NAME)
-            .and_then(|template| {
-                template.render(context! {
-                    messages => messages,
-                    add_generation_prompt => true,
-                    bos_token => self.bos,
-                    eos_token => self.eos,
-                })
-            })
+            .write(&messages, true)
             .map_err(|error| self.refusal(&error))?;
         let pieces = match mark {
             None => vec![rendered],
@@ -144,13 +154,49 @@ impl ChatTemplate {
         Ok(Conversation { pieces })
     }
 
-    fn refusal(&self, error: &minijinja::Error) -> ChatError {
+    /// Renders calls in the first form that the template takes. Words that it raises itself are its answer.
+    fn write(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String, Error> {
+        let mut first = None;
+        for form in shown::forms(messages, &self.source) {
+            let shown = shown::shown(messages, &self.source, form)
+                .map_err(|_| Error::new(ErrorKind::BadSerialization, "a message cannot be shown"))?;
+            match self.write_shown(&shown, add_generation_prompt) {
+                Err(error) if !functions::is_raised(&error) => {
+                    first.get_or_insert(error);
+                }
+                answer => return answer,
+            }
+        }
+        Err(first.unwrap_or_else(|| Error::from(ErrorKind::InvalidOperation)))
+    }
+
+    /// Renders with what Hugging Face's `transformers` gives to templates: tools and documents are there, and none.
+    fn write_shown(&self, messages: &[Value], add_generation_prompt: bool) -> Result<String, Error> {
+        self.environment.get_template(NAME)?.render(context! {
+            messages,
+            tools => (),
+            documents => (),
+            add_generation_prompt,
+            bos_token => self.bos,
+            eos_token => self.eos,
+        })
+    }
+
+    fn refusal(&self, error: &Error) -> ChatError {
+        let is_its_own = |words: &str| self.source.contains(words) || self.unescaped().contains(words);
         match error.detail() {
-            Some(words) if functions::is_raised(error) && self.source.contains(words) => {
+            Some(words) if functions::is_raised(error) && is_its_own(words) => {
                 ChatError::Raised(words.to_owned())
             }
             _ => ChatError::Failed(error.kind()),
         }
+    }
+
+    /// The source with the escapes that texts in it have.
+    fn unescaped(&self) -> String {
+        let escapes = [("\\'", "'"), ("\\\"", "\""), ("\\n", "\n")];
+        let replace = |text: String, (escape, meant): (&str, &str)| text.replace(escape, meant);
+        escapes.into_iter().fold(self.source.clone(), replace)
     }
 }
 

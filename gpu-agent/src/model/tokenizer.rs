@@ -38,6 +38,8 @@ struct Piece {
     bytes: Box<[u8]>,
     /// Whether it directs the model instead of being text.
     control: bool,
+    /// Whether it is found in a text as a whole.
+    whole: bool,
 }
 
 /// Why a text has no tokens.
@@ -177,11 +179,19 @@ impl Tokenizer {
     /// Names that direct the model where they stand in a text: control tokens, and tokens that look like them in files
     /// whose converter took them for text of the user's own.
     pub fn control_names(&self) -> impl Iterator<Item = String> {
-        let looks_like_one =
-            |name: &str| END_NAMES.contains(&name) || (name.starts_with("<|") && name.ends_with("|>"));
+        self.names(|piece, name| piece.control || looks_like_control(name))
+    }
+
+    /// Names of all other tokens that are found in a text as a whole and are written as tags are: what such a token
+    /// does depends on the chat template. Runs of white space and the like are among the rest, and are text.
+    pub fn added_tags(&self) -> impl Iterator<Item = String> {
+        self.names(|piece, name| piece.whole && !piece.control && !looks_like_control(name) && is_tag(name))
+    }
+
+    fn names(&self, wanted: impl Fn(&Piece, &str) -> bool) -> impl Iterator<Item = String> {
         self.pieces.iter().filter_map(move |piece| {
             let name = std::str::from_utf8(&piece.bytes).ok()?;
-            (piece.control || looks_like_one(name)).then(|| name.to_owned())
+            wanted(piece, name).then(|| name.to_owned())
         })
     }
 
@@ -208,8 +218,11 @@ fn build(
     types: &[i64],
     pre: &str,
 ) -> Result<tokenizers::Tokenizer, ModelError> {
-    let patterns = split_patterns(pre)
-        .ok_or_else(|| file.refuse("tokenizer.ggml.pre", &format!("is {pre}, which is not supported")))?;
+    let patterns = split_patterns(pre).ok_or_else(|| {
+        let supported = PRE_TOKENIZERS.join(", ");
+        let problem = format!("is {pre}, which is not supported; supported are {supported}");
+        file.refuse("tokenizer.ggml.pre", &problem)
+    })?;
     let vocabulary: Vocab = (0u32..)
         .zip(tokens)
         .map(|(id, token)| (token.clone(), id))
@@ -256,6 +269,22 @@ fn build(
     Ok(tokenizer)
 }
 
+/// Names of pre-tokenizers that are supported.
+const PRE_TOKENIZERS: [&str; 12] = [
+    "default",
+    "gpt-2",
+    "smollm",
+    "starcoder",
+    "refact",
+    "command-r",
+    "llama-bpe",
+    "llama3",
+    "llama-v3",
+    "smaug-bpe",
+    "qwen2",
+    "deepseek-r1-qwen",
+];
+
 /// The patterns that split a text before merging, by the name that GGUF gives them.
 fn split_patterns(pre: &str) -> Option<Vec<String>> {
     let gpt2 = format!(r"{CONTRACTIONS}| ?\p{{L}}+| ?\p{{N}}+| ?[^\s\p{{L}}\p{{N}}]+|\s+(?!\S)|\s+");
@@ -276,12 +305,27 @@ fn split_patterns(pre: &str) -> Option<Vec<String>> {
 /// The bytes behind a vocabulary entry: byte-level names for ordinary tokens, plain text for the others.
 fn piece(token: &str, kind: i64) -> Piece {
     let control = kind == CONTROL;
-    let bytes = if control || kind == USER_DEFINED {
+    let whole = control || kind == USER_DEFINED;
+    let bytes = if whole {
         token.as_bytes().into()
     } else {
         token.chars().filter_map(byte_of).collect()
     };
-    Piece { bytes, control }
+    Piece {
+        bytes,
+        control,
+        whole,
+    }
+}
+
+fn is_tag(name: &str) -> bool {
+    name.len() > 2 && name.starts_with(['<', '[']) && name.ends_with(['>', ']'])
+}
+
+/// Whether a name is written as those of control tokens are: `<|…|>`, also with the wide bars of `DeepSeek`'s.
+fn looks_like_control(name: &str) -> bool {
+    let is_within = |open: &str, close: &str| name.starts_with(open) && name.ends_with(close);
+    END_NAMES.contains(&name) || is_within("<|", "|>") || is_within("<｜", "｜>")
 }
 
 /// GPT-2's printable alphabet of bytes, reversed: printable Latin-1 stands for itself, the other 68 bytes are
@@ -299,7 +343,37 @@ fn byte_of(character: char) -> Option<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::byte_of;
+    use super::*;
+
+    #[test]
+    fn what_is_named_as_supported_is() {
+        for name in PRE_TOKENIZERS {
+            assert!(split_patterns(name).is_some(), "{name}");
+        }
+        assert!(split_patterns("gemma").is_none());
+    }
+
+    #[test]
+    fn names_that_look_like_control_tokens_are_told_from_text() {
+        for name in [
+            "<|im_end|>",
+            "<|user|>",
+            "<｜User｜>",
+            "<｜end▁of▁sentence｜>",
+            "<end_of_turn>",
+        ] {
+            assert!(looks_like_control(name), "{name}");
+        }
+        for name in ["<think>", "</tool_call>", "<|", "｜>", "[INST]", "<｜", "|>"] {
+            assert!(!looks_like_control(name), "{name}");
+        }
+        for name in ["<think>", "[INST]", "[|user|]", "<用户>"] {
+            assert!(is_tag(name), "{name}");
+        }
+        for name in ["\n", "    ", "###", "<>", "[", "user"] {
+            assert!(!is_tag(name), "{name}");
+        }
+    }
 
     #[test]
     fn every_byte_has_one_character() {

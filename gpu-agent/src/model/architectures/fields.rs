@@ -150,7 +150,7 @@ impl<'a> Fields<'a> {
             Some("linear") => self.float("rope.scaling.factor", None),
             Some(other) => Err(self.refuse(
                 "rope.scaling.type",
-                &format!("is {other}, which is not supported"),
+                &format!("is {other}, which is not supported; supported are none and linear"),
             )),
         }
     }

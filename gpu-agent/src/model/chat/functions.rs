@@ -8,6 +8,8 @@ use regex::Regex;
 use serde::Serialize as _;
 use serde_json::ser::{Formatter, PrettyFormatter, Serializer};
 
+use super::turns::MARKS;
+
 /// The code that marks an exception of a template's own, in the place of a source.
 #[derive(Debug, thiserror::Error)]
 #[error("raised by the template")]
@@ -89,12 +91,13 @@ fn to_json(value: &Value, indent: Option<usize>, options: Kwargs) -> Result<Valu
     Ok(Value::from_safe_string(text))
 }
 
-/// Characters beyond ASCII stand in JSON's strings alone, where they may be written as units of UTF-16.
+/// Characters beyond ASCII stand in JSON's strings alone, where they may be written as units of UTF-16. What marks cuts
+/// is no part of the text and stays.
 fn in_ascii(text: &str) -> String {
     let mut units = [0; 2];
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
-        if character.is_ascii() {
+        if character.is_ascii() || MARKS.contains(&character) {
             escaped.push(character);
             continue;
         }

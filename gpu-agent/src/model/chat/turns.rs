@@ -7,7 +7,7 @@ use super::message::Message;
 
 /// Characters of which one marks cuts: the first that no message holds. Private use plane 15 has more of them than a
 /// job's input has room for.
-const MARKS: std::ops::RangeInclusive<char> = '\u{F0000}'..='\u{FFFFD}';
+pub(super) const MARKS: std::ops::RangeInclusive<char> = '\u{F0000}'..='\u{FFFFD}';
 
 /// Finds the names of control tokens.
 #[derive(Debug)]
@@ -86,7 +86,8 @@ impl Cutter {
     }
 
     /// Where a text is cut, ascending: behind the first character of each name, and at the end of a text whose last
-    /// characters begin a name, which the text behind it might complete.
+    /// characters begin a name, which the text behind it might complete. Templates take white space away from the ends
+    /// of texts, so that the end may be before it as well.
     fn places(&self, text: &str) -> Vec<usize> {
         let Some(finder) = &self.finder else {
             return Vec::new();
@@ -96,11 +97,13 @@ impl Cutter {
             .find_overlapping_iter(text)
             .map(|found| behind_first(found.start()))
             .collect();
-        let begins_a_name = |name: &String| {
-            (1..name.len()).any(|length| name.is_char_boundary(length) && text.ends_with(&name[..length]))
-        };
-        if self.names.iter().any(begins_a_name) {
-            places.push(text.len());
+        for text in [text, text.trim_end()] {
+            let begins_a_name = |name: &String| {
+                (1..name.len()).any(|length| name.is_char_boundary(length) && text.ends_with(&name[..length]))
+            };
+            if self.names.iter().any(begins_a_name) {
+                places.push(text.len());
+            }
         }
         places.sort_unstable();
         places.dedup();
