@@ -43,11 +43,12 @@ impl SecretKey {
         Self(SigningKey::from_bytes(seed))
     }
 
-    /// Reads 24 mnemonic words or the 64 hex digits of a seed, with any white space around.
+    /// Reads 24 mnemonic words or the 64 hex digits of a seed, with any white space around, and behind the byte order
+    /// mark that some editors put before every text.
     ///
     /// The error tells which form failed and never repeats the text.
     pub fn parse(text: &str) -> Result<Self, KeyError> {
-        let text = text.trim();
+        let text = text.trim_start_matches('\u{feff}').trim();
         if text.len() > MAX_SECRET_CHARS {
             return Err(KeyError::SecretForm);
         }

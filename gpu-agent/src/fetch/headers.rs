@@ -23,7 +23,7 @@ const OWN: [&str; 10] = [
     "upgrade",
 ];
 
-/// A header of this name and text; the end of a line behind the text is none of it.
+/// A header of this name and text; a byte order mark before the text and the end of a line behind it are none of it.
 ///
 /// # Errors
 /// It is no header, or one that requests set themselves. The text is not quoted.
@@ -38,6 +38,7 @@ pub fn header(name: &str, text: &[u8]) -> Result<(HeaderName, HeaderValue), Fetc
     if OWN.contains(&key.as_str()) {
         return Err(refused("names a header that the download sets itself"));
     }
+    let text = text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(text);
     let text = text.strip_suffix(b"\n").unwrap_or(text);
     let text = text.strip_suffix(b"\r").unwrap_or(text);
     let mut value = HeaderValue::from_bytes(text).map_err(|_| refused("holds a text that is no header's"))?;

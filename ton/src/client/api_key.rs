@@ -16,9 +16,9 @@ const MAX_BYTES: usize = 1_024;
 pub struct ApiKey(Zeroizing<String>);
 
 impl ApiKey {
-    /// Reads a key as a file or a variable holds it; white space around it is left out.
+    /// Reads a key as a file or a variable holds it; white space around it and a byte order mark are left out.
     pub fn parse(text: &str) -> Result<Self, ClientError> {
-        let key = text.trim();
+        let key = text.trim_start_matches('\u{feff}').trim();
         let invalid = |reason: &str| ClientError::InvalidEndpoint {
             reason: reason.to_owned(),
         };

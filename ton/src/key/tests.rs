@@ -14,6 +14,8 @@ fn words_and_seed_give_the_key_that_ton_crypto_gives() {
         WORDS.to_owned(),
         SEED.to_owned(),
         format!("\n {} \n", WORDS.to_uppercase().replace(' ', "\n")),
+        format!("\u{feff}{}\r\n", WORDS.replace(' ', "\r\n")),
+        format!("\u{feff}{SEED}\r"),
     ] {
         let key = SecretKey::parse(&text).expect("a key");
         assert_eq!(key.public_key().to_string(), PUBLIC);

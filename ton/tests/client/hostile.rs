@@ -268,6 +268,7 @@ fn a_key_that_no_header_holds_is_refused_without_being_repeated() {
         assert!(!format!("{error} {error:?}").contains("top-secret"), "{error}");
     }
     ApiKey::parse(" key\n").expect("as a file holds it");
+    ApiKey::parse("\u{feff}key\r\n").expect("as an editor saves it");
 }
 
 #[test]
