@@ -4,21 +4,16 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use cocoon_api::{
+    agent::{Endpoint, RequestItem},
     crd::InferenceJob,
-    json::{self, Payload},
+    json::Payload,
     receipt::Sha256Digest,
 };
+use cocoon_core::job::input::batch;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::Api;
-use serde::Deserialize;
 
 use crate::kubernetes::{Asked as _, Cluster};
-
-/// The part of a line of batch JSONL that receipts are about.
-#[derive(Deserialize)]
-struct Line {
-    body: Payload,
-}
 
 /// Digests of the bodies by index; none where the input is gone.
 pub async fn digests(job: &InferenceJob, cluster: &Cluster) -> Result<BTreeMap<u32, Sha256Digest>> {
@@ -35,20 +30,28 @@ pub async fn digests(job: &InferenceJob, cluster: &Cluster) -> Result<BTreeMap<u
         let maps: Api<ConfigMap> = cluster.api();
         let found = maps.get_opt(&reference.name).await;
         let found = found.asked(|| format!("read ConfigMap {}", reference.name))?;
-        let data = found.and_then(|map| map.data.unwrap_or_default().remove(&reference.key));
-        data.map(String::into_bytes)
+        found.and_then(|map| of_config_map(map, &reference.key))
     } else {
         None
     };
-    Ok(bytes.map(|bytes| of_lines(&bytes)).unwrap_or_default())
+    Ok(bytes
+        .map(|bytes| of_lines(&bytes, job.spec.endpoint))
+        .unwrap_or_default())
 }
 
-/// A line that cannot be read has no digest; the operator would not have accepted it.
-fn of_lines(bytes: &[u8]) -> BTreeMap<u32, Sha256Digest> {
-    let lines = bytes.split(|byte| *byte == b'\n');
-    let requests = lines.filter(|line| !line.trim_ascii().is_empty());
-    let digest = |(index, line)| Some((index, json::read::<Line>(line).ok()?.body.digest()));
-    (0..).zip(requests).filter_map(digest).collect()
+/// The key may be among the texts or among the bytes, as the operator reads it.
+fn of_config_map(map: ConfigMap, key: &str) -> Option<Vec<u8>> {
+    let text = map.data.unwrap_or_default().remove(key);
+    let bytes = || map.binary_data.unwrap_or_default().remove(key);
+    text.map(String::into_bytes)
+        .or_else(|| bytes().map(|bytes| bytes.0))
+}
+
+/// What the operator would not accept is no input of the job, or no longer.
+fn of_lines(bytes: &[u8], endpoint: Endpoint) -> BTreeMap<u32, Sha256Digest> {
+    let items = batch(bytes, "", endpoint).map(|requests| requests.items);
+    let digest = |item: RequestItem| (item.index, item.body.digest());
+    items.unwrap_or_default().into_iter().map(digest).collect()
 }
 
 #[cfg(test)]
@@ -57,17 +60,44 @@ mod tests {
 
     use super::*;
 
+    const PATH: Endpoint = Endpoint::Completions;
+
     #[test]
     fn a_body_is_digested_as_it_is_written() {
-        let digests = of_lines(b"{\"custom_id\":\"a\",\"body\":{ \"prompt\":\"x\"}}\n\n{\"body\":{}}\n");
+        let lines = b"{\"custom_id\":\"a\",\"body\":{ \"prompt\":\"x\"}}\n\n{\"body\":{}}\n";
+        let digests = of_lines(lines, PATH);
         assert_eq!(digests[&0], Sha256Digest::of(b"{ \"prompt\":\"x\"}"));
         assert_eq!(digests[&1], Sha256Digest::of(b"{}"));
+    }
+
+    #[test]
+    fn every_text_that_the_operator_reads_has_its_digests() {
+        let plain = of_lines(b"{\"body\":{\"prompt\":\"x\"}}\n{\"body\":{}}", PATH);
+        for text in [
+            "\u{feff}{\"body\":{\"prompt\":\"x\"}}\n{\"body\":{}}\n",
+            "{\"body\":{\"prompt\":\"x\"}}\r{\"body\":{}}\r",
+            "{\"body\":{\"prompt\":\"x\"}}\r\n\u{feff}{\"body\":{}}\r",
+        ] {
+            assert_eq!(of_lines(text.as_bytes(), PATH), plain, "{text:?}");
+        }
+        assert_eq!(plain.len(), 2);
+    }
+
+    #[test]
+    fn a_config_map_is_read_from_its_texts_and_from_its_bytes() {
+        let map = || -> ConfigMap {
+            let value = serde_json::json!({"data": {"text": "a"}, "binaryData": {"bytes": "/w=="}});
+            serde_json::from_value(value).expect("a ConfigMap")
+        };
+        assert_eq!(of_config_map(map(), "text").as_deref(), Some(&b"a"[..]));
+        assert_eq!(of_config_map(map(), "bytes").as_deref(), Some(&b"\xff"[..]));
+        assert_eq!(of_config_map(map(), "other"), None);
     }
 
     proptest! {
         #[test]
         fn arbitrary_bytes_never_panic(bytes: Vec<u8>) {
-            let _ = of_lines(&bytes);
+            let _ = of_lines(&bytes, PATH);
         }
     }
 }
