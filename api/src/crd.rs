@@ -39,24 +39,37 @@ pub fn definitions() -> Vec<CustomResourceDefinition> {
     .into()
 }
 
-/// Kubernetes knows only the signed integer formats; unsigned ones become signed with a minimum of zero.
+/// Kubernetes knows only the signed integer formats, and checks none of them: it takes any `int64`. What a field's type
+/// does not hold is kept out by its bounds, since one object that cannot be read keeps the operator from all others of
+/// its kind.
 fn with_signed_formats(definition: CustomResourceDefinition) -> CustomResourceDefinition {
     let mut value = serde_json::to_value(definition).expect("a definition is JSON");
     rewrite_formats(&mut value);
     serde_json::from_value(value).expect("a rewritten definition is still one")
 }
 
+/// The signed format for a type of integers, and the type's least and largest numbers where `int64` has others.
+fn signed_format(format: &str) -> Option<(&'static str, i64, Option<i64>)> {
+    match format {
+        "int32" => Some(("int32", i32::MIN.into(), Some(i32::MAX.into()))),
+        "uint8" => Some(("int32", 0, Some(u8::MAX.into()))),
+        "uint16" => Some(("int32", 0, Some(u16::MAX.into()))),
+        "uint32" => Some(("int64", 0, Some(u32::MAX.into()))),
+        "uint64" | "uint" => Some(("int64", 0, None)),
+        _ => None,
+    }
+}
+
 fn rewrite_formats(value: &mut Value) {
     match value {
         Value::Object(fields) => {
-            let signed = match fields.get("format").and_then(Value::as_str) {
-                Some("uint8" | "uint16" | "uint32") => Some("int32"),
-                Some("uint64" | "uint") => Some("int64"),
-                _ => None,
-            };
-            if let Some(signed) = signed {
+            let format = fields.get("format").and_then(Value::as_str);
+            if let Some((signed, least, most)) = format.and_then(signed_format) {
                 fields.insert("format".into(), signed.into());
-                fields.entry("minimum").or_insert_with(|| 0.0.into());
+                fields.entry("minimum").or_insert_with(|| least.into());
+                if let Some(most) = most {
+                    fields.entry("maximum").or_insert_with(|| most.into());
+                }
             }
             fields.values_mut().for_each(rewrite_formats);
         }

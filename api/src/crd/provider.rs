@@ -6,6 +6,7 @@ use k8s_openapi::{api::core::v1::Toleration, apimachinery::pkg::api::resource::Q
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
+mod amount;
 mod duration;
 mod grant;
 mod model;
@@ -154,7 +155,11 @@ pub struct GpuOffer {
     #[schemars(length(max = 32), inner(length(min = 1, max = 63)))]
     pub products: Vec<String>,
     /// Least memory of a GPU, compared with the node label `nvidia.com/gpu.memory`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "amount::optional",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub min_memory: Option<Quantity>,
     /// Least compute capability, compared with `nvidia.com/gpu.compute.major` and `.minor`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,6 +1,7 @@
 mod examples;
 mod grants;
 mod money;
+mod numbers;
 mod sources;
 
 use kube::core::cel::validate_cel_schema;

@@ -6,6 +6,8 @@ use k8s_openapi::{api::core::v1::Toleration, apimachinery::pkg::api::resource::Q
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
+use super::amount;
+
 /// Settings of the pods of one model's agents. What is left out is the offer's, or the operator's default.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -82,14 +84,23 @@ pub struct PodResources {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Amounts {
     /// Cores, such as `2` or `500m`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "amount::optional",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub cpu: Option<Quantity>,
     /// Memory, such as `16Gi`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "amount::optional",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub memory: Option<Quantity>,
     /// Space of the container's own files, such as `1Gi`; an agent writes none.
     #[serde(
         default,
+        deserialize_with = "amount::optional",
         skip_serializing_if = "Option::is_none",
         rename = "ephemeral-storage"
     )]
