@@ -148,8 +148,9 @@ pub(super) fn awaited(pod: &Pod) -> Option<AgentState> {
     (!is_preparing).then(|| AgentState::Crashing(said(reason, waiting.message.as_deref())))
 }
 
-/// Tells agents that wait for a model what their node's download says.
-pub fn tell(agents: &mut [AgentPod], downloads: &[FetchPod]) {
+/// Tells agents that wait for a model what their node's download says; `refused`, where it is not there and something
+/// that is made for the provider is refused, is why.
+pub fn tell(agents: &mut [AgentPod], downloads: &[FetchPod], refused: Option<&str>) {
     for agent in agents {
         let AgentState::AwaitingModel { node, fetch } = &mut agent.state else {
             continue;
@@ -157,8 +158,13 @@ pub fn tell(agents: &mut [AgentPod], downloads: &[FetchPod]) {
         let download = downloads
             .iter()
             .find(|download| download.model == agent.model && download.node == *node);
-        if let (Fetch::Downloading, Some(download)) = (&fetch, download) {
+        if *fetch != Fetch::Downloading {
+            continue;
+        }
+        if let Some(download) = download {
             *fetch = download.state.clone();
+        } else if let Some(words) = refused {
+            *fetch = Fetch::Stuck(words.to_owned());
         }
     }
 }

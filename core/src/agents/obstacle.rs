@@ -161,6 +161,8 @@ impl Shortage {
         } else if says(&[
             "persistentvolumeclaim",
             "PersistentVolumeClaim",
+            "pvc(s) bound to non-existent",
+            "available persistent volumes to bind",
             "resourceclaim",
             "ResourceClaim",
             "allocate all claims",
@@ -200,9 +202,16 @@ impl Refusal {
     pub fn of(words: &str) -> Self {
         if words.contains("exceeded quota") || words.contains("failed quota") {
             Self::Quota
-        } else if words.contains("violates PodSecurity") {
+        } else if words.contains("violates PodSecurity")
+            // OpenShift has its own levels.
+            || words.contains("unable to validate against any security context constraint")
+        {
             Self::PodSecurity
-        } else if words.contains("usage per ") || words.contains("limit to request ratio per ") {
+        } else if words.contains("usage per ")
+            || words.contains("limit to request ratio per ")
+            // No offer asks for more than its limit: the limit is the default of a limit range.
+            || words.contains("must be less than or equal to") && words.contains("resources.requests")
+        {
             Self::LimitRange
         } else if words.contains("error looking up service account") {
             Self::ServiceAccount
@@ -259,6 +268,14 @@ mod tests {
             ),
             (
                 "0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims.",
+                Shortage::Claim,
+            ),
+            (
+                "0/2 nodes are available: 2 node(s) didn't find available persistent volumes to bind.",
+                Shortage::Claim,
+            ),
+            (
+                "0/1 nodes are available: 1 node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s).",
                 Shortage::Claim,
             ),
             (
@@ -326,6 +343,16 @@ mod tests {
             (
                 "pods \"a\" is forbidden: violates PodSecurity \"restricted:latest\": restricted volume types (volume \"model\" \
                  uses restricted volume type \"hostPath\")",
+                Refusal::PodSecurity,
+            ),
+            (
+                "Pod \"a\" is invalid: spec.containers[0].resources.requests: Invalid value: \"2Gi\": must be less than or equal to \
+                 memory limit of 512Mi",
+                Refusal::LimitRange,
+            ),
+            (
+                "pods \"a-\" is forbidden: unable to validate against any security context constraint: [provider \"anyuid\": Forbidden: \
+                 not usable by user or serviceaccount]",
                 Refusal::PodSecurity,
             ),
             (

@@ -1,6 +1,10 @@
 //! What is told of several agents: the worst that keeps any of them from serving.
 
-use cocoon_api::names;
+use cocoon_api::{
+    conditions::{self, ChildrenApplied, Reason as _},
+    crd::CocoonProvider,
+    names,
+};
 use k8s_openapi::api::apps::v1::Deployment;
 
 use super::{AgentPod, Obstacle, Refusal};
@@ -21,12 +25,13 @@ pub fn worst<'a>(
         .min_by_key(|(obstacle, pod)| (obstacle.rank(), pod.map(|pod| &pod.name)))
 }
 
-/// The API server's words, where it refuses the pods of this provider's agents of this model. They are the farm's: they
-/// name what is in its namespace.
+/// The API server's words, where it refuses the pods of this provider's agents of this model, or the Deployment that
+/// would make them: `unmade` is what it says of that. They are the farm's: they name what is in its namespace.
 pub fn refusal<'a>(
     deployments: impl IntoIterator<Item = &'a Deployment>,
     provider: &str,
     model: &str,
+    unmade: Option<&'a str>,
 ) -> Option<&'a str> {
     let is_agents = |deployment: &&Deployment| {
         let labels = deployment.metadata.labels.as_ref();
@@ -37,12 +42,28 @@ pub fn refusal<'a>(
         };
         is(names::PROVIDER_LABEL, provider) && is(names::MODEL_LABEL, model)
     };
-    let deployment = deployments.into_iter().find(is_agents)?;
-    let conditions = deployment.status.as_ref()?.conditions.as_ref()?;
-    let failure = conditions
+    let Some(deployment) = deployments.into_iter().find(is_agents) else {
+        return unmade;
+    };
+    let mut conditions = deployment
+        .status
         .iter()
-        .find(|condition| condition.type_ == "ReplicaFailure" && condition.status == "True")?;
-    failure.message.as_deref()
+        .flat_map(|status| status.conditions.iter().flatten());
+    let failure =
+        conditions.find(|condition| condition.type_ == "ReplicaFailure" && condition.status == "True");
+    let replicas = deployment.spec.as_ref().and_then(|spec| spec.replicas);
+    match failure {
+        Some(failure) => failure.message.as_deref(),
+        // One that asks for pods is what is to be there; something else is refused.
+        None => unmade.filter(|_| replicas.is_none_or(|replicas| replicas == 0)),
+    }
+}
+
+/// Why something that is made for a provider is not there, in the API server's words, as its status says.
+pub fn unmade(provider: &CocoonProvider) -> Option<&str> {
+    let status = provider.status.as_ref()?;
+    let applied = conditions::find(&status.conditions, ChildrenApplied::TYPE)?;
+    (applied.status == "False").then_some(applied.message.as_str())
 }
 
 #[cfg(test)]
@@ -55,6 +76,7 @@ mod tests {
         let deployment = |provider: &str, model: &str, status: &str| -> Deployment {
             serde_json::from_value(serde_json::json!({
                 "metadata": {"name": "d", "labels": {(names::PROVIDER_LABEL): provider, (names::MODEL_LABEL): model}},
+                "spec": {"replicas": 1, "selector": {}, "template": {}},
                 "status": {"conditions": [{"type": "ReplicaFailure", "status": status, "message": format!("{provider} {model}")}]},
             }))
             .unwrap()
@@ -65,9 +87,42 @@ mod tests {
             deployment("p", "m", "True"),
             deployment("p", "mended", "False"),
         ];
-        assert_eq!(refusal(&all, "p", "m"), Some("p m"));
-        assert_eq!(refusal(&all, "p", "mended"), None);
-        assert_eq!(refusal(&all, "p", "none"), None);
+        assert_eq!(refusal(&all, "p", "m", None), Some("p m"));
+        assert_eq!(refusal(&all, "p", "mended", None), None);
+        assert_eq!(refusal(&all, "p", "none", None), None);
+    }
+
+    #[test]
+    fn a_deployment_that_cannot_be_made_or_scaled_up_says_what_the_provider_was_told() {
+        let deployment = |replicas: i32| -> Deployment {
+            serde_json::from_value(serde_json::json!({
+                "metadata": {"name": "d", "labels": {(names::PROVIDER_LABEL): "p", (names::MODEL_LABEL): "m"}},
+                "spec": {"replicas": replicas, "selector": {}, "template": {}},
+            }))
+            .unwrap()
+        };
+        let words = Some("could not apply Deployment p-m.farm: denied the request");
+        assert_eq!(refusal([], "p", "m", words), words);
+        assert_eq!(refusal([&deployment(0)], "p", "m", words), words);
+        // Another model's was refused: the pods of this one are about to be made.
+        assert_eq!(refusal([&deployment(1)], "p", "m", words), None);
+    }
+
+    #[test]
+    fn a_provider_says_what_is_refused_while_it_is() {
+        let provider = |status: &str| -> CocoonProvider {
+            let address = format!("0:{}", "ab".repeat(32));
+            serde_json::from_value(serde_json::json!({
+                "metadata": {"name": "p"},
+                "spec": {"backend": "CPU", "models": [],
+                         "payout": {"network": "n", "address": address, "walletSecretRef": {"name": "w"}}},
+                "status": {"conditions": [{"type": "ChildrenApplied", "status": status, "reason": "Refused",
+                                           "message": "denied", "lastTransitionTime": "2026-01-01T00:00:00Z"}]},
+            }))
+            .unwrap()
+        };
+        assert_eq!(unmade(&provider("False")), Some("denied"));
+        assert_eq!(unmade(&provider("True")), None);
     }
 
     #[test]

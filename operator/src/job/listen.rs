@@ -157,7 +157,7 @@ impl Jobs {
 fn refused(deployment: &Deployment) -> Option<Refusal> {
     let label = |label| deployment.labels().get(label).map(String::as_str);
     let (provider, model) = (label(names::PROVIDER_LABEL)?, label(names::MODEL_LABEL)?);
-    refusal([deployment], provider, model).map(Refusal::of)
+    refusal([deployment], provider, model, None).map(Refusal::of)
 }
 
 /// What a job waits for, or waited for, as its status says.

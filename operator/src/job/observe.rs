@@ -12,7 +12,7 @@ use cocoon_core::{
     agents::{
         AgentPod, AgentState, Refusal,
         fetch::{self, FetchPod},
-        worst::refusal,
+        worst::{refusal, unmade},
     },
     funds::consents_to_free,
     job::{
@@ -371,7 +371,13 @@ fn offer(provider: &CocoonProvider, model: &str) -> Offer {
 fn refused(wanted: &Wanted, jobs: &Jobs) -> Option<Refusal> {
     let FullName { namespace, name } = &wanted.provider;
     let deployments = jobs.ctx.watches.deployments.in_namespace(namespace);
-    let words = refusal(deployments.iter().map(AsRef::as_ref), name, &wanted.model)?;
+    let provider = jobs.ctx.watches.providers.get(namespace, name);
+    let words = refusal(
+        deployments.iter().map(AsRef::as_ref),
+        name,
+        &wanted.model,
+        provider.as_deref().and_then(unmade),
+    )?;
     Some(Refusal::of(words))
 }
 
@@ -389,7 +395,8 @@ pub(super) fn agents(wanted: &Wanted, jobs: &Jobs) -> Vec<Agent> {
         .filter(|pod| pod.model == wanted.model)
         .collect();
     let downloads: Vec<FetchPod> = own().filter_map(|pod| FetchPod::from_pod(pod, now)).collect();
-    fetch::tell(&mut serving, &downloads);
+    let provider = jobs.ctx.watches.providers.get(namespace, name);
+    fetch::tell(&mut serving, &downloads, provider.as_deref().and_then(unmade));
     let mut agents: Vec<Agent> = serving
         .into_iter()
         .map(|pod| Agent {

@@ -15,6 +15,7 @@ use cocoon_core::{
         AgentPod, AgentState,
         fetch::{self, FetchPod},
         lost::{self, Lost},
+        worst::unmade,
     },
     placement::demand::{self, Demand},
 };
@@ -76,7 +77,7 @@ pub(super) async fn observe(provider: &CocoonProvider, providers: &Providers) ->
         .collect();
     found.sort();
     let downloads = downloads(&own, now);
-    fetch::tell(&mut found, &downloads);
+    fetch::tell(&mut found, &downloads, unmade(provider));
     let full_name = FullName::of(provider);
     let jobs: Vec<Arc<InferenceJob>> = watches.jobs.state();
     let figures = answers.ask(ctx, provider, &found).await;

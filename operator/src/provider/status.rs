@@ -154,7 +154,8 @@ pub(super) fn derive(
         surplus: _,
         downloads: _,
     } = plan;
-    let agents = by_model(valid, placement, seen);
+    let unmade = (!applied.status).then(|| applied.message.clone());
+    let agents = by_model(valid, placement, seen, unmade.as_deref());
     let bounded: Vec<String> = placement
         .models
         .iter()
@@ -218,6 +219,7 @@ fn by_model<'a>(
     valid: &'a ValidProvider,
     placement: &placement::Placements,
     seen: &'a Seen,
+    unmade: Option<&'a str>,
 ) -> Vec<Agents<'a>> {
     let pods_of = |model: &str| seen.agents.iter().filter(|agent| agent.model == model).collect();
     let devices = || {
@@ -234,7 +236,7 @@ fn by_model<'a>(
             gpus_per_replica: model.gpus_per_replica,
             wanted: placement.replicas,
             pods: pods_of(&model.name),
-            refused: refused(valid, &model.name, seen),
+            refused: refused(valid, &model.name, seen, unmade),
             devices: devices(),
         })
         .collect()
@@ -284,8 +286,14 @@ fn whole(speed: f64) -> i64 {
 }
 
 /// Why no pods of a model are made.
-fn refused<'a>(valid: &ValidProvider, model: &str, seen: &'a Seen) -> Option<&'a str> {
-    refusal(seen.deployments.iter().map(AsRef::as_ref), &valid.name, model)
+fn refused<'a>(
+    valid: &ValidProvider,
+    model: &str,
+    seen: &'a Seen,
+    unmade: Option<&'a str>,
+) -> Option<&'a str> {
+    let deployments = seen.deployments.iter().map(AsRef::as_ref);
+    refusal(deployments, &valid.name, model, unmade)
 }
 
 fn exists(agent: &AgentPod) -> bool {

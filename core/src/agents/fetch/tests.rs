@@ -120,6 +120,26 @@ fn a_download_that_was_started_again_shows_its_failure_until_it_gets_on() {
 }
 
 #[test]
+fn a_download_that_cannot_be_made_is_not_told_to_be_under_way() {
+    let refused = Some("could not create Pod d.farm: exceeded quota: small");
+    let fetch = |downloads: &[FetchPod], refused| {
+        let mut agents = [agent(&running())];
+        tell(&mut agents, downloads, refused);
+        match &agents[0].state {
+            AgentState::AwaitingModel { fetch, .. } => fetch.clone(),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(
+        fetch(&[], refused),
+        Fetch::Stuck(refused.unwrap_or_default().into())
+    );
+    // What is refused then is something else of the provider.
+    assert_eq!(fetch(&[download(&running())], refused), Fetch::Downloading);
+    assert_eq!(fetch(&[], None), Fetch::Downloading);
+}
+
+#[test]
 fn an_agent_that_waits_for_its_model_names_node_and_download() {
     let mut agents = [agent(&running())];
     let state = |fetch| AgentState::AwaitingModel {
@@ -127,11 +147,15 @@ fn an_agent_that_waits_for_its_model_names_node_and_download() {
         fetch,
     };
     assert_eq!(agents[0].state, state(Fetch::Downloading));
-    tell(&mut agents, &[download(&ended(75, "error: DigestMismatch: x"))]);
+    tell(
+        &mut agents,
+        &[download(&ended(75, "error: DigestMismatch: x"))],
+        None,
+    );
     assert_eq!(agents[0].state, state(Fetch::Failed(FetchFault::DigestMismatch)));
     // Its own fault is told before the download's.
     let mut agents = [agent(&ended(75, "error: CacheUnusable: x"))];
-    tell(&mut agents, &[download(&running())]);
+    tell(&mut agents, &[download(&running())], None);
     assert_eq!(agents[0].state, state(Fetch::Failed(FetchFault::CacheUnusable)));
     let done = json!({"state": {"terminated": {"exitCode": 0}}});
     assert_eq!(agent(&done).state, AgentState::Starting);

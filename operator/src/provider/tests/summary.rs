@@ -57,6 +57,26 @@ fn a_wait_for_gpus_reaches_the_summary() {
     assert_eq!((status.models[0].queued, status.replicas), (1, 1));
 }
 
+#[test]
+fn what_keeps_the_agents_deployment_from_being_made_is_why_no_agent_serves() {
+    let words = "could not apply Deployment farm-m.default: admission webhook \"w\" denied the request";
+    let provider = provider(&json!({}));
+    let valid = validate::validate(&provider).unwrap();
+    let said = |seen: &Seen| {
+        let plan = plan::plan(&valid, seen, &config());
+        let refused = ChildrenApplied::Refused.condition(words);
+        let status = status::derive(&provider, &valid, &plan, seen, &payments(), refused);
+        let available = conditions::find(&status.conditions, "AgentsAvailable").unwrap();
+        (available.reason.clone(), available.message.clone())
+    };
+    let (reason, message) = said(&seen(1));
+    assert_eq!(reason, "AgentFailed", "{message}");
+    assert!(message.contains(words), "{message}");
+    // While no agent is wanted none is missing.
+    let (reason, message) = said(&seen(0));
+    assert_eq!(reason, "ScaledToZero", "{message}");
+}
+
 fn serving(uid: &str) -> AgentPod {
     AgentPod {
         name: uid.into(),
