@@ -61,6 +61,11 @@ impl ChainClient {
         self.transport.endpoint()
     }
 
+    /// Whether both ask the same endpoint, however its address was written.
+    pub(crate) fn asks_as(&self, other: &Self) -> bool {
+        self.transport.is_same(&other.transport)
+    }
+
     /// Number, time and network of the newest block.
     pub async fn head(&self) -> Result<Head, ClientError> {
         let block = wire::masterchain_block(&self.transport.call("getMasterchainInfo", &json!({})).await?)?;

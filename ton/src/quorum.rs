@@ -98,17 +98,15 @@ impl Quorum {
             )));
         }
         let mut opened: Vec<Endpoint> = Vec::with_capacity(endpoints.len());
-        let mut urls: Vec<&str> = Vec::new();
         for config in endpoints {
-            let url = config.url.trim().trim_end_matches('/');
-            if urls.contains(&url) {
+            let endpoint = Endpoint::open(&network, config, &opened)?;
+            if opened.iter().any(|before| before.is_same(&endpoint)) {
                 return Err(invalid(format!(
                     "an endpoint of network {} is named twice: it would outvote the others",
                     network.name()
                 )));
             }
-            urls.push(url);
-            opened.push(Endpoint::open(&network, config, &opened)?);
+            opened.push(endpoint);
         }
         Ok(Self {
             network,

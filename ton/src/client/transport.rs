@@ -97,6 +97,11 @@ impl Transport {
         &self.endpoint
     }
 
+    /// Whether both ask at the same address, however it was written.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.rpc == other.rpc
+    }
+
     /// Calls one method and returns its `result`.
     pub(super) async fn call(&self, method: &'static str, params: &Value) -> Result<Value, ClientError> {
         let request = json!({ "jsonrpc": "2.0", "id": "1", "method": method, "params": params });

@@ -56,6 +56,11 @@ struct Health {
 }
 
 impl Endpoint {
+    /// Whether both are one, however its address was written.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.reader.client().asks_as(other.reader.client())
+    }
+
     /// Endpoints of one host, which only their paths tell apart, are numbered in the order of configuration.
     pub(super) fn open(
         network: &Network,

@@ -74,9 +74,18 @@ fn more_than_half_of_those_configured_must_agree() {
 
 #[test]
 fn an_endpoint_cannot_be_named_twice_and_those_of_one_host_are_told_apart() {
-    let twice = configs(&["https://a.example/api/v2", "https://a.example/api/v2/"]);
-    let error = Quorum::new(Network::MAINNET, &twice).expect_err("twice");
-    assert!(error.to_string().contains("named twice"), "{error}");
+    for again in [
+        "https://a.example/api/v2",
+        "https://a.example/api/v2/",
+        "https://A.Example/api/v2",
+        "https://a.example:443/api/v2",
+        "https://a.example/api/v2/jsonRPC/",
+        "https://a.example//../api/v2//",
+    ] {
+        let twice = configs(&["https://a.example/api/v2", again]);
+        let error = Quorum::new(Network::MAINNET, &twice).expect_err("twice");
+        assert!(error.to_string().contains("named twice"), "{again}: {error}");
+    }
     let alike = configs(&[
         "https://a.example/one",
         "https://b.example/",
