@@ -21,6 +21,8 @@ pub enum FetchFault {
     Broken,
     /// The server's answer contradicts itself or the one before.
     Malformed,
+    /// The server encodes what it sends, for example compresses it, although it was asked not to.
+    Encoded,
     /// The file is larger than all that models may take of the node's disk.
     TooLarge,
     /// The whole file came, and has another digest.
@@ -38,13 +40,14 @@ const STATUS: &str = "HttpStatus ";
 
 impl FetchFault {
     /// All without a number.
-    pub const PLAIN: [Self; 11] = [
+    pub const PLAIN: [Self; 12] = [
         Self::Unreachable,
         Self::TlsRefused,
         Self::RedirectRefused,
         Self::Stalled,
         Self::Broken,
         Self::Malformed,
+        Self::Encoded,
         Self::TooLarge,
         Self::DigestMismatch,
         Self::DiskFull,
@@ -81,6 +84,11 @@ impl FetchFault {
             Self::Broken => "the connection breaks time and again; the download goes on where it stopped".to_owned(),
             Self::Malformed => {
                 "the server's answer contradicts itself: look at what serves source.url, or give another address".to_owned()
+            }
+            Self::Encoded => {
+                "the server compresses the file or encodes it otherwise (Content-Encoding), although it was asked not to: have it \
+                 serve the file as it is, or give another address"
+                    .to_owned()
             }
             Self::TooLarge => {
                 "the file is larger than all models of a node may be: raise the chart's models.cache.size".to_owned()

@@ -3,7 +3,10 @@
 use cocoon_api::agent::FetchFault;
 use reqwest::{
     Url,
-    header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, HeaderValue, LAST_MODIFIED, LOCATION},
+    header::{
+        CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, HeaderValue, LAST_MODIFIED,
+        LOCATION,
+    },
 };
 
 /// Characters of a validator at most: it is sent back with every later request.
@@ -33,6 +36,7 @@ impl Answer {
     /// Reads an answer to a request at `url` for the file from `asked` on, of which `known` bytes were said before.
     pub fn read(url: &Url, status: u16, headers: &HeaderMap, asked: u64, known: Option<u64>) -> Self {
         match status {
+            200 | 206 if is_encoded(headers) => Self::Refused(FetchFault::Encoded),
             200 => Self::Take {
                 from: 0,
                 total: number(headers.get(CONTENT_LENGTH).map(HeaderValue::as_bytes)),
@@ -61,6 +65,16 @@ impl Answer {
             _ => Self::Refused(FetchFault::HttpStatus(status)),
         }
     }
+}
+
+/// Whether the body is another than the file, which identity alone leaves as it is: its digest would be another one.
+fn is_encoded(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(CONTENT_ENCODING).into_iter();
+    let mut codings = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    codings.any(|coding| {
+        let coding = coding.trim_ascii();
+        !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity")
+    })
 }
 
 /// Where a redirect from `url` leads; none where it may not be followed: from https to http, with credentials, or to

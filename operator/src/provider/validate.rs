@@ -189,6 +189,13 @@ fn validate_model(
             ));
         }
     };
+    if let Source::Url { url, .. } = &source {
+        // The schema's pattern does not tell a wrong port or a broken IP address; the error does not quote them.
+        reqwest::Url::parse(url).map_err(|error| {
+            let problem = format!("is no address that can be asked: {error}");
+            invalid(field("source.url"), problem)
+        })?;
+    }
     if model.min_replicas > model.max_replicas {
         return Err(invalid(field("minReplicas"), "must not exceed maxReplicas"));
     }

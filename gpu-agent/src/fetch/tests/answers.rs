@@ -4,7 +4,8 @@ use proptest::prelude::*;
 use reqwest::{
     Url,
     header::{
-        CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, HeaderName, HeaderValue, LAST_MODIFIED, LOCATION,
+        CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, HeaderName, HeaderValue,
+        LAST_MODIFIED, LOCATION,
     },
 };
 
@@ -55,6 +56,23 @@ fn a_range_is_taken_where_it_was_asked_for_and_of_the_same_file() {
         read(416, &[], 0, None),
         Answer::Refused(FetchFault::HttpStatus(416))
     );
+}
+
+#[test]
+fn a_file_that_comes_encoded_is_refused_before_a_byte_of_it_is_taken() {
+    for coding in ["gzip", "identity, br", "x-unknown"] {
+        for (status, asked) in [(200, 0), (206, 5)] {
+            let headers = [(CONTENT_ENCODING, coding), (CONTENT_RANGE, "bytes 5-9/10")];
+            let answer = read(status, &headers, asked, None);
+            assert_eq!(answer, Answer::Refused(FetchFault::Encoded), "{coding}");
+        }
+    }
+    let plain = [(CONTENT_ENCODING, "Identity"), (CONTENT_LENGTH, "10")];
+    let taken = Answer::Take {
+        from: 0,
+        total: Some(10),
+    };
+    assert_eq!(read(200, &plain, 0, None), taken);
 }
 
 #[test]

@@ -89,7 +89,8 @@ pub(in crate::provider) fn pod(
             "image": config.agent_image,
             "imagePullPolicy": config.agent_image_pull_policy,
             "args": args,
-            "env": [{"name": "COCOON_FETCH_URL", "value": url}],
+            // The kubelet reads `$(NAME)` in it as another variable, and `$$` as one sign.
+            "env": [{"name": "COCOON_FETCH_URL", "value": url.replace('$', "$$")}],
             "ports": [{"name": "health", "containerPort": AGENT_HEALTH_PORT, "protocol": "TCP"}],
             "resources": copy::resources(),
             "securityContext": copy::security(),

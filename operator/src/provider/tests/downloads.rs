@@ -53,6 +53,19 @@ fn running(name: &str) -> FetchPod {
 }
 
 #[test]
+fn an_address_reaches_the_download_as_it_was_written() {
+    let url = "https://host/m.gguf?a=$(POD_NAME)&b=$$c&d=$e";
+    let offer = json!({"models": [{"source": {"hostPath": null, "url": url}}]});
+    let (_, plan) = planned(&offer, &world());
+    let variables = &plan.downloads.start[0].child.body["spec"]["containers"][0]["env"];
+    // The kubelet reads `$$` as `$`, and then no `$(NAME)` is left.
+    assert_eq!(
+        variables[0]["value"],
+        "https://host/m.gguf?a=$$(POD_NAME)&b=$$$$c&d=$$e"
+    );
+}
+
+#[test]
 fn an_agent_waits_for_its_nodes_copy_and_reads_it_alone() {
     let pod = pod_spec(&offer());
     let init = &pod["initContainers"][0];

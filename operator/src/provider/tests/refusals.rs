@@ -1,6 +1,7 @@
 //! What a specification must say.
 
 use super::*;
+use crate::provider::validate::Invalid;
 
 #[test]
 fn what_the_schema_cannot_tell_is_refused_by_the_fields_name() {
@@ -64,4 +65,31 @@ fn what_the_schema_cannot_tell_is_refused_by_the_fields_name() {
     let mut long = provider(&json!({}));
     long.metadata.name = Some("p".repeat(64));
     assert_eq!(validate::validate(&long).unwrap_err().field, "metadata.name");
+}
+
+#[test]
+fn an_address_that_nothing_can_be_asked_at_is_refused_before_a_pod_tries() {
+    let with = |url: &str| {
+        let source = json!({"url": url, "hostPath": null});
+        validate::validate(&provider(&json!({"models": [{"source": source}]})))
+    };
+    for wrong in [
+        "https://files.example:99999/m.gguf?signature=s3cret",
+        "https://192.0.2.256/m.gguf?signature=s3cret",
+        "https://[2001:db8::1/m.gguf?signature=s3cret",
+        "https://[1:2:3]/m.gguf?signature=s3cret",
+    ] {
+        let Invalid { field, problem } = with(wrong).unwrap_err();
+        assert_eq!(field, "spec.models[m].source.url", "{wrong}");
+        assert!(
+            !problem.contains("s3cret") && problem.contains("is no address"),
+            "{problem}"
+        );
+    }
+    for right in [
+        "https://files.example:8443/m.gguf?signature=s3cret",
+        "http://[2001:db8::1]:8080/m.gguf",
+    ] {
+        with(right).unwrap();
+    }
 }
