@@ -5,13 +5,13 @@
 {{- end }}
 
 {{- /* Sets what is missing or null to the chart's default: a section that a values file leaves empty, and with `--reuse-values`
-       everything that the version before did not have. `resources` is one value, of which a part may be taken away. */}}
+       everything that the version before did not have. `resources` and `labels` are one value, of which a part may be taken away. */}}
 {{- define "cocoon-farm.complete" -}}
 {{- $values := .values }}
 {{- range $key, $default := .defaults }}
 {{- if kindIs "invalid" (index $values $key) }}
 {{- $_ := set $values $key $default }}
-{{- else if and (kindIs "map" $default) (ne $key "resources") }}
+{{- else if and (kindIs "map" $default) (not (has $key (list "resources" "labels"))) }}
 {{- include "cocoon-farm.complete" (dict "values" (get $values $key) "defaults" $default) }}
 {{- end }}
 {{- end }}
@@ -21,7 +21,7 @@
 {{- define "cocoon-farm.fullname" -}}
 {{- $release := .Release.Name | replace "." "-" }}
 {{- if regexMatch "^[0-9]" $release }}{{ $release = printf "cocoon-%s" $release }}{{ end }}
-{{- default (printf "%s-operator" $release) .Values.fullnameOverride | trunc 52 | trimSuffix "-" }}
+{{- default (printf "%s-operator" $release) .Values.fullnameOverride | trunc 52 | regexFind "^.*[^-]" }}
 {{- end }}
 
 {{- /* Name of objects that belong to no namespace: two releases of one name must not share them. */}}
@@ -37,7 +37,7 @@ app.kubernetes.io/component: operator
 {{- end }}
 
 {{- define "cocoon-farm.labels" -}}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | regexFind "^.*[A-Za-z0-9]" }}
 app.kubernetes.io/name: cocoon-operator
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}

@@ -1,13 +1,15 @@
 //! Values as people have them: a chart within a chart, empty sections, those of the version before, and what is
 //! refused.
 
+mod refused;
+
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Map, Value, json};
 
-use super::{CHART, Chart, Check, RELEASE, rendered::Rendered};
+use super::{CHART, Chart, Check, rendered::Rendered};
 use crate::workspace;
 
 /// Every check of values and release names.
@@ -15,7 +17,15 @@ pub(super) fn check(chart: &Chart) -> Vec<Check> {
     vec![
         (
             "values that cannot work are refused with the reason".into(),
-            refuses_wrong_values(chart),
+            refused::refuses_wrong_values(chart),
+        ),
+        (
+            "values that work are taken".into(),
+            refused::takes_what_works(chart),
+        ),
+        (
+            "a label that the chart has by default can be taken away".into(),
+            labels_can_be_taken_away(chart),
         ),
         (
             "values that are null are the defaults".into(),
@@ -42,116 +52,6 @@ pub(super) fn check(chart: &Chart) -> Vec<Check> {
             documented_commands_render(chart),
         ),
     ]
-}
-
-/// What is refused, and a word that the refusal says.
-const REFUSED: [(&str, &str); 41] = [
-    ("nosuch=1", "nosuch"),
-    ("images.nosuch=1", "nosuch"),
-    ("global=1", "global"),
-    ("replicas=0", "replicas"),
-    ("images.pullPolicy=Sometimes", "pullPolicy"),
-    ("images.pullSecrets[0].name=Not_A_Secret", "pullSecrets"),
-    ("watchNamespace=Not_A_Namespace", "watchNamespace"),
-    ("watchNamespaces[0]=Not_A_Namespace", "watchNamespaces"),
-    ("fullnameOverride=Operator", "fullnameOverride"),
-    ("fullnameOverride=1operator", "fullnameOverride"),
-    ("fullnameOverride=operator-", "fullnameOverride"),
-    ("serviceAccount.name=not_a_name", "serviceAccount"),
-    ("priorityClassName=High_Priority", "priorityClassName"),
-    ("nodeSelector.a b=c", "nodeSelector"),
-    ("models.cache.path=models", "path"),
-    ("models.cache.path=/var/../etc", "path"),
-    ("models.cache.path=/var", "path"),
-    ("models.cache.size=many", "size"),
-    ("webPage.enabled=maybe", "webPage"),
-    ("webPage.address=0.0.0.0", "address"),
-    ("podLabels.team=a b", "podLabels"),
-    (
-        "podLabels.app\\.kubernetes\\.io/name=mine",
-        "podLabels: app.kubernetes.io/name collides",
-    ),
-    (
-        "podLabels.app\\.kubernetes\\.io/component=mine",
-        "podLabels: app.kubernetes.io/component collides",
-    ),
-    (
-        "podAnnotations.checksum/networks=mine",
-        "podAnnotations: checksum/networks collides",
-    ),
-    (
-        "metrics.prometheusRule.labels.helm\\.sh/chart=mine",
-        "metrics.prometheusRule.labels: helm.sh/chart collides",
-    ),
-    ("ton.networks[0].name=testnet", "globalId"),
-    (
-        "ton.networks[0].endpoints[0]=https://a.example/?api_key=k",
-        "/endpoints/0'",
-    ),
-    (
-        "ton.networks[0].endpoints[0]=https://user:key@a.example/",
-        "/endpoints/0'",
-    ),
-    (
-        "ton.networks[0].endpoints[0]=https//a.example/api/v2",
-        "/endpoints/0'",
-    ),
-    (
-        "ton.networks[0].endpoints[0]=htps://a.example/api/v2",
-        "/endpoints/0'",
-    ),
-    ("ton.networks[0].endpoints[0]=a.example/api/v2", "/endpoints/0'"),
-    ("ton.networks[0].endpoints[0].apiKey=k", "'apiKey' not allowed"),
-    (
-        "ton.networks[0].endpoints[0].url=https://a.example/",
-        "apiKeySecretRef",
-    ),
-    (
-        "ton.networks[0].endpoints[0].url=http://a.example/",
-        "'http://a.example/' does not match",
-    ),
-    ("ton.networks[0].endpoints[0].apiKeySecretRef.name=s", "'key'"),
-    (
-        "ton.networks[0].name=mainnet,ton.networks[0].globalId=-3,ton.networks[0].endpoints[0]=https://a.example",
-        "value must be -239",
-    ),
-    (
-        "ton.networks[0].name=lab,ton.networks[0].globalId=-5,ton.networks[0].endpoints[0]=http://a.example",
-        "'http://a.example' does not match",
-    ),
-    (
-        "ton.networks[0].name=lab,ton.networks[0].globalId=-5,ton.networks[0].endpoints[0]=https://a.example/api/v2,\
-         ton.networks[0].endpoints[1]=https://a.example/api/v2",
-        "equal",
-    ),
-    (
-        "ton.networks[0].name=lab,ton.networks[0].globalId=-5,ton.networks[0].endpoints[0]=https://a.example/api/v2,\
-         ton.networks[0].endpoints[1]=https://A.example/api/v2/",
-        "endpoint 1 is named twice",
-    ),
-    (
-        "ton.networks[0].name=lab,ton.networks[0].globalId=-5,ton.networks[0].endpoints[0]=https://a.example,\
-         ton.networks[1].name=lab,ton.networks[1].globalId=-6,ton.networks[1].endpoints[0]=https://b.example",
-        "lab is named twice",
-    ),
-    ("networkPolicy.apiServer.ports[0]=70000", "ports"),
-];
-
-fn refuses_wrong_values(chart: &Chart) -> Result<()> {
-    for (wrong, word) in REFUSED {
-        let arguments = [&["template"], &RELEASE[..], &["--set", wrong]].concat();
-        match chart.helm(&arguments, None) {
-            Ok(_) => bail!("`--set {wrong}` was accepted"),
-            Err(error) => {
-                let message = format!("{error:#}");
-                ensure!(
-                    message.contains(word),
-                    "`--set {wrong}` was refused without saying {word:?}: {message}"
-                );
-            }
-        }
-    }
-    Ok(())
 }
 
 /// What the defaults render.
@@ -227,6 +127,21 @@ fn resources_can_be_reduced(chart: &Chart) -> Result<()> {
     Ok(())
 }
 
+fn labels_can_be_taken_away(chart: &Chart) -> Result<()> {
+    let labels = json!({"grafana_dashboard": null, "team": "farm"});
+    let rendered = render(
+        chart,
+        &json!({"metrics": {"dashboard": {"enabled": true, "labels": labels}}}),
+    )?;
+    let map = rendered.dashboard().context("the dashboard is installed")?;
+    let found = &map["metadata"]["labels"];
+    ensure!(
+        found["team"] == "farm" && found.get("grafana_dashboard").is_none(),
+        "the dashboard has the labels {found}"
+    );
+    Ok(())
+}
+
 fn a_subchart_renders_the_same(chart: &Chart) -> Result<()> {
     let folder = tempfile::tempdir().context("create a temporary folder")?;
     let parent = folder.path();
@@ -251,7 +166,10 @@ fn a_subchart_renders_the_same(chart: &Chart) -> Result<()> {
 /// Release names may be numbers and hold dots; names of Services may not.
 fn names_are_names(chart: &Chart) -> Result<()> {
     let long = "a".repeat(53);
-    for release in ["1", "1e3", "true", "my.farm", &long] {
+    // Cut where two hyphens stand.
+    let hyphens = format!("{}--bc", "a".repeat(49));
+    let cut = format!("{}--b", "a".repeat(50));
+    for release in ["1", "1e3", "true", "my.farm", &long, &hyphens, &cut] {
         let text = template(chart, release, &workspace::root().join(CHART), "123")?;
         let rendered = Rendered::parse(text)?;
         rendered

@@ -348,6 +348,7 @@ impl Rendered {
                 "{name} is no name of a Service"
             );
             ensure!(name.len() <= 253, "the name of {kind} {name} is too long");
+            ensure!(!name.ends_with('-'), "the name of {kind} {name} ends in a hyphen");
             for (key, value) in metadata["labels"].as_object().into_iter().flatten() {
                 ensure!(
                     value.is_string(),
