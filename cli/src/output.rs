@@ -23,11 +23,31 @@ pub fn json(value: &Value) -> Result<()> {
 
 /// Prints text to standard output. A reader that has seen enough closes the pipe; that is no failure.
 pub fn print(text: &str) -> Result<()> {
-    match io::stdout()
-        .write_all(text.as_bytes())
-        .and_then(|()| io::stdout().flush())
-    {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        other => other.context("could not write to standard output"),
+    print_on(text).map(drop)
+}
+
+/// Prints text of which more follows; answers whether somebody still reads.
+pub fn print_on(text: &str) -> Result<bool> {
+    write_on(&mut io::stdout(), text)
+}
+
+fn write_on(to: &mut impl io::Write, text: &str) -> Result<bool> {
+    match to.write_all(text.as_bytes()).and_then(|()| to.flush()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error).context("could not write to standard output"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reader_that_has_seen_enough_ends_what_is_printed_again_and_again() {
+        let (reader, mut writer) = io::pipe().expect("a pipe");
+        assert!(write_on(&mut writer, "first").expect("written"));
+        drop(reader);
+        assert!(!write_on(&mut writer, "second").expect("no failure"));
     }
 }

@@ -18,7 +18,7 @@ use cocoon_api::{
     crd::{InferenceJob, ProviderReference},
     names::REQUESTS_KEY,
 };
-use kube::{Api, ResourceExt as _, api::PostParams};
+use kube::{Api, Resource as _, ResourceExt as _, api::PostParams};
 use serde_json::{Value, json};
 
 use crate::{
@@ -144,6 +144,8 @@ fn manifest(path: &Path, cluster: &Cluster) -> Result<InferenceJob> {
 
 /// YAML or JSON. Bodies are kept as JSON text, which only a JSON reader gives.
 fn parse(text: &str) -> Result<InferenceJob> {
+    // Editors of Windows put one first.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let documents: Vec<Value> = serde_saphyr::from_multiple(text)?;
     let mut documents: Vec<Value> = documents
         .into_iter()
@@ -156,6 +158,14 @@ fn parse(text: &str) -> Result<InferenceJob> {
             if count == 0 { 0 } else { count + 1 }
         );
     };
+    let said = |field: &str| job[field].as_str().unwrap_or_default().to_owned();
+    let (version, kind) = (said("apiVersion"), said("kind"));
+    ensure!(
+        version == InferenceJob::api_version(&()) && kind == InferenceJob::kind(&()),
+        "it is a {kind:?} of {version:?}, and what is run is an InferenceJob of {:?}: apply anything else with \
+         `kubectl apply -f`",
+        InferenceJob::api_version(&())
+    );
     Ok(serde_json::from_value(job)?)
 }
 

@@ -48,23 +48,53 @@ const CLEAR: &str = "\u{1b}[2J\u{1b}[H";
 /// Prints providers, their models and the jobs that wait, once or until interrupted.
 pub async fn run(arguments: Arguments, cluster: &Cluster) -> Result<()> {
     if !arguments.watch {
-        return show(&arguments, cluster, "").await;
+        return output::print(&shown(&arguments, cluster).await?);
     }
     let is_screen = std::io::stdout().is_terminal() && arguments.output == Format::Table;
+    let mut looks = Looks::default();
     loop {
-        show(&arguments, cluster, if is_screen { CLEAR } else { "" }).await?;
+        let seen = looks.take(shown(&arguments, cluster).await)?;
+        let text = match (is_screen, arguments.output) {
+            // A screen that is cleared before everything is known flickers.
+            (true, _) => format!("{CLEAR}{seen}"),
+            (false, Format::Table) => format!("{seen}\n"),
+            (false, Format::Json) => seen,
+        };
+        // What standard error tells instead stays to be read.
+        if !seen.is_empty() && !output::print_on(&text)? {
+            return Ok(());
+        }
         tokio::select! {
             () = tokio::time::sleep(WATCH_INTERVAL) => {}
             interrupt = tokio::signal::ctrl_c() => return interrupt.context("could not listen for interrupts"),
         }
-        if !is_screen && arguments.output == Format::Table {
-            output::print("\n")?;
+    }
+}
+
+/// Looks that are taken again and again: what fails after one that did not is tried again, since servers come back.
+#[derive(Default)]
+struct Looks {
+    has_seen: bool,
+}
+
+impl Looks {
+    /// What was seen; nothing where a look failed, of which standard error tells.
+    fn take(&mut self, look: Result<String>) -> Result<String> {
+        match look {
+            Err(error) if self.has_seen => {
+                eprintln!("error: {error:#}; it is tried again");
+                Ok(String::new())
+            }
+            look => {
+                self.has_seen = true;
+                look
+            }
         }
     }
 }
 
-/// `before` is printed first, once everything is known: a screen that is cleared too early flickers.
-async fn show(arguments: &Arguments, cluster: &Cluster, before: &str) -> Result<()> {
+/// What there is to see, as it is printed.
+async fn shown(arguments: &Arguments, cluster: &Cluster) -> Result<String> {
     let mut jobs: Vec<InferenceJob> = list(arguments.all_namespaces, cluster, "InferenceJobs").await?;
     let providers: Vec<CocoonProvider> = match &arguments.provider {
         None => list(arguments.all_namespaces, cluster, "CocoonProviders").await?,
@@ -81,7 +111,7 @@ async fn show(arguments: &Arguments, cluster: &Cluster, before: &str) -> Result<
         .timestamp();
     let report = Report::of(&providers, &jobs, today, now.timestamp());
     match arguments.output {
-        Format::Json => output::json(&serde_json::to_value(&report)?),
+        Format::Json => Ok(format!("{:#}\n", serde_json::to_value(&report)?)),
         Format::Table if providers.is_empty() && jobs.is_empty() => {
             let here = if arguments.all_namespaces {
                 "the cluster"
@@ -89,9 +119,9 @@ async fn show(arguments: &Arguments, cluster: &Cluster, before: &str) -> Result<
                 &cluster.namespace
             };
             eprintln!("no providers and no jobs in {here}");
-            Ok(())
+            Ok(String::new())
         }
-        Format::Table => output::print(&format!("{before}{}", report.render())),
+        Format::Table => Ok(report.render()),
     }
 }
 
@@ -116,4 +146,24 @@ where
         cluster.api()
     };
     kubernetes::list(&api, ListParams::default().limit(PAGE), what).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_watch_goes_on_when_the_server_comes_back_and_ends_where_nothing_was_ever_seen() {
+        let gone = || {
+            Err(anyhow::anyhow!(
+                "could not list CocoonProviders: connection refused"
+            ))
+        };
+        let mut looks = Looks::default();
+        assert!(looks.take(gone()).is_err(), "a wrong address is told at once");
+        let mut looks = Looks::default();
+        assert_eq!(looks.take(Ok("first".to_owned())).expect("seen"), "first");
+        assert_eq!(looks.take(gone()).expect("tried again"), "");
+        assert_eq!(looks.take(Ok("second".to_owned())).expect("seen"), "second");
+    }
 }

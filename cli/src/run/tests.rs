@@ -160,7 +160,14 @@ fn a_manifest_is_one_job() {
 fn a_manifest_with_several_documents_is_refused_in_words() {
     let job = "apiVersion: cocoon.farm/v1alpha1\nkind: InferenceJob\nmetadata: {name: j}\nspec:\n  model: m\n  \
                input: {inline: [{prompt: x}]}\n  billing: {mode: Free}\n";
-    for one in [job.to_owned(), format!("---\n{job}"), format!("{job}---\n")] {
+    for one in [
+        job.to_owned(),
+        format!("---\n{job}"),
+        format!("{job}---\n"),
+        format!("\u{feff}{job}"),
+        job.replace('\n', "\r\n"),
+        format!("\u{feff}---\r\n{}", job.replace('\n', "\r\n")),
+    ] {
         assert_eq!(
             super::parse(&one).expect("one job").metadata.name.as_deref(),
             Some("j"),
@@ -176,4 +183,31 @@ fn a_manifest_with_several_documents_is_refused_in_words() {
     );
     let error = super::parse("---\n").expect_err("none").to_string();
     assert!(error.contains("0 documents"), "{error}");
+}
+
+#[test]
+fn a_manifest_of_another_kind_is_named() {
+    let body =
+        "metadata: {name: j}\nspec: {model: m, input: {inline: [{prompt: x}]}, billing: {mode: Free}}\n";
+    for (head, named) in [
+        ("apiVersion: v1\nkind: List\nitems: []\n", "\"List\""),
+        (
+            "apiVersion: cocoon.farm/v1alpha1\nkind: CocoonProvider\n",
+            "CocoonProvider",
+        ),
+        (
+            "apiVersion: cocoon.farm/v1\nkind: InferenceJob\n",
+            "\"cocoon.farm/v1\"",
+        ),
+        ("kind: InferenceJob\n", "cocoon.farm/v1alpha1"),
+        ("apiVersion: 1\nkind: [InferenceJob]\n", "cocoon.farm/v1alpha1"),
+    ] {
+        let error = super::parse(&format!("{head}{body}"))
+            .expect_err("not a job")
+            .to_string();
+        assert!(
+            error.contains(named) && error.contains("kubectl apply -f"),
+            "{error}"
+        );
+    }
 }

@@ -121,20 +121,27 @@ impl Provider {
     }
 }
 
-/// Words on lines of [`WIDTH`] columns, all but the first indented.
+/// Words on lines of [`WIDTH`] columns, all but the first indented. What is longer than a line, such as the name of an
+/// image with its digest, is cut into pieces.
 fn wrapped(words: &str) -> String {
+    const INDENT: usize = 2;
     let mut text = String::new();
     let mut column = 0;
-    for word in words.split_whitespace() {
-        let length = word.chars().count();
+    let letters: Vec<Vec<char>> = words
+        .split_whitespace()
+        .map(|word| word.chars().collect())
+        .collect();
+    for word in letters.iter().flat_map(|word| word.chunks(WIDTH - INDENT)) {
+        let length = word.len();
         if column > 0 && column + 1 + length > WIDTH {
-            text.push_str("\n  ");
-            column = 2;
+            text.push('\n');
+            text.push_str(&" ".repeat(INDENT));
+            column = INDENT;
         } else if column > 0 {
             text.push(' ');
             column += 1;
         }
-        text.push_str(word);
+        text.extend(word);
         column += length;
     }
     text.push('\n');
@@ -151,5 +158,17 @@ mod tests {
         assert!(text.lines().count() > 2, "{text}");
         assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
         assert_eq!(text.split_whitespace().count(), 60);
+    }
+
+    #[test]
+    fn a_word_that_is_longer_than_a_line_is_cut() {
+        let image = format!("registry.example/farm/gpu-agent@sha256:{}", "ab".repeat(32));
+        let text = wrapped(&format!("m: cannot pull {image}: not found"));
+        assert!(image.len() > WIDTH, "{image}");
+        assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
+        assert!(
+            text.split_whitespace().collect::<String>().contains(&image),
+            "{text}"
+        );
     }
 }
