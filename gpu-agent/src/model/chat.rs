@@ -5,6 +5,7 @@
 
 mod functions;
 mod message;
+mod methods;
 mod shown;
 mod turns;
 
@@ -112,7 +113,7 @@ impl ChatTemplate {
         environment.set_trim_blocks(true);
         environment.set_lstrip_blocks(true);
         environment.set_fuel(Some(RENDER_FUEL));
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.set_unknown_method_callback(methods::call);
         functions::add(&mut environment);
         environment.add_template_owned(NAME, functions::without_generation_blocks(source))?;
         let mut template = Self {

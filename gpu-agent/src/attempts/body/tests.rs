@@ -98,8 +98,8 @@ fn what_other_servers_write_for_nothing_asks_for_nothing() {
     for fields in [
         json!({
             "max_tokens": -1, "n_predict": -1, "top_k": -1, "logit_bias": [], "id_slot": -1, "n_probs": 0,
-            "min_keep": 0, "n_keep": 0, "n_indent": 0, "t_max_predict_ms": 0, "timings_per_token": false, "post_sampling_probs": false,
-            "mirostat": 0, "mirostat_tau": 5.0, "mirostat_eta": 0.1, "xtc_probability": 0.0, "xtc_threshold": 0.1,
+            "min_keep": 0, "n_keep": 0, "n_indent": 0, "t_max_predict_ms": 0, "timings_per_token": false,
+            "post_sampling_probs": false, "mirostat": 0, "mirostat_tau": 5.0, "mirostat_eta": 0.1, "xtc_probability": 0.0, "xtc_threshold": 0.1,
             "dry_multiplier": 0.0, "dry_base": 1.75, "dry_allowed_length": 2, "dry_penalty_last_n": -1,
             "dry_sequence_breakers": ["\n"], "dynatemp_range": 0.0, "dynatemp_exponent": 1.0, "typical_p": 1.0,
             "top_n_sigma": -1.0, "repeat_last_n": -1, "repeat_penalty": 1.0, "lora": [],

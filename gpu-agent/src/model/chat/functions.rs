@@ -3,7 +3,10 @@
 use std::{fmt::Write as _, io, sync::LazyLock};
 
 use jiff::Zoned;
-use minijinja::{Environment, Error, ErrorKind, Value, value::Kwargs};
+use minijinja::{
+    Environment, Error, ErrorKind, Value,
+    value::{Kwargs, ValueKind},
+};
 use regex::Regex;
 use serde::Serialize as _;
 use serde_json::ser::{Formatter, PrettyFormatter, Serializer};
@@ -27,6 +30,10 @@ pub(super) fn add(environment: &mut Environment<'_>) {
             .map_err(|_| Error::new(ErrorKind::InvalidOperation, "strftime_now has a bad format"))
     });
     environment.add_filter("tojson", to_json);
+    // What has a length and items by number or name, as Python has it.
+    environment.add_test("sequence", |value: &Value| {
+        matches!(value.kind(), ValueKind::String | ValueKind::Seq | ValueKind::Map)
+    });
 }
 
 /// Whether an error is one that the template raised itself.

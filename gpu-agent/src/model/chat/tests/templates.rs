@@ -121,6 +121,22 @@ fn templates_in_the_wild_are_rendered() {
             "<c>",
         ),
         (
+            "{{ 'abc'.removeprefix('a') }}{{ 'abc'.removesuffix('c') }}{{ 'abc'.removeprefix('x') }}",
+            "bcababc",
+        ),
+        (
+            "{{ 'a.b.c'.rsplit('.', 1) | join('|') }}{{ 'a.b'.rsplit('.')[-1] }}",
+            "a.b|cb",
+        ),
+        (
+            "{{ 'a,b,c'.partition(',')[2] }}{{ 'a,b,c'.rpartition(',')[0] }}{{ 'a'.partition(',')[0] }}",
+            "b,ca,ba",
+        ),
+        (
+            "{{ 'a' is sequence }}{{ [] is sequence }}{{ {} is sequence }}{{ 1 is sequence }}",
+            "TrueTrueTrueFalse",
+        ),
+        (
             "{% if messages[0].name is defined %}named{% else %}plain{% endif %}",
             "plain",
         ),
