@@ -12,10 +12,7 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use super::Problem;
-
-/// Characters of a `custom_id` at most, as in the `OpenAI` API.
-pub(super) const MAX_CUSTOM_ID_CHARS: usize = 512;
+use super::problem::{MAX_CUSTOM_ID_CHARS, Problem};
 
 /// Reads line `number` of a text: the name that it gives its request, and the body.
 pub(super) fn read(
