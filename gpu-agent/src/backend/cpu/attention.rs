@@ -251,6 +251,10 @@ impl Task<'_> {
 }
 
 /// Scores of 16 positions, not scaled yet.
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    expect(unused_variables, reason = "portable code has its own way")
+)]
 fn add_scores(isa: Isa, query: &[f32], keys: &[f32], scores: &mut [f32]) {
     match isa {
         #[cfg(target_arch = "x86_64")]
@@ -263,6 +267,10 @@ fn add_scores(isa: Isa, query: &[f32], keys: &[f32], scores: &mut [f32]) {
 }
 
 /// `sums += weight · value`, one position after the other.
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    expect(unused_variables, reason = "portable code has its own way")
+)]
 fn add_values(isa: Isa, weights: &[f32], values: &[f32], sums: &mut [f32]) {
     match isa {
         #[cfg(target_arch = "x86_64")]

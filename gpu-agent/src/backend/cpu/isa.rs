@@ -40,7 +40,10 @@ impl Isa {
 macro_rules! for_every_isa {
     ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $kind:ty),* $(,)?) $(-> $result:ty)? $body:block) => {
         $(#[$meta])*
-        #[expect(unsafe_code, reason = "calls into code compiled for a detected instruction set")]
+        #[cfg_attr(
+            target_arch = "x86_64",
+            expect(unsafe_code, reason = "calls into code compiled for a detected instruction set")
+        )]
         $vis fn $name(isa: $crate::backend::cpu::Isa, $($arg: $kind),*) $(-> $result)? {
             #[inline(always)]
             fn body($($arg: $kind),*) $(-> $result)? $body

@@ -160,6 +160,10 @@ impl Packed {
         room: &mut Room,
     ) {
         let form = self.form();
+        #[cfg_attr(
+            not(target_arch = "x86_64"),
+            expect(unused_variables, reason = "portable code needs no quants brought to bytes")
+        )]
         let Room { sums, bytes } = room;
         // The first segment replaces what is left over.
         sums.resize(tokens.div_ceil(TILE), [[0.0; ROWS]; TILE]);

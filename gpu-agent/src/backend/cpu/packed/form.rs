@@ -59,6 +59,7 @@ pub(super) mod number {
     /// Bytes made of quants with minima.
     pub(in super::super) const MINIMUM_BYTES: u8 = 10;
     /// Bytes made of quants with two integer scales.
+    #[cfg(target_arch = "x86_64")]
     pub(in super::super) const HALVES_BYTES: u8 = 11;
 }
 
@@ -95,38 +96,6 @@ impl Form {
             TensorType::Q5_K => number::Q5_K,
             TensorType::Q6_K => number::Q6_K,
         }
-    }
-
-    /// The number of the form of bytes that a form is brought to where many tokens share the work; `None` for forms
-    /// that are bytes.
-    pub(super) const fn bytes(self) -> Option<u8> {
-        match (self.bits, self.zero, self.scales) {
-            (8 | 16, _, _) => None,
-            (_, _, Scales::Halves) => Some(number::HALVES_BYTES),
-            (_, Some(_), _) => Some(number::ZERO_BYTES),
-            (_, None, _) => Some(number::MINIMUM_BYTES),
-        }
-    }
-
-    /// As [`Form::bytes`]; a form of bytes is its own.
-    pub(super) const fn bytes_form(self) -> Self {
-        match self.bytes() {
-            Some(number) => Self::of(number),
-            None => self,
-        }
-    }
-
-    /// What is added to a quant that becomes a byte: forms of bytes with a zero point have it at 128.
-    pub(super) const fn offset_to_bytes(self) -> i8 {
-        match self.zero {
-            Some(bits) => (128u8 - (1 << bits)).cast_signed(),
-            None => 0,
-        }
-    }
-
-    /// Whether the halves of a block have integer scales of their own.
-    pub(super) const fn has_halves(self) -> bool {
-        matches!(self.scales, Scales::Halves | Scales::SingleHalves)
     }
 
     /// Lines of the longest segment of bytes.
@@ -186,5 +155,41 @@ impl Form {
     /// Lines of a segment of `blocks` blocks.
     pub(super) const fn segment(self, blocks: usize) -> usize {
         self.header() + blocks * self.lines()
+    }
+}
+
+/// What only vectors ask: portable code reads every form as it is.
+#[cfg(target_arch = "x86_64")]
+impl Form {
+    /// The number of the form of bytes that a form is brought to where many tokens share the work; `None` for forms
+    /// that are bytes.
+    pub(super) const fn bytes(self) -> Option<u8> {
+        match (self.bits, self.zero, self.scales) {
+            (8 | 16, _, _) => None,
+            (_, _, Scales::Halves) => Some(number::HALVES_BYTES),
+            (_, Some(_), _) => Some(number::ZERO_BYTES),
+            (_, None, _) => Some(number::MINIMUM_BYTES),
+        }
+    }
+
+    /// As [`Form::bytes`]; a form of bytes is its own.
+    pub(super) const fn bytes_form(self) -> Self {
+        match self.bytes() {
+            Some(number) => Self::of(number),
+            None => self,
+        }
+    }
+
+    /// What is added to a quant that becomes a byte: forms of bytes with a zero point have it at 128.
+    pub(super) const fn offset_to_bytes(self) -> i8 {
+        match self.zero {
+            Some(bits) => (128u8 - (1 << bits)).cast_signed(),
+            None => 0,
+        }
+    }
+
+    /// Whether the halves of a block have integer scales of their own.
+    pub(super) const fn has_halves(self) -> bool {
+        matches!(self.scales, Scales::Halves | Scales::SingleHalves)
     }
 }
