@@ -14,6 +14,7 @@ use gpu_agent::{
     model::{architectures, decoder::Decoder, decoder::Loaded},
     weights::file::ModelFile,
 };
+use sha2::{Digest as _, Sha256};
 use tiny::Random;
 
 /// Requests of a model.
@@ -26,6 +27,10 @@ const LONGEST_PROMPT: usize = 150;
 const MOST_SEQUENCES: usize = 32;
 /// Tokens that the scalar twin computes of each request.
 const TWIN_TOKENS: usize = 12;
+/// Requests that it computes.
+const TWIN_REQUESTS: usize = 6;
+/// SHA-256 of those tokens and their log-probabilities, of all three models in turn: the same on every processor.
+const TWIN_BITS: &str = "1603cdde68ff396ae23b1d4df90bb6faa4123ade45cdfe6fe0f3b6d43e080082";
 
 /// One request, and what it has so far.
 #[derive(Debug, Clone)]
@@ -191,6 +196,7 @@ fn assert_same(got: &[Vec<(u32, u32)>], expected: &[Vec<(u32, u32)>], what: &str
 #[test]
 fn a_hundred_thousand_tokens_are_the_same_on_every_machine_and_in_every_batch() {
     let folder = tempfile::tempdir().expect("a folder");
+    let mut bits = Sha256::new();
     // Three beginnings put every type in several places.
     for first in [0, 4, 8] {
         let file = tiny::model(&folder, first);
@@ -204,7 +210,12 @@ fn a_hundred_thousand_tokens_are_the_same_on_every_machine_and_in_every_batch() 
             let got = together(&file, isa, threads, seed, &requests);
             assert_same(&got, &expected, &format!("{isa:?} with {threads} threads"));
         }
-        let twin = alone(&file, Isa::Scalar, &requests[..6], TWIN_TOKENS);
+        let twin = alone(&file, Isa::Scalar, &requests[..TWIN_REQUESTS], TWIN_TOKENS);
         assert_same(&twin, &expected, "the scalar twin");
+        for (token, logprob) in twin.iter().flatten() {
+            bits.update(token.to_le_bytes());
+            bits.update(logprob.to_le_bytes());
+        }
     }
+    assert_eq!(hex::encode(bits.finalize()), TWIN_BITS);
 }
