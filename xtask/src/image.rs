@@ -3,11 +3,17 @@
 //! An image has two layers: the few files of pinned Debian packages that a Rust binary needs ([`debian`]), shared by
 //! both images, and the release binary ([`binary`]). Before anything is written, [`elf`] proves that the first layer
 //! satisfies the second. The same inputs give the same bytes, so the digest names the content and the tag carries it.
+//!
+//! Images for a processor that this machine does not have are cross-compiled ([`cross`]).
 
+mod architecture;
+mod archive;
 mod binary;
+mod cross;
 mod debian;
 mod elf;
 pub(crate) mod layer;
+mod library;
 pub(crate) mod oci;
 
 #[cfg(test)]
@@ -16,17 +22,17 @@ mod tests;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 
 use crate::{cache, workspace};
+pub(crate) use architecture::Architecture;
 pub(crate) use binary::{build as build_binary, target_folder};
+pub(crate) use cross::c_compiler_version;
 pub(crate) use debian::{Package, Pins};
 use layer::Layer;
+pub(crate) use library::{Library, rustc, source as library_source};
 pub(crate) use oci::Built;
-
-/// The pin file, relative to the workspace.
-const PINS: &str = "images/debian.yaml";
 
 /// The list of what was built, beside the archives.
 pub(crate) const LIST: &str = "images.json";
@@ -54,6 +60,9 @@ pub(crate) struct Args {
     /// Tag the images so instead of by version and content
     #[arg(long)]
     pub(crate) tag: Option<String>,
+    /// Processors to build for, separated by commas: an image for several is an index of one for each
+    #[arg(long, value_delimiter = ',', default_value = "amd64")]
+    pub(crate) arch: Vec<Architecture>,
     /// Pin the package versions that the archive offers, and build nothing
     #[arg(long)]
     pub(crate) repin: bool,
@@ -68,6 +77,7 @@ impl Default for Args {
             agent_binary: None,
             registry: LOCAL.to_owned(),
             tag: None,
+            arch: vec![Architecture::Amd64],
             repin: false,
         }
     }
@@ -114,7 +124,10 @@ struct Parts {
 /// Builds the images and prints one JSON object per image; progress goes to standard error.
 pub(crate) fn run(args: &Args) -> Result<()> {
     if args.repin {
-        return debian::repin(&workspace::root().join(PINS));
+        return args
+            .arch
+            .iter()
+            .try_for_each(|arch| debian::repin(&workspace::root().join(arch.pins())));
     }
     for built in build(args)? {
         println!(
@@ -125,9 +138,17 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// The pinned Debian files that every image has.
-pub(crate) fn pins() -> Result<Pins> {
-    debian::read_pins(&workspace::root().join(PINS))
+/// The pinned Debian files that every image for a processor has.
+pub(crate) fn pins(architecture: Architecture) -> Result<Pins> {
+    debian::read_pins(&workspace::root().join(architecture.pins()))
+}
+
+/// The layer of those files.
+pub(crate) fn base(architecture: Architecture) -> Result<Layer> {
+    debian::base(
+        &workspace::root().join(architecture.pins()),
+        &cache::folder("debs")?,
+    )
 }
 
 /// Builds the images that `args` asks for and writes `images.json` beside their archives.
@@ -137,12 +158,15 @@ pub(crate) fn build(args: &Args) -> Result<Vec<Built>> {
     let out = out
         .canonicalize()
         .with_context(|| format!("resolve output folder {}", out.display()))?;
-    let base = debian::base(&workspace::root().join(PINS), &cache::folder("debs")?)?;
     let names = if args.images.is_empty() {
         Name::value_variants()
     } else {
         &args.images
     };
+    let mut bases = Vec::new();
+    for architecture in &args.arch {
+        bases.push((*architecture, base(*architecture)?));
+    }
 
     let mut built = Vec::new();
     for name in names {
@@ -150,13 +174,20 @@ pub(crate) fn build(args: &Args) -> Result<Vec<Built>> {
             Name::Operator => &args.operator_binary,
             Name::Agent => &args.agent_binary,
         };
+        ensure!(
+            given.is_none() || bases.len() == 1,
+            "a given binary is for one processor: name it with --arch, or leave the binaries to be built"
+        );
         let parts = name.parts();
-        let binary = match given {
-            Some(path) => path.clone(),
-            None => binary::build(parts.package, parts.binary)?,
-        };
-        let image = assemble(parts, &args.registry, &base, &binary)?;
-        built.push(oci::write(&image, args.tag.as_deref(), &out)?);
+        let mut images = Vec::new();
+        for (architecture, base) in &bases {
+            let binary = match given {
+                Some(path) => path.clone(),
+                None => binary::build(parts.package, parts.binary, *architecture)?,
+            };
+            images.push(assemble(parts, &args.registry, *architecture, base, &binary)?);
+        }
+        built.push(oci::write(&images, args.tag.as_deref(), &out)?);
     }
     let list = serde_json::to_vec_pretty(&built).context("encode the list of images as JSON")?;
     let path = out.join(LIST);
@@ -168,16 +199,20 @@ pub(crate) fn build(args: &Args) -> Result<Vec<Built>> {
 fn assemble(
     parts: &'static Parts,
     registry: &str,
+    architecture: Architecture,
     base: &Layer,
     binary: &Path,
 ) -> Result<oci::Image<'static>> {
     let content = fs::read(binary).with_context(|| format!("read binary {}", binary.display()))?;
-    elf::check_closure(&content, base)
-        .with_context(|| format!("{} cannot run on the files that {PINS} lists", binary.display()))?;
+    elf::check_closure(&content, architecture, base).with_context(|| {
+        let pins = architecture.pins();
+        format!("{} cannot run on the files that {pins} lists", binary.display())
+    })?;
     let path = format!("usr/bin/{}", parts.binary);
     let mut top = Layer::default();
     top.file(&path, 0o755, content);
     Ok(oci::Image {
+        architecture,
         repository: format!("{registry}/{}", parts.repository),
         title: parts.binary,
         description: parts.description,

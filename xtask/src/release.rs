@@ -2,10 +2,10 @@
 //!
 //! | file | what it is |
 //! |---|---|
-//! | `NAME-VERSION-linux-amd64.oci.tar` | an image, as an OCI archive |
+//! | `NAME-VERSION-linux-amd64.oci.tar` | an image, as an OCI archive; with `--arch amd64,arm64` an index of two |
 //! | `cocoon-farm-VERSION.tgz`, `….oci.tar` | the chart, as Helm packs it and as an OCI artifact |
 //! | `kubectl-cocoon-VERSION-linux-amd64.tar.gz`, `cocoon.yaml` | the plugin, and krew's manifest of it |
-//! | `NAME-VERSION.cdx.json` | what each program consists of, as `CycloneDX` |
+//! | `NAME-VERSION-linux-amd64.cdx.json` | what each program consists of, as `CycloneDX` |
 //! | `cocoon-VERSION.intoto.json` | what was made of what, as an in-toto statement of SLSA provenance |
 //! | `notes.md`, `SHA256SUMS` | the changelog's section, and the digest of every file |
 //!
@@ -30,7 +30,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::image::{self, target_folder};
+use crate::image::{self, Architecture, target_folder};
 use crate::stack;
 use folder::{SUMS, make_room, place, sums};
 use identity::Release;
@@ -53,6 +53,10 @@ pub(crate) struct Args {
     /// from it
     #[arg(long, value_name = "OWNER/NAME", default_value = REPOSITORY)]
     repository: String,
+    /// Processors to make images and archives for, separated by commas; arm64 needs Debian's gcc-aarch64-linux-gnu and
+    /// qemu-user
+    #[arg(long, value_delimiter = ',', default_value = "amd64")]
+    arch: Vec<Architecture>,
     #[command(flatten)]
     programs: Programs,
 }
@@ -73,7 +77,7 @@ struct Programs {
 
 /// Makes a release of the commit that is checked out, checks it, and says how it is published.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let release = Release::of_checkout(&args.repository)?;
+    let release = Release::of_checkout(&args.repository, &args.arch)?;
     git::refuse_changes()?;
     if !args.dry_run {
         ensure!(
@@ -98,7 +102,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 /// those that the end-to-end tests ran; its plugin is the tests' as well, which saves building it in another profile.
 pub(crate) fn checks() -> Result<Vec<Check>> {
     let mut checks = workflows::check()?;
-    let release = Release::of_checkout(REPOSITORY)?;
+    let release = Release::of_checkout(REPOSITORY, &[Architecture::Amd64])?;
     let programs = Programs {
         plugin: Some(stack::build_binaries()?.join(plugin::PROGRAM)),
         ..Programs::default()
@@ -141,12 +145,13 @@ fn make(release: &Release, programs: &Programs, out: &Path) -> Result<()> {
         out: Some(out.to_owned()),
         registry: release.registry(),
         tag: Some(release.version.clone()),
+        arch: release.architectures.clone(),
         operator_binary: programs.operator.clone(),
         agent_binary: programs.agent.clone(),
         ..image::Args::default()
     })?;
     for image in &mut images {
-        let name = release.archive(&image.title, "oci.tar");
+        let name = release.image_archive(&image.title);
         let file = out.join(&name);
         fs::rename(&image.file, &file).with_context(|| format!("rename an image to {name}"))?;
         image.file = file;
@@ -155,11 +160,16 @@ fn make(release: &Release, programs: &Programs, out: &Path) -> Result<()> {
     let package = chart::package(release, &images)?;
     place(out, &release.chart_package(), &package)?;
     place(out, &release.chart_archive(), &chart::artifact(&package)?)?;
-    let (archive, manifest) = plugin::pack(release, programs.plugin.as_deref())?;
-    place(out, &release.archive(plugin::PROGRAM, "tar.gz"), &archive)?;
-    place(out, plugin::MANIFEST, &manifest)?;
+    let mut archives = Vec::new();
+    for architecture in &release.architectures {
+        let archive = plugin::pack(*architecture, programs.plugin.as_deref())?;
+        let name = release.file(plugin::PROGRAM, *architecture, "tar.gz");
+        place(out, &name, &archive)?;
+        archives.push((*architecture, image::oci::sha256(&archive)));
+    }
+    place(out, plugin::MANIFEST, &plugin::manifest(release, &archives)?)?;
     for (name, bom) in sbom::all(release, &images)? {
-        place(out, &format!("{name}-{}.cdx.json", release.version), &bom)?;
+        place(out, &name, &bom)?;
     }
     place(out, "notes.md", release.changes.notes.as_bytes())?;
     let statement = provenance::statement(release, &images, &sums(out)?)?;

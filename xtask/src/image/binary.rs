@@ -1,4 +1,7 @@
 //! Release binaries that do not depend on where they were built.
+//!
+//! For another processor than this machine's, the pinned compiler needs its standard library ([`super::library`]) and
+//! a C compiler ([`cross`]).
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -6,6 +9,9 @@ use std::process::Stdio;
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
+use super::architecture::Architecture;
+use super::cross::{self, SEPARATOR, cargo_home, remap};
+use super::library::Library;
 use crate::workspace;
 
 /// A line of `cargo build --message-format=json`, as far as it matters here.
@@ -31,18 +37,25 @@ pub(crate) fn target_folder() -> PathBuf {
 /// Builds the release binary `binary` of the workspace package `package` and returns its path.
 ///
 /// Packages are built one by one: building two at once would give each the dependency features of the other.
-pub(crate) fn build(package: &str, binary: &str) -> Result<PathBuf> {
-    eprintln!("building {binary}");
-    let output = workspace::cargo()
+pub(crate) fn build(package: &str, binary: &str, architecture: Architecture) -> Result<PathBuf> {
+    eprintln!("building {binary} for {}", architecture.name());
+    let mut flags = remapped()?;
+    let mut cargo = workspace::cargo();
+    cargo
         .args([
             "build",
             "--release",
             "--locked",
             "--message-format=json-render-diagnostics",
         ])
-        .args(["--package", package, "--bin", binary])
+        .args(["--package", package, "--bin", binary]);
+    if !architecture.is_here() {
+        flags.extend(Library::of(architecture)?.flag());
+        cross::set(&mut cargo, architecture)?;
+    }
+    let output = cargo
         .env_remove("RUSTFLAGS")
-        .env("CARGO_ENCODED_RUSTFLAGS", rust_flags()?)
+        .env("CARGO_ENCODED_RUSTFLAGS", flags.join(SEPARATOR))
         .stderr(Stdio::inherit())
         .output()
         .context("start cargo")?;
@@ -66,21 +79,12 @@ pub(crate) fn build(package: &str, binary: &str) -> Result<PathBuf> {
     anyhow::bail!("cargo build reported no executable {binary}")
 }
 
-/// Flags that replace this machine's folders in panic messages by fixed names, in cargo's own separated form.
-fn rust_flags() -> Result<String> {
-    let cargo_home = match std::env::var_os("CARGO_HOME") {
-        Some(folder) => PathBuf::from(folder),
-        None => Path::new(&std::env::var_os("HOME").context("find cargo's folder: set CARGO_HOME or HOME")?)
-            .join(".cargo"),
-    };
+/// Flags that replace this machine's folders in panic messages by fixed names.
+fn remapped() -> Result<Vec<String>> {
     let folders = [
-        (cargo_home, "/cargo"),
+        (cargo_home()?, "/cargo"),
         (workspace::root().to_path_buf(), "/source"),
         (target_folder(), "/target"),
     ];
-    let flags: Vec<String> = folders
-        .iter()
-        .map(|(folder, name)| format!("--remap-path-prefix={}={name}", folder.display()))
-        .collect();
-    Ok(flags.join("\u{1f}"))
+    Ok(folders.iter().map(|(folder, name)| remap(folder, name)).collect())
 }

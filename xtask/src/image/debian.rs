@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 
+use super::archive::Archive;
 use super::layer::{Layer, Node};
 use crate::cache::{self, Expected};
 
@@ -36,13 +37,21 @@ pub(crate) struct Package {
     files: BTreeSet<String>,
 }
 
+#[cfg(test)]
+impl Package {
+    pub(super) fn files(&self) -> impl Iterator<Item = &str> {
+        self.files.iter().map(String::as_str)
+    }
+}
+
 /// Makes the base layer from the packages that the file `pins` lists, downloading those that the folder `cache` lacks.
 pub(super) fn base(pins: &Path, cache: &Path) -> Result<Layer> {
     let mut layer = skeleton();
     let list = read_pins(pins)?;
     let _lock = cache::lock("debs")?;
+    let mut archive = None;
     for package in &list.packages {
-        let deb = fetch(package, &list.architecture, pins, cache)?;
+        let deb = fetch(package, &list.architecture, pins, cache, &mut archive)?;
         let found = extract(&deb, package, &mut layer)?;
         if let Some(missing) = package.files.difference(&found).next() {
             bail!(
@@ -82,64 +91,116 @@ pub(super) fn read_pins(path: &Path) -> Result<Pins> {
     serde_saphyr::from_str(&text).with_context(|| format!("parse {}", path.display()))
 }
 
-fn fetch(package: &Package, architecture: &str, pins: &Path, cache: &Path) -> Result<PathBuf> {
-    let path = cache.join(format!("{}.deb", package.sha256));
-    if path.is_file() {
-        return Ok(path);
-    }
+/// The package from the cache, or else from Debian's archive, which the first download opens.
+fn fetch(
+    package: &Package,
+    architecture: &str,
+    pins: &Path,
+    cache: &Path,
+    archive: &mut Option<Archive>,
+) -> Result<PathBuf> {
     let what = format!("{}:{architecture}={}", package.name, package.version);
-    let folder = tempfile::tempdir().context("create a temporary folder for a download")?;
-    let download = apt_download(&what, folder.path()).with_context(|| {
+    keep(&package.sha256, cache, |folder| {
+        let archive = match archive {
+            Some(archive) => archive,
+            None => archive.insert(Archive::of(architecture)?),
+        };
+        archive.download(&what, folder)
+    })
+    .with_context(|| {
         format!(
             "download {what}, pinned in {}; run `apt-get update` and try again, and if the archive no longer has this \
              version (an installed copy does not help: the .deb is what is pinned), run `cargo xtask image --repin`",
             pins.display()
         )
-    })?;
+    })
+}
+
+/// A package that is taken whole, from another release of Debian than the images' files.
+#[derive(Debug)]
+pub(crate) struct Source {
+    pub(crate) name: &'static str,
+    pub(crate) version: &'static str,
+    /// Lower-case hex sha256 of the .deb file.
+    pub(crate) sha256: &'static str,
+    /// The release that has it.
+    pub(super) release: &'static str,
+    /// The file that holds this pin.
+    pub(super) pinned_in: &'static str,
+}
+
+impl Source {
+    /// The version without what Debian adds to it.
+    pub(super) fn upstream(&self) -> &'static str {
+        self.version.split('+').next().unwrap_or(self.version)
+    }
+
+    /// The package's URL.
+    pub(crate) fn purl(&self) -> String {
+        let version = self.version.replace('+', "%2B");
+        format!(
+            "pkg:deb/debian/{}@{version}?arch=all&distro={}",
+            self.name, self.release
+        )
+    }
+}
+
+/// The package from the cache, or else from its release.
+pub(super) fn fetch_source(source: &Source, cache: &Path) -> Result<PathBuf> {
+    let what = format!("{}={}", source.name, source.version);
+    keep(source.sha256, cache, |folder| {
+        Archive::of_release(source.release)?.download(&what, folder)
+    })
+    .with_context(|| {
+        format!(
+            "download {what} from Debian's {}, pinned in {}; where the archive no longer has this version, a .deb with the \
+             pinned digest may be put into {} as {}.deb",
+            source.release,
+            source.pinned_in,
+            cache.display(),
+            source.sha256
+        )
+    })
+}
+
+/// The .deb file with this digest in the folder `cache`, downloaded where it is missing: `download` leaves it in an
+/// empty folder.
+fn keep(sha256: &str, cache: &Path, download: impl FnOnce(&Path) -> Result<PathBuf>) -> Result<PathBuf> {
+    let path = cache.join(format!("{sha256}.deb"));
+    if path.is_file() {
+        return Ok(path);
+    }
+    let folder = tempfile::tempdir().context("create a temporary folder for a download")?;
+    let download = download(folder.path())?;
     let mut deb = fs::File::open(&download).with_context(|| format!("open {}", download.display()))?;
-    cache::install(
-        &path,
-        &mut deb,
-        &Expected {
-            sha256: &package.sha256,
-            mode: 0o644,
-        },
-    )
-    .with_context(|| format!("keep {what}, pinned in {}", pins.display()))?;
+    cache::install(&path, &mut deb, &Expected { sha256, mode: 0o644 })?;
     Ok(path)
 }
 
-/// Downloads one package into `folder`, which must be empty, and returns its path.
-fn apt_download(what: &str, folder: &Path) -> Result<PathBuf> {
-    eprintln!("downloading {what}");
-    // Root's apt would warn that its sandbox user cannot write here; as another user the option changes nothing.
-    let status = Command::new("apt-get")
-        .args([
-            "-o",
-            "APT::Sandbox::User=root",
-            "download",
-            "--quiet",
-            "--quiet",
-            what,
-        ])
-        .current_dir(folder)
-        .stdout(Stdio::null())
-        .status()
-        .context("start apt-get; images are made on Debian, elsewhere use images/Containerfile")?;
-    ensure!(
-        status.success(),
-        "apt-get download {what} failed with {status}; its messages are above"
-    );
-    let listing = fs::read_dir(folder).with_context(|| format!("list {}", folder.display()))?;
-    for entry in listing {
-        let path = entry
-            .with_context(|| format!("list {}", folder.display()))?
-            .path();
-        if path.extension().is_some_and(|extension| extension == "deb") {
-            return Ok(path);
+/// Unpacks what `deb` has below a path into `folder`.
+pub(super) fn unpack(deb: &Path, below: &str, folder: &Path) -> Result<()> {
+    let read = || format!("unpack {}", deb.display());
+    let mut program = Command::new("dpkg-deb")
+        .arg("--fsys-tarfile")
+        .arg(deb)
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("start dpkg-deb")?;
+    let output = program.stdout.take().context("read what dpkg-deb prints")?;
+    for entry in tar::Archive::new(output).entries().with_context(read)? {
+        let mut entry = entry.with_context(read)?;
+        let path = entry.path().with_context(read)?.into_owned();
+        if path.strip_prefix("./").unwrap_or(&path).starts_with(below) {
+            entry.unpack_in(folder).with_context(read)?;
         }
     }
-    bail!("apt-get download {what} left no .deb file")
+    let status = program.wait().context("wait for dpkg-deb")?;
+    ensure!(
+        status.success(),
+        "dpkg-deb cannot read {}: {status}",
+        deb.display()
+    );
+    Ok(())
 }
 
 /// Adds the chosen files of `deb` to `layer` and returns the paths that it had.
@@ -204,9 +265,10 @@ fn dpkg_deb(arguments: &[&str], deb: &Path) -> Result<Vec<u8>> {
 pub(super) fn repin(pins: &Path) -> Result<()> {
     let list = read_pins(pins)?;
     let mut text = fs::read_to_string(pins).with_context(|| format!("read {}", pins.display()))?;
+    let archive = Archive::of(&list.architecture)?;
     for package in &list.packages {
         let folder = tempfile::tempdir().context("create a temporary folder for a download")?;
-        let deb = apt_download(&format!("{}:{}", package.name, list.architecture), folder.path())?;
+        let deb = archive.download(&format!("{}:{}", package.name, list.architecture), folder.path())?;
         let version = String::from_utf8(dpkg_deb(&["--show", "--showformat=${Version}"], &deb)?)
             .with_context(|| format!("read the version of {}", deb.display()))?;
         let sha256 = cache::sha256_file(&deb)?;

@@ -7,15 +7,8 @@ use object::elf::{DT_NEEDED, FileHeader64, PT_INTERP, VER_FLG_WEAK};
 use object::read::elf::{FileHeader as _, ProgramHeader as _};
 use object::{Endianness, StringTable};
 
+use super::architecture::Architecture;
 use super::layer::Layer;
-
-/// Where Debian's loader looks for libraries when there is no `ld.so.cache`.
-const LIBRARY_FOLDERS: [&str; 4] = [
-    "lib/x86_64-linux-gnu",
-    "usr/lib/x86_64-linux-gnu",
-    "lib",
-    "usr/lib",
-];
 
 /// What one ELF file asks of others and offers to them.
 #[derive(Debug, PartialEq, Eq)]
@@ -31,8 +24,9 @@ struct Linkage {
     defined: BTreeSet<String>,
 }
 
-/// Fails, listing everything that is missing, unless `binary` and all libraries it reaches can be loaded from `layer`.
-pub(super) fn check_closure(binary: &[u8], layer: &Layer) -> Result<()> {
+/// Fails, listing everything that is missing, unless `binary` and all libraries it reaches can be loaded from `layer`,
+/// whose files are for `architecture`.
+pub(super) fn check_closure(binary: &[u8], architecture: Architecture, layer: &Layer) -> Result<()> {
     let binary = read(binary).context("read the binary as an ELF file")?;
     let mut problems = Vec::new();
     if let Some(loader) = binary
@@ -47,7 +41,7 @@ pub(super) fn check_closure(binary: &[u8], layer: &Layer) -> Result<()> {
     let mut queue = vec![("the binary".to_owned(), binary)];
     while let Some((name, file)) = queue.pop() {
         for library in &file.needed {
-            let Some(content) = find(layer, library) else {
+            let Some(content) = find(layer, architecture, library) else {
                 problems.push(format!("{name} needs {library}, which is missing"));
                 continue;
             };
@@ -71,10 +65,17 @@ pub(super) fn check_closure(binary: &[u8], layer: &Layer) -> Result<()> {
     Ok(())
 }
 
-fn find<'a>(layer: &'a Layer, library: &str) -> Option<&'a [u8]> {
-    LIBRARY_FOLDERS
-        .iter()
-        .find_map(|folder| layer.content(&format!("{folder}/{library}")))
+/// The library where Debian's loader looks for it when there is no `ld.so.cache`.
+fn find<'a>(layer: &'a Layer, architecture: Architecture, library: &str) -> Option<&'a [u8]> {
+    let own = architecture.libraries();
+    [
+        format!("lib/{own}"),
+        format!("usr/lib/{own}"),
+        "lib".into(),
+        "usr/lib".into(),
+    ]
+    .iter()
+    .find_map(|folder| layer.content(&format!("{folder}/{library}")))
 }
 
 fn read(data: &[u8]) -> Result<Linkage> {

@@ -1,6 +1,7 @@
-//! Writes an image as an OCI image layout in one tar archive, byte for byte the same for the same image.
+//! Writes an image as an OCI image layout in one tar archive, byte for byte the same for the same image. An image for
+//! several processors is an index of one image for each.
 //!
-//! Source: OCI image format specification 1.1, "image layout", "manifest" and "configuration".
+//! Source: OCI image format specification 1.1, "image layout", "index", "manifest" and "configuration".
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
+use super::architecture::Architecture;
 use super::debian::USER;
 use super::layer::Layer;
 
@@ -25,8 +27,9 @@ const CREATED: &str = "1970-01-01T00:00:00Z";
 /// Hex digits of the manifest's digest in a tag: 48 bits, so that two contents of one version never meet.
 const TAG_DIGITS: usize = 12;
 
-/// What goes into an image.
+/// What goes into an image for one processor.
 pub(crate) struct Image<'a> {
+    pub(crate) architecture: Architecture,
     /// Reference without a tag.
     pub(crate) repository: String,
     /// Also the archive's file name, with `.tar`.
@@ -55,9 +58,13 @@ pub(crate) struct Built {
     pub(crate) reference: String,
     /// Absolute path of the archive.
     pub(crate) file: PathBuf,
-    /// The manifest's digest, `sha256:<hex>`.
+    /// The digest of the manifest, or of the index where there are several, `sha256:<hex>`.
     pub(crate) digest: String,
-    /// Bytes that a registry stores and a node downloads: manifest, configuration and compressed layers.
+    /// The digest of each processor's manifest.
+    #[serde(skip)]
+    pub(crate) manifests: Vec<(Architecture, String)>,
+    /// Bytes that a registry stores: manifests, configurations and compressed layers. A node downloads those of its own
+    /// processor.
     pub(crate) compressed_bytes: u64,
     /// Bytes of the layers unpacked.
     pub(crate) uncompressed_bytes: u64,
@@ -100,46 +107,88 @@ impl Blob {
     }
 }
 
-/// Writes `image` into the folder `out`, tagged `tag` or else by its version and content.
-pub(crate) fn write(image: &Image<'_>, tag: Option<&str>, out: &Path) -> Result<Built> {
-    let mut diff_ids = Vec::new();
-    let mut uncompressed_bytes = 0;
+/// Writes `images`, one program for each of some processors, into the folder `out`, tagged `tag` or else by their
+/// version and content.
+pub(crate) fn write(images: &[Image<'_>], tag: Option<&str>, out: &Path) -> Result<Built> {
+    let first = images.first().context("an image is for at least one processor")?;
     let mut blobs = Vec::new();
-    for (what, layer) in &image.layers {
-        let archive = layer.to_tar()?;
-        diff_ids.push(format!("sha256:{}", sha256(&archive)));
-        uncompressed_bytes += archive.len() as u64;
-        let packed = gzip(&archive).with_context(|| format!("compress layer {what}"))?;
-        blobs.push(Blob::new(GZIP_LAYER, packed));
+    let mut uncompressed_bytes = 0;
+    let mut descriptors = Vec::new();
+    let mut manifests = Vec::new();
+    for image in images {
+        let (manifest, bytes) = pack(image, &mut blobs)?;
+        uncompressed_bytes += bytes;
+        manifests.push((image.architecture, manifest.digest()));
+        descriptors.push(described(image, &manifest));
+        blobs.push(manifest);
     }
-    let layers: Vec<Value> = blobs.iter().map(Blob::descriptor).collect();
-    let config = Blob::json(CONFIG, &config(image, &diff_ids))?;
-    let manifest = json!({
-        "schemaVersion": 2, "mediaType": MANIFEST, "config": config.descriptor(), "layers": layers,
-    });
-    let manifest = Blob::json(MANIFEST, &manifest)?;
+    let mut named = match &descriptors[..] {
+        [one] => one.clone(),
+        several => {
+            let index = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": several });
+            let index = Blob::json(INDEX, &index)?;
+            let descriptor = index.descriptor();
+            blobs.push(index);
+            descriptor
+        }
+    };
+    let digest = named["digest"].as_str().unwrap_or_default().to_owned();
     let tag = tag.map_or_else(
-        || format!("{}-{}", image.version, &manifest.sha256[..TAG_DIGITS]),
+        || {
+            let hex = digest.trim_start_matches("sha256:");
+            format!("{}-{}", first.version, &hex[..TAG_DIGITS])
+        },
         str::to_owned,
     );
-    let reference = format!("{}:{tag}", image.repository);
-    let index = index(&manifest, &reference, &tag);
-    let digest = manifest.digest();
-    blobs.extend([config, manifest]);
+    let reference = format!("{}:{tag}", first.repository);
+    // Twice: by containerd's annotation in full, by the specification's only with the tag.
+    named["annotations"] =
+        json!({ "io.containerd.image.name": reference, "org.opencontainers.image.ref.name": tag });
+    let index = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [named] });
 
     let compressed_bytes = blobs.iter().map(|blob| blob.content.len() as u64).sum();
-    let file = out.join(format!("{}.tar", image.title));
+    let file = out.join(format!("{}.tar", first.title));
     place(&file, &layout(blobs, &index)?)?;
     Ok(Built {
-        title: image.title.to_owned(),
-        name: image.repository.clone(),
+        title: first.title.to_owned(),
+        name: first.repository.clone(),
         tag,
         reference,
         file,
         digest,
+        manifests,
         compressed_bytes,
         uncompressed_bytes,
     })
+}
+
+/// Adds an image's layers and configuration to `blobs`, and answers its manifest and the bytes of its layers unpacked.
+fn pack(image: &Image<'_>, blobs: &mut Vec<Blob>) -> Result<(Blob, u64)> {
+    let mut diff_ids = Vec::new();
+    let mut bytes = 0;
+    let mut layers = Vec::new();
+    for (what, layer) in &image.layers {
+        let archive = layer.to_tar()?;
+        diff_ids.push(format!("sha256:{}", sha256(&archive)));
+        bytes += archive.len() as u64;
+        let packed = gzip(&archive).with_context(|| format!("compress layer {what}"))?;
+        let blob = Blob::new(GZIP_LAYER, packed);
+        layers.push(blob.descriptor());
+        blobs.push(blob);
+    }
+    let config = Blob::json(CONFIG, &config(image, &diff_ids))?;
+    let manifest = json!({
+        "schemaVersion": 2, "mediaType": MANIFEST, "config": config.descriptor(), "layers": layers,
+    });
+    blobs.push(config);
+    Ok((Blob::json(MANIFEST, &manifest)?, bytes))
+}
+
+/// How an index names an image's manifest.
+fn described(image: &Image<'_>, manifest: &Blob) -> Value {
+    let mut descriptor = manifest.descriptor();
+    descriptor["platform"] = json!({ "architecture": image.architecture.name(), "os": "linux" });
+    descriptor
 }
 
 fn config(image: &Image<'_>, diff_ids: &[String]) -> Value {
@@ -150,7 +199,7 @@ fn config(image: &Image<'_>, diff_ids: &[String]) -> Value {
         .collect();
     json!({
         "created": CREATED,
-        "architecture": "amd64",
+        "architecture": image.architecture.name(),
         "os": "linux",
         "config": {
             "User": format!("{USER}:{USER}"),
@@ -167,15 +216,6 @@ fn config(image: &Image<'_>, diff_ids: &[String]) -> Value {
         "rootfs": { "type": "layers", "diff_ids": diff_ids },
         "history": history,
     })
-}
-
-/// The index names the image twice: by containerd's annotation in full, by the specification's only with the tag.
-fn index(manifest: &Blob, reference: &str, tag: &str) -> Value {
-    let mut descriptor = manifest.descriptor();
-    descriptor["platform"] = json!({ "architecture": "amd64", "os": "linux" });
-    descriptor["annotations"] =
-        json!({ "io.containerd.image.name": reference, "org.opencontainers.image.ref.name": tag });
-    json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [descriptor] })
 }
 
 /// The archive: folders, blobs and the two files that say what it is, through the same writer as a layer.

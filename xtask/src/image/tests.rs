@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -9,12 +9,12 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::layer::{Layer, Node};
-use super::{LOCAL, Name, PINS, assemble, debian, elf, oci};
-use crate::{cache, workspace};
+use super::{Architecture, LOCAL, Name, assemble, debian, elf, oci, pins};
+use crate::cache;
 
 /// The base layer of the committed pins; needs Debian's archive once, then the cache.
 fn base() -> Layer {
-    debian::base(&workspace::root().join(PINS), &cache::folder("debs").unwrap()).unwrap()
+    super::base(Architecture::Amd64).unwrap()
 }
 
 /// A dynamically linked Rust program: the one that runs these tests.
@@ -24,7 +24,7 @@ fn program() -> PathBuf {
 
 /// An image on the committed pins whose program is `content`, small so that packing it is quick.
 fn image(name: Name, content: &[u8]) -> oci::Image<'static> {
-    let mut image = assemble(name.parts(), LOCAL, &base(), &program()).unwrap();
+    let mut image = assemble(name.parts(), LOCAL, Architecture::Amd64, &base(), &program()).unwrap();
     let path = image.entrypoint.trim_start_matches('/').to_owned();
     image.layers[1].1.file(&path, 0o755, content.to_vec());
     image
@@ -64,7 +64,7 @@ fn the_base_layer_holds_exactly_the_files_a_rust_binary_needs() {
 #[test]
 fn the_same_inputs_give_the_same_archive_byte_for_byte() {
     let [first, second] = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
-    let write = |out: &Path| oci::write(&image(Name::Agent, b"program"), None, out).unwrap();
+    let write = |out: &Path| oci::write(&[image(Name::Agent, b"program")], None, out).unwrap();
     let (one, two) = (write(first.path()), write(second.path()));
     assert_eq!(one.digest, two.digest);
     assert_eq!(fs::read(&one.file).unwrap(), fs::read(&two.file).unwrap());
@@ -75,11 +75,12 @@ fn another_binary_gives_another_tag_and_the_same_base() {
     let out = tempfile::tempdir().unwrap();
     let base = base();
     let tag_and_layers = |content: &[u8]| {
-        let mut image = assemble(Name::Agent.parts(), LOCAL, &base, &program()).unwrap();
+        let parts = Name::Agent.parts();
+        let mut image = assemble(parts, LOCAL, Architecture::Amd64, &base, &program()).unwrap();
         image.layers[1]
             .1
             .file("usr/bin/gpu-agent", 0o755, content.to_vec());
-        let built = oci::write(&image, None, out.path()).unwrap();
+        let built = oci::write(&[image], None, out.path()).unwrap();
         let members = archive_members(&built.file);
         let manifest = json(&blob(&members, &json(&members["index.json"])["manifests"][0]));
         (built.tag, manifest["layers"].as_array().unwrap().clone())
@@ -95,7 +96,7 @@ fn another_binary_gives_another_tag_and_the_same_base() {
 fn the_archive_is_an_image_layout_whose_layers_match_their_diff_ids() {
     use sha2::{Digest as _, Sha256};
     let out = tempfile::tempdir().unwrap();
-    let built = oci::write(&image(Name::Operator, b"program"), Some("test"), out.path()).unwrap();
+    let built = oci::write(&[image(Name::Operator, b"program")], Some("test"), out.path()).unwrap();
 
     let members = archive_members(&built.file);
     assert_eq!(json(&members["oci-layout"])["imageLayoutVersion"], "1.0.0");
@@ -127,6 +128,58 @@ fn the_archive_is_an_image_layout_whose_layers_match_their_diff_ids() {
             format!("sha256:{}", hex::encode(Sha256::digest(&archive)))
         );
     }
+}
+
+/// Without Debian's files for the other processor, which a test need not download.
+#[test]
+fn an_image_for_two_processors_is_an_index_of_one_for_each() {
+    let out = tempfile::tempdir().unwrap();
+    let both = [Architecture::Amd64, Architecture::Arm64].map(|architecture| oci::Image {
+        architecture,
+        ..image(Name::Agent, architecture.name().as_bytes())
+    });
+    let built = oci::write(&both, None, out.path()).unwrap();
+    let members = archive_members(&built.file);
+    let named = &json(&members["index.json"])["manifests"];
+    assert_eq!(named.as_array().unwrap().len(), 1);
+    assert_eq!(named[0]["digest"], built.digest);
+    assert_eq!(
+        named[0]["annotations"]["io.containerd.image.name"],
+        built.reference
+    );
+    let index = json(&blob(&members, &named[0]));
+    let manifests = index["manifests"].as_array().unwrap();
+    assert_eq!(manifests.len(), both.len());
+    for ((descriptor, (architecture, digest)), image) in manifests.iter().zip(&built.manifests).zip(&both) {
+        assert_eq!(*architecture, image.architecture);
+        assert_eq!(descriptor["digest"], digest.as_str());
+        assert_eq!(descriptor["platform"]["architecture"], architecture.name());
+        let config = json(&blob(&members, &json(&blob(&members, descriptor))["config"]));
+        assert_eq!(config["architecture"], architecture.name());
+    }
+    assert!(built.tag.contains(&built.digest["sha256:".len()..][..12]));
+}
+
+#[test]
+fn both_processors_have_the_same_packages_and_files() {
+    let of = |architecture: Architecture| {
+        let pins = pins(architecture).unwrap();
+        assert_eq!(pins.architecture, architecture.name());
+        let libraries = architecture.libraries();
+        let packages = pins.packages.into_iter().map(|package| {
+            let files = package.files().map(|file| {
+                let file = file.replace(&libraries, "LIBRARIES");
+                // Each processor's loader has a path of its own.
+                match file.rsplit_once("/ld-linux-") {
+                    Some((folder, _)) => folder.replace("lib64", "lib") + "/LOADER",
+                    None => file,
+                }
+            });
+            (package.name.clone(), files.collect::<BTreeSet<_>>())
+        });
+        packages.collect::<Vec<_>>()
+    };
+    assert_eq!(of(Architecture::Amd64), of(Architecture::Arm64));
 }
 
 #[test]
@@ -175,7 +228,7 @@ fn a_layer_archive_is_sorted_owned_by_root_and_dated_1970() {
 #[test]
 fn the_packages_loader_finds_every_library_of_a_rust_binary_in_the_packages() {
     let layer = base();
-    elf::check_closure(&fs::read(program()).unwrap(), &layer).unwrap();
+    elf::check_closure(&fs::read(program()).unwrap(), Architecture::Amd64, &layer).unwrap();
 
     let root = tempfile::tempdir().unwrap();
     tar::Archive::new(layer.to_tar().unwrap().as_slice())
@@ -216,7 +269,9 @@ fn a_missing_library_and_a_missing_symbol_version_are_named() {
         "lib/x86_64-linux-gnu/libgcc_s.so.1",
         Node::Directory { mode: 0o755 },
     );
-    let error = elf::check_closure(&binary, &layer).unwrap_err().to_string();
+    let error = elf::check_closure(&binary, Architecture::Amd64, &layer)
+        .unwrap_err()
+        .to_string();
     assert!(
         error.contains("the binary needs libgcc_s.so.1, which is missing"),
         "{error}"
@@ -267,7 +322,7 @@ proptest! {
         elf.extend(&bytes);
         for input in [bytes, elf] {
             // Either outcome is fine.
-            drop(elf::check_closure(&input, &Layer::default()));
+            drop(elf::check_closure(&input, Architecture::Arm64, &Layer::default()));
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Reads a release's folder as strangers do: every digest, Helm on the chart's artifact, the plugin out of its archive.
 
 mod layout;
+mod program;
 mod registry;
 
 use std::collections::BTreeSet;
@@ -10,13 +11,13 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use flate2::read::GzDecoder;
 use serde_json::Value;
 
 use super::folder::{SUMS, names, sums};
 use super::identity::{CHART_NAME, Release};
-use super::{chart, plugin, provenance};
-use crate::{cache, image, pypi, tools};
+use super::{chart, plugin, provenance, sbom};
+use crate::image::{self, oci};
+use crate::{cache, pypi, tools};
 use layout::Layout;
 
 /// One check and how it ended.
@@ -46,7 +47,7 @@ pub(super) fn check(release: &Release, folder: &Path) -> Vec<Check> {
     let mut checks: Vec<Check> = vec![("SHA256SUMS is of every file".into(), sums_match(folder))];
     let mut images = Vec::new();
     for (program, name) in IMAGES {
-        let archive = release.archive(program, "oci.tar");
+        let archive = release.image_archive(program);
         let reference = format!("{}/{name}:{}", release.registry(), release.version);
         let found = read(&archive).and_then(|bytes| Layout::read(&bytes));
         checks.push((
@@ -54,7 +55,9 @@ pub(super) fn check(release: &Release, folder: &Path) -> Vec<Check> {
             match found {
                 Ok(layout) => {
                     images.push(format!("{reference}@{}", layout.digest));
-                    layout.is_image(&reference)
+                    layout
+                        .is_image(&reference, &release.architectures)
+                        .and_then(|()| program::images_start(release, &layout))
                 }
                 Err(error) => Err(error),
             },
@@ -65,21 +68,21 @@ pub(super) fn check(release: &Release, folder: &Path) -> Vec<Check> {
         .and_then(|bytes| Layout::read(&bytes))
         .and_then(|layout| chart_installs(release, layout, &read(&release.chart_package())?, &images));
     checks.push((format!("{artifact}: Helm pulls, lints and renders it"), helm));
-    let archive = release.archive(plugin::PROGRAM, "tar.gz");
-    checks.push((
-        format!("{archive}: runs"),
-        read(&archive).and_then(|bytes| plugin_runs(release, &bytes)),
-    ));
+    let mut archives = Vec::new();
+    for architecture in &release.architectures {
+        let archive = release.file(plugin::PROGRAM, *architecture, "tar.gz");
+        let runs = read(&archive).and_then(|bytes| {
+            archives.push((*architecture, oci::sha256(&bytes)));
+            program::plugin_runs(release, *architecture, &bytes)
+        });
+        checks.push((format!("{archive}: runs"), runs));
+    }
     let manifest = read(plugin::MANIFEST).and_then(|text| {
-        let sha256 = cache::sha256_file(&folder.join(&archive))?;
-        plugin::check(
-            &String::from_utf8(text).context("read it as UTF-8")?,
-            release,
-            &sha256,
-        )
+        let text = String::from_utf8(text).context("read it as UTF-8")?;
+        plugin::check(&text, release, &archives)
     });
     checks.push((
-        format!("{}: krew's manifest of that archive", plugin::MANIFEST),
+        format!("{}: krew's manifest of those archives", plugin::MANIFEST),
         manifest,
     ));
     let statement = format!("cocoon-{}.intoto.json", release.version);
@@ -195,27 +198,6 @@ fn chart_installs(release: &Release, layout: Layout, package: &[u8], images: &[S
     Ok(())
 }
 
-/// The archive holds the program and the licence, and the program says its version.
-fn plugin_runs(release: &Release, bytes: &[u8]) -> Result<()> {
-    let folder = tempfile::tempdir().context("create a temporary folder")?;
-    tar::Archive::new(GzDecoder::new(bytes))
-        .unpack(folder.path())
-        .context("unpack the archive")?;
-    let found = names(folder.path())?;
-    let wanted = ["LICENSE", plugin::PROGRAM];
-    ensure!(found == wanted, "it holds {found:?}");
-    let output = Command::new(folder.path().join(plugin::PROGRAM))
-        .arg("--version")
-        .output()
-        .context("start the plugin")?;
-    let said = String::from_utf8_lossy(&output.stdout);
-    ensure!(
-        output.status.success() && said.trim().ends_with(&format!(" {}", release.version)),
-        "--version says {said:?}"
-    );
-    Ok(())
-}
-
 /// Each file but the statement itself and the sums is a subject, with its digest; the commit is a material.
 fn subjects_match(release: &Release, folder: &Path, own: &str, bytes: &[u8]) -> Result<()> {
     let statement: Value = serde_json::from_slice(bytes).context("read it as JSON")?;
@@ -246,24 +228,24 @@ fn subjects_match(release: &Release, folder: &Path, own: &str, bytes: &[u8]) -> 
 
 /// Validates every bill against the format's own schema, and looks for each Debian package in those of images.
 fn bills_are_valid(release: &Release, folder: &Path) -> Result<()> {
-    let programs = IMAGES
-        .iter()
-        .map(|(program, _)| *program)
-        .chain([plugin::PROGRAM]);
-    let bills: Vec<_> = programs
-        .map(|program| folder.join(format!("{program}-{}.cdx.json", release.version)))
-        .collect();
-    let pins = image::pins()?;
-    for bill in &bills[..IMAGES.len()] {
-        let text = fs::read_to_string(bill).with_context(|| format!("read {}", bill.display()))?;
-        for package in &pins.packages {
-            ensure!(
-                text.contains(&package.sha256),
-                "{} lacks {}",
-                bill.display(),
-                package.name
-            );
+    let mut bills = Vec::new();
+    for architecture in &release.architectures {
+        let bill = |program: &str| folder.join(sbom::file(release, program, *architecture));
+        let pins = image::pins(*architecture)?;
+        for (program, _) in IMAGES {
+            let bill = bill(program);
+            let text = fs::read_to_string(&bill).with_context(|| format!("read {}", bill.display()))?;
+            for package in &pins.packages {
+                ensure!(
+                    text.contains(&package.sha256),
+                    "{} lacks {}",
+                    bill.display(),
+                    package.name
+                );
+            }
+            bills.push(bill);
         }
+        bills.push(bill(plugin::PROGRAM));
     }
     let schemas = schemas()?;
     // The interpreter that has jsonschema, since kubernetes-validate is made of it.

@@ -7,10 +7,9 @@ use serde_json::Value;
 
 use super::changelog::{self, Changes};
 use super::git;
+use crate::image::Architecture;
 use crate::workspace;
 
-/// The one processor architecture that images and archives are made for, as OCI, Go and Debian name it.
-pub(super) const ARCHITECTURE: &str = "amd64";
 /// Folder of the chart, and its name.
 pub(super) const CHART: &str = "charts/cocoon-farm";
 pub(super) const CHART_NAME: &str = "cocoon-farm";
@@ -25,6 +24,8 @@ pub(super) struct Release {
     pub(super) version: String,
     /// `owner/name` on GitHub.
     pub(super) repository: String,
+    /// The processors that images and archives are made for, each once and in order.
+    pub(super) architectures: Vec<Architecture>,
     /// The commit's hash.
     pub(super) commit: String,
     /// When it was made, as RFC 3339.
@@ -35,7 +36,7 @@ pub(super) struct Release {
 
 impl Release {
     /// The release of the commit that is checked out. Fails where its files name different versions.
-    pub(super) fn of_checkout(repository: &str) -> Result<Self> {
+    pub(super) fn of_checkout(repository: &str, architectures: &[Architecture]) -> Result<Self> {
         let read = |path: &str| {
             fs::read_to_string(workspace::root().join(path)).with_context(|| format!("read {path}"))
         };
@@ -48,9 +49,13 @@ impl Release {
             is_repository(repository),
             "{repository} is no repository: it is written OWNER/NAME"
         );
+        let mut architectures = architectures.to_vec();
+        architectures.sort_unstable();
+        architectures.dedup();
         Ok(Self {
             version: version.to_owned(),
             repository: repository.to_owned(),
+            architectures,
             commit: git::commit()?,
             time: git::time()?,
             changes: changelog::section(&read("CHANGELOG.md")?, version)?,
@@ -82,9 +87,15 @@ impl Release {
         format!("{}/releases/download/{}/{file}", self.page(), self.tag())
     }
 
-    /// Name of a file that holds programs.
-    pub(super) fn archive(&self, name: &str, ending: &str) -> String {
-        format!("{name}-{}-linux-{ARCHITECTURE}.{ending}", self.version)
+    /// Name of a file of a program for one processor.
+    pub(super) fn file(&self, name: &str, architecture: Architecture, ending: &str) -> String {
+        format!("{name}-{}-linux-{}.{ending}", self.version, architecture.name())
+    }
+
+    /// Name of an image's archive, which is for all of the release's processors.
+    pub(super) fn image_archive(&self, name: &str) -> String {
+        let names: Vec<&str> = self.architectures.iter().map(|each| each.name()).collect();
+        format!("{name}-{}-linux-{}.oci.tar", self.version, names.join("-"))
     }
 
     /// Name of the chart's package.

@@ -5,12 +5,12 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
-use super::identity::{ARCHITECTURE, Release};
+use super::identity::Release;
 use crate::image::layer::Layer;
-use crate::image::{self, oci};
+use crate::image::{self, Architecture, oci};
 use crate::workspace;
 
 /// Cargo package and program; kubectl finds it by this name.
@@ -23,24 +23,26 @@ const API_VERSION: &str = "krew.googlecontainertools.github.com/v1alpha2";
 /// Characters of a plugin's short description, beyond which krew's list wraps.
 const SHORT: usize = 50;
 
-/// Builds the program, unless one is given, and answers its archive and its manifest.
-pub(super) fn pack(release: &Release, given: Option<&Path>) -> Result<(Vec<u8>, Vec<u8>)> {
+/// Builds the program for a processor, unless one is given, and answers its archive.
+pub(super) fn pack(architecture: Architecture, given: Option<&Path>) -> Result<Vec<u8>> {
     let program = match given {
         Some(program) => program.to_owned(),
-        None => image::build_binary(PROGRAM, PROGRAM)?,
+        None => image::build_binary(PROGRAM, PROGRAM, architecture)?,
     };
     let read = |path: &Path| fs::read(path).with_context(|| format!("read {}", path.display()));
     let mut files = Layer::default();
     files.file(PROGRAM, 0o755, read(&program)?);
     files.file("LICENSE", 0o644, read(&workspace::root().join("LICENSE"))?);
-    let archive = oci::gzip(&files.to_tar()?).context("compress the plugin")?;
-    let manifest = manifest(release, &oci::sha256(&archive));
-    let yaml = serde_saphyr::to_string(&manifest).context("write the plugin's manifest as YAML")?;
-    Ok((archive, yaml.into_bytes()))
+    oci::gzip(&files.to_tar()?).context("compress the plugin")
 }
 
-fn manifest(release: &Release, sha256: &str) -> Value {
-    json!({
+/// The manifest of a release's archives, each of which has one of these digests.
+pub(super) fn manifest(release: &Release, archives: &[(Architecture, String)]) -> Result<Vec<u8>> {
+    let platforms: Vec<Value> = archives
+        .iter()
+        .map(|(architecture, sha256)| platform(release, *architecture, sha256))
+        .collect();
+    let manifest = json!({
         "apiVersion": API_VERSION,
         "kind": "Plugin",
         "metadata": {"name": NAME},
@@ -51,19 +53,25 @@ fn manifest(release: &Release, sha256: &str) -> Value {
             "description": "Wallets, offers and channels of Cocoon on Kubernetes: makes a farm's wallet and offer, opens a payer's channel, \
                             submits jobs, checks the receipts of their results, and shows a farm at a glance.",
             "caveats": "Needs glibc 2.36 or newer, as Debian 12 has it, and the chart cocoon-farm in the cluster.",
-            "platforms": [{
-                "selector": {"matchLabels": {"os": "linux", "arch": ARCHITECTURE}},
-                "uri": release.download(&release.archive(PROGRAM, "tar.gz")),
-                "sha256": sha256,
-                "files": [{"from": PROGRAM, "to": "."}, {"from": "LICENSE", "to": "."}],
-                "bin": PROGRAM,
-            }],
+            "platforms": platforms,
         },
+    });
+    let yaml = serde_saphyr::to_string(&manifest).context("write the plugin's manifest as YAML")?;
+    Ok(yaml.into_bytes())
+}
+
+fn platform(release: &Release, architecture: Architecture, sha256: &str) -> Value {
+    json!({
+        "selector": {"matchLabels": {"os": "linux", "arch": architecture.name()}},
+        "uri": release.download(&release.file(PROGRAM, architecture, "tar.gz")),
+        "sha256": sha256,
+        "files": [{"from": PROGRAM, "to": "."}, {"from": "LICENSE", "to": "."}],
+        "bin": PROGRAM,
     })
 }
 
-/// Fails unless the manifest is what krew takes, of this release, and of the archive with this digest.
-pub(super) fn check(manifest: &str, release: &Release, sha256: &str) -> Result<()> {
+/// Fails unless the manifest is what krew takes, of this release, and of the archives with these digests.
+pub(super) fn check(manifest: &str, release: &Release, archives: &[(Architecture, String)]) -> Result<()> {
     let manifest: Value = serde_saphyr::from_str(manifest).context("read it as YAML")?;
     let spec = &manifest["spec"];
     let name = manifest["metadata"]["name"].as_str().unwrap_or_default();
@@ -82,15 +90,38 @@ pub(super) fn check(manifest: &str, release: &Release, sha256: &str) -> Result<(
         "spec.shortDescription is empty, longer than {SHORT} characters, or ends with a full stop"
     );
     ensure!(!spec["description"].is_null(), "spec.description is missing");
-    let Some([platform]) = spec["platforms"].as_array().map(Vec::as_slice) else {
-        bail!("spec.platforms names other than the one platform that is released");
-    };
+    let platforms = spec["platforms"]
+        .as_array()
+        .context("spec.platforms is missing")?;
+    ensure!(
+        platforms.len() == archives.len(),
+        "spec.platforms names {} platforms, and {} are released",
+        platforms.len(),
+        archives.len()
+    );
+    for (platform, (architecture, sha256)) in platforms.iter().zip(archives) {
+        check_platform(platform, release, *architecture, sha256)?;
+        ensure!(
+            platform["bin"] == format!("kubectl-{name}"),
+            "bin is {}",
+            platform["bin"]
+        );
+    }
+    Ok(())
+}
+
+fn check_platform(
+    platform: &Value,
+    release: &Release,
+    architecture: Architecture,
+    sha256: &str,
+) -> Result<()> {
     let selector = &platform["selector"]["matchLabels"];
     ensure!(
-        *selector == json!({"os": "linux", "arch": ARCHITECTURE}),
+        *selector == json!({"os": "linux", "arch": architecture.name()}),
         "the platform is selected by {selector}"
     );
-    let uri = release.download(&release.archive(PROGRAM, "tar.gz"));
+    let uri = release.download(&release.file(PROGRAM, architecture, "tar.gz"));
     ensure!(
         platform["uri"] == uri.as_str(),
         "uri is {}, not {uri}",
@@ -100,11 +131,6 @@ pub(super) fn check(manifest: &str, release: &Release, sha256: &str) -> Result<(
         platform["sha256"] == sha256,
         "sha256 is {}, and the archive's is {sha256}",
         platform["sha256"]
-    );
-    ensure!(
-        platform["bin"] == format!("kubectl-{name}"),
-        "bin is {}",
-        platform["bin"]
     );
     Ok(())
 }

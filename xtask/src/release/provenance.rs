@@ -10,18 +10,13 @@ use std::fs;
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
-use super::identity::{ARCHITECTURE, Release};
+use super::identity::Release;
 use super::sbom;
-use crate::image::{self, Built, oci};
+use crate::image::{self, Architecture, Built, Library, oci};
 use crate::workspace;
 
 /// Files of the checkout that pin everything which comes from elsewhere.
-const LOCKS: [&str; 4] = [
-    "Cargo.lock",
-    "rust-toolchain.toml",
-    "images/debian.yaml",
-    "contracts/package-lock.json",
-];
+const LOCKS: [&str; 3] = ["Cargo.lock", "rust-toolchain.toml", "contracts/package-lock.json"];
 
 pub(super) const STATEMENT: &str = "https://in-toto.io/Statement/v1";
 pub(super) const PREDICATE: &str = "https://slsa.dev/provenance/v1";
@@ -36,6 +31,7 @@ pub(super) fn statement(release: &Release, images: &[Built], files: &[(String, S
         let digest = image.digest.trim_start_matches("sha256:");
         subjects.push(json!({"name": image.reference, "digest": {"sha256": digest}}));
     }
+    let architectures: Vec<&str> = release.architectures.iter().map(|each| each.name()).collect();
     let at_commit = |path: &str| format!("{}/blob/{}/{path}", release.page(), release.commit);
     let statement = json!({
         "_type": STATEMENT,
@@ -48,8 +44,9 @@ pub(super) fn statement(release: &Release, images: &[Built], files: &[(String, S
                     "command": "./x release",
                     "repository": release.repository,
                     "version": release.version,
-                    "architectures": [ARCHITECTURE],
+                    "architectures": architectures,
                 },
+                "internalParameters": {"cCompilers": c_compilers(release)?},
                 "resolvedDependencies": materials(release)?,
             },
             "runDetails": {"builder": {"id": at_commit("x")}},
@@ -63,16 +60,65 @@ fn materials(release: &Release) -> Result<Vec<Value>> {
         "uri": format!("git+{}@refs/tags/{}", release.page(), release.tag()),
         "digest": {"gitCommit": release.commit},
     })];
-    for path in LOCKS {
+    materials.push(compiler()?);
+    let pins = release
+        .architectures
+        .iter()
+        .map(|architecture| architecture.pins());
+    for path in LOCKS.into_iter().chain(pins) {
         let content = fs::read(workspace::root().join(path)).with_context(|| format!("read {path}"))?;
         materials.push(json!({"name": path, "digest": {"sha256": oci::sha256(&content)}}));
     }
-    let pins = image::pins()?;
-    for package in &pins.packages {
-        materials.push(json!({
-            "uri": sbom::debian_purl(package, &pins.architecture),
-            "digest": {"sha256": package.sha256},
-        }));
+    for architecture in &release.architectures {
+        let pins = image::pins(*architecture)?;
+        for package in &pins.packages {
+            materials.push(json!({
+                "uri": sbom::debian_purl(package, &pins.architecture),
+                "digest": {"sha256": package.sha256},
+            }));
+        }
+        if !architecture.is_here() {
+            materials.extend(library(*architecture)?);
+        }
     }
     Ok(materials)
+}
+
+/// The compiler, by the commit that it was made of.
+fn compiler() -> Result<Value> {
+    let said = image::rustc(&["--version", "--verbose"])?;
+    let line = |name: &str| {
+        said.lines()
+            .find_map(|line| line.strip_prefix(name))
+            .unwrap_or("unknown")
+    };
+    Ok(json!({
+        "name": format!("rustc {}", line("release: ")),
+        "digest": {"gitCommit": line("commit-hash: ")},
+    }))
+}
+
+/// The standard library for another processor, where it did not come with the compiler.
+fn library(architecture: Architecture) -> Result<Option<Value>> {
+    Ok(match Library::of(architecture)? {
+        Library::OfToolchain => None,
+        Library::OfSource(_) => {
+            let source = image::library_source();
+            Some(json!({
+                "name": format!("standard library for {}", architecture.target()),
+                "uri": source.purl(),
+                "digest": {"sha256": source.sha256},
+            }))
+        }
+    })
+}
+
+/// What compiles C and links for each processor that this machine does not have.
+fn c_compilers(release: &Release) -> Result<Value> {
+    let mut compilers = serde_json::Map::new();
+    for architecture in release.architectures.iter().filter(|each| !each.is_here()) {
+        let said = image::c_compiler_version(*architecture)?;
+        compilers.insert(architecture.name().to_owned(), json!(said));
+    }
+    Ok(Value::Object(compilers))
 }

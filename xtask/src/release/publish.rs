@@ -18,10 +18,16 @@ pub(super) fn advice(release: &Release, out: &Path, dry_run: bool) -> String {
 
 /// Images first, since the chart names them by digest; the page last, which tells people.
 fn commands(release: &Release, out: &Path) -> Vec<String> {
+    // Without it, skopeo copies the image for the processor that it runs on.
+    let all = if release.architectures.len() > 1 {
+        " --all"
+    } else {
+        ""
+    };
     let image = |program: &str, name: &str| {
         format!(
-            "  skopeo copy --preserve-digests oci-archive:{} docker://{}/{name}:{}",
-            release.archive(program, "oci.tar"),
+            "  skopeo copy{all} --preserve-digests oci-archive:{} docker://{}/{name}:{}",
+            release.image_archive(program),
             release.registry(),
             release.version
         )
@@ -40,7 +46,7 @@ fn commands(release: &Release, out: &Path) -> Vec<String> {
         format!(
             "  kubectl krew install --manifest={} --archive={}   # to try it; krew's index takes {}",
             plugin::MANIFEST,
-            release.archive(plugin::PROGRAM, "tar.gz"),
+            release.file(plugin::PROGRAM, release.architectures[0], "tar.gz"),
             plugin::MANIFEST
         ),
     ]

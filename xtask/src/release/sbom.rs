@@ -11,11 +11,8 @@ use serde_json::{Value, json};
 
 use super::identity::Release;
 use super::plugin;
-use crate::image::{self, Built, oci};
+use crate::image::{self, Architecture, Built, oci};
 use crate::workspace;
-
-/// What programs are built for.
-const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// One crate of a program.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,31 +40,47 @@ struct Tree {
     uses: BTreeMap<String, BTreeSet<String>>,
 }
 
-/// The bill of every program, by the program's name.
+/// The bill of every program for every processor, by the name of its file.
 pub(super) fn all(release: &Release, images: &[Built]) -> Result<Vec<(String, Vec<u8>)>> {
     let checksums = checksums(&read("Cargo.lock")?);
     let mut bills = Vec::new();
     for image in images {
-        let tree = crates_of(&image.title)?;
-        let debian = image::pins()?;
+        for (architecture, digest) in &image.manifests {
+            let tree = crates_of(&image.title, *architecture)?;
+            let debian = image::pins(*architecture)?;
+            let purl = format!(
+                "pkg:oci/{}@{}?arch={}&repository_url={}",
+                image.title,
+                digest.replace(':', "%3A"),
+                architecture.name(),
+                image.name
+            );
+            let subject = json!({
+                "type": "container", "bom-ref": image.reference, "name": image.title, "version": release.version,
+                "purl": purl,
+            });
+            bills.push((
+                file(release, &image.title, *architecture),
+                bill(release, &subject, &tree, &checksums, Some(&debian))?,
+            ));
+        }
+    }
+    for architecture in &release.architectures {
+        let tree = crates_of(plugin::PROGRAM, *architecture)?;
         let subject = json!({
-            "type": "container", "bom-ref": image.reference, "name": image.title, "version": release.version,
-            "purl": format!("pkg:oci/{}@{}?repository_url={}", image.title, image.digest.replace(':', "%3A"), image.name),
+            "type": "application", "bom-ref": plugin::PROGRAM, "name": plugin::PROGRAM, "version": release.version,
         });
         bills.push((
-            image.title.clone(),
-            bill(release, &subject, &tree, &checksums, Some(&debian))?,
+            file(release, plugin::PROGRAM, *architecture),
+            bill(release, &subject, &tree, &checksums, None)?,
         ));
     }
-    let tree = crates_of(plugin::PROGRAM)?;
-    let subject = json!({
-        "type": "application", "bom-ref": plugin::PROGRAM, "name": plugin::PROGRAM, "version": release.version,
-    });
-    bills.push((
-        plugin::PROGRAM.to_owned(),
-        bill(release, &subject, &tree, &checksums, None)?,
-    ));
     Ok(bills)
+}
+
+/// Name of a bill's file.
+pub(super) fn file(release: &Release, program: &str, architecture: Architecture) -> String {
+    release.file(program, architecture, "cdx.json")
 }
 
 fn read(path: &str) -> Result<String> {
@@ -76,9 +89,10 @@ fn read(path: &str) -> Result<String> {
 
 /// Asks cargo which crates are linked into a package's program: neither those that only build it nor those of other
 /// features.
-fn crates_of(package: &str) -> Result<Tree> {
+fn crates_of(package: &str, architecture: Architecture) -> Result<Tree> {
     let output = workspace::cargo()
-        .args(["tree", "--locked", "--package", package, "--target", TARGET])
+        .args(["tree", "--locked", "--package", package])
+        .args(["--target", &architecture.target()])
         .args([
             "--edges",
             "normal,no-proc-macro",
@@ -293,7 +307,7 @@ mod tests {
 
     #[test]
     fn the_operator_links_no_openssl_and_every_crate_has_a_licence() {
-        let tree = crates_of("cocoon-operator").unwrap();
+        let tree = crates_of("cocoon-operator", Architecture::Amd64).unwrap();
         assert!(tree.crates.len() > 50, "{} crates", tree.crates.len());
         assert!(tree.crates.values().all(|found| found.name != "openssl-sys"));
         let without: Vec<_> = tree
