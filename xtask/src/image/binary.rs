@@ -3,7 +3,7 @@
 //! For another processor than this machine's, the pinned compiler needs its standard library ([`super::library`]) and
 //! a C compiler ([`cross`]).
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};

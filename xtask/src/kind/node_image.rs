@@ -22,6 +22,8 @@ const PACKAGES: &[&str] = &["mmdebstrap"];
 const EPOCH: &str = "1767225600";
 /// The same in the image's configuration.
 const CREATED: &str = "2026-01-01T00:00:00Z";
+/// Of the archive: an image layout that has docker's list of images as well.
+const FORMAT: &str = "2";
 /// How many hex digits of the inputs' digest name an image: 64 bits, never the same for two of one machine's.
 const KEY_DIGITS: usize = 16;
 const REPOSITORY: &str = "localhost/cocoon-kind-node";
@@ -158,7 +160,7 @@ fn key(parts: &Parts) -> Result<String> {
         .and_then(Path::file_name)
         .unwrap_or_default();
     let modules = [KIND.sum, KUBE_ROUTER.sum].join(" ");
-    digest.update(format!("{modules} {EPOCH} {}", kubernetes.display()));
+    digest.update(format!("{modules} {EPOCH} {FORMAT} {}", kubernetes.display()));
     for name in ["customize.sh", "network.yaml", "packages.txt"] {
         digest.update(cache::sha256_file(&recipe().join(name))?);
     }
@@ -251,6 +253,11 @@ fn write(root: &Path, reference: &str, out: &Path) -> Result<()> {
     let named = |content: &[u8]| format!("blobs/sha256/{}", hex::encode(Sha256::digest(content)));
     append("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#).context("write the archive")?;
     append("index.json", &encode(&index)?).context("write the archive")?;
+    // What docker before 25 reads in the place of an index: Debian 12 has 20.10.
+    let for_docker = json!([{
+        "Config": named(&config), "RepoTags": [reference], "Layers": [format!("blobs/sha256/{layer}")],
+    }]);
+    append("manifest.json", &encode(&for_docker)?).context("write the archive")?;
     append(&named(&config), &config).context("write the archive")?;
     append(&named(&manifest), &manifest).context("write the archive")?;
     let content = File::open(root).with_context(|| format!("open {}", root.display()))?;
@@ -282,4 +289,47 @@ fn blob(media_type: &str, value: &Value) -> Result<(Vec<u8>, Value)> {
     let digest = format!("sha256:{}", hex::encode(Sha256::digest(&bytes)));
     let descriptor = json!({"mediaType": media_type, "digest": digest, "size": bytes.len()});
     Ok((bytes, descriptor))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::io::Read as _;
+
+    use super::*;
+
+    #[test]
+    fn an_index_and_dockers_list_name_the_same_image() {
+        let folder = tempfile::tempdir().unwrap();
+        let (root, out) = (folder.path().join("root.tar"), folder.path().join("image.tar"));
+        fs::write(&root, b"a root file system").unwrap();
+        write(&root, "localhost/node:test", &out).unwrap();
+
+        let mut files = BTreeMap::new();
+        let mut archive = tar::Archive::new(File::open(&out).unwrap());
+        for entry in archive.entries().unwrap() {
+            let mut entry = entry.unwrap();
+            let name = entry.path().unwrap().display().to_string();
+            let mut content = Vec::new();
+            entry.read_to_end(&mut content).unwrap();
+            files.insert(name, content);
+        }
+        let json = |name: &str| -> Value { serde_json::from_slice(&files[name]).unwrap() };
+        let blob = |descriptor: &Value| {
+            descriptor["digest"]
+                .as_str()
+                .unwrap()
+                .replace("sha256:", "blobs/sha256/")
+        };
+        let listed = &json("manifest.json")[0];
+        let described = &json("index.json")["manifests"][0];
+        let manifest = json(&blob(described));
+        assert_eq!(
+            listed["RepoTags"],
+            json!([described["annotations"]["org.opencontainers.image.ref.name"]])
+        );
+        assert_eq!(listed["Config"], blob(&manifest["config"]));
+        assert_eq!(listed["Layers"], json!([blob(&manifest["layers"][0])]));
+        assert_eq!(files[&blob(&manifest["layers"][0])], b"a root file system");
+    }
 }
