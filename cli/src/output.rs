@@ -1,6 +1,6 @@
 //! How a command prints what it found.
 
-use std::io::{self, Write as _};
+use std::io;
 
 use anyhow::{Context as _, Result};
 use clap::ValueEnum;

@@ -54,14 +54,14 @@ pub async fn run(arguments: Arguments, cluster: &Cluster) -> Result<()> {
     let mut looks = Looks::default();
     loop {
         let seen = looks.take(shown(&arguments, cluster).await)?;
-        let text = match (is_screen, arguments.output) {
+        let (before, after) = match (is_screen, arguments.output) {
             // A screen that is cleared before everything is known flickers.
-            (true, _) => format!("{CLEAR}{seen}"),
-            (false, Format::Table) => format!("{seen}\n"),
-            (false, Format::Json) => seen,
+            (true, _) => (CLEAR, ""),
+            (false, Format::Table) => ("", "\n"),
+            (false, Format::Json) => ("", ""),
         };
         // What standard error tells instead stays to be read.
-        if !seen.is_empty() && !output::print_on(&text)? {
+        if !seen.is_empty() && !output::print_on(&format!("{before}{seen}{after}"))? {
             return Ok(());
         }
         tokio::select! {
