@@ -167,10 +167,10 @@ pub(crate) fn up(options: &Up) -> Result<stack::Up> {
     if engine.name == "podman" {
         // Before its first command, which makes folders already.
         host::note(&state).context(Unable)?;
-        let kind = KIND.program()?;
-        if nodes(&engine, &kind)?.is_empty() {
-            trial::run(&engine, &state, &kind).context(Unable)?;
-        }
+    }
+    let kind = KIND.program()?;
+    if nodes(&engine, &kind)?.is_empty() {
+        trial::run(&engine, &state, &kind).context(Unable)?;
     }
     let made = make(options)?;
     let cluster = Cluster { engine, state, made };

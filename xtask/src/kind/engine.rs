@@ -21,6 +21,8 @@ const PACKAGES: &[&str] = &[
     "iptables",
     "nftables",
 ];
+/// What every node image made here is called, but for its tag.
+pub(super) const REPOSITORY: &str = "localhost/cocoon-kind-node";
 /// The network that kind makes for its nodes.
 const NETWORK: &str = "kind";
 /// The variable by which kind is told which engine to use.
@@ -131,11 +133,15 @@ impl Engine {
         gateway(&network).with_context(|| format!("{}'s network {NETWORK} has no IPv4 gateway", self.name))
     }
 
-    /// Removes the network, and what podman keeps in the state folder. Containers must be gone.
+    /// Removes the network and our node images, and what podman keeps in the state folder. Containers must be gone.
     pub(super) fn clear(&self, state: &Path) -> Result<()> {
         if self.name == "docker" {
             // It stays where somebody else's cluster uses it.
             let _ = self.run(&["network", "rm", NETWORK]);
+            let names = ["image", "ls", "--format", "{{.Repository}}:{{.Tag}}", REPOSITORY];
+            for image in self.run(&names)?.lines() {
+                self.run(&["image", "rm", image])?;
+            }
             return Ok(());
         }
         if self.run(&["network", "exists", NETWORK]).is_ok() {

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::engine::Unable;
+use super::engine::{REPOSITORY, Unable};
 use super::modules::{KIND, KUBE_ROUTER};
 use super::packages::{self, RELEASE};
 use crate::{cache, cluster, workspace};
@@ -26,7 +26,6 @@ const CREATED: &str = "2026-01-01T00:00:00Z";
 const FORMAT: &str = "2";
 /// How many hex digits of the inputs' digest name an image: 64 bits, never the same for two of one machine's.
 const KEY_DIGITS: usize = 16;
-const REPOSITORY: &str = "localhost/cocoon-kind-node";
 /// An image of other inputs that was made so long ago is of no checkout that somebody works on. Each is half a
 /// gigabyte, and a cache that outlives its machine would fill up.
 const KEPT: Duration = Duration::from_hours(24);

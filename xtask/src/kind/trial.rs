@@ -21,7 +21,7 @@ pub(super) fn run(engine: &Engine, state: &Path, kind: &Path) -> Result<()> {
     tar.append_path_with_name(kind, PROGRAM)
         .and_then(|()| tar.finish())
         .with_context(|| format!("write {}", archive.display()))?;
-    engine.run(&["import", "--quiet", &archive.display().to_string(), IMAGE])?;
+    engine.run(&["import", &archive.display().to_string(), IMAGE])?;
     fs::remove_file(&archive).with_context(|| format!("remove {}", archive.display()))?;
     engine.run(&["network", "create", NETWORK])?;
     let program = format!("/{PROGRAM}");
@@ -35,7 +35,7 @@ pub(super) fn run(engine: &Engine, state: &Path, kind: &Path) -> Result<()> {
         &program,
         "version",
     ]);
-    engine.run(&["network", "rm", "--force", NETWORK])?;
+    engine.run(&["network", "rm", NETWORK])?;
     engine.run(&["image", "rm", "--force", IMAGE])?;
     ran.map(drop)
 }
