@@ -121,7 +121,8 @@ fn a_download_that_was_started_again_shows_its_failure_until_it_gets_on() {
 
 #[test]
 fn a_download_that_cannot_be_made_is_not_told_to_be_under_way() {
-    let refused = Some("could not create Pod d.farm: exceeded quota: small");
+    let words = "could not create Pod d.farm: exceeded quota: small";
+    let refused = Some(words);
     let fetch = |downloads: &[FetchPod], refused| {
         let mut agents = [agent(&running())];
         tell(&mut agents, downloads, refused);
@@ -130,10 +131,7 @@ fn a_download_that_cannot_be_made_is_not_told_to_be_under_way() {
             other => panic!("{other:?}"),
         }
     };
-    assert_eq!(
-        fetch(&[], refused),
-        Fetch::Stuck(refused.unwrap_or_default().into())
-    );
+    assert_eq!(fetch(&[], refused), Fetch::Stuck(words.into()));
     // What is refused then is something else of the provider.
     assert_eq!(fetch(&[download(&running())], refused), Fetch::Downloading);
     assert_eq!(fetch(&[], None), Fetch::Downloading);
