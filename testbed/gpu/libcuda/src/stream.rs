@@ -92,8 +92,14 @@ impl Stream {
 
     /// Does the work now, or queues it behind what is pending.
     pub fn enqueue(self: &Arc<Self>, work: Work) {
+        self.enqueue_as(work, |work| work);
+    }
+
+    /// The same; what `kept` makes of the work is queued in its place. Answers whether it was done.
+    pub fn enqueue_as(self: &Arc<Self>, work: Work, kept: impl FnOnce(Work) -> Work) -> bool {
         let mut queue = self.lock();
-        if !queue.running && work.immediate() {
+        let is_done = !queue.running && work.immediate();
+        if is_done {
             queue.running = true;
             BUSY.fetch_add(1, Ordering::AcqRel);
             drop(queue);
@@ -102,7 +108,7 @@ impl Stream {
             queue.running = false;
             BUSY.fetch_sub(1, Ordering::AcqRel);
         } else {
-            queue.pending.push_back(work);
+            queue.pending.push_back(kept(work));
         }
         if queue.pending.is_empty() {
             self.idle.notify_all();
@@ -111,6 +117,7 @@ impl Stream {
             drop(queue);
             self.start();
         }
+        is_done
     }
 
     /// Whether work is pending or being done.

@@ -114,19 +114,11 @@ fn later(driver: &Driver, copy: Copy, stream: u64) -> Result<()> {
         return Ok(());
     }
     record(driver, &copy, stream.handle);
-    if stream.capture().is_some() || !stream.is_busy() {
+    if stream.capture().is_some() {
         return driver.submit(&stream, Work::Copy(copy));
     }
-    if is_pageable(driver, &copy.from) {
-        return driver.submit(&stream, Work::Copy(copy.staged()));
-    }
-    let waits = is_pageable(driver, &copy.to);
-    driver.submit(&stream, Work::Copy(copy))?;
-    if waits {
-        driver.synchronize(&stream)
-    } else {
-        Ok(())
-    }
+    let (takes, waits) = (is_pageable(driver, &copy.from), is_pageable(driver, &copy.to));
+    driver.submit_copy(&stream, copy, takes, waits)
 }
 
 fn to_card(driver: &Driver, to: u64, from: usize, bytes: usize, what: &str) -> Result<Copy> {

@@ -13,6 +13,7 @@ use crate::error::{Code, Result};
 use crate::event::{Event, Recorded};
 use crate::graph::Exec;
 use crate::log;
+use crate::memory::copy::Copy;
 
 /// The legacy stream by its other name, and the calling thread's own stream.
 const LEGACY: u64 = 1;
@@ -41,6 +42,22 @@ impl Driver {
         self.order(stream)?;
         stream.enqueue(work);
         Ok(())
+    }
+
+    /// Submits a copy to a stream that does not capture. Where it is queued, `takes` has the host's bytes taken along, and
+    /// `waits` lets the call return only once it is done. Whether it is queued is known only now: other threads submit
+    /// to the stream, and its own order may make it wait.
+    pub fn submit_copy(&self, stream: &Arc<Stream>, copy: Copy, takes: bool, waits: bool) -> Result<()> {
+        stream.health.check()?;
+        self.order(stream)?;
+        let is_done = stream.enqueue_as(Work::Copy(copy), |work| match work {
+            Work::Copy(copy) if takes => Work::Copy(copy.staged()),
+            work => work,
+        });
+        if is_done || !waits {
+            return Ok(());
+        }
+        self.synchronize(stream)
     }
 
     /// Submits all work of a graph to a stream. A stream keeps one order, so dependencies hold as they stand.

@@ -39,6 +39,28 @@ fn failed<T: std::fmt::Debug>(result: Result<T, DriverError>) -> CUresult {
     result.expect_err("refused").0
 }
 
+/// An idle stream, which only its order makes wait, must not read what the program writes afterwards.
+#[test]
+fn what_a_copy_reads_is_the_programs_again_though_another_stream_holds_it_up() {
+    machine!("what_a_copy_reads_is_the_programs_again_though_another_stream_holds_it_up").run(|| {
+        let context = CudaContext::new(0).expect("a card");
+        // SAFETY: the streams' own rule orders them.
+        unsafe { context.disable_event_tracking() };
+        let blocking = result::stream::StreamKind::Default;
+        let own = result::stream::create(blocking).expect("a stream");
+        // SAFETY: the stream lives as long as the process.
+        let stream = unsafe { context.wrap_borrowed_stream(own) };
+        let mut data = stream.alloc_zeros::<u32>(4).expect("room");
+        let (release, passed) = hold(&context.default_stream());
+        let mut source = vec![7_u32; 4];
+        stream.memcpy_htod(&source, &mut data).expect("queued");
+        source.fill(9);
+        release.send(()).expect("the function waits");
+        passed.recv().expect("the function ran");
+        assert_eq!(stream.clone_dtoh(&data), Ok(vec![7; 4]));
+    });
+}
+
 #[test]
 fn work_behind_a_host_function_waits_for_it() {
     machine!("work_behind_a_host_function_waits_for_it").run(|| {
