@@ -44,6 +44,10 @@ macro_rules! for_every_isa {
             target_arch = "x86_64",
             expect(unsafe_code, reason = "calls into code compiled for a detected instruction set")
         )]
+        #[cfg_attr(
+            not(target_arch = "x86_64"),
+            allow(unsafe_code, reason = "some bodies have a part of memory that threads share out")
+        )]
         $vis fn $name(isa: $crate::backend::cpu::Isa, $($arg: $kind),*) $(-> $result)? {
             #[inline(always)]
             fn body($($arg: $kind),*) $(-> $result)? $body
