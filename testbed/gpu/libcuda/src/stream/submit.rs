@@ -44,9 +44,9 @@ impl Driver {
         Ok(())
     }
 
-    /// Submits a copy to a stream that does not capture. Where it is queued, `takes` has the host's bytes taken along, and
-    /// `waits` lets the call return only once it is done. Whether it is queued is known only now: other threads submit
-    /// to the stream, and its own order may make it wait.
+    /// Submits a copy to a stream that does not capture. Where it is queued, `takes` has the host's bytes taken along,
+    /// and `waits` lets the call return only once it is done. Whether it is queued is known only now: other threads
+    /// submit to the stream, and its own order may make it wait.
     pub fn submit_copy(&self, stream: &Arc<Stream>, copy: Copy, takes: bool, waits: bool) -> Result<()> {
         stream.health.check()?;
         self.order(stream)?;
