@@ -219,7 +219,7 @@ fn build(
     pre: &str,
 ) -> Result<tokenizers::Tokenizer, ModelError> {
     let patterns = split_patterns(pre).ok_or_else(|| {
-        let supported = PRE_TOKENIZERS.join(", ");
+        let supported = PRE_TOKENIZERS.map(|(names, _)| names.join(", ")).join(", ");
         let problem = format!("is {pre}, which is not supported; supported are {supported}");
         file.refuse("tokenizer.ggml.pre", &problem)
     })?;
@@ -269,37 +269,33 @@ fn build(
     Ok(tokenizer)
 }
 
-/// Names of pre-tokenizers that are supported.
-const PRE_TOKENIZERS: [&str; 12] = [
-    "default",
-    "gpt-2",
-    "smollm",
-    "starcoder",
-    "refact",
-    "command-r",
-    "llama-bpe",
-    "llama3",
-    "llama-v3",
-    "smaug-bpe",
-    "qwen2",
-    "deepseek-r1-qwen",
+/// The pre-tokenizers that are supported, by the names that GGUF gives them, and the patterns that split a text before
+/// merging.
+const PRE_TOKENIZERS: [(&[&str], fn() -> Vec<String>); 4] = [
+    (&["default", "gpt-2"], || vec![gpt2()]),
+    (&["smollm", "starcoder", "refact", "command-r"], || {
+        vec![r"\p{N}".to_owned(), gpt2()]
+    }),
+    (&["llama-bpe", "llama3", "llama-v3", "smaug-bpe"], || {
+        vec![tiktoken(r"\p{N}{1,3}")]
+    }),
+    (&["qwen2", "deepseek-r1-qwen"], || vec![tiktoken(r"\p{N}")]),
 ];
 
-/// The patterns that split a text before merging, by the name that GGUF gives them.
+fn gpt2() -> String {
+    format!(r"{CONTRACTIONS}| ?\p{{L}}+| ?\p{{N}}+| ?[^\s\p{{L}}\p{{N}}]+|\s+(?!\S)|\s+")
+}
+
+/// `digits` is how many of them stay together.
+fn tiktoken(digits: &str) -> String {
+    format!(
+        r"{ANY_CASE_CONTRACTIONS}|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|{digits}| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+    )
+}
+
 fn split_patterns(pre: &str) -> Option<Vec<String>> {
-    let gpt2 = format!(r"{CONTRACTIONS}| ?\p{{L}}+| ?\p{{N}}+| ?[^\s\p{{L}}\p{{N}}]+|\s+(?!\S)|\s+");
-    let tiktoken = |digits: &str| {
-        format!(
-            r"{ANY_CASE_CONTRACTIONS}|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|{digits}| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-        )
-    };
-    Some(match pre {
-        "default" | "gpt-2" => vec![gpt2],
-        "smollm" | "starcoder" | "refact" | "command-r" => vec![r"\p{N}".to_owned(), gpt2],
-        "llama-bpe" | "llama3" | "llama-v3" | "smaug-bpe" => vec![tiktoken(r"\p{N}{1,3}")],
-        "qwen2" | "deepseek-r1-qwen" => vec![tiktoken(r"\p{N}")],
-        _ => return None,
-    })
+    let (_, patterns) = PRE_TOKENIZERS.iter().find(|(names, _)| names.contains(&pre))?;
+    Some(patterns())
 }
 
 /// The bytes behind a vocabulary entry: byte-level names for ordinary tokens, plain text for the others.
@@ -346,9 +342,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_named_as_supported_is() {
-        for name in PRE_TOKENIZERS {
-            assert!(split_patterns(name).is_some(), "{name}");
+    fn every_name_of_a_pre_tokenizer_has_its_own_patterns() {
+        for (names, patterns) in PRE_TOKENIZERS {
+            for name in names {
+                assert_eq!(split_patterns(name), Some(patterns()), "{name}");
+            }
         }
         assert!(split_patterns("gemma").is_none());
     }
