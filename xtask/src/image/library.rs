@@ -166,6 +166,12 @@ fn compile(architecture: Architecture, library: &Path, target_folder: &Path) -> 
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join(cross::SEPARATOR))
         .env_remove("RUSTFLAGS")
         .stdout(Stdio::null());
+    // What a person set for a build of the programs is no part of the library, which is kept for others.
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("CARGO_PROFILE_") {
+            cargo.env_remove(name);
+        }
+    }
     cross::set(&mut cargo, architecture)?;
     let status = cargo.status().context("start cargo")?;
     ensure!(
