@@ -135,10 +135,20 @@ fn test(options: &Up, ends: bool, tests: &[String]) -> Result<ExitCode> {
     result
 }
 
-/// Removes a cluster that was not finished, or on which a run of tests was interrupted: what that left holds GPUs.
+/// Removes a cluster that was not finished, or on which a run of tests was interrupted: what that left holds GPUs. One
+/// whose engine does not answer any more runs nothing, and is forgotten.
 fn remove_interrupted() -> Result<()> {
-    if !is_there()? || stack::has_tests(&kubeconfig(&state()?)).is_ok_and(|has| !has) {
+    let state = state()?;
+    if !is_there()? || stack::has_tests(&kubeconfig(&state)).is_ok_and(|has| !has) {
         return Ok(());
+    }
+    if let Some(engine) = engine_of(&state).filter(|engine| !engine.answers()) {
+        stack::say(&format!(
+            "forgetting the cluster of a run before, since {} does not answer",
+            engine.name
+        ));
+        stack::forget(&state.join(STACK))?;
+        return remove_folder(&state);
     }
     stack::say("removing the cluster, since a run before was interrupted");
     down()
@@ -224,6 +234,13 @@ impl Cluster {
     fn create(&self, options: &Up, gpus: Gpus) -> Result<()> {
         let there = nodes(&self.engine, &self.made.kind)?;
         if !there.is_empty() {
+            ensure!(
+                kubeconfig(&self.state).exists(),
+                "{} has nodes of a cluster {NAME}, and there is no kubeconfig for it here: where its start was \
+                 interrupted, `./x kind down` removes it, else `{} delete cluster --name {NAME}`",
+                self.engine.name,
+                self.made.kind.display()
+            );
             let asked = options.nodes.map_or(there.len(), usize::from);
             ensure!(
                 asked == there.len(),
@@ -329,7 +346,11 @@ pub(crate) fn down() -> Result<()> {
     if let Some(engine) = engine_of(&state) {
         remove_cluster(&engine, &state)?;
     }
-    fs::remove_dir_all(&state).with_context(|| format!("remove {}", state.display()))
+    remove_folder(&state)
+}
+
+fn remove_folder(state: &Path) -> Result<()> {
+    fs::remove_dir_all(state).with_context(|| format!("remove {}", state.display()))
 }
 
 /// The engine that a cluster in this state folder runs on; none where no engine has done anything for it.
@@ -344,6 +365,13 @@ fn engine_of(state: &Path) -> Option<Engine> {
 }
 
 fn remove_cluster(engine: &Engine, state: &Path) -> Result<()> {
+    ensure!(
+        engine.answers(),
+        "{} does not answer, and the cluster's containers are with it: start it and run `./x kind down` again; where it \
+         is gone for good, remove {}",
+        engine.name,
+        state.display()
+    );
     let mut delete = engine.command(KIND.program()?);
     delete
         .args(["delete", "cluster", "--name", NAME, "--kubeconfig"])

@@ -96,6 +96,11 @@ impl Engine {
         }
     }
 
+    /// Whether it does what it is told: docker may have been stopped, and podman has nothing that runs beside it.
+    pub(super) fn answers(&self) -> bool {
+        self.name != "docker" || docker_answers()
+    }
+
     /// A program, kind or the engine itself, that finds the engine as it is set up here.
     pub(super) fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new(program);
