@@ -3,6 +3,7 @@
 mod copy;
 pub(super) mod download;
 mod pod;
+mod resources;
 
 pub(super) use pod::spec as pod_spec;
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use cocoon_api::{
     crd::{
         CocoonProvider,
-        provider::{Amounts, Backend, ModelOffer, Payout, PodSettings},
+        provider::{Amounts, Backend, ModelOffer, Payout, PodResources, PodSettings},
     },
     names,
 };
@@ -61,6 +61,7 @@ pub(super) struct ValidModel {
     pub(super) idle_timeout: SignedDuration,
     pub(super) footprint: Option<Footprint>,
     pub(super) pod: PodSettings,
+    pub(super) download_resources: PodResources,
 }
 
 /// Where the model's file is.
@@ -205,6 +206,9 @@ fn validate_model(
     let pod = model.pod.clone().unwrap_or_default();
     validate_pod(&pod, node_selector)
         .map_err(|(name, problem)| invalid(field(&format!("pod.{name}")), problem))?;
+    let download_resources = model.source.resources.clone().unwrap_or_default();
+    validate_resources(&download_resources)
+        .map_err(|(name, problem)| invalid(field(&format!("source.{name}")), problem))?;
     Ok(ValidModel {
         name: model.name.clone(),
         sha256: model.source.sha256.clone(),
@@ -220,6 +224,7 @@ fn validate_model(
             cache_per_token: known.cache_bytes_per_token,
         }),
         pod,
+        download_resources,
     })
 }
 
@@ -248,7 +253,10 @@ fn validate_pod(pod: &PodSettings, offered: &BTreeMap<String, String>) -> Result
             return Err(("nodeSelector", problem));
         }
     }
-    let resources = pod.resources.clone().unwrap_or_default();
+    validate_resources(&pod.resources.clone().unwrap_or_default())
+}
+
+fn validate_resources(resources: &PodResources) -> Result<(), (&'static str, String)> {
     let bytes_of = |amounts: &Amounts| {
         let Amounts {
             cpu,

@@ -3,7 +3,7 @@
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{DURATION_PATTERN, PodSettings};
+use super::{DURATION_PATTERN, PodResources, PodSettings};
 use crate::units::Prices;
 
 /// One model of an offer.
@@ -89,11 +89,12 @@ fn default_idle_timeout() -> String {
 }
 
 /// Where a model file comes from: exactly one place, and the digest that the file must have.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(
     validation = Rule::new("(has(self.hostPath) ? 1 : 0) + (has(self.pvc) ? 1 : 0) + (has(self.url) ? 1 : 0) == 1").message("exactly one of hostPath, pvc and url must be set"),
-    validation = Rule::new("!has(self.headersFrom) || has(self.url)").message("headersFrom is for a url")
+    validation = Rule::new("!has(self.headersFrom) || has(self.url)").message("headersFrom is for a url"),
+    validation = Rule::new("!has(self.resources) || has(self.url)").message("resources are for a url: those of agents are in pod.resources")
 )]
 pub struct ModelSource {
     /// Address of the file, http or https. Each node on which an agent is to run downloads it once, verifies it and
@@ -107,6 +108,10 @@ pub struct ModelSource {
     /// label `cocoon.farm/headers: "true"`, so that no other Secret can be sent somewhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub headers_from: Option<HeadersFrom>,
+    /// What the container that downloads from `url` asks for and may take. Where it is left out, that is 10m of a core
+    /// and 32Mi, and at most a core and 256Mi.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<PodResources>,
     /// Absolute path of the file on every matching node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 2, max = 1024), regex(pattern = r"^/[^\x00]*[^/]$"))]

@@ -31,7 +31,9 @@ fn provider(gpus: &Value, amounts: &Value) -> Value {
         "spec": {
             "backend": "CPU", "gpus": gpus,
             "models": [{
-                "name": "m", "source": {"hostPath": "/m", "sha256": "ab".repeat(32)}, "gpusPerReplica": 0,
+                "name": "m", "gpusPerReplica": 0,
+                "source": {"url": "https://host/m", "sha256": "ab".repeat(32),
+                           "resources": {"requests": amounts, "limits": amounts}},
                 "pod": {"resources": {"requests": amounts, "limits": amounts}},
                 "price": {"prompt": 1, "cachedPrompt": 1, "completion": 1, "reasoning": 1},
             }],
@@ -50,6 +52,12 @@ fn an_amount_is_a_number_or_a_text() {
         "models[].pod.resources.requests.cpu",
         "models[].pod.resources.requests.ephemeral-storage",
         "models[].pod.resources.requests.memory",
+        "models[].source.resources.limits.cpu",
+        "models[].source.resources.limits.ephemeral-storage",
+        "models[].source.resources.limits.memory",
+        "models[].source.resources.requests.cpu",
+        "models[].source.resources.requests.ephemeral-storage",
+        "models[].source.resources.requests.memory",
     ]
     .map(|path| format!("CocoonProvider.spec.{path}"));
     let mut taken: Vec<String> = all_parts(&definitions())
@@ -68,13 +76,17 @@ fn an_amount_is_a_number_or_a_text() {
         let amounts = json!({"cpu": written, "memory": written, "ephemeral-storage": written});
         let document = provider(&json!({"minMemory": written}), &amounts);
         let provider: CocoonProvider = serde_json::from_value(document).unwrap();
-        let resources = provider.spec.models[0].pod.clone().unwrap().resources.unwrap();
+        let model = provider.spec.models[0].clone();
+        let (agent, download) = (
+            model.pod.unwrap().resources.unwrap(),
+            model.source.resources.unwrap(),
+        );
         let mut found = vec![provider.spec.gpus.min_memory];
-        for amounts in [resources.requests, resources.limits] {
+        for amounts in [agent.requests, agent.limits, download.requests, download.limits] {
             found.extend([amounts.cpu, amounts.memory, amounts.ephemeral_storage]);
         }
         let found: Vec<_> = found.iter().flatten().map(|amount| amount.0.as_str()).collect();
-        assert_eq!(found, vec![read; 7], "{written}");
+        assert_eq!(found, vec![read; 13], "{written}");
     }
 }
 

@@ -33,6 +33,7 @@ fn a_model_comes_from_exactly_one_place() {
         json!({"pvc": pvc}),
         json!({"url": url}),
         json!({"url": url, "headersFrom": {"name": "hub"}}),
+        json!({"url": url, "resources": {"requests": {"cpu": "100m"}, "limits": {"memory": "1Gi"}}}),
     ] {
         assert_eq!(refusal(&source), None, "{source}");
     }
@@ -48,8 +49,13 @@ fn a_model_comes_from_exactly_one_place() {
             "{refusal}"
         );
     }
-    let refusal = refusal(&json!({"hostPath": path, "headersFrom": {"name": "hub"}})).expect("refused");
-    assert!(refusal.contains("headersFrom is for a url"), "{refusal}");
+    for (field, value, words) in [
+        ("headersFrom", json!({"name": "hub"}), "headersFrom is for a url"),
+        ("resources", json!({}), "those of agents are in pod.resources"),
+    ] {
+        let refusal = refusal(&json!({"hostPath": path, field: value})).expect("refused");
+        assert!(refusal.contains(words), "{refusal}");
+    }
 }
 
 #[test]

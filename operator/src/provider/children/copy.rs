@@ -3,7 +3,11 @@
 use cocoon_core::agents::{MODEL_VOLUME, fetch::AWAIT_CONTAINER};
 use serde_json::{Value, json};
 
-use crate::{config::Config, provider::validate::ValidModel};
+use super::resources;
+use crate::{
+    config::Config,
+    provider::validate::{ValidModel, ValidProvider},
+};
 
 /// Where the node's folder of models is mounted.
 pub(super) const MODELS: &str = "/models";
@@ -14,13 +18,13 @@ pub(super) fn folder(config: &Config) -> Value {
 }
 
 /// The container of an agent's pod that waits for the node's copy, and notes that it is used.
-pub(super) fn awaiting(model: &ValidModel, config: &Config) -> Value {
+pub(super) fn awaiting(provider: &ValidProvider, model: &ValidModel, config: &Config) -> Value {
     json!({
         "name": AWAIT_CONTAINER,
         "image": config.agent_image,
         "imagePullPolicy": config.agent_image_pull_policy,
         "args": ["await", "--cache", MODELS, "--sha256", model.sha256],
-        "resources": resources(),
+        "resources": resources::beside_gpus(provider, model),
         "securityContext": security(),
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [{"name": MODEL_VOLUME, "mountPath": MODELS}],
@@ -38,11 +42,6 @@ pub(super) fn set_pull_secrets(spec: &mut Value, of_model: &[String], config: &C
         let secrets: Vec<Value> = names.iter().map(|name| json!({"name": name})).collect();
         spec["imagePullSecrets"] = json!(secrets);
     }
-}
-
-/// Little: bytes go through, and the page cache that they fill is given back.
-pub(super) fn resources() -> Value {
-    json!({"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"cpu": "1", "memory": "256Mi"}})
 }
 
 /// Root, which owns the folder, and can do nothing else.

@@ -3,6 +3,7 @@
 //! Agents reach nobody, so a pod of its own downloads. It runs as root without any capability, since a node's folder of
 //! models is root's: no pod of anybody else can have put a file there, unless it is the node's administrator's.
 
+use cocoon_api::crd::provider::PodResources;
 use cocoon_api::names::{
     AGENT_HEALTH_PORT, COMPONENT_LABEL, DOWNLOAD_COMPONENT, FIELD_MANAGER, MANAGED_BY_LABEL, MODEL_LABEL,
     PROVIDER_LABEL,
@@ -13,6 +14,7 @@ use serde_json::json;
 use super::{
     Child, Kind, NAME_LABEL, NAMESPACE_LABEL, OPERATOR_NAME, child,
     copy::{self, MODELS},
+    resources,
 };
 use crate::{
     config::Config,
@@ -36,7 +38,11 @@ pub(in crate::provider) fn name(agents: &str, model: &ValidModel, node: &str) ->
     let Source::Url { url, headers } = &model.source else {
         return None;
     };
-    let what = [&*model.sha256, url, headers.as_deref().unwrap_or_default()];
+    let mut what = vec![&*model.sha256, url, headers.as_deref().unwrap_or_default()];
+    // A pod's resources stay as they were when it was made.
+    let given = (model.download_resources != PodResources::default())
+        .then(|| json!(model.download_resources).to_string());
+    what.extend(given.as_deref());
     Some(naming::download(agents, &what, node))
 }
 
@@ -92,7 +98,7 @@ pub(in crate::provider) fn pod(
             // The kubelet reads `$(NAME)` in it as another variable, and `$$` as one sign.
             "env": [{"name": "COCOON_FETCH_URL", "value": url.replace('$', "$$")}],
             "ports": [{"name": "health", "containerPort": AGENT_HEALTH_PORT, "protocol": "TCP"}],
-            "resources": copy::resources(),
+            "resources": resources::of_download(&model.download_resources),
             "securityContext": copy::security(),
             "terminationMessagePolicy": "FallbackToLogsOnError",
             "volumeMounts": mounts,

@@ -3,21 +3,16 @@
 use std::collections::BTreeMap;
 
 use cocoon_api::{
-    crd::provider::{Amounts, Backend, PodResources, PodSettings},
+    crd::provider::{Backend, PodSettings},
     names::{AGENT_AUDIENCE, AGENT_HEALTH_PORT, AGENT_PORT},
 };
 use cocoon_core::{
     agents::MODEL_VOLUME,
-    footprint::{self, Machine, Memory},
-    inventory::{
-        Requirements, labels,
-        quantity::{self, QuantityError},
-    },
+    inventory::{Requirements, labels},
 };
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde_json::{Value, json};
 
-use super::copy;
+use super::{copy, resources};
 use crate::{
     config::Config,
     provider::{
@@ -40,11 +35,6 @@ const TOKEN: &str = "token";
 /// Seconds for which a token is valid, the least that Kubernetes gives; the kubelet renews it in time. It says whose
 /// process answers now, and needs not last.
 const TOKEN_SECONDS: u32 = 600;
-/// What the scheduler sets aside for an agent beside its GPUs: a core's half to feed them. An agent on the CPU
-/// takes what else the node has.
-const CPU_REQUEST: &str = "500m";
-/// Memory that any model needs, where the offer does not say how much its model takes.
-const MEMORY_REQUEST: &str = "512Mi";
 /// Seconds that an agent has to end what it computes.
 const GRACE_SECONDS: u32 = 30;
 /// Seconds between looks at an agent that starts, so that one that is ready is known at once.
@@ -86,7 +76,7 @@ pub(in crate::provider) fn spec(provider: &ValidProvider, model: &ValidModel, co
         ],
     });
     if let Source::Url { .. } = &model.source {
-        spec["initContainers"] = json!([copy::awaiting(model, config)]);
+        spec["initContainers"] = json!([copy::awaiting(provider, model, config)]);
     }
     let Requirements {
         node_selector,
@@ -157,7 +147,7 @@ fn container(provider: &ValidProvider, model: &ValidModel, config: &Config) -> V
             {"name": "agent", "containerPort": AGENT_PORT, "protocol": "TCP"},
             {"name": "health", "containerPort": AGENT_HEALTH_PORT, "protocol": "TCP"},
         ],
-        "resources": resources(provider, model),
+        "resources": resources::of_agent(provider, model),
         "startupProbe": probe("/readyz", STARTUP_PERIOD, STARTUP_FAILURES),
         "readinessProbe": probe("/readyz", PROBE_PERIOD, 2),
         "livenessProbe": probe("/healthz", PROBE_PERIOD * 2, 6),
@@ -198,72 +188,6 @@ fn args(backend: Backend, model: &ValidModel, file: &str) -> Vec<String> {
             .flat_map(|(option, value)| [option.to_owned(), value]),
     );
     args
-}
-
-fn resources(provider: &ValidProvider, model: &ValidModel) -> Value {
-    let PodResources { requests, mut limits } = model.pod.resources.clone().unwrap_or_default();
-    let default = |amount: &str| Some(Quantity(amount.to_owned()));
-    let derived = derived(provider.backend, model);
-    let memory = derived.map_or_else(|| default(MEMORY_REQUEST), |memory| Some(bytes(memory.request)));
-    let requests = Amounts {
-        cpu: requests
-            .cpu
-            .or_else(|| lower(default(CPU_REQUEST), limits.cpu.as_ref(), quantity::thousandths)),
-        memory: requests
-            .memory
-            .or_else(|| lower(memory, limits.memory.as_ref(), quantity::parse)),
-        ephemeral_storage: requests.ephemeral_storage,
-    };
-    if limits.memory.is_none() {
-        let asked = requests
-            .memory
-            .as_ref()
-            .and_then(|asked| quantity::parse(asked).ok());
-        // Who asks for more than was derived may take that.
-        limits.memory = derived.map(|memory| bytes(memory.limit.max(asked.unwrap_or_default())));
-    }
-    let mut limits = json!(limits);
-    if model.gpus_per_replica > 0 {
-        limits[&provider.requirements.resource_name] = Value::String(model.gpus_per_replica.to_string());
-    }
-    let mut resources = json!({"requests": requests});
-    if limits.as_object().is_some_and(|limits| !limits.is_empty()) {
-        resources["limits"] = limits;
-    }
-    resources
-}
-
-/// What follows for an agent's memory from what its model takes.
-fn derived(backend: Backend, model: &ValidModel) -> Option<Memory> {
-    let machine = match backend {
-        Backend::CPU => Machine::Cpu {
-            context: model.context_length,
-            sequences: model.max_in_flight,
-        },
-        Backend::CUDA => Machine::Gpus(model.gpus_per_replica),
-    };
-    Some(footprint::memory(model.footprint?, machine))
-}
-
-/// Bytes as a quantity; no more than Kubernetes counts, which no node has.
-fn bytes(bytes: u64) -> Quantity {
-    Quantity(bytes.min(i64::MAX.unsigned_abs()).to_string())
-}
-
-/// A default request, and no more than the limit: Kubernetes refuses a container that asks for more than it may take.
-fn lower(
-    default: Option<Quantity>,
-    limit: Option<&Quantity>,
-    size: fn(&Quantity) -> Result<u64, QuantityError>,
-) -> Option<Quantity> {
-    let sizes = default
-        .as_ref()
-        .zip(limit)
-        .map(|(default, limit)| (size(default), size(limit)));
-    match sizes {
-        Some((Ok(wanted), Ok(most))) if most < wanted => limit.cloned(),
-        _ => default,
-    }
 }
 
 fn model_volume(source: &Source, config: &Config) -> Value {

@@ -66,6 +66,64 @@ fn an_address_reaches_the_download_as_it_was_written() {
 }
 
 #[test]
+fn what_a_namespace_allows_an_agent_it_allows_the_container_that_waits() {
+    let own = json!({"requests": {"cpu": "2", "memory": "4Gi"}, "limits": {"cpu": "2", "memory": "4Gi"}});
+    let model =
+        json!({"source": {"hostPath": null, "url": URL}, "gpusPerReplica": 1, "pod": {"resources": own}});
+    let pod = pod_spec(&json!({"models": [model]}));
+    assert_eq!(pod["initContainers"][0]["resources"], own);
+    assert_eq!(pod["containers"][0]["resources"]["requests"], own["requests"]);
+    assert_eq!(pod["containers"][0]["resources"]["limits"]["nvidia.com/gpu"], "1");
+    // Without any, both ask for what agents ask for.
+    let pod = pod_spec(&offer());
+    assert_eq!(
+        pod["initContainers"][0]["resources"],
+        json!({"requests": {"cpu": "500m", "memory": "512Mi"}})
+    );
+}
+
+#[test]
+fn a_download_asks_for_what_the_offer_says() {
+    let download = |resources: &Value| {
+        let source = json!({"hostPath": null, "url": URL, "resources": resources});
+        let (_, plan) = planned(&json!({"models": [{"source": source}]}), &world());
+        let child = plan.downloads.start[0].child.clone();
+        (
+            child.name,
+            child.body["spec"]["containers"][0]["resources"].clone(),
+        )
+    };
+    let (name, default) = download(&Value::Null);
+    assert_eq!(
+        default,
+        json!({"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"cpu": "1", "memory": "256Mi"}})
+    );
+    for (given, requests, limits) in [
+        (
+            json!({"requests": {"cpu": "100m", "memory": "64Mi"}}),
+            json!({"cpu": "100m", "memory": "64Mi"}),
+            json!({"cpu": "1", "memory": "256Mi"}),
+        ),
+        (
+            json!({"requests": {"cpu": "2", "memory": "1Gi"}}),
+            json!({"cpu": "2", "memory": "1Gi"}),
+            json!({"cpu": "2", "memory": "1Gi"}),
+        ),
+        (
+            json!({"limits": {"cpu": "5m", "memory": "16Mi", "ephemeral-storage": "1Gi"}}),
+            json!({"cpu": "5m", "memory": "16Mi"}),
+            json!({"cpu": "5m", "memory": "16Mi", "ephemeral-storage": "1Gi"}),
+        ),
+    ] {
+        let (other, resources) = download(&given);
+        assert_eq!(resources, json!({"requests": requests, "limits": limits}));
+        // A pod that is there keeps what it was made with.
+        assert_ne!(other, name);
+    }
+    assert_eq!(download(&json!({})).0, name);
+}
+
+#[test]
 fn an_agent_waits_for_its_nodes_copy_and_reads_it_alone() {
     let pod = pod_spec(&offer());
     let init = &pod["initContainers"][0];

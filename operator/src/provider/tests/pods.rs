@@ -364,6 +364,12 @@ fn settings_of_pods_that_cannot_be_met_are_named_with_their_field() {
             "memory must not exceed its limit",
         ),
         (
+            json!({"models": [{"source": {"hostPath": null, "url": "https://host/m", "resources": {
+                "requests": {"cpu": "2"}, "limits": {"cpu": "1"}}}}]}),
+            "spec.models[m].source.resources",
+            "cpu must not exceed its limit",
+        ),
+        (
             json!({"models": [{"pod": {"resources": {"limits": {"cpu": "two"}}}}]}),
             "spec.models[m].pod.resources.limits",
             "no Kubernetes quantity",
