@@ -16,11 +16,13 @@ pub mod lost;
 mod model_file;
 mod obstacle;
 pub mod recognition;
+mod rejected;
 mod volumes;
 pub mod worst;
 
 pub use model_file::MODEL_VOLUME;
 pub use obstacle::{Obstacle, Reasons, Refusal, Shortage};
+pub use rejected::in_pods;
 
 use recognition::Stranger;
 
@@ -65,6 +67,15 @@ pub enum AgentState {
     Starting,
     /// No node takes it; the scheduler's words.
     Unschedulable(String),
+    /// Its node's kubelet does not take it. It has ended; another pod is made in its place.
+    Rejected {
+        /// The node.
+        node: String,
+        /// What the node lacks.
+        shortage: Shortage,
+        /// The kubelet's words.
+        words: String,
+    },
     /// Its image cannot be had; the kubelet's words.
     ImagePullFailed(String),
     /// Its node has no copy of its model yet.
@@ -92,6 +103,11 @@ pub enum AgentState {
 }
 
 impl AgentState {
+    /// Whether its pod has ended.
+    pub fn has_ended(&self) -> bool {
+        matches!(self, Self::Gone | Self::Rejected { .. })
+    }
+
     /// What keeps it from serving; none where it serves, or where it is to serve no more.
     pub fn obstacle(&self) -> Option<Obstacle> {
         Some(match self {
@@ -108,6 +124,7 @@ impl AgentState {
             Self::VolumesMissing(_) => Obstacle::File,
             Self::VolumesNotReady(_) => Obstacle::Volumes,
             Self::Unschedulable(words) => Obstacle::Node(Shortage::of(words)),
+            Self::Rejected { shortage, .. } => Obstacle::Node(*shortage),
             Self::Starting => Obstacle::Starting,
         })
     }
@@ -154,7 +171,7 @@ fn state(pod: &Pod, now: Timestamp) -> AgentState {
         return AgentState::Starting;
     };
     if matches!(status.phase.as_deref(), Some("Failed" | "Succeeded")) {
-        return AgentState::Gone;
+        return rejected::state(pod, status, now).unwrap_or(AgentState::Gone);
     }
     // What is to be evicted is deleted in a moment, and gets no new work.
     if pod.metadata.deletion_timestamp.is_some() || is_displaced(pod) {

@@ -225,10 +225,20 @@ impl<K: Resource<DynamicType = ()> + Clone + Debug> Follower<K> {
         }
     }
 
-    /// Prunes what the event shows, and answers whether it is kept.
+    /// Prunes what the event shows, and answers whether anybody is told. An object that was kept and is not kept as it
+    /// is now goes.
     fn keeps(&self, event: &mut Event<K>) -> bool {
         match event {
-            Event::Apply(object) | Event::InitApply(object) | Event::Delete(object) => (self.prune)(object),
+            Event::Apply(object) => {
+                let is_kept = (self.prune)(object);
+                let is_known = || self.store.get(&ObjectRef::from_obj(object)).is_some();
+                if !is_kept && is_known() {
+                    *event = Event::Delete(object.clone());
+                    return true;
+                }
+                is_kept
+            }
+            Event::InitApply(object) | Event::Delete(object) => (self.prune)(object),
             Event::Init | Event::InitDone => true,
         }
     }
@@ -274,6 +284,7 @@ pub struct Watches {
     /// Nodes of the whole cluster.
     pub nodes: Watched<Node>,
     /// Of the whole cluster, pods that have not ended: agents, and pods of anyone that request an extended resource.
+    /// Agents and downloads that failed are there as well, with what was said about that.
     pub pods: Watched<Pod>,
     /// Deployments that this operator made.
     pub deployments: Watched<Deployment>,
@@ -284,7 +295,7 @@ impl Watches {
     pub fn start(client: &Client, scope: scope::Scope<'_>, stop: &CancellationToken) -> Self {
         let everything = || watcher::Config::default().page_size(PAGE);
         let ours = everything().labels(&format!("{}={}", names::MANAGED_BY_LABEL, names::FIELD_MANAGER));
-        let alive = everything().fields("status.phase!=Succeeded,status.phase!=Failed");
+        let unfinished = everything().fields("status.phase!=Succeeded");
         let all_namespaces = watcher(Api::<Namespace>::all(client.clone()), everything()).default_backoff();
         let namespaces = Watched::start(all_namespaces, prune::namespace, stop);
         let scope = Scope {
@@ -294,7 +305,7 @@ impl Watches {
             stop,
         };
         let all_nodes = watcher(Api::<Node>::all(client.clone()), everything()).default_backoff();
-        let all_pods = watcher(Api::<Pod>::all(client.clone()), alive).default_backoff();
+        let all_pods = watcher(Api::<Pod>::all(client.clone()), unfinished).default_backoff();
         let (providers, jobs) = (
             scope.follow(&everything(), prune::provider),
             scope.follow(&everything(), prune::job),

@@ -12,7 +12,7 @@ use k8s_openapi::{
     jiff::{SignedDuration, Timestamp},
 };
 
-use super::{AgentPod, AgentState, CRASH_LOOP, IMAGE_FAILURES, PREPARING, said};
+use super::{AgentPod, AgentState, CRASH_LOOP, IMAGE_FAILURES, PREPARING, rejected, said};
 
 /// Name of the container of an agent's pod that waits until the node has a copy of the model.
 pub const AWAIT_CONTAINER: &str = "await-model";
@@ -20,7 +20,7 @@ pub const AWAIT_CONTAINER: &str = "await-model";
 /// moment.
 const TAKEN_UP: SignedDuration = SignedDuration::from_secs(30);
 
-/// A pod that downloads a model onto its node. One that has ended is none.
+/// A pod that downloads a model onto its node. One that has ended is none, but for one that its node has just rejected.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FetchPod {
     /// The model.
@@ -42,7 +42,7 @@ pub struct FetchPod {
 pub enum Fetch {
     /// It is under way, or about to be.
     Downloading,
-    /// Its container cannot be made, or ends; the kubelet's words, or what they mean.
+    /// Its node rejects it, or its container cannot be made, or ends; the kubelet's words, or what they mean.
     Stuck(String),
     /// It failed, and is tried again.
     Failed(FetchFault),
@@ -59,6 +59,15 @@ impl FetchPod {
             return None;
         }
         let status = pod.status.as_ref();
+        let has_ended = status
+            .and_then(|status| status.phase.as_deref())
+            .is_some_and(|phase| matches!(phase, "Failed" | "Succeeded"));
+        let ended = status.and_then(|status| rejected::state(pod, status, now));
+        let rejection = match ended {
+            Some(AgentState::Rejected { words, .. }) => Some(Fetch::Stuck(words)),
+            _ if has_ended => return None,
+            _ => None,
+        };
         let container = status.and_then(|status| status.container_statuses.as_ref()?.first());
         Some(Self {
             model: labels.get(names::MODEL_LABEL)?.clone(),
@@ -66,7 +75,9 @@ impl FetchPod {
             name: pod.metadata.name.clone()?,
             uid: pod.metadata.uid.clone()?,
             address: status.and_then(|status| status.pod_ip.as_deref()?.parse().ok()),
-            state: container.map_or(Fetch::Downloading, |container| stands(container, now)),
+            state: rejection
+                .or_else(|| container.map(|container| stands(container, now)))
+                .unwrap_or(Fetch::Downloading),
         })
     }
 }

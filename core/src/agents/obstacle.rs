@@ -33,8 +33,8 @@ pub enum Obstacle {
     Starting,
 }
 
-/// What the nodes lack, as the scheduler says it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What the nodes lack, as the scheduler or a kubelet says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Shortage {
     /// Free GPUs, or other devices of a plugin.
     Gpus,
@@ -172,6 +172,20 @@ impl Shortage {
             Self::Cordoned
         } else {
             Self::of_taints_and_labels(words)
+        }
+    }
+
+    /// Reads the reason and the words with which a kubelet rejects a pod that the scheduler gave it.
+    pub(super) fn of_rejection(reason: &str, words: &str) -> Self {
+        match reason {
+            // A device has its plugin's domain before its name.
+            _ if reason.starts_with("OutOf") && reason.contains('/') => Self::Gpus,
+            "UnexpectedAdmissionError" if words.contains("devices") => Self::Gpus,
+            "TopologyAffinityError" | "Evicted" => Self::Resources,
+            _ if reason.starts_with("OutOf") => Self::Resources,
+            "NodeAffinity" | "NodeName" => Self::Labels,
+            "NodeShutdown" => Self::Cordoned,
+            _ => Self::Other,
         }
     }
 

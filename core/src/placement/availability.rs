@@ -178,6 +178,9 @@ impl Agents<'_> {
             AgentState::Unschedulable(words) => {
                 format!("{model}: no node takes agent {agent} (scheduler: {words})")
             }
+            AgentState::Rejected { node, words, .. } => {
+                format!("{model}: node {node} does not take agent {agent} (kubelet: {words})")
+            }
             AgentState::Starting | AgentState::Ready(_) | AgentState::Terminating | AgentState::Gone => {
                 self.starting().message
             }

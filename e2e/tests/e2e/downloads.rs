@@ -118,15 +118,30 @@ fn a_download_that_cannot_succeed_names_status_and_digest_and_goes_on_once_the_o
             format!("{}/model.gguf", server.root),
             format!("{}/none", server.root),
         );
-        let digests = ["ab".repeat(32), "cd".repeat(32)];
+        let digests = ["ab".repeat(32), "cd".repeat(32), "ef".repeat(32)];
+        // A download belongs to its node, whatever else runs there: no scheduler looks at what it asks for.
+        let mut greedy = model("greedy", &page, &digests[2], 0);
+        greedy["source"]["resources"] = json!({"requests": {"cpu": "100000"}});
         let models = [
             model("page", &page, &digests[0], 0),
             model("missing", &missing, &digests[1], 0),
+            greedy,
         ];
         offer(&farm, &models, &node).await?;
-        for (name, says) in [("page", "another sha256"), ("missing", "HTTP 404")] {
+        for (name, reason, says) in [
+            ("page", "DownloadFailed", "another sha256"),
+            ("missing", "DownloadFailed", "HTTP 404"),
+            ("greedy", "ModelNotCached", "OutOfcpu"),
+        ] {
             farm.create::<InferenceJob>(&job(name)).await?;
-            let message = farm.wait_for_reason(name, "Scheduled", "DownloadFailed").await?;
+            let says_why = |job: &InferenceJob| {
+                let status = job.status.iter();
+                let mut conditions = status.flat_map(|status| &status.conditions);
+                conditions.any(|found| found.reason == reason && found.message.contains(says))
+            };
+            let jobs = farm.api::<InferenceJob>();
+            wait::object(&jobs, name, &format!("it says {says}"), says_why).await?;
+            let message = farm.wait_for_reason(name, "Scheduled", reason).await?;
             println!("{name}: {message}");
             ensure!(message.contains(says) && message.contains(&node), "{message}");
         }
@@ -148,17 +163,18 @@ fn a_download_that_cannot_succeed_names_status_and_digest_and_goes_on_once_the_o
         let good = FileServer::start(&stack, content, 0).await?;
         let url = format!("{}/model.gguf", good.root);
         let sha256 = &stack.description.model_sha256;
-        let mended = [model("page", &url, sha256, 0), model("missing", &url, sha256, 0)];
+        let names = ["page", "missing", "greedy"];
+        let mended = names.map(|name| model(name, &url, sha256, 0));
         offer(&farm, &mended, &node).await?;
         let mut jobs = Vec::new();
-        for name in ["page", "missing"] {
+        for name in names {
             jobs.push(farm.wait_for(name, "Settled").await?);
         }
         let paid: Vec<_> = jobs.iter().map(|job| (job, 1)).collect();
         assert_all_paid(&farm, &paid).await?;
         ensure!(
             good.heads().len() <= 1,
-            "two offers of one file have one copy: {:?}",
+            "three offers of one file have one copy: {:?}",
             good.heads()
         );
         Ok(())

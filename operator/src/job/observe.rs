@@ -10,7 +10,7 @@ use cocoon_api::{
 };
 use cocoon_core::{
     agents::{
-        AgentPod, AgentState, Refusal,
+        self, AgentState, Refusal,
         fetch::{self, FetchPod},
         worst::{refusal, unmade},
     },
@@ -390,10 +390,8 @@ pub(super) fn agents(wanted: &Wanted, jobs: &Jobs) -> Vec<Agent> {
         pods.iter()
             .filter(|pod| pod.labels().get(names::PROVIDER_LABEL) == Some(name))
     };
-    let mut serving: Vec<AgentPod> = own()
-        .filter_map(|pod| AgentPod::from_pod(pod, now))
-        .filter(|pod| pod.model == wanted.model)
-        .collect();
+    let mut serving = agents::in_pods(own().map(AsRef::as_ref), now);
+    serving.retain(|pod| pod.model == wanted.model);
     let downloads: Vec<FetchPod> = own().filter_map(|pod| FetchPod::from_pod(pod, now)).collect();
     let provider = jobs.ctx.watches.providers.get(namespace, name);
     fetch::tell(&mut serving, &downloads, provider.as_deref().and_then(unmade));

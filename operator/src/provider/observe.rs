@@ -12,7 +12,7 @@ use cocoon_api::{
 };
 use cocoon_core::{
     agents::{
-        AgentPod, AgentState,
+        self, AgentPod, AgentState,
         fetch::{self, FetchPod},
         lost::{self, Lost},
         worst::unmade,
@@ -71,10 +71,7 @@ pub(super) async fn observe(provider: &CocoonProvider, providers: &Providers) ->
     ctx.tls.refresh(now).await?;
     let pods = watches.pods.state();
     let own = own_pods(&pods, &name, &namespace);
-    let mut found: Vec<AgentPod> = own
-        .iter()
-        .filter_map(|pod| AgentPod::from_pod(pod, now))
-        .collect();
+    let mut found = agents::in_pods(own.iter().map(AsRef::as_ref), now);
     found.sort();
     let downloads = downloads(&own, now);
     fetch::tell(&mut found, &downloads, unmade(provider));
@@ -133,7 +130,7 @@ fn placed(pods: &[Arc<Pod>], now: Timestamp) -> BTreeMap<String, u32> {
         let Some(agent) = AgentPod::from_pod(pod, now) else {
             continue;
         };
-        if !matches!(agent.state, AgentState::Terminating | AgentState::Gone) {
+        if agent.state != AgentState::Terminating && !agent.state.has_ended() {
             *placed.entry(agent.model).or_default() += 1;
         }
     }

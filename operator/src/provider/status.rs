@@ -297,7 +297,7 @@ fn refused<'a>(
 }
 
 fn exists(agent: &AgentPod) -> bool {
-    !matches!(agent.state, AgentState::Terminating | AgentState::Gone)
+    agent.state != AgentState::Terminating && !agent.state.has_ended()
 }
 
 /// Selects the agents of the provider, for the scale subresource.

@@ -6,7 +6,7 @@ use cocoon_api::{
 };
 use k8s_openapi::api::{
     apps::v1::Deployment,
-    core::v1::{Container, Namespace, Node, Pod, PodSpec},
+    core::v1::{Container, Namespace, Node, Pod, PodSpec, PodStatus},
 };
 use kube::{ResourceExt as _, api::ObjectMeta};
 
@@ -83,11 +83,26 @@ pub(super) fn pod(pod: &mut Pod) -> bool {
     let component = pod.labels().get(names::COMPONENT_LABEL);
     let is_agent = component.is_some_and(|name| name == names::AGENT_COMPONENT);
     let is_download = component.is_some_and(|name| name == names::DOWNLOAD_COMPONENT);
-    if !is_agent && !is_download && !pod.spec.as_ref().is_some_and(requests_extended_resources) {
+    let failed = pod
+        .status
+        .as_mut()
+        .filter(|status| status.phase.as_deref() == Some("Failed"));
+    let is_others = !is_agent && !is_download;
+    if is_others && (failed.is_some() || !pod.spec.as_ref().is_some_and(requests_extended_resources)) {
         return false;
     }
     pod.metadata.managed_fields = None;
     pod.metadata.annotations = None;
+    if let Some(status) = failed {
+        // Many of them may lie there.
+        why_it_failed(status);
+        let node_name = pod.spec.take().and_then(|spec| spec.node_name);
+        pod.spec = Some(PodSpec {
+            node_name,
+            ..PodSpec::default()
+        });
+        return true;
+    }
     let kept = if is_agent {
         resources_and_mounts
     } else {
@@ -106,6 +121,20 @@ pub(super) fn pod(pod: &mut Pod) -> bool {
         };
     }
     true
+}
+
+fn why_it_failed(status: &mut PodStatus) {
+    let mut conditions = status.conditions.take();
+    if let Some(conditions) = &mut conditions {
+        conditions.retain(|condition| condition.type_ == "DisruptionTarget");
+    }
+    *status = PodStatus {
+        phase: status.phase.take(),
+        reason: status.reason.take(),
+        message: status.message.take(),
+        conditions,
+        ..PodStatus::default()
+    };
 }
 
 pub(super) fn deployment(deployment: &mut Deployment) -> bool {
@@ -185,6 +214,41 @@ mod tests {
             format!("{before:?}").contains("PersistentVolumeClaim models"),
             "{before:?}"
         );
+    }
+
+    #[test]
+    fn of_pods_that_failed_our_own_are_kept_with_why() {
+        let failed = |component: &str, reason: &str, message: &str| -> Pod {
+            serde_json::from_value(json!({
+                "metadata": {"name": "a", "namespace": "farms", "uid": "u", "creationTimestamp": "1970-01-01T00:00:00Z",
+                    "labels": {names::COMPONENT_LABEL: component, names::MODEL_LABEL: "m"}},
+                "spec": {"nodeName": "n", "containers": [{"name": "agent", "resources": {"limits": {"nvidia.com/gpu": "1"}}}]},
+                "status": {"phase": "Failed", "reason": reason, "message": message, "conditions": [
+                    {"type": "DisruptionTarget", "status": "True"}, {"type": "PodScheduled", "status": "True"}]},
+            }))
+            .unwrap()
+        };
+        let now = Timestamp::UNIX_EPOCH;
+        for (reason, message) in [
+            ("OutOfcpu", "Pod was rejected: cpu"),
+            ("Evicted", "The node was low on resource: memory."),
+        ] {
+            let mut after = failed(names::AGENT_COMPONENT, reason, message);
+            let before = AgentPod::from_pod(&after, now).unwrap();
+            assert!(pod(&mut after));
+            assert_eq!(AgentPod::from_pod(&after, now).unwrap(), before);
+            assert!(before.displaced);
+            assert_eq!(after.spec.unwrap().containers, []);
+        }
+        let mut download = failed(names::DOWNLOAD_COMPONENT, "OutOfcpu", "Pod was rejected: cpu");
+        let before = FetchPod::from_pod(&download, now);
+        assert!(before.is_some() && pod(&mut download));
+        assert_eq!(FetchPod::from_pod(&download, now), before);
+        assert!(!pod(&mut failed(
+            "somebody-elses",
+            "OutOfcpu",
+            "Pod was rejected: cpu"
+        )));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::{
     funds::{reserved, uncovered},
     schedule::dispatched,
 };
-use crate::{agents::AgentState, job::validate::Billing, ledger};
+use crate::{job::validate::Billing, ledger};
 
 /// What becomes of an attempt whose agent goes, and the words for it.
 struct Gone {
@@ -40,7 +40,7 @@ pub(super) fn follow(world: &World<'_>, mut draft: Draft, active: &Assignment) -
         ..
     } = active;
     let agent = world.agents.iter().find(|agent| agent.pod.uid == *pod_uid);
-    let alive = agent.is_some_and(|agent| agent.pod.state != AgentState::Gone);
+    let alive = agent.is_some_and(|agent| !agent.pod.state.has_ended());
     // What the cluster takes away is not the job's fault, and counts against no limit of it.
     let displaced = agent.is_some_and(|agent| agent.pod.displaced);
     let gone = if displaced { EVICTED } else { LOST };

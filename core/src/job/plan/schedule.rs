@@ -101,6 +101,9 @@ fn no_agent(world: &World<'_>, offer: &Offer) -> Observation {
         (_, None) => starts(provider, model),
         (_, Some(AgentPod { name, state, .. })) => match state {
             AgentState::Unschedulable(words) => format!("agent {name} waits for a node: {}", said(words)),
+            AgentState::Rejected { node, words, .. } => {
+                format!("node {node} does not take agent {name}: {}", said(words))
+            }
             AgentState::GpuUnusable(fault) => format!(
                 "agent {name} cannot use its device ({}): condition AgentsAvailable of provider {provider} says what to do",
                 fault.word()

@@ -85,6 +85,28 @@ fn what_is_missing_is_not_called_a_gpu_where_it_is_none() {
 }
 
 #[test]
+fn a_pod_that_its_node_rejects_is_told_in_the_kubelets_words() {
+    for (shortage, reason) in [
+        (Shortage::Gpus, "InsufficientGPU"),
+        (Shortage::Resources, "InsufficientResources"),
+        (Shortage::Other, "Unschedulable"),
+    ] {
+        let words = "OutOfcpu: Node didn't have enough resource: cpu";
+        let rejected = AgentState::Rejected {
+            node: "n1".into(),
+            shortage,
+            words: words.into(),
+        };
+        let observed = judge(1, &[pod(rejected), pod(AgentState::Starting)]);
+        assert_eq!((observed.status, observed.reason), (false, reason));
+        assert_eq!(
+            observed.message,
+            format!("m: node n1 does not take agent p (kubelet: {words})")
+        );
+    }
+}
+
+#[test]
 fn the_worst_of_several_waits_is_told() {
     let pods = [
         pod(AgentState::Starting),

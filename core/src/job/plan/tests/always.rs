@@ -4,7 +4,7 @@ use cocoon_api::agent::{FetchFault, GpuFault};
 use proptest::prelude::*;
 
 use super::*;
-use crate::agents::fetch::Fetch;
+use crate::agents::{Shortage, fetch::Fetch};
 
 fn states() -> impl Strategy<Value = AgentState> {
     prop_oneof![
@@ -21,6 +21,11 @@ fn states() -> impl Strategy<Value = AgentState> {
         }),
         Just(AgentState::Terminating),
         Just(AgentState::Gone),
+        Just(AgentState::Rejected {
+            node: "n".into(),
+            shortage: Shortage::Resources,
+            words: "words".into(),
+        }),
     ]
 }
 

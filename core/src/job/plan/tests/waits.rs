@@ -9,7 +9,7 @@ use cocoon_api::{
 
 use super::*;
 use crate::{
-    agents::{fetch::Fetch, recognition::Stranger},
+    agents::{Shortage, fetch::Fetch, recognition::Stranger},
     inventory::{Inventory, Requirements},
     placement::availability::{Agents, available},
 };
@@ -178,6 +178,13 @@ fn obstacles() -> Vec<AgentState> {
         scheduler("persistentvolumeclaim \"models\" not found"),
         scheduler("a scheduler's own words"),
     ];
+    all.extend(
+        [Shortage::Gpus, Shortage::Resources, Shortage::Other].map(|shortage| AgentState::Rejected {
+            node: "n".into(),
+            shortage,
+            words: "OutOfcpu: secret".into(),
+        }),
+    );
     all.extend(GpuFault::ALL.map(AgentState::GpuUnusable));
     all
 }
