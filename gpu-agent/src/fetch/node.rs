@@ -46,6 +46,10 @@ pub async fn onto_node(
         return Ok(());
     }
     let part = Part::open(cache, sha256, lock)?;
+    if part.digest() == sha256 {
+        // It was stopped between its last byte and its place.
+        return Ok(part.publish()?);
+    }
     let mut resumed = part.length() > 0;
     let mut sink = ToNode::new(part, order)?;
     loop {
