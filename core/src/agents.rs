@@ -15,6 +15,7 @@ pub mod fetch;
 pub mod lost;
 mod model_file;
 mod obstacle;
+pub mod pods;
 pub mod recognition;
 mod rejected;
 mod volumes;
@@ -22,7 +23,7 @@ pub mod worst;
 
 pub use model_file::MODEL_VOLUME;
 pub use obstacle::{Obstacle, Reasons, Refusal, Shortage};
-pub use rejected::in_pods;
+pub use rejected::Rejection;
 
 use recognition::Stranger;
 
@@ -68,14 +69,7 @@ pub enum AgentState {
     /// No node takes it; the scheduler's words.
     Unschedulable(String),
     /// Its node's kubelet does not take it. It has ended; another pod is made in its place.
-    Rejected {
-        /// The node.
-        node: String,
-        /// What the node lacks.
-        shortage: Shortage,
-        /// The kubelet's words.
-        words: String,
-    },
+    Rejected(Rejection),
     /// Its image cannot be had; the kubelet's words.
     ImagePullFailed(String),
     /// Its node has no copy of its model yet.
@@ -105,7 +99,7 @@ pub enum AgentState {
 impl AgentState {
     /// Whether its pod has ended.
     pub fn has_ended(&self) -> bool {
-        matches!(self, Self::Gone | Self::Rejected { .. })
+        matches!(self, Self::Gone | Self::Rejected(_))
     }
 
     /// What keeps it from serving; none where it serves, or where it is to serve no more.
@@ -124,7 +118,7 @@ impl AgentState {
             Self::VolumesMissing(_) => Obstacle::File,
             Self::VolumesNotReady(_) => Obstacle::Volumes,
             Self::Unschedulable(words) => Obstacle::Node(Shortage::of(words)),
-            Self::Rejected { shortage, .. } => Obstacle::Node(*shortage),
+            Self::Rejected(rejection) => Obstacle::Node(rejection.shortage),
             Self::Starting => Obstacle::Starting,
         })
     }
@@ -171,7 +165,7 @@ fn state(pod: &Pod, now: Timestamp) -> AgentState {
         return AgentState::Starting;
     };
     if matches!(status.phase.as_deref(), Some("Failed" | "Succeeded")) {
-        return rejected::state(pod, status, now).unwrap_or(AgentState::Gone);
+        return Rejection::of(pod, now).map_or(AgentState::Gone, AgentState::Rejected);
     }
     // What is to be evicted is deleted in a moment, and gets no new work.
     if pod.metadata.deletion_timestamp.is_some() || is_displaced(pod) {

@@ -12,7 +12,7 @@ use k8s_openapi::{
     jiff::{SignedDuration, Timestamp},
 };
 
-use super::{AgentPod, AgentState, CRASH_LOOP, IMAGE_FAILURES, PREPARING, rejected, said};
+use super::{AgentPod, AgentState, CRASH_LOOP, IMAGE_FAILURES, PREPARING, Rejection, said};
 
 /// Name of the container of an agent's pod that waits until the node has a copy of the model.
 pub const AWAIT_CONTAINER: &str = "await-model";
@@ -62,12 +62,10 @@ impl FetchPod {
         let has_ended = status
             .and_then(|status| status.phase.as_deref())
             .is_some_and(|phase| matches!(phase, "Failed" | "Succeeded"));
-        let ended = status.and_then(|status| rejected::state(pod, status, now));
-        let rejection = match ended {
-            Some(AgentState::Rejected { words, .. }) => Some(Fetch::Stuck(words)),
-            _ if has_ended => return None,
-            _ => None,
-        };
+        let rejection = Rejection::of(pod, now);
+        if has_ended && rejection.is_none() {
+            return None;
+        }
         let container = status.and_then(|status| status.container_statuses.as_ref()?.first());
         Some(Self {
             model: labels.get(names::MODEL_LABEL)?.clone(),
@@ -76,6 +74,7 @@ impl FetchPod {
             uid: pod.metadata.uid.clone()?,
             address: status.and_then(|status| status.pod_ip.as_deref()?.parse().ok()),
             state: rejection
+                .map(|rejection| Fetch::Stuck(rejection.words))
                 .or_else(|| container.map(|container| stands(container, now)))
                 .unwrap_or(Fetch::Downloading),
         })

@@ -1,209 +1,45 @@
-//! Pods that their node's kubelet does not take: it has less than the scheduler counts with, or a device plugin has no
-//! healthy device left. Kubernetes makes another pod at once, which may go the same way, and leaves the rejected ones
-//! where they are.
-
-use std::collections::BTreeMap;
+//! What a node's kubelet says of a pod that it does not take: the node has less than the scheduler counts with, or a
+//! device plugin has no healthy device left. Kubernetes makes another pod at once, which may go the same way, and
+//! leaves the rejected ones where they are.
 
 use k8s_openapi::{
-    api::core::v1::{Pod, PodStatus},
+    api::core::v1::Pod,
     jiff::{SignedDuration, Timestamp},
 };
 
-use super::{AgentPod, AgentState, Shortage, said};
+use super::obstacle::Shortage;
 
 /// How the kubelet's words begin (`rejectPod` in `pkg/kubelet/kubelet.go` of Kubernetes).
 const WORDS: &str = "Pod was rejected: ";
 /// How long a rejection says what is so. While a node goes on to reject pods the newest is seconds old.
 const VALID: SignedDuration = SignedDuration::from_mins(1);
 
-/// The agents in these pods, which are of one provider. Of those that a kubelet rejected, one tells nothing any more
-/// after [`VALID`], or once a kubelet has taken a newer pod of its model.
-pub fn in_pods<'a>(pods: impl IntoIterator<Item = &'a Pod>, now: Timestamp) -> Vec<AgentPod> {
-    let mut found: Vec<(Option<Timestamp>, AgentPod)> = Vec::new();
-    let mut taken: BTreeMap<String, Timestamp> = BTreeMap::new();
-    for pod in pods {
-        let Some(agent) = AgentPod::from_pod(pod, now) else {
-            continue;
-        };
-        let created = pod.metadata.creation_timestamp.as_ref().map(|time| time.0);
-        if let Some(created) = created.filter(|_| is_taken(pod, &agent.state)) {
-            let newest = taken.entry(agent.model.clone()).or_insert(created);
-            *newest = created.max(*newest);
-        }
-        found.push((created, agent));
-    }
-    let agents = found.into_iter().map(|(created, mut agent)| {
-        let is_past = taken
-            .get(&agent.model)
-            .is_some_and(|newest| created < Some(*newest));
-        if is_past && matches!(agent.state, AgentState::Rejected { .. }) {
-            agent.state = AgentState::Gone;
-        }
-        agent
-    });
-    agents.collect()
+/// Why a pod was rejected.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Rejection {
+    /// The node.
+    pub node: String,
+    /// What the node lacks.
+    pub shortage: Shortage,
+    /// The kubelet's reason and words.
+    pub words: String,
 }
 
-/// Whether a kubelet has begun to run it.
-fn is_taken(pod: &Pod, state: &AgentState) -> bool {
-    let started = pod
-        .status
-        .as_ref()
-        .is_some_and(|status| status.start_time.is_some());
-    started && !matches!(state, AgentState::Gone | AgentState::Rejected { .. })
-}
-
-/// Where an agent stands whose pod ended so; `None` where it ended otherwise.
-pub(super) fn state(pod: &Pod, status: &PodStatus, now: Timestamp) -> Option<AgentState> {
-    let words = rejection(status)?;
-    let created = pod.metadata.creation_timestamp.as_ref()?.0;
-    (now.duration_since(created) < VALID).then(|| AgentState::Rejected {
-        shortage: Shortage::of_rejection(status.reason.as_deref().unwrap_or_default(), &words),
-        node: pod
-            .spec
+impl Rejection {
+    /// Of a pod that a kubelet rejected within the last minute; `None` for any other.
+    pub(super) fn of(pod: &Pod, now: Timestamp) -> Option<Self> {
+        let status = pod
+            .status
             .as_ref()
-            .and_then(|spec| spec.node_name.clone())
-            .unwrap_or_default(),
-        words,
-    })
-}
-
-/// The kubelet's reason and words, where it rejected the pod.
-pub(super) fn rejection(status: &PodStatus) -> Option<String> {
-    if status.phase.as_deref() != Some("Failed") {
-        return None;
-    }
-    let words = status.message.as_deref()?.strip_prefix(WORDS)?;
-    Some(said(
-        status.reason.as_deref().unwrap_or("Rejected"),
-        Some(words.trim()),
-    ))
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::{Value, json};
-
-    use super::*;
-
-    const CREATED: &str = "2026-01-01T00:00:00Z";
-
-    fn after(seconds: i64) -> Timestamp {
-        let created: Timestamp = CREATED.parse().unwrap();
-        created + SignedDuration::from_secs(seconds)
-    }
-
-    fn pod(name: &str, created: i64, status: &Value) -> Pod {
-        serde_json::from_value(json!({
-            "metadata": {"name": name, "uid": name, "creationTimestamp": after(created).to_string(), "labels": {
-                "app.kubernetes.io/component": "gpu-agent", "cocoon.farm/model": "m"}},
-            "spec": {"nodeName": "n1", "containers": []},
-            "status": status,
-        }))
-        .unwrap()
-    }
-
-    fn rejected(reason: &str, words: &str) -> Value {
-        json!({"phase": "Failed", "reason": reason, "message": format!("Pod was rejected: {words}"),
-               "startTime": CREATED})
-    }
-
-    fn states(pods: &[Pod], now: Timestamp) -> Vec<AgentState> {
-        in_pods(pods, now).into_iter().map(|agent| agent.state).collect()
-    }
-
-    #[test]
-    fn what_the_kubelet_says_is_told_with_what_its_node_lacks() {
-        let cpu = "Node didn't have enough resource: cpu, requested: 500, used: 1900, capacity: 2000";
-        let gpu = "Allocate failed due to no healthy devices present; cannot allocate unhealthy devices nvidia.com/gpu, which is \
-                   unexpected";
-        for (reason, words, shortage) in [
-            ("OutOfcpu", cpu, Shortage::Resources),
-            (
-                "OutOfpods",
-                "Node didn't have enough resource: pods",
-                Shortage::Resources,
-            ),
-            (
-                "OutOfnvidia.com/gpu",
-                "Node didn't have enough resource: nvidia.com/gpu",
-                Shortage::Gpus,
-            ),
-            ("UnexpectedAdmissionError", gpu, Shortage::Gpus),
-            (
-                "UnexpectedAdmissionError",
-                "checkpoint is corrupted",
-                Shortage::Other,
-            ),
-            (
-                "TopologyAffinityError",
-                "Resources cannot be allocated with Topology locality",
-                Shortage::Resources,
-            ),
-            (
-                "Evicted",
-                "The node had condition: [DiskPressure]. ",
-                Shortage::Resources,
-            ),
-            (
-                "NodeAffinity",
-                "Predicate NodeAffinity failed: node(s) didn't match",
-                Shortage::Labels,
-            ),
-            (
-                "NodeShutdown",
-                "Pod was rejected as the node is shutting down.",
-                Shortage::Cordoned,
-            ),
-            ("SysctlForbidden", "forbidden sysctl", Shortage::Other),
-        ] {
-            let expected = AgentState::Rejected {
-                node: "n1".into(),
-                shortage,
-                words: format!("{reason}: {}", words.trim()),
-            };
-            assert_eq!(
-                states(&[pod("a", 0, &rejected(reason, words))], after(1)),
-                [expected]
-            );
-        }
-    }
-
-    #[test]
-    fn a_pod_that_ended_otherwise_is_gone() {
-        for status in [
-            json!({"phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: memory."}),
-            json!({"phase": "Failed"}),
-            json!({"phase": "Succeeded"}),
-        ] {
-            assert_eq!(states(&[pod("a", 0, &status)], after(1)), [AgentState::Gone]);
-        }
-    }
-
-    #[test]
-    fn a_rejection_is_told_until_a_newer_pod_is_taken_or_none_is_made_any_more() {
-        let out_of_cpu = rejected("OutOfcpu", "cpu");
-        let old = pod("a", 0, &out_of_cpu);
-        let is_told = |states: &[AgentState]| matches!(states[0], AgentState::Rejected { .. });
-        // The next one has no node yet, or no kubelet has looked at it: it may be rejected as well.
-        let next = pod("b", 1, &json!({"phase": "Pending"}));
-        assert!(is_told(&states(&[old.clone(), next], after(2))));
-        let both = [old.clone(), pod("b", 1, &out_of_cpu)];
-        assert!(
-            states(&both, after(2))
-                .iter()
-                .all(|state| is_told(std::slice::from_ref(state)))
-        );
-        let taken = json!({"phase": "Pending", "startTime": CREATED});
-        assert_eq!(
-            states(&[old.clone(), pod("b", 1, &taken)], after(2))[0],
-            AgentState::Gone
-        );
-        // An older one that runs says nothing about it.
-        assert!(is_told(&states(
-            &[pod("b", 1, &out_of_cpu), pod("a", 0, &taken)],
-            after(2)
-        )));
-        assert_eq!(states(&[old], after(60)), [AgentState::Gone]);
+            .filter(|status| status.phase.as_deref() == Some("Failed"))?;
+        let words = status.message.as_deref()?.strip_prefix(WORDS)?.trim();
+        let reason = status.reason.as_deref().unwrap_or("Rejected");
+        let created = pod.metadata.creation_timestamp.as_ref()?.0;
+        let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone());
+        (now.duration_since(created) < VALID).then(|| Self {
+            node: node.unwrap_or_default(),
+            shortage: Shortage::of_rejection(reason, words),
+            words: format!("{reason}: {words}"),
+        })
     }
 }

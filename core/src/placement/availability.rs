@@ -9,7 +9,7 @@ use cocoon_api::{
 };
 
 use crate::{
-    agents::{AgentPod, AgentState, Obstacle, Refusal, Shortage, fetch::Fetch, worst::worst},
+    agents::{AgentPod, AgentState, Obstacle, Refusal, Rejection, Shortage, fetch::Fetch, worst::worst},
     inventory::{Inventory, Requirements, selector_text},
 };
 
@@ -178,7 +178,7 @@ impl Agents<'_> {
             AgentState::Unschedulable(words) => {
                 format!("{model}: no node takes agent {agent} (scheduler: {words})")
             }
-            AgentState::Rejected { node, words, .. } => {
+            AgentState::Rejected(Rejection { node, words, .. }) => {
                 format!("{model}: node {node} does not take agent {agent} (kubelet: {words})")
             }
             AgentState::Starting | AgentState::Ready(_) | AgentState::Terminating | AgentState::Gone => {

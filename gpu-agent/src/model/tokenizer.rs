@@ -269,9 +269,12 @@ fn build(
     Ok(tokenizer)
 }
 
+/// Makes the patterns of a pre-tokenizer.
+type Patterns = fn() -> Vec<String>;
+
 /// The pre-tokenizers that are supported, by the names that GGUF gives them, and the patterns that split a text before
 /// merging.
-const PRE_TOKENIZERS: [(&[&str], fn() -> Vec<String>); 4] = [
+const PRE_TOKENIZERS: [(&[&str], Patterns); 4] = [
     (&["default", "gpt-2"], || vec![gpt2()]),
     (&["smollm", "starcoder", "refact", "command-r"], || {
         vec![r"\p{N}".to_owned(), gpt2()]

@@ -10,8 +10,9 @@ use cocoon_api::{
 };
 use cocoon_core::{
     agents::{
-        self, AgentState, Refusal,
+        AgentState, Refusal,
         fetch::{self, FetchPod},
+        pods::agents_in,
         worst::{refusal, unmade},
     },
     funds::consents_to_free,
@@ -390,7 +391,7 @@ pub(super) fn agents(wanted: &Wanted, jobs: &Jobs) -> Vec<Agent> {
         pods.iter()
             .filter(|pod| pod.labels().get(names::PROVIDER_LABEL) == Some(name))
     };
-    let mut serving = agents::in_pods(own().map(AsRef::as_ref), now);
+    let mut serving = agents_in(own().map(AsRef::as_ref), now);
     serving.retain(|pod| pod.model == wanted.model);
     let downloads: Vec<FetchPod> = own().filter_map(|pod| FetchPod::from_pod(pod, now)).collect();
     let provider = jobs.ctx.watches.providers.get(namespace, name);

@@ -12,9 +12,10 @@ use cocoon_api::{
 };
 use cocoon_core::{
     agents::{
-        self, AgentPod, AgentState,
+        AgentPod, AgentState,
         fetch::{self, FetchPod},
         lost::{self, Lost},
+        pods::agents_in,
         worst::unmade,
     },
     placement::demand::{self, Demand},
@@ -71,7 +72,7 @@ pub(super) async fn observe(provider: &CocoonProvider, providers: &Providers) ->
     ctx.tls.refresh(now).await?;
     let pods = watches.pods.state();
     let own = own_pods(&pods, &name, &namespace);
-    let mut found = agents::in_pods(own.iter().map(AsRef::as_ref), now);
+    let mut found = agents_in(own.iter().map(AsRef::as_ref), now);
     found.sort();
     let downloads = downloads(&own, now);
     fetch::tell(&mut found, &downloads, unmade(provider));

@@ -89,7 +89,7 @@ async fn an_object_that_is_not_kept_any_more_is_told_as_gone() {
     }
     assert!(watched.filled().await);
     assert_eq!(watched.state().len(), 1);
-    let (heard, mut hears) = tokio::sync::mpsc::unbounded_channel();
+    let (heard, mut listener) = tokio::sync::mpsc::unbounded_channel();
     watched.listen(move |event, before| {
         if let Event::Apply(_) | Event::Delete(_) = event {
             let is_gone = matches!(event, Event::Delete(_));
@@ -97,10 +97,10 @@ async fn an_object_that_is_not_kept_any_more_is_told_as_gone() {
         }
     });
     send.unbounded_send(Ok(Event::Apply(closed.clone()))).unwrap();
-    assert_eq!(hears.recv().await, Some((true, true)));
+    assert_eq!(listener.recv().await, Some((true, true)));
     assert!(watched.state().is_empty());
     // What was never kept is not told.
     send.unbounded_send(Ok(Event::Apply(closed))).unwrap();
     send.unbounded_send(Ok(Event::Apply(paying))).unwrap();
-    assert_eq!(hears.recv().await, Some((false, false)));
+    assert_eq!(listener.recv().await, Some((false, false)));
 }

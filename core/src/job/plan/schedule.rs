@@ -9,7 +9,7 @@ use cocoon_api::{
 };
 
 use super::{Agent, Draft, Offer, Plan, Step, World};
-use crate::agents::{AgentPod, AgentState, Obstacle, fetch::Fetch, worst::worst};
+use crate::agents::{AgentPod, AgentState, Obstacle, Rejection, fetch::Fetch, worst::worst};
 
 /// Jobs that one agent works on at once at most. Each keeps a stream open and its results in the agent's memory: 22 MiB
 /// where 256 answers have 8,192 tokens each, so that sixteen of the largest take 350 MiB beside the model. Between two
@@ -101,7 +101,7 @@ fn no_agent(world: &World<'_>, offer: &Offer) -> Observation {
         (_, None) => starts(provider, model),
         (_, Some(AgentPod { name, state, .. })) => match state {
             AgentState::Unschedulable(words) => format!("agent {name} waits for a node: {}", said(words)),
-            AgentState::Rejected { node, words, .. } => {
+            AgentState::Rejected(Rejection { node, words, .. }) => {
                 format!("node {node} does not take agent {name}: {}", said(words))
             }
             AgentState::GpuUnusable(fault) => format!(

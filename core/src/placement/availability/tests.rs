@@ -92,11 +92,11 @@ fn a_pod_that_its_node_rejects_is_told_in_the_kubelets_words() {
         (Shortage::Other, "Unschedulable"),
     ] {
         let words = "OutOfcpu: Node didn't have enough resource: cpu";
-        let rejected = AgentState::Rejected {
+        let rejected = AgentState::Rejected(Rejection {
             node: "n1".into(),
             shortage,
             words: words.into(),
-        };
+        });
         let observed = judge(1, &[pod(rejected), pod(AgentState::Starting)]);
         assert_eq!((observed.status, observed.reason), (false, reason));
         assert_eq!(

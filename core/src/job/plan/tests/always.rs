@@ -4,7 +4,7 @@ use cocoon_api::agent::{FetchFault, GpuFault};
 use proptest::prelude::*;
 
 use super::*;
-use crate::agents::{Shortage, fetch::Fetch};
+use crate::agents::{Rejection, Shortage, fetch::Fetch};
 
 fn states() -> impl Strategy<Value = AgentState> {
     prop_oneof![
@@ -21,11 +21,11 @@ fn states() -> impl Strategy<Value = AgentState> {
         }),
         Just(AgentState::Terminating),
         Just(AgentState::Gone),
-        Just(AgentState::Rejected {
+        Just(AgentState::Rejected(Rejection {
             node: "n".into(),
             shortage: Shortage::Resources,
             words: "words".into(),
-        }),
+        })),
     ]
 }
 

@@ -9,7 +9,7 @@ use cocoon_api::{
 
 use super::*;
 use crate::{
-    agents::{Shortage, fetch::Fetch, recognition::Stranger},
+    agents::{Rejection, Shortage, fetch::Fetch, recognition::Stranger},
     inventory::{Inventory, Requirements},
     placement::availability::{Agents, available},
 };
@@ -179,10 +179,12 @@ fn obstacles() -> Vec<AgentState> {
         scheduler("a scheduler's own words"),
     ];
     all.extend(
-        [Shortage::Gpus, Shortage::Resources, Shortage::Other].map(|shortage| AgentState::Rejected {
-            node: "n".into(),
-            shortage,
-            words: "OutOfcpu: secret".into(),
+        [Shortage::Gpus, Shortage::Resources, Shortage::Other].map(|shortage| {
+            AgentState::Rejected(Rejection {
+                node: "n".into(),
+                shortage,
+                words: "OutOfcpu: secret".into(),
+            })
         }),
     );
     all.extend(GpuFault::ALL.map(AgentState::GpuUnusable));
