@@ -17,7 +17,7 @@ mod model_file;
 mod obstacle;
 pub mod pods;
 pub mod recognition;
-mod rejected;
+pub mod rejected;
 mod volumes;
 pub mod worst;
 
@@ -165,7 +165,9 @@ fn state(pod: &Pod, now: Timestamp) -> AgentState {
         return AgentState::Starting;
     };
     if matches!(status.phase.as_deref(), Some("Failed" | "Succeeded")) {
-        return Rejection::of(pod, now).map_or(AgentState::Gone, AgentState::Rejected);
+        return Rejection::of(pod)
+            .filter(|_| !rejected::is_past(pod, now))
+            .map_or(AgentState::Gone, AgentState::Rejected);
     }
     // What is to be evicted is deleted in a moment, and gets no new work.
     if pod.metadata.deletion_timestamp.is_some() || is_displaced(pod) {

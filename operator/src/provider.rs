@@ -33,6 +33,7 @@ mod naming;
 mod observe;
 mod payments;
 mod plan;
+mod removal;
 mod status;
 mod validate;
 mod waiting;

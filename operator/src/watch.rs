@@ -225,20 +225,10 @@ impl<K: Resource<DynamicType = ()> + Clone + Debug> Follower<K> {
         }
     }
 
-    /// Prunes what the event shows, and answers whether anybody is told. An object that was kept and is not kept as it
-    /// is now goes.
+    /// Prunes what the event shows, and answers whether it is kept.
     fn keeps(&self, event: &mut Event<K>) -> bool {
         match event {
-            Event::Apply(object) => {
-                let is_kept = (self.prune)(object);
-                let is_known = || self.store.get(&ObjectRef::from_obj(object)).is_some();
-                if !is_kept && is_known() {
-                    *event = Event::Delete(object.clone());
-                    return true;
-                }
-                is_kept
-            }
-            Event::InitApply(object) | Event::Delete(object) => (self.prune)(object),
+            Event::Apply(object) | Event::InitApply(object) | Event::Delete(object) => (self.prune)(object),
             Event::Init | Event::InitDone => true,
         }
     }
@@ -284,8 +274,9 @@ pub struct Watches {
     /// Nodes of the whole cluster.
     pub nodes: Watched<Node>,
     /// Of the whole cluster, pods that have not ended: agents, and pods of anyone that request an extended resource.
-    /// Agents and downloads that failed are there as well, with what was said about that.
     pub pods: Watched<Pod>,
+    /// Of the whole cluster, our pods that their node's kubelet rejected, with what it said.
+    pub rejected: Watched<Pod>,
     /// Deployments that this operator made.
     pub deployments: Watched<Deployment>,
 }
@@ -295,7 +286,7 @@ impl Watches {
     pub fn start(client: &Client, scope: scope::Scope<'_>, stop: &CancellationToken) -> Self {
         let everything = || watcher::Config::default().page_size(PAGE);
         let ours = everything().labels(&format!("{}={}", names::MANAGED_BY_LABEL, names::FIELD_MANAGER));
-        let unfinished = everything().fields("status.phase!=Succeeded");
+        let alive = everything().fields("status.phase!=Succeeded,status.phase!=Failed");
         let all_namespaces = watcher(Api::<Namespace>::all(client.clone()), everything()).default_backoff();
         let namespaces = Watched::start(all_namespaces, prune::namespace, stop);
         let scope = Scope {
@@ -305,7 +296,15 @@ impl Watches {
             stop,
         };
         let all_nodes = watcher(Api::<Node>::all(client.clone()), everything()).default_backoff();
-        let all_pods = watcher(Api::<Pod>::all(client.clone()), unfinished).default_backoff();
+        let all_pods = watcher(Api::<Pod>::all(client.clone()), alive).default_backoff();
+        let components = format!(
+            "{} in ({},{})",
+            names::COMPONENT_LABEL,
+            names::AGENT_COMPONENT,
+            names::DOWNLOAD_COMPONENT
+        );
+        let failed = everything().labels(&components).fields("status.phase=Failed");
+        let failed_pods = watcher(Api::<Pod>::all(client.clone()), failed).default_backoff();
         let (providers, jobs) = (
             scope.follow(&everything(), prune::provider),
             scope.follow(&everything(), prune::job),
@@ -323,6 +322,7 @@ impl Watches {
             settlements,
             nodes: Watched::start(all_nodes, prune::node, stop),
             pods: Watched::start(all_pods, prune::pod, stop),
+            rejected: Watched::start(failed_pods, prune::rejected, stop),
             deployments,
         }
     }
@@ -337,6 +337,7 @@ impl Watches {
             settlements,
             nodes,
             pods,
+            rejected,
             deployments,
         } = self;
         namespaces.filled().await
@@ -346,6 +347,7 @@ impl Watches {
             && settlements.filled().await
             && nodes.filled().await
             && pods.filled().await
+            && rejected.filled().await
             && deployments.filled().await
     }
 }

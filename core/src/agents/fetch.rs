@@ -20,7 +20,7 @@ pub const AWAIT_CONTAINER: &str = "await-model";
 /// moment.
 const TAKEN_UP: SignedDuration = SignedDuration::from_secs(30);
 
-/// A pod that downloads a model onto its node. One that has ended is none, but for one that its node has just rejected.
+/// A pod that downloads a model onto its node. One that has ended is none, but for one that its node rejected.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FetchPod {
     /// The model.
@@ -62,7 +62,7 @@ impl FetchPod {
         let has_ended = status
             .and_then(|status| status.phase.as_deref())
             .is_some_and(|phase| matches!(phase, "Failed" | "Succeeded"));
-        let rejection = Rejection::of(pod, now);
+        let rejection = Rejection::of(pod);
         if has_ended && rejection.is_none() {
             return None;
         }

@@ -180,11 +180,12 @@ impl Shortage {
         match reason {
             // A device has its plugin's domain before its name.
             _ if reason.starts_with("OutOf") && reason.contains('/') => Self::Gpus,
-            "UnexpectedAdmissionError" if words.contains("devices") => Self::Gpus,
+            "UnexpectedAdmissionError" if words.to_lowercase().contains("device") => Self::Gpus,
             "TopologyAffinityError" | "Evicted" => Self::Resources,
             _ if reason.starts_with("OutOf") => Self::Resources,
             "NodeAffinity" | "NodeName" => Self::Labels,
             "NodeShutdown" => Self::Cordoned,
+            "TaintToleration" => Self::Tainted,
             _ => Self::Other,
         }
     }

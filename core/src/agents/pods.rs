@@ -6,26 +6,26 @@ use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
 
 use super::{AgentPod, AgentState};
 
-/// The agents in these pods, which are of one provider. Of those that a kubelet rejected, one tells nothing any more
-/// after a minute, or once a kubelet has taken a newer pod of its model.
+/// The agents in these pods, which are of one provider. One that a kubelet rejected tells nothing any more after a
+/// minute, nor once a pod of its model that was made after it got further, or not as far.
 pub fn agents_in<'a>(pods: impl IntoIterator<Item = &'a Pod>, now: Timestamp) -> Vec<AgentPod> {
     let mut found: Vec<(Option<Timestamp>, AgentPod)> = Vec::new();
-    let mut taken: BTreeMap<String, Timestamp> = BTreeMap::new();
+    let mut newest_of: BTreeMap<String, Timestamp> = BTreeMap::new();
     for pod in pods {
         let Some(agent) = AgentPod::from_pod(pod, now) else {
             continue;
         };
         let created = pod.metadata.creation_timestamp.as_ref().map(|time| time.0);
-        if let Some(created) = created.filter(|_| is_taken(pod, &agent.state)) {
-            let newest = taken.entry(agent.model.clone()).or_insert(created);
+        if let Some(created) = created.filter(|_| is_further(pod, &agent.state)) {
+            let newest = newest_of.entry(agent.model.clone()).or_insert(created);
             *newest = created.max(*newest);
         }
         found.push((created, agent));
     }
     let agents = found.into_iter().map(|(created, mut agent)| {
-        let is_past = taken
+        let is_past = newest_of
             .get(&agent.model)
-            .is_some_and(|newest| created < Some(*newest));
+            .is_some_and(|newest| created <= Some(*newest));
         if is_past && matches!(agent.state, AgentState::Rejected(_)) {
             agent.state = AgentState::Gone;
         }
@@ -34,13 +34,12 @@ pub fn agents_in<'a>(pods: impl IntoIterator<Item = &'a Pod>, now: Timestamp) ->
     agents.collect()
 }
 
-/// Whether a kubelet has begun to run it.
-fn is_taken(pod: &Pod, state: &AgentState) -> bool {
-    let started = pod
-        .status
-        .as_ref()
-        .is_some_and(|status| status.start_time.is_some());
-    started && !matches!(state, AgentState::Gone | AgentState::Rejected(_))
+/// Whether the node of a pod took it, or no node does: either is what is so now. Times are whole seconds, and the next
+/// pod is often made in the same one; while a node rejects one after another, there are newer ones.
+fn is_further(pod: &Pod, state: &AgentState) -> bool {
+    let status = pod.status.as_ref();
+    let is_taken = status.is_some_and(|status| status.start_time.is_some()) && !state.has_ended();
+    is_taken || matches!(state, AgentState::Unschedulable(_))
 }
 
 #[cfg(test)]
@@ -165,6 +164,17 @@ mod tests {
         let taken = json!({"phase": "Pending", "startTime": CREATED});
         assert_eq!(
             states(&[old.clone(), pod("b", 1, &taken)], after(2))[0],
+            AgentState::Gone
+        );
+        // Made within the same second.
+        assert_eq!(
+            states(&[old.clone(), pod("b", 0, &taken)], after(2))[0],
+            AgentState::Gone
+        );
+        let no_node =
+            json!({"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False"}]});
+        assert_eq!(
+            states(&[old.clone(), pod("b", 1, &no_node)], after(2))[0],
             AgentState::Gone
         );
         // An older one that runs says nothing about it.

@@ -26,20 +26,27 @@ pub struct Rejection {
 }
 
 impl Rejection {
-    /// Of a pod that a kubelet rejected within the last minute; `None` for any other.
-    pub(super) fn of(pod: &Pod, now: Timestamp) -> Option<Self> {
+    /// Of a pod that a kubelet rejected; `None` for any other.
+    pub fn of(pod: &Pod) -> Option<Self> {
         let status = pod
             .status
             .as_ref()
             .filter(|status| status.phase.as_deref() == Some("Failed"))?;
         let words = status.message.as_deref()?.strip_prefix(WORDS)?.trim();
         let reason = status.reason.as_deref().unwrap_or("Rejected");
-        let created = pod.metadata.creation_timestamp.as_ref()?.0;
         let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone());
-        (now.duration_since(created) < VALID).then(|| Self {
+        Some(Self {
             node: node.unwrap_or_default(),
             shortage: Shortage::of_rejection(reason, words),
             words: format!("{reason}: {words}"),
         })
     }
+}
+
+/// Whether a kubelet rejected the pod so long ago that it may be removed: it says nothing any more.
+pub fn is_past(pod: &Pod, now: Timestamp) -> bool {
+    // The kubelet sets it when it rejects a pod, which may have waited for its node for long.
+    let since = pod.status.as_ref().and_then(|status| status.start_time.as_ref());
+    let since = since.or(pod.metadata.creation_timestamp.as_ref());
+    Rejection::of(pod).is_some() && since.is_none_or(|since| now.duration_since(since.0) >= VALID)
 }

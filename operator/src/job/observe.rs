@@ -10,7 +10,7 @@ use cocoon_api::{
 };
 use cocoon_core::{
     agents::{
-        AgentState, Refusal,
+        AgentPod, AgentState, Refusal,
         fetch::{self, FetchPod},
         pods::agents_in,
         worst::{refusal, unmade},
@@ -24,13 +24,14 @@ use cocoon_core::{
     },
     settlement::pays,
 };
+use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, ResourceExt as _};
 
 use super::{context::Jobs, input, queue::Wanted};
 use crate::{
     channel::{looks, validate::unready_wallet},
     dispatch::{Known, Results, Stored, Unreadable},
-    error::{self, Error, Result, describe},
+    error::{self, Error, KubeContext as _, Result, describe},
 };
 
 /// What was read for one job.
@@ -103,6 +104,10 @@ pub(super) async fn observe(job: &InferenceJob, carried: Carried, jobs: &Jobs) -
         (None, Some(stored)) => stored.landing.clone(),
         (None, None) => Arc::default(),
     };
+    let mut agents = wanted
+        .as_ref()
+        .map_or_else(Vec::new, |wanted| agents(wanted, jobs));
+    agents.extend(displaced(&status, wanted.as_ref(), &agents, jobs).await?);
     let is_handed_over = status.active().is_some() && known.following == Following::No;
     let (input, requests) = self::requests(job, &status, is_handed_over, (inline, requests), jobs).await?;
     Ok(Seen {
@@ -112,9 +117,7 @@ pub(super) async fn observe(job: &InferenceJob, carried: Carried, jobs: &Jobs) -
         has_room: jobs.dispatcher.has_room(),
         offers,
         channel,
-        agents: wanted
-            .as_ref()
-            .map_or_else(Vec::new, |wanted| agents(wanted, jobs)),
+        agents,
         refused: wanted.as_ref().and_then(|wanted| refused(wanted, jobs)),
         landing,
         stored,
@@ -386,13 +389,16 @@ fn refused(wanted: &Wanted, jobs: &Jobs) -> Option<Refusal> {
 pub(super) fn agents(wanted: &Wanted, jobs: &Jobs) -> Vec<Agent> {
     let now = jobs.ctx.now();
     let FullName { namespace, name } = &wanted.provider;
-    let pods = jobs.ctx.watches.pods.in_namespace(namespace);
+    let watches = &jobs.ctx.watches;
+    let pods = [&watches.pods, &watches.rejected].map(|watched| watched.in_namespace(namespace));
     let own = || {
-        pods.iter()
-            .filter(|pod| pod.labels().get(names::PROVIDER_LABEL) == Some(name))
+        pods.iter().flatten().filter(|pod| {
+            let labels = pod.labels();
+            labels.get(names::PROVIDER_LABEL) == Some(name)
+                && labels.get(names::MODEL_LABEL) == Some(&wanted.model)
+        })
     };
     let mut serving = agents_in(own().map(AsRef::as_ref), now);
-    serving.retain(|pod| pod.model == wanted.model);
     let downloads: Vec<FetchPod> = own().filter_map(|pod| FetchPod::from_pod(pod, now)).collect();
     let provider = jobs.ctx.watches.providers.get(namespace, name);
     fetch::tell(&mut serving, &downloads, provider.as_deref().and_then(unmade));
@@ -408,6 +414,31 @@ pub(super) fn agents(wanted: &Wanted, jobs: &Jobs) -> Vec<Agent> {
         .collect();
     agents.sort_by(|a, b| a.pod.name.cmp(&b.pod.name));
     agents
+}
+
+/// The agent of the active attempt, where it has vanished since the cluster took it from its node: a pod that the
+/// kubelet evicts ends and says so in the same moment, and no watch tells of pods that have ended.
+async fn displaced(
+    status: &InferenceJobStatus,
+    wanted: Option<&Wanted>,
+    there: &[Agent],
+    jobs: &Jobs,
+) -> Result<Option<Agent>> {
+    let Some((active, wanted)) = status.active().zip(wanted) else {
+        return Ok(None);
+    };
+    if there.iter().any(|agent| agent.pod.uid == active.pod_uid) {
+        return Ok(None);
+    }
+    let namespace = &wanted.provider.namespace;
+    let pods: Api<Pod> = Api::namespaced(jobs.ctx.client.clone(), namespace);
+    let found = pods
+        .get_opt(&active.pod)
+        .await
+        .attempt("read", format!("Pod {}.{namespace}", active.pod))?;
+    let agent = found.and_then(|pod| AgentPod::from_pod(&pod, jobs.ctx.now()));
+    let is_its = |agent: &AgentPod| agent.uid == active.pod_uid && agent.displaced;
+    Ok(agent.filter(is_its).map(|pod| Agent { pod, active: 0 }))
 }
 
 #[cfg(test)]

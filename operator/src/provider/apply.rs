@@ -25,7 +25,7 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Client, Resource, ResourceExt as _,
-    api::{DeleteParams, Patch, PatchParams, Preconditions},
+    api::{DeleteParams, Patch, PatchParams},
 };
 use serde::de::DeserializeOwned;
 use tracing::warn;
@@ -35,9 +35,13 @@ use super::{
     children::{Child, Kind},
     observe::Seen,
     plan::Plan,
+    removal::remove,
     validate::ValidProvider,
 };
 use crate::error::{Error, KubeContext as _, Result, chain};
+
+/// Pods that are removed in one reconcile at most, of those that nodes rejected; the next one is soon.
+const MAX_REMOVED: usize = 50;
 
 /// What was applied, so that the same is not applied again at every event. An entry goes with its provider.
 #[derive(Default)]
@@ -134,6 +138,11 @@ pub(super) async fn apply(
     for agent in lost {
         replace(&providers.ctx.client, valid, agent).await?;
     }
+    let pods: Api<Pod> = Api::namespaced(providers.ctx.client.clone(), &valid.namespace);
+    for pod in seen.past.iter().take(MAX_REMOVED) {
+        let (name, uid) = (pod.name_any(), pod.uid().unwrap_or_default());
+        remove(&pods, &name, &uid, &valid.namespace).await?;
+    }
     for name in surplus {
         delete_agents(&providers.ctx.client, &valid.namespace, name).await?;
         providers
@@ -151,26 +160,12 @@ pub(super) async fn apply(
 async fn replace(client: &Client, valid: &ValidProvider, agent: &Lost) -> Result<()> {
     let Lost { pod, uid, what } = agent;
     let namespace = &valid.namespace;
-    let params = DeleteParams {
-        preconditions: Some(Preconditions {
-            uid: Some(uid.clone()),
-            resource_version: None,
-        }),
-        ..DeleteParams::default()
-    };
-    match Api::<Pod>::namespaced(client.clone(), namespace)
-        .delete(pod, &params)
-        .await
-    {
-        Ok(_) => {
-            let reason = what.word();
-            warn!(pod, namespace, reason, "another pod takes the agent's place");
-            Ok(())
-        }
-        // It is gone, or another pod has its name.
-        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
-        Err(error) => Err(error).attempt("delete", format!("Pod {pod}.{namespace}")),
+    let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    if remove(&pods, pod, uid, namespace).await? {
+        let reason = what.word();
+        warn!(pod, namespace, reason, "another pod takes the agent's place");
     }
+    Ok(())
 }
 
 /// What a person must see to; any other error is tried again.

@@ -18,15 +18,13 @@ use k8s_openapi::{
     api::core::v1::{Pod, Secret},
     jiff::{SignedDuration, Timestamp},
 };
-use kube::{
-    Api, Client, ResourceExt as _,
-    api::{DeleteParams, PostParams, Preconditions},
-};
+use kube::{Api, Client, ResourceExt as _, api::PostParams};
 use tracing::debug;
 
 use super::{
     Providers, apply,
     plan::{Beginning, Plan},
+    removal::remove,
     validate::ValidProvider,
 };
 use crate::error::{KubeContext as _, Result};
@@ -209,24 +207,8 @@ async fn begin(pods: &Api<Pod>, valid: &ValidProvider, beginning: &Beginning) ->
         .any(|owner| owner.uid == valid.owner.uid);
     match (phase, found.uid()) {
         (Some("Succeeded" | "Failed"), Some(uid)) if is_own => {
-            remove(pods, name, &uid, &valid.namespace).await
+            remove(pods, name, &uid, &valid.namespace).await.map(drop)
         }
         _ => Ok(()),
-    }
-}
-
-async fn remove(pods: &Api<Pod>, name: &str, uid: &str, namespace: &str) -> Result<()> {
-    let params = DeleteParams {
-        preconditions: Some(Preconditions {
-            uid: Some(uid.to_owned()),
-            resource_version: None,
-        }),
-        ..DeleteParams::default()
-    };
-    match pods.delete(name, &params).await {
-        Ok(_) => Ok(()),
-        // It is gone, or another pod has its name.
-        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
-        Err(error) => Err(error).attempt("delete", format!("Pod {name}.{namespace}")),
     }
 }

@@ -16,6 +16,7 @@ use cocoon_core::{
         fetch::{self, FetchPod},
         lost::{self, Lost},
         pods::agents_in,
+        rejected,
         worst::unmade,
     },
     placement::demand::{self, Demand},
@@ -48,6 +49,8 @@ pub(super) struct Seen {
     pub(super) copies: BTreeSet<(String, String)>,
     /// Of the agents, those that have lost what they need, and in whose place another pod may get it.
     pub(super) lost: Vec<Lost>,
+    /// Pods that their node rejected so long ago that nothing of it is told any more: nobody else removes them.
+    pub(super) past: Vec<Arc<Pod>>,
     /// Of the agents, how many have a node, by model.
     pub(super) placed: BTreeMap<String, u32>,
     /// Deployments of the namespace that this operator made.
@@ -71,7 +74,10 @@ pub(super) async fn observe(provider: &CocoonProvider, providers: &Providers) ->
     let now = ctx.now();
     ctx.tls.refresh(now).await?;
     let pods = watches.pods.state();
-    let own = own_pods(&pods, &name, &namespace);
+    let mut own = own_pods(&pods, &name, &namespace);
+    let rejected = own_pods(&watches.rejected.in_namespace(&namespace), &name, &namespace);
+    let (past, recent): (Vec<_>, Vec<_>) = rejected.into_iter().partition(|pod| rejected::is_past(pod, now));
+    own.extend(recent);
     let mut found = agents_in(own.iter().map(AsRef::as_ref), now);
     found.sort();
     let downloads = downloads(&own, now);
@@ -83,6 +89,7 @@ pub(super) async fn observe(provider: &CocoonProvider, providers: &Providers) ->
         now,
         nodes: watches.nodes.state(),
         lost: own.iter().filter_map(|pod| lost::lost(pod, now)).collect(),
+        past,
         placed: placed(&own, now),
         demand: demand::demand(jobs.iter().map(AsRef::as_ref), &full_name),
         deployments: watches.deployments.in_namespace(&namespace),

@@ -110,6 +110,7 @@ fn seen(waiting: u32) -> Seen {
         progress: BTreeMap::new(),
         copies: BTreeSet::new(),
         lost: Vec::new(),
+        past: Vec::new(),
         placed: BTreeMap::new(),
         deployments: Vec::new(),
         demand: [("m".to_owned(), Demand { running: 0, waiting })].into(),

@@ -49,6 +49,7 @@ pub(super) fn listen(watches: &Watches, wakes: &Arc<Wakes<CocoonProvider>>) {
     });
     listener.listen(&watches.nodes, node);
     listener.listen(&watches.pods, pod);
+    listener.listen(&watches.rejected, |_, pod| made_for(pod));
     listener.listen(&watches.deployments, deployment);
     listener.listen(&watches.jobs, job);
     listener.listen(&watches.channels, channel);

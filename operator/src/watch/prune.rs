@@ -4,6 +4,7 @@ use cocoon_api::{
     crd::{CocoonProvider, InferenceJob, PaymentChannel, Settlement},
     names,
 };
+use cocoon_core::agents::Rejection;
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{Container, Namespace, Node, Pod, PodSpec, PodStatus},
@@ -83,26 +84,11 @@ pub(super) fn pod(pod: &mut Pod) -> bool {
     let component = pod.labels().get(names::COMPONENT_LABEL);
     let is_agent = component.is_some_and(|name| name == names::AGENT_COMPONENT);
     let is_download = component.is_some_and(|name| name == names::DOWNLOAD_COMPONENT);
-    let failed = pod
-        .status
-        .as_mut()
-        .filter(|status| status.phase.as_deref() == Some("Failed"));
-    let is_others = !is_agent && !is_download;
-    if is_others && (failed.is_some() || !pod.spec.as_ref().is_some_and(requests_extended_resources)) {
+    if !is_agent && !is_download && !pod.spec.as_ref().is_some_and(requests_extended_resources) {
         return false;
     }
     pod.metadata.managed_fields = None;
     pod.metadata.annotations = None;
-    if let Some(status) = failed {
-        // Many of them may lie there.
-        why_it_failed(status);
-        let node_name = pod.spec.take().and_then(|spec| spec.node_name);
-        pod.spec = Some(PodSpec {
-            node_name,
-            ..PodSpec::default()
-        });
-        return true;
-    }
     let kept = if is_agent {
         resources_and_mounts
     } else {
@@ -123,18 +109,43 @@ pub(super) fn pod(pod: &mut Pod) -> bool {
     true
 }
 
-fn why_it_failed(status: &mut PodStatus) {
-    let mut conditions = status.conditions.take();
-    if let Some(conditions) = &mut conditions {
-        conditions.retain(|condition| condition.type_ == "DisruptionTarget");
+/// Characters of a kubelet's words at most; it writes a line.
+const MAX_WORDS: usize = 1024;
+
+/// Only what was rejected is kept, and little of it: many of them may lie there, which no quota bounds.
+pub(super) fn rejected(pod: &mut Pod) -> bool {
+    if Rejection::of(pod).is_none() {
+        return false;
     }
-    *status = PodStatus {
-        phase: status.phase.take(),
-        reason: status.reason.take(),
-        message: status.message.take(),
-        conditions,
-        ..PodStatus::default()
+    let labels = [names::COMPONENT_LABEL, names::PROVIDER_LABEL, names::MODEL_LABEL];
+    let metadata = std::mem::take(&mut pod.metadata);
+    pod.metadata = ObjectMeta {
+        name: metadata.name,
+        namespace: metadata.namespace,
+        uid: metadata.uid,
+        resource_version: metadata.resource_version,
+        creation_timestamp: metadata.creation_timestamp,
+        deletion_timestamp: metadata.deletion_timestamp,
+        labels: metadata.labels.map(|mut found| {
+            found.retain(|label, _| labels.contains(&label.as_str()));
+            found
+        }),
+        ..ObjectMeta::default()
     };
+    pod.spec = Some(PodSpec {
+        node_name: pod.spec.take().and_then(|spec| spec.node_name),
+        ..PodSpec::default()
+    });
+    pod.status = pod.status.take().map(|status| PodStatus {
+        phase: status.phase,
+        reason: status.reason,
+        message: status
+            .message
+            .map(|words| words.chars().take(MAX_WORDS).collect()),
+        start_time: status.start_time,
+        ..PodStatus::default()
+    });
+    true
 }
 
 pub(super) fn deployment(deployment: &mut Deployment) -> bool {
@@ -184,7 +195,7 @@ fn resources_and_mounts(mut container: Container) -> Container {
 
 #[cfg(test)]
 mod tests {
-    use cocoon_core::agents::{AgentPod, fetch::FetchPod};
+    use cocoon_core::agents::{AgentPod, AgentState, fetch::FetchPod};
     use k8s_openapi::jiff::Timestamp;
     use serde_json::json;
 
@@ -217,38 +228,32 @@ mod tests {
     }
 
     #[test]
-    fn of_pods_that_failed_our_own_are_kept_with_why() {
-        let failed = |component: &str, reason: &str, message: &str| -> Pod {
+    fn of_pods_that_failed_those_are_kept_that_were_rejected_with_little_but_why() {
+        let failed = |component: &str, message: &str| -> Pod {
             serde_json::from_value(json!({
                 "metadata": {"name": "a", "namespace": "farms", "uid": "u", "creationTimestamp": "1970-01-01T00:00:00Z",
-                    "labels": {names::COMPONENT_LABEL: component, names::MODEL_LABEL: "m"}},
-                "spec": {"nodeName": "n", "containers": [{"name": "agent", "resources": {"limits": {"nvidia.com/gpu": "1"}}}]},
-                "status": {"phase": "Failed", "reason": reason, "message": message, "conditions": [
-                    {"type": "DisruptionTarget", "status": "True"}, {"type": "PodScheduled", "status": "True"}]},
+                    "annotations": {"a": "b"}, "finalizers": ["a/b"],
+                    "labels": {names::COMPONENT_LABEL: component, names::PROVIDER_LABEL: "p", names::MODEL_LABEL: "m", "a": "b"}},
+                "spec": {"nodeName": "n", "containers": [{"name": "agent"}]},
+                "status": {"phase": "Failed", "reason": "OutOfcpu", "message": message,
+                    "startTime": "1970-01-01T00:00:00Z",
+                    "containerStatuses": [{"name": "agent", "image": "i", "imageID": "", "ready": false, "restartCount": 0}]},
             }))
             .unwrap()
         };
         let now = Timestamp::UNIX_EPOCH;
-        for (reason, message) in [
-            ("OutOfcpu", "Pod was rejected: cpu"),
-            ("Evicted", "The node was low on resource: memory."),
-        ] {
-            let mut after = failed(names::AGENT_COMPONENT, reason, message);
-            let before = AgentPod::from_pod(&after, now).unwrap();
-            assert!(pod(&mut after));
-            assert_eq!(AgentPod::from_pod(&after, now).unwrap(), before);
-            assert!(before.displaced);
-            assert_eq!(after.spec.unwrap().containers, []);
-        }
-        let mut download = failed(names::DOWNLOAD_COMPONENT, "OutOfcpu", "Pod was rejected: cpu");
+        let message = format!("Pod was rejected: {}", "cpu".repeat(1000));
+        let mut agent = failed(names::AGENT_COMPONENT, &message);
+        assert!(rejected(&mut agent));
+        let told = AgentPod::from_pod(&agent, now).unwrap();
+        assert!(matches!(told.state, AgentState::Rejected(_)), "{told:?}");
+        assert!(serde_json::to_string(&agent).unwrap().len() < 1500);
+        let mut download = failed(names::DOWNLOAD_COMPONENT, "Pod was rejected: cpu");
         let before = FetchPod::from_pod(&download, now);
-        assert!(before.is_some() && pod(&mut download));
+        assert!(before.is_some() && rejected(&mut download));
         assert_eq!(FetchPod::from_pod(&download, now), before);
-        assert!(!pod(&mut failed(
-            "somebody-elses",
-            "OutOfcpu",
-            "Pod was rejected: cpu"
-        )));
+        let evicted = "The node was low on resource: memory.";
+        assert!(!rejected(&mut failed(names::AGENT_COMPONENT, evicted)));
     }
 
     #[test]

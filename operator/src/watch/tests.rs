@@ -72,35 +72,3 @@ async fn a_listed_namespace_that_cannot_be_read_is_waited_for() {
     let filled = tokio::time::timeout(std::time::Duration::from_mins(1), channels.filled());
     assert!(filled.await.is_err(), "what is there was not read");
 }
-
-#[tokio::test]
-async fn an_object_that_is_not_kept_any_more_is_told_as_gone() {
-    let stop = CancellationToken::new();
-    let (paying, mut closed) = (channel("farm"), channel("farm"));
-    closed.spec.network = "closed".into();
-    let (send, events) = futures::channel::mpsc::unbounded();
-    let watched = Watched::start(
-        events,
-        |channel: &mut PaymentChannel| channel.spec.network != "closed",
-        &stop,
-    );
-    for event in [Event::Init, Event::InitApply(paying.clone()), Event::InitDone] {
-        send.unbounded_send(Ok(event)).unwrap();
-    }
-    assert!(watched.filled().await);
-    assert_eq!(watched.state().len(), 1);
-    let (heard, mut listener) = tokio::sync::mpsc::unbounded_channel();
-    watched.listen(move |event, before| {
-        if let Event::Apply(_) | Event::Delete(_) = event {
-            let is_gone = matches!(event, Event::Delete(_));
-            heard.send((is_gone, before.is_some())).unwrap();
-        }
-    });
-    send.unbounded_send(Ok(Event::Apply(closed.clone()))).unwrap();
-    assert_eq!(listener.recv().await, Some((true, true)));
-    assert!(watched.state().is_empty());
-    // What was never kept is not told.
-    send.unbounded_send(Ok(Event::Apply(closed))).unwrap();
-    send.unbounded_send(Ok(Event::Apply(paying))).unwrap();
-    assert_eq!(listener.recv().await, Some((false, false)));
-}
