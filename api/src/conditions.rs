@@ -12,6 +12,8 @@ use crate::agent::GpuFault;
 pub trait Reason: Copy {
     /// Value of `type`.
     const TYPE: &'static str;
+    /// All reasons.
+    const NAMES: &'static [&'static str];
     /// Value of `reason`.
     fn name(self) -> &'static str;
     /// Whether the condition is `True` with this reason.
@@ -89,6 +91,7 @@ macro_rules! reasons {
 
         impl Reason for $name {
             const TYPE: &'static str = $type_;
+            const NAMES: &'static [&'static str] = &[$(stringify!($variant),)*];
             fn name(self) -> &'static str {
                 match self { $(Self::$variant => stringify!($variant),)* }
             }

@@ -4,6 +4,10 @@
 use std::path::{Path, PathBuf};
 
 use clap::Parser as _;
+use cocoon_api::conditions::{
+    Accepted, AgentsAvailable, ChildrenApplied, FundsReserved, InventoryReady, Reason as _, Scheduled,
+    Settled, WalletReady,
+};
 
 use super::Arguments;
 
@@ -98,6 +102,45 @@ fn every_file_that_a_command_applies_is_there() {
             if word.starts_with("examples/") || word.starts_with("charts/") {
                 assert!(root().join(&word).exists(), "{document}: {word} is not there");
             }
+        }
+    }
+}
+
+/// The words in the first column of a document's tables of reasons.
+fn reasons(markdown: &str) -> Vec<&str> {
+    let mut found = Vec::new();
+    let mut is_reasons = false;
+    for line in markdown.lines() {
+        if !line.starts_with('|') {
+            is_reasons = false;
+        } else if line.starts_with("| says |") {
+            is_reasons = true;
+        } else if is_reasons && let Some(cell) = line.split('|').nth(1) {
+            found.extend(cell.split('`').skip(1).step_by(2));
+        }
+    }
+    found
+}
+
+#[test]
+fn every_reason_that_a_document_explains_is_one() {
+    let known = [
+        WalletReady::NAMES,
+        ChildrenApplied::NAMES,
+        InventoryReady::NAMES,
+        AgentsAvailable::NAMES,
+        Accepted::NAMES,
+        FundsReserved::NAMES,
+        Scheduled::NAMES,
+        Settled::NAMES,
+    ]
+    .concat();
+    for document in ["docs/farm.md", "docs/payer.md"] {
+        let text = std::fs::read_to_string(root().join(document)).expect("reads");
+        let explained = reasons(&text);
+        assert!(explained.len() >= 10, "{document}: {explained:?}");
+        for reason in explained {
+            assert!(known.contains(&reason), "{document}: nothing says {reason}");
         }
     }
 }

@@ -8,13 +8,14 @@ use cocoon_ton::{Address, SecretKey, Signer as _, Wallet};
 use e2e::{
     farm::{MODEL, ton},
     file_server::FileServer,
+    namespace::with_namespace,
     stack::Stack,
 };
 
 use super::on_stack;
 
 /// Commands that are not run here, by how they begin, and what runs them instead.
-const RUN_ELSEWHERE: [(&str, &str); 3] = [
+const RUN_ELSEWHERE: [(&str, &str); 4] = [
     (
         "helm install",
         "the stack is made with it; `./x test chart` renders it as it is printed",
@@ -23,12 +24,16 @@ const RUN_ELSEWHERE: [(&str, &str); 3] = [
         "kubectl create namespace shop",
         "each test has a namespace of its own",
     ),
+    (
+        "kubectl create namespace team",
+        "the payer's is of this test as well",
+    ),
     ("helm uninstall", "the stack ends with it"),
 ];
 /// Commands that go on until Ctrl-C.
 const ENDLESS: [&str; 2] = ["--watch", "kubectl cocoon dashboard"];
 /// Where a farm reads on once the payer has been there.
-const WITH_A_PAYER: &str = "kubectl cocoon channel show --namespace shop";
+const WITH_A_PAYER: &str = "kubectl cocoon wallet --namespace shop";
 
 /// The commands of a page: the lines of its blocks without a language.
 fn commands(name: &str) -> Result<Vec<String>> {
@@ -103,45 +108,53 @@ impl Reader<'_> {
 
 #[test]
 fn every_command_of_the_first_hours_does_what_its_page_says() -> Result<()> {
-    on_stack("documents", |stack, namespace| async move {
-        let folder = tempfile::tempdir()?;
-        let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
-        std::os::unix::fs::symlink(examples, folder.path().join("examples"))?;
-        fs::create_dir(folder.path().join("headers"))?;
-        fs::write(folder.path().join("headers/Authorization"), "Bearer of-this-test")?;
-        let server = FileServer::start(&stack, fs::read(&stack.description.model_path)?, 0).await?;
-        let mut reader = reader(&stack, folder.path(), &namespace, &server)?;
-
-        let (farm, payer) = (commands("farm.md")?, commands("payer.md")?);
-        for line in &farm {
-            if line == WITH_A_PAYER {
-                for line in &payer {
-                    reader.types(line).await?;
-                }
-            }
-            reader.types(line).await?;
-        }
-        let all = || farm.iter().chain(&payer);
-        for (begin, why) in RUN_ELSEWHERE {
-            ensure!(
-                all().any(|line| line.starts_with(begin)),
-                "nobody prints `{begin}` ({why})"
-            );
-        }
-        ensure!(
-            farm.iter().any(|line| line == WITH_A_PAYER),
-            "the payer was never there"
-        );
-        ensure!(
-            server
-                .heads()
-                .iter()
-                .any(|head| head.contains("Bearer of-this-test")),
-            "the header was never sent"
-        );
-        println!("{} commands of {} were run", reader.run, all().count());
-        Ok(())
+    on_stack("documents", |stack, shop| async move {
+        let (stack, shop) = (&stack, &shop);
+        with_namespace(stack, "documents-team", |team| async move {
+            walk(stack, shop, &team).await
+        })
+        .await
     })
+}
+
+async fn walk(stack: &Stack, shop: &str, team: &str) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
+    std::os::unix::fs::symlink(examples, folder.path().join("examples"))?;
+    fs::create_dir(folder.path().join("headers"))?;
+    fs::write(folder.path().join("headers/Authorization"), "Bearer of-this-test")?;
+    let server = FileServer::start(stack, fs::read(&stack.description.model_path)?, 0).await?;
+    let mut reader = reader(stack, folder.path(), [shop, team], &server)?;
+
+    let (farm, payer) = (commands("farm.md")?, commands("payer.md")?);
+    for line in &farm {
+        if line == WITH_A_PAYER {
+            for line in &payer {
+                reader.types(line).await?;
+            }
+        }
+        reader.types(line).await?;
+    }
+    let all = || farm.iter().chain(&payer);
+    for (begin, why) in RUN_ELSEWHERE {
+        ensure!(
+            all().any(|line| line.starts_with(begin)),
+            "nobody prints `{begin}` ({why})"
+        );
+    }
+    ensure!(
+        farm.iter().any(|line| line == WITH_A_PAYER),
+        "the payer was never there"
+    );
+    ensure!(
+        server
+            .heads()
+            .iter()
+            .any(|head| head.contains("Bearer of-this-test")),
+        "the header was never sent"
+    );
+    println!("{} commands of {} were run", reader.run, all().count());
+    Ok(())
 }
 
 /// Address of a wallet whose key lies in no cluster.
@@ -154,7 +167,7 @@ fn elsewhere(stack: &Stack) -> Result<String> {
 fn reader<'a>(
     stack: &'a Stack,
     folder: &'a Path,
-    namespace: &str,
+    [shop, team]: [&str; 2],
     server: &FileServer,
 ) -> Result<Reader<'a>> {
     let mut reader = Reader {
@@ -166,13 +179,17 @@ fn reader<'a>(
     let description = &stack.description;
     // The testbed's model, on processors: a GPU in software takes minutes for an answer.
     let offer = format!("--name {MODEL} --backend cpu --price 0.4");
+    let named = format!("--name {MODEL} --price 0.4");
     reader.knows("https://HOST/MODEL.gguf", format!("{}/model.gguf", server.root));
     reader.knows("MODEL.gguf", description.model_path.display().to_string());
-    reader.knows("--price 0.4", offer);
+    reader.knows(&named, offer);
     reader.knows("init --namespace shop --network testnet", "init --namespace shop");
     reader.knows("init --network testnet", "init");
     reader.knows("--network testnet", format!("--network {}", description.network));
-    reader.knows("--namespace shop", format!("--namespace {namespace}"));
+    reader.knows("--namespace shop", format!("--namespace {shop}"));
+    reader.knows("shop/farm", format!("{shop}/farm"));
+    reader.knows("--namespace team", format!("--namespace {team}"));
+    reader.knows("[\"team\"]", format!("[\"{team}\"]"));
     reader.knows("cocoon-system", description.operator_namespace.clone());
     reader.knows("ADDRESS", elsewhere(stack)?);
     Ok(reader)
