@@ -17,7 +17,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Run it on a cluster that kind makes
-    #[arg(long, conflicts_with = "kubeconfig")]
+    #[arg(long, conflicts_with_all = ["kubeconfig", "ip_family"])]
     kind: bool,
     /// Run the same job on a GPU afterwards, and compare answers and bill
     #[arg(long)]
