@@ -7,7 +7,7 @@ use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
 use super::{AgentPod, AgentState};
 
 /// The agents in these pods, which are of one provider. One that a kubelet rejected tells nothing any more after a
-/// minute, nor once a pod of its model that was made after it got further, or not as far.
+/// minute, nor once a node has taken a pod of its model that is no older, or the scheduler finds none for it.
 pub fn agents_in<'a>(pods: impl IntoIterator<Item = &'a Pod>, now: Timestamp) -> Vec<AgentPod> {
     let mut found: Vec<(Option<Timestamp>, AgentPod)> = Vec::new();
     let mut newest_of: BTreeMap<String, Timestamp> = BTreeMap::new();
@@ -101,6 +101,21 @@ mod tests {
                 "UnexpectedAdmissionError",
                 "checkpoint is corrupted",
                 Shortage::Other,
+            ),
+            (
+                "UnexpectedAdmissionError",
+                "Allocate failed due to cannot allocate unregistered device nvidia.com/gpu, which is unexpected",
+                Shortage::Gpus,
+            ),
+            (
+                "UnexpectedAdmissionError",
+                "Allocate failed due to device plugin Allocate rpc failed",
+                Shortage::Gpus,
+            ),
+            (
+                "TaintToleration",
+                "Predicate TaintToleration failed: node(s) had taints that the pod didn't tolerate",
+                Shortage::Tainted,
             ),
             (
                 "TopologyAffinityError",

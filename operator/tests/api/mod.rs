@@ -1,5 +1,6 @@
 //! An API server in memory, as far as an operator asks it when nothing changes: it lists, takes what is created,
-//! patched or put, and counts. Its watches never tell anything, so that memory stays as old as it can be.
+//! patched or put, forgets what is deleted, and counts. Its watches never tell anything, so that memory stays as old
+//! as it can be.
 
 use std::{
     collections::BTreeMap,
@@ -118,6 +119,7 @@ impl ApiServer {
             Method::POST => "create",
             Method::PATCH => "patch",
             Method::PUT => "update",
+            Method::DELETE => "delete",
             _ => "other",
         };
         if self.count(verb, path) {
@@ -135,8 +137,9 @@ impl ApiServer {
                     Err(Overtaken) => return Ok(refusal(StatusCode::CONFLICT, "Conflict")),
                 }
             }
-            "list" => Some(self.list(path)),
+            "list" => Some(self.list(path, parts.uri.query().unwrap_or_default())),
             "create" => serde_json::from_slice(&body).ok().map(|made| self.review(made)),
+            "delete" => self.lock().objects.remove(path),
             "patch" => self.patch(path, &serde_json::from_slice(&body).expect("a patch is JSON")),
             _ => self.lock().objects.get(path).cloned(),
         };
@@ -176,14 +179,21 @@ impl ApiServer {
         is_forbidden
     }
 
-    fn list(&self, path: &str) -> Value {
+    /// All objects of a kind, of which a query may want those that failed, or those that did not.
+    fn list(&self, path: &str, query: &str) -> Value {
+        let wants = |object: &Value| {
+            let has_failed = object["status"]["phase"] == "Failed";
+            !(query.contains("status.phase%21%3DFailed") && has_failed
+                || query.contains("status.phase%3DFailed") && !has_failed)
+        };
         let state = self.lock();
         let (group, resource) = path.rsplit_once('/').expect("a path");
         let items: Vec<&Value> = state
             .objects
             .iter()
-            .filter(|(path, _)| path.starts_with(group) && path.contains(&format!("/{resource}/")))
+            .filter(|(path, _)| path.starts_with(group) && path.rsplit('/').nth(1) == Some(resource))
             .map(|(_, object)| object)
+            .filter(|object| wants(object))
             .collect();
         json!({"kind": "List", "apiVersion": "v1", "metadata": {"resourceVersion": "1"}, "items": items})
     }
