@@ -43,6 +43,9 @@ use merge::Merge;
 
 use crate::{error, pages::PAGE, scope};
 
+/// Failed pods of one page: few are there, and nobody waits for them.
+const FAILED_PAGE: u32 = 1;
+
 /// Hears of every event of a kind, in order, and of what was known of its object before. It is called while the store
 /// stands still: it answers at once.
 pub type Listener<K> = Box<dyn FnMut(&Event<K>, Option<&K>) + Send>;
@@ -303,7 +306,10 @@ impl Watches {
             names::AGENT_COMPONENT,
             names::DOWNLOAD_COMPONENT
         );
-        let failed = everything().labels(&components).fields("status.phase=Failed");
+        let failed = everything()
+            .labels(&components)
+            .fields("status.phase=Failed")
+            .page_size(FAILED_PAGE);
         let failed_pods = watcher(Api::<Pod>::all(client.clone()), failed).default_backoff();
         let (providers, jobs) = (
             scope.follow(&everything(), prune::provider),
