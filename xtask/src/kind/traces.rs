@@ -199,8 +199,10 @@ mod tests {
         let mut child = Command::new("sleep").arg("600").spawn().unwrap();
         let folder = format!("/proc/{}", child.id());
         let listed = || programs(&["sleep"]).contains(&format!("process {} sleep", child.id()));
-        // It has this program's name until it has become another.
-        while fs::read_to_string(format!("{folder}/comm")).unwrap() != "sleep\n" {
+        // It has this program's name until it has become another, whose arguments come a moment after its name.
+        while fs::read_to_string(format!("{folder}/comm")).unwrap() != "sleep\n"
+            || fs::read(format!("{folder}/cmdline")).unwrap().is_empty()
+        {
             std::thread::yield_now();
         }
         assert!(listed());
