@@ -136,22 +136,31 @@ fn test(options: &Up, ends: bool, tests: &[String]) -> Result<ExitCode> {
 }
 
 /// Removes a cluster that was not finished, or on which a run of tests was interrupted: what that left holds GPUs. One
-/// whose engine does not answer any more runs nothing, and is forgotten.
+/// whose engine does not answer any more cannot be removed, and is forgotten.
 fn remove_interrupted() -> Result<()> {
     let state = state()?;
     if !is_there()? || stack::has_tests(&kubeconfig(&state)).is_ok_and(|has| !has) {
         return Ok(());
     }
-    if let Some(engine) = engine_of(&state).filter(|engine| !engine.answers()) {
-        stack::say(&format!(
-            "forgetting the cluster of a run before, since {} does not answer",
-            engine.name
-        ));
-        stack::forget(&state.join(STACK))?;
-        return remove_folder(&state);
+    if is_forgotten(&state, Engine::answers)? {
+        return Ok(());
     }
     stack::say("removing the cluster, since a run before was interrupted");
     down()
+}
+
+/// Forgets a cluster whose engine does not answer; answers whether it did.
+fn is_forgotten(state: &Path, answers: impl Fn(&Engine) -> bool) -> Result<bool> {
+    let Some(engine) = engine_of(state).filter(|engine| !answers(engine)) else {
+        return Ok(false);
+    };
+    stack::say(&format!(
+        "forgetting the cluster of a run before, since {} does not answer",
+        engine.name
+    ));
+    stack::forget(&state.join(STACK))?;
+    remove_folder(state)?;
+    Ok(true)
 }
 
 /// What is made before the cluster.
@@ -433,6 +442,20 @@ fn workers(nodes: &[String]) -> Vec<&String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cluster_whose_engine_does_not_answer_is_forgotten_and_no_other_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = folder.path().join("state");
+        fs::create_dir(&state).unwrap();
+        // No engine has done anything for it yet.
+        assert!(!is_forgotten(&state, |_| false).unwrap());
+        fs::write(state.join(CONFIGURATION), "{}").unwrap();
+        assert!(!is_forgotten(&state, |_| true).unwrap());
+        assert!(state.exists());
+        assert!(is_forgotten(&state, |engine| engine.name != "docker").unwrap());
+        assert!(!state.exists());
+    }
 
     #[test]
     fn pods_run_on_workers_and_on_a_control_plane_that_is_alone() {
