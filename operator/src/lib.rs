@@ -22,6 +22,7 @@ pub mod page;
 pub mod pages;
 pub mod provider;
 pub mod reconcile;
+mod removal;
 pub mod requests;
 pub mod rivals;
 pub mod scope;

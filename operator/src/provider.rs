@@ -11,7 +11,7 @@
 //! - nodes: get, list, watch, always in the whole cluster — which GPUs exist;
 //! - pods: get, list, watch, always in the whole cluster — which GPUs are taken, by whomever, and where agents stand;
 //!   get — what an agent runs, when it is recognised; delete — an agent whose GPU is lost, so that another pod gets a
-//!   healthy one; get, create, delete — downloads of models;
+//!   healthy one, and pods that their node rejected; get, create, delete — downloads of models;
 //! - deployments (apps): get, list, watch, create, patch, delete — agents;
 //!   replicasets: get — whose an agent's pod is;
 //! - tokenreviews (authentication.k8s.io): create, always in the whole cluster — which pod an agent's process is of;
@@ -33,7 +33,6 @@ mod naming;
 mod observe;
 mod payments;
 mod plan;
-mod removal;
 mod status;
 mod validate;
 mod waiting;

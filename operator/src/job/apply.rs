@@ -16,10 +16,7 @@ use cocoon_core::{
     ledger::{self as channel_ledger, Refusal},
 };
 use k8s_openapi::api::core::v1::Pod;
-use kube::{
-    Api, ResourceExt as _,
-    api::{DeleteParams, Preconditions},
-};
+use kube::{Api, ResourceExt as _};
 use tracing::info;
 
 use super::{
@@ -30,8 +27,9 @@ use super::{
 use crate::{
     agents::Unrecognised,
     dispatch::{AgentClient, ClientError, JobKey, meter_and_release},
-    error::{Error, KubeContext as _, Result, describe},
+    error::{Error, Result, describe},
     ledger,
+    removal::remove,
 };
 
 /// What became of a step.
@@ -293,17 +291,6 @@ async fn unknown_attempt(
 async fn fence(job: &InferenceJob, provider: &str, (pod, uid): (&str, &str), jobs: &Jobs) -> Result<Applied> {
     let provider = FullName::parse(provider, &job.namespace().unwrap_or_default());
     let pods: Api<Pod> = Api::namespaced(jobs.ctx.client.clone(), &provider.namespace);
-    let params = DeleteParams {
-        preconditions: Some(Preconditions {
-            uid: Some(uid.to_owned()),
-            resource_version: None,
-        }),
-        ..DeleteParams::default()
-    };
-    match pods.delete(pod, &params).await {
-        Ok(_) => {}
-        Err(kube::Error::Api(response)) if response.code == 404 || response.code == 409 => {}
-        Err(error) => return Err(error).attempt("delete agent", pod),
-    }
+    remove(&pods, pod, uid, &provider.namespace).await?;
     Ok(Applied::Acted)
 }

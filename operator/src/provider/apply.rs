@@ -35,10 +35,12 @@ use super::{
     children::{Child, Kind},
     observe::Seen,
     plan::Plan,
-    removal::remove,
     validate::ValidProvider,
 };
-use crate::error::{Error, KubeContext as _, Result, chain};
+use crate::{
+    error::{Error, KubeContext as _, Result, chain},
+    removal::remove,
+};
 
 /// Pods that are removed in one reconcile at most, of those that nodes rejected; the next one is soon.
 const MAX_REMOVED: usize = 50;

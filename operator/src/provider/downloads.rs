@@ -24,10 +24,12 @@ use tracing::debug;
 use super::{
     Providers, apply,
     plan::{Beginning, Plan},
-    removal::remove,
     validate::ValidProvider,
 };
-use crate::error::{KubeContext as _, Result};
+use crate::{
+    error::{KubeContext as _, Result},
+    removal::remove,
+};
 
 /// Time between two questions to one download. Its answer is written into the status: one write in this time while
 /// something is downloaded.

@@ -9,7 +9,7 @@ use kube::{
 use crate::error::{KubeContext as _, Result};
 
 /// Deletes the pod that has this UID; answers whether it was there.
-pub(super) async fn remove(pods: &Api<Pod>, name: &str, uid: &str, namespace: &str) -> Result<bool> {
+pub(crate) async fn remove(pods: &Api<Pod>, name: &str, uid: &str, namespace: &str) -> Result<bool> {
     let params = DeleteParams {
         preconditions: Some(Preconditions {
             uid: Some(uid.to_owned()),
