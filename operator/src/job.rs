@@ -15,6 +15,7 @@ mod latest;
 mod queue;
 mod turns;
 
+mod agents;
 mod context;
 mod input;
 mod observe;
@@ -270,7 +271,7 @@ fn pass_on(job: &InferenceJob, planned: Option<Wanted>, jobs: &Jobs) {
     let left = jobs.queue.leave(&job.uid().unwrap_or_default());
     let left = left.filter(|left| planned.as_ref() != Some(left));
     for wanted in left.into_iter().chain(planned) {
-        let agents = observe::agents(&wanted, jobs);
+        let agents = agents::agents(&wanted, jobs);
         let ready = agents
             .iter()
             .filter(|agent| matches!(agent.pod.state, AgentState::Ready(_)));
