@@ -1,5 +1,7 @@
 //! What the containers of agents and downloads ask for and may take.
 
+use std::cmp::Ordering;
+
 use cocoon_api::crd::provider::{Amounts, Backend, PodResources};
 use cocoon_core::{
     footprint::{self, Machine, Memory},
@@ -37,15 +39,7 @@ pub(super) fn beside_gpus(provider: &ValidProvider, model: &ValidModel) -> Value
     let default = |amount: &str| Some(Quantity(amount.to_owned()));
     let derived = derived(provider.backend, model);
     let memory = derived.map_or_else(|| default(MEMORY_REQUEST), |memory| Some(bytes(memory.request)));
-    let requests = Amounts {
-        cpu: requests
-            .cpu
-            .or_else(|| lower(default(CPU_REQUEST), limits.cpu.as_ref(), quantity::thousandths)),
-        memory: requests
-            .memory
-            .or_else(|| lower(memory, limits.memory.as_ref(), quantity::parse)),
-        ephemeral_storage: requests.ephemeral_storage,
-    };
+    let requests = filled(requests, [default(CPU_REQUEST), memory], &limits, Ordering::Less);
     if limits.memory.is_none() {
         let asked = requests
             .memory
@@ -61,26 +55,8 @@ pub(super) fn beside_gpus(provider: &ValidProvider, model: &ValidModel) -> Value
 pub(super) fn of_download(given: &PodResources) -> Value {
     let PodResources { requests, limits } = given.clone();
     let default = |amount: &str| Some(Quantity(amount.to_owned()));
-    let [cpu, memory] = DOWNLOAD_REQUESTS.map(default);
-    let [most_cpu, most_memory] = DOWNLOAD_LIMITS.map(default);
-    let requests = Amounts {
-        cpu: requests
-            .cpu
-            .or_else(|| lower(cpu, limits.cpu.as_ref(), quantity::thousandths)),
-        memory: requests
-            .memory
-            .or_else(|| lower(memory, limits.memory.as_ref(), quantity::parse)),
-        ..requests
-    };
-    let limits = Amounts {
-        cpu: limits
-            .cpu
-            .or_else(|| higher(most_cpu, requests.cpu.as_ref(), quantity::thousandths)),
-        memory: limits
-            .memory
-            .or_else(|| higher(most_memory, requests.memory.as_ref(), quantity::parse)),
-        ..limits
-    };
+    let requests = filled(requests, DOWNLOAD_REQUESTS.map(default), &limits, Ordering::Less);
+    let limits = filled(limits, DOWNLOAD_LIMITS.map(default), &requests, Ordering::Greater);
     written(&requests, &limits)
 }
 
@@ -110,35 +86,34 @@ fn bytes(bytes: u64) -> Quantity {
     Quantity(bytes.min(i64::MAX.unsigned_abs()).to_string())
 }
 
-/// A default request, and no more than the limit: Kubernetes refuses a container that asks for more than it may take.
-fn lower(
-    default: Option<Quantity>,
-    limit: Option<&Quantity>,
-    size: fn(&Quantity) -> Result<u64, QuantityError>,
-) -> Option<Quantity> {
-    other_if(default, limit, |default, limit| Ok(size(limit)? < size(default)?))
-}
-
-/// A default limit, and no less than the request.
-fn higher(
-    default: Option<Quantity>,
-    request: Option<&Quantity>,
-    size: fn(&Quantity) -> Result<u64, QuantityError>,
-) -> Option<Quantity> {
-    other_if(default, request, |default, request| {
-        Ok(size(request)? > size(default)?)
-    })
-}
-
-/// The other one where it is there and is to be taken; quantities are known to be readable here.
-fn other_if(
-    default: Option<Quantity>,
-    other: Option<&Quantity>,
-    takes_other: impl Fn(&Quantity, &Quantity) -> Result<bool, QuantityError>,
-) -> Option<Quantity> {
-    let takes = default
-        .as_ref()
-        .zip(other)
-        .is_some_and(|(default, other)| takes_other(default, other).unwrap_or(false));
-    if takes { other.cloned() } else { default }
+/// What was given, with defaults of cores and memory for what was not. Kubernetes refuses a container that asks for
+/// more than it may take, so that a default gives way to what is `beyond` it among the `others`: those of requests to
+/// lower limits, those of limits to higher requests.
+fn filled(
+    given: Amounts,
+    [cpu, memory]: [Option<Quantity>; 2],
+    others: &Amounts,
+    beyond: Ordering,
+) -> Amounts {
+    let fitting = |default: Option<Quantity>,
+                   other: Option<&Quantity>,
+                   size: fn(&Quantity) -> Result<u64, QuantityError>| {
+        let sizes = default
+            .as_ref()
+            .zip(other)
+            .map(|(default, other)| (size(default), size(other)));
+        match sizes {
+            Some((Ok(default), Ok(size))) if size.cmp(&default) == beyond => other.cloned(),
+            _ => default,
+        }
+    };
+    Amounts {
+        cpu: given
+            .cpu
+            .or_else(|| fitting(cpu, others.cpu.as_ref(), quantity::thousandths)),
+        memory: given
+            .memory
+            .or_else(|| fitting(memory, others.memory.as_ref(), quantity::parse)),
+        ephemeral_storage: given.ephemeral_storage,
+    }
 }
