@@ -35,7 +35,7 @@ pub use results::{Results, Stored, Unreadable};
 
 /// Attempts that one operator follows at once: its memory is meant for as many that are as large as they may be, see
 /// `docs/decisions/0011-memory-of-the-operator.md`. Sixteen reconciles plan at once, so that there may be sixteen more.
-pub const MAX_FOLLOWED: usize = 240;
+pub const MAX_FOLLOWED: usize = 224;
 /// Attempts that read or write pages of results at once, each one page: it is in memory several times meanwhile.
 const MAX_SECRETS_AT_ONCE: usize = 8;
 

@@ -333,7 +333,7 @@ impl Watches {
         }
     }
 
-    /// Waits until all were read once; answers whether they were.
+    /// Waits until all that is decided by was read once; answers whether it was.
     pub async fn filled(&self) -> bool {
         let Self {
             namespaces,
@@ -343,7 +343,8 @@ impl Watches {
             settlements,
             nodes,
             pods,
-            rejected,
+            // Words, which nothing is decided by.
+            rejected: _,
             deployments,
         } = self;
         namespaces.filled().await
@@ -353,7 +354,6 @@ impl Watches {
             && settlements.filled().await
             && nodes.filled().await
             && pods.filled().await
-            && rejected.filled().await
             && deployments.filled().await
     }
 }

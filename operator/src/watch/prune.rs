@@ -110,10 +110,12 @@ pub(super) fn pod(pod: &mut Pod) -> bool {
 }
 
 /// Characters of a kubelet's words at most; it writes a line.
-const MAX_WORDS: usize = 1024;
+const MAX_WORDS: usize = 256;
+/// Characters of its reason at most; the longest is the name of a resource behind `OutOf`.
+const MAX_REASON: usize = 320;
 
 /// Only what was rejected is kept, and little of it: many of them may lie there, which no quota bounds.
-pub(super) fn rejected(pod: &mut Pod) -> bool {
+pub fn rejected(pod: &mut Pod) -> bool {
     if Rejection::of(pod).is_none() {
         return false;
     }
@@ -136,12 +138,11 @@ pub(super) fn rejected(pod: &mut Pod) -> bool {
         node_name: pod.spec.take().and_then(|spec| spec.node_name),
         ..PodSpec::default()
     });
+    let cut = |words: Option<String>, most: usize| Some(words?.chars().take(most).collect());
     pod.status = pod.status.take().map(|status| PodStatus {
         phase: status.phase,
-        reason: status.reason,
-        message: status
-            .message
-            .map(|words| words.chars().take(MAX_WORDS).collect()),
+        reason: cut(status.reason, MAX_REASON),
+        message: cut(status.message, MAX_WORDS),
         start_time: status.start_time,
         ..PodStatus::default()
     });
@@ -247,7 +248,7 @@ mod tests {
         assert!(rejected(&mut agent));
         let told = AgentPod::from_pod(&agent, now).unwrap();
         assert!(matches!(told.state, AgentState::Rejected(_)), "{told:?}");
-        assert!(serde_json::to_string(&agent).unwrap().len() < 1500);
+        assert!(serde_json::to_string(&agent).unwrap().len() < 1000);
         let mut download = failed(names::DOWNLOAD_COMPONENT, "Pod was rejected: cpu");
         let before = FetchPod::from_pod(&download, now);
         assert!(before.is_some() && rejected(&mut download));
